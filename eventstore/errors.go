@@ -1,0 +1,112 @@
+package eventstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Errors that callers branch on.
+var (
+	// ErrInvalid: the request itself is wrong; the text says which part.
+	ErrInvalid = errors.New("invalid")
+	// ErrTooLarge: the request is beyond a limit; the text says which.
+	ErrTooLarge = errors.New("too large")
+	// ErrConflict: an expectation did not hold. The error is a *ConflictError.
+	ErrConflict = errors.New("conflict")
+	// ErrIDReused: the request's ID was used before for a different request.
+	ErrIDReused = errors.New("request id was used before with different content")
+	// ErrNotFound: there is no such stream, event or receipt.
+	ErrNotFound = errors.New("not found")
+	// ErrUnsupported: this store cannot do what was asked, and has not weakened it silently.
+	ErrUnsupported = errors.New("not supported here")
+	// ErrUnavailable: what the request needs is down just now; nothing was appended, try again.
+	ErrUnavailable = errors.New("unavailable")
+	// ErrDurabilityTimeout: the request is durable here, but the durability it asked for was not reached in time.
+	// The receipt that comes with it is valid; a repeated request with the same ID waits again.
+	ErrDurabilityTimeout = errors.New("requested durability not reached in time")
+	// ErrWrongIncarnation: a position names another life of this log, or a place beyond its head.
+	ErrWrongIncarnation = errors.New("position is not of this log")
+	// ErrCorrupt: stored data does not verify.
+	ErrCorrupt = errors.New("corrupt")
+	// ErrReadOnly: the store takes no writes; the text says why and what to do.
+	ErrReadOnly = errors.New("read-only")
+	// ErrClosed: the store is closed.
+	ErrClosed = errors.New("closed")
+)
+
+// StreamConflict is one expectation that did not hold.
+type StreamConflict struct {
+	Stream StreamID
+	Want   Expect
+	// Got is the version the stream stands at; 0 means it has no events.
+	Got uint64
+}
+
+// ConflictError lists every expectation of a request that did not hold. It matches ErrConflict.
+type ConflictError struct {
+	Conflicts []StreamConflict
+}
+
+// Error names each stream with what was wanted and what was found.
+func (e *ConflictError) Error() string {
+	var b strings.Builder
+	b.WriteString("conflict: ")
+	for i, c := range e.Conflicts {
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		fmt.Fprintf(&b, "stream %s: want %s, is at version %d", c.Stream, c.Want, c.Got)
+	}
+	return b.String()
+}
+
+// Is makes errors.Is(err, ErrConflict) true.
+func (e *ConflictError) Is(target error) bool { return target == ErrConflict }
+
+// Class is what everybody does about an error.
+type Class uint8
+
+// The classes of errors.
+const (
+	// Broken: a bug or corruption. Stop and say so. It is the class of errors that are not known.
+	Broken Class = iota
+	// Rejected: a no that stays a no. Tell the caller; do not retry, do not alert.
+	Rejected
+	// Transient: try again by policy.
+	Transient
+)
+
+// String returns the name of the class.
+func (c Class) String() string {
+	switch c {
+	case Rejected:
+		return "rejected"
+	case Transient:
+		return "transient"
+	}
+	return "broken"
+}
+
+// classified is implemented by errors that know their class, such as the business errors of aggregates.
+type classified interface{ Class() Class }
+
+// ClassOf returns the class of err: what its type says, else what this package's sentinels say, else Broken.
+func ClassOf(err error) Class {
+	var c classified
+	if errors.As(err, &c) {
+		return c.Class()
+	}
+	for _, rejected := range []error{ErrInvalid, ErrTooLarge, ErrConflict, ErrIDReused, ErrNotFound, ErrUnsupported, ErrReadOnly, ErrWrongIncarnation} {
+		if errors.Is(err, rejected) {
+			return Rejected
+		}
+	}
+	for _, transient := range []error{ErrUnavailable, ErrDurabilityTimeout, ErrClosed, context.DeadlineExceeded, context.Canceled} {
+		if errors.Is(err, transient) {
+			return Transient
+		}
+	}
+	return Broken
+}

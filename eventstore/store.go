@@ -1,0 +1,127 @@
+package eventstore
+
+import (
+	"context"
+	"iter"
+)
+
+// Store is a shard's log. See the package comment for what every store promises.
+type Store interface {
+	Appender
+	Reader
+	// Close stops the store after the appends under way are answered. It is safe to call twice. Later calls of other
+	// methods return ErrClosed.
+	Close() error
+}
+
+// Appender records events.
+type Appender interface {
+	// Append records the request's events, all or none, and returns when they are as durable as it asked. Errors that
+	// leave nothing in the log: ErrInvalid, ErrTooLarge, ErrConflict (*ConflictError with every stream that failed),
+	// ErrIDReused, ErrUnsupported, ErrUnavailable, ErrReadOnly, ErrClosed. When ctx ends first, the request may or may
+	// not be recorded: repeat it with the same ID. With ErrDurabilityTimeout the receipt is valid.
+	//
+	// The store takes ownership of the request's slices; the caller must not change them afterwards.
+	Append(ctx context.Context, r Request) (Receipt, error)
+	// Receipt returns the receipt of the request with this ID, with Duplicate set, and the request's hash; ErrNotFound
+	// when no such request is durable.
+	Receipt(ctx context.Context, tenant, id string) (Receipt, Hash, error)
+}
+
+// Reader reads what is durable.
+type Reader interface {
+	// Log names the log and says how far it is durable.
+	Log(ctx context.Context) (LogState, error)
+	// Version returns the stream's version, 0 when it has no events.
+	Version(ctx context.Context, stream StreamID) (uint64, error)
+	// Read yields the stream's events from version from on (1 is the first; 0 means 1), in order, up to what was durable
+	// when the read began. A stream without events yields nothing.
+	Read(ctx context.Context, stream StreamID, from uint64) iter.Seq2[Recorded, error]
+	// ReadBackwards yields the stream's events from version from down to 1; 0 means from the last.
+	ReadBackwards(ctx context.Context, stream StreamID, from uint64) iter.Seq2[Recorded, error]
+	// ReadAll yields the log's events after a position, in order, up to what was durable when the read began.
+	// ErrWrongIncarnation when the position is not of this log.
+	ReadAll(ctx context.Context, after Position, f Filter) iter.Seq2[Recorded, error]
+	// Subscribe follows the log after a position, for ever: first from disk, then live, without a gap and without
+	// slowing the writer.
+	Subscribe(ctx context.Context, after Position, f Filter) (Subscription, error)
+}
+
+// Subscription follows a log. It is used by one goroutine at a time.
+type Subscription interface {
+	// Next waits for events that the filter lets through and returns them in order. A batch that was appended together
+	// is never split over two chunks. It also returns, with no events, when it has passed over many that the filter
+	// holds back, so that the reader's cursor can move. It ends with ctx's error, or ErrClosed.
+	Next(ctx context.Context) (Chunk, error)
+	// Close ends the subscription; safe twice.
+	Close()
+}
+
+// Chunk is a piece of the log.
+type Chunk struct {
+	Events []Recorded
+	// Position is how far the log was read to give this chunk: the reader's next cursor.
+	Position Position
+	// Seq is the log's own seq at Position, for readers that check density.
+	Seq uint64
+	// Durable is how far the log was durable then. Position == Durable: the reader is up to date.
+	Durable Position
+}
+
+// Filter chooses events. Empty fields let everything through; several fields must all match.
+type Filter struct {
+	// Tenant, when set, must match. Types and Categories hold alternatives.
+	Tenant     string
+	Categories []string
+	Types      []string
+	// Chain asks for Recorded.Chain to be filled, at the price of hashing each event.
+	Chain bool
+	// MaxChunk bounds the events in a Chunk (whole batches may exceed it); zero means 1,000.
+	MaxChunk int
+}
+
+// Matches reports whether the filter lets the event through.
+func (f *Filter) Matches(r *Recorded) bool {
+	return (f.Tenant == "" || f.Tenant == r.Stream.Tenant) &&
+		oneOf(f.Categories, r.Stream.Category) && oneOf(f.Types, r.Type)
+}
+
+func oneOf(allowed []string, s string) bool {
+	if len(allowed) == 0 {
+		return true
+	}
+	for _, a := range allowed {
+		if a == s {
+			return true
+		}
+	}
+	return false
+}
+
+// LogState says which log a store holds and how far it is durable.
+type LogState struct {
+	ID LogID
+	// Durable is the position of the last durable entry.
+	Durable Position
+	// Seq is the seq of the last durable event that was born here, and Chain the hash chain after it.
+	Seq   uint64
+	Chain Hash
+	// Streams is the number of streams that have events.
+	Streams uint64
+}
+
+// Verifier checks stored data against itself.
+type Verifier interface {
+	// Verify reads the whole log and checks what can be checked: checksums, density of lsn, seq and versions, whole
+	// batches, the hash chain, and that the index says the same as the log. It calls progress, when not nil, now and
+	// then. Faults are in the report; the error is for what kept it from looking.
+	Verify(ctx context.Context, progress func(done, total uint64)) (Report, error)
+}
+
+// Report is what Verify found.
+type Report struct {
+	Events, Streams uint64
+	Position        Position
+	// Faults names each thing that is wrong and where; empty when all is well.
+	Faults []string
+}
