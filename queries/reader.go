@@ -1,0 +1,45 @@
+package queries
+
+import (
+	"context"
+	"errors"
+	"iter"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+var (
+	// ErrNotFound: the read model has no such thing.
+	ErrNotFound = errors.New("not found")
+	// ErrRebuilding: the read model is being rebuilt and cannot answer yet; try again.
+	ErrRebuilding = errors.New("read model is being rebuilt")
+	// ErrUnavailable: the server that holds the read model cannot be reached; try again.
+	ErrUnavailable = errors.New("read model is unavailable")
+)
+
+// KeyReader reads a key-value model that projections.Keys wrote, by the projection's own keys. Methods return ErrNotFound
+// for absent keys and fields, ErrRebuilding and ErrUnavailable.
+type KeyReader interface {
+	Get(ctx context.Context, key string) ([]byte, error)
+	Hash(ctx context.Context, key string) (map[string]string, error)
+	HashField(ctx context.Context, key, field string) (string, error)
+	// SortedPage returns up to limit members from the highest score down, after skipping offset, and how many there are.
+	SortedPage(ctx context.Context, key string, offset, limit int) (members []string, total int, err error)
+	// GetMany returns the values of several keys in their order, nil for absent ones, in one round trip.
+	GetMany(ctx context.Context, keys []string) ([][]byte, error)
+}
+
+// RowReader reads the tables that projections.Rows wrote.
+type RowReader interface {
+	// Query runs one read-only statement with its parameters bound by the driver and yields rows as name → value. Within
+	// the text, {db} stands for the database of the projection.
+	Query(ctx context.Context, sql string, args ...any) iter.Seq2[map[string]any, error]
+}
+
+// Progress says how far projections are. projections.Runner provides it.
+type Progress interface {
+	// Position returns how far the projection has come; ErrRebuilding, ErrUnavailable.
+	Position(ctx context.Context) (eventstore.Position, error)
+	// Await returns when the projection has come to at least p, or with ctx's error.
+	Await(ctx context.Context, p eventstore.Position) error
+}
