@@ -142,3 +142,6 @@ type Recorded struct {
 
 // Time returns the wall-clock part of the event's hybrid logical clock, in UTC, to the millisecond.
 func (r *Recorded) Time() time.Time { return r.HLC.Time() }
+
+// EndsBatch reports whether the event is the last of those that were appended together.
+func (r *Recorded) EndsBatch() bool { return r.Dot.Seq+1 == r.Batch.FirstSeq+uint64(r.Batch.Count) }

@@ -25,6 +25,15 @@ func (p Position) Compare(q Position) int {
 	return cmp.Or(cmp.Compare(p.Incarnation, q.Incarnation), cmp.Compare(p.LSN, q.LSN))
 }
 
+// Check returns ErrWrongIncarnation unless p is a place to go on from in the log whose head is given: the zero position, or
+// one of the same incarnation that is not beyond the head.
+func (p Position) Check(head Position) error {
+	if p.IsZero() || p.Incarnation == head.Incarnation && p.LSN <= head.LSN {
+		return nil
+	}
+	return fmt.Errorf("position %s, the log's head is %s: %w", p, head, ErrWrongIncarnation)
+}
+
 // String returns "incarnation-lsn", the token that clients carry from a receipt to a query.
 func (p Position) String() string {
 	return strconv.FormatUint(uint64(p.Incarnation), 10) + "-" + strconv.FormatUint(p.LSN, 10)

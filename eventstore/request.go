@@ -211,6 +211,9 @@ func (a *StreamAppend) normalize(tenant string) error {
 	if err := a.Stream.Validate(); err != nil {
 		return err
 	}
+	if a.Stream.Category == ReceiptCategory {
+		return invalidf("stream %s: category %q is kept for the receipts of requests without events", a.Stream, ReceiptCategory)
+	}
 	if a.Stream.Tenant != tenant {
 		return invalidf("stream %s is not of the request's tenant %q", a.Stream, tenant)
 	}

@@ -49,9 +49,9 @@ type Reader interface {
 
 // Subscription follows a log. It is used by one goroutine at a time.
 type Subscription interface {
-	// Next waits for events that the filter lets through and returns them in order. A batch that was appended together
-	// is never split over two chunks. It also returns, with no events, when it has passed over many that the filter
-	// holds back, so that the reader's cursor can move. It ends with ctx's error, or ErrClosed.
+	// Next waits for the log to go on and returns the events that the filter lets through, in order. A batch that was
+	// appended together is never split over two chunks. When the filter holds back all there was, it returns with no
+	// events, so that the reader's cursor can move. It ends with ctx's error, or ErrClosed.
 	Next(ctx context.Context) (Chunk, error)
 	// Close ends the subscription; safe twice.
 	Close()
@@ -76,9 +76,12 @@ type Filter struct {
 	Types      []string
 	// Chain asks for Recorded.Chain to be filled, at the price of hashing each event.
 	Chain bool
-	// MaxChunk bounds the events in a Chunk (whole batches may exceed it); zero means 1,000.
+	// MaxChunk bounds the events in a Chunk (whole batches may exceed it); zero means DefaultMaxChunk.
 	MaxChunk int
 }
+
+// DefaultMaxChunk is how many events a Chunk holds at most, when the filter does not say.
+const DefaultMaxChunk = 1000
 
 // Matches reports whether the filter lets the event through.
 func (f *Filter) Matches(r *Recorded) bool {
