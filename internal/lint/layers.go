@@ -1,0 +1,179 @@
+package lint
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// layer is one row of "Who may import whom": a package and what of ours it may import, as a reader of docs/overview.md
+// finds it there. Names are below Module; "x/*" means everything below x, and x itself has to be named beside it.
+// Generated code in schemas/gen may be imported by all.
+type layer struct {
+	pkg string
+	may string
+	// foreign lists the only foreign modules the package may import, "none" for no module at all; empty leaves it to
+	// the drivers' table.
+	foreign string
+}
+
+const everything = "everything"
+
+// layers is the law; the first row that matches a package holds. Tests may import what they need.
+var layers = []layer{
+	{pkg: "schemas/*", may: ""},
+	{pkg: "testdata/retail", may: "", foreign: "none"},
+
+	{pkg: "eventstore", may: "internal/hlc"},
+	{pkg: "eventstore/*", may: "eventstore internal/hlc"},
+
+	{pkg: "commands", may: "eventstore"},
+	{pkg: "commands/commandtest", may: "commands eventstore eventstore/memstore"},
+	{pkg: "commands/*", may: "commands eventstore"},
+
+	{pkg: "projections", may: "eventstore"},
+	{pkg: "projections/*", may: "projections queries eventstore"},
+
+	{pkg: "queries", may: "projections eventstore"},
+
+	{pkg: "replication", may: "eventstore"},
+	{pkg: "replication/*", may: "replication eventstore"},
+
+	{pkg: "client", may: "eventstore"},
+
+	{pkg: "commerce/money", may: "", foreign: "github.com/quagmt/udecimal"},
+	{pkg: "commerce/retail", may: "commerce/money", foreign: "github.com/quagmt/udecimal"},
+	{pkg: "commerce/checkout", may: "commands commands/saga eventstore commerce/order commerce/inventory commerce/payment commerce/money", foreign: "google.golang.org/protobuf"},
+	{pkg: "commerce/views", may: "projections queries eventstore commerce/*", foreign: "google.golang.org/protobuf"},
+	{pkg: "commerce/api", may: "commands commands/saga queries eventstore commerce/*"},
+	{pkg: "commerce/*", may: "commands eventstore commerce/money", foreign: "google.golang.org/protobuf"},
+
+	{pkg: "internal/hlc", may: "", foreign: "none"},
+	{pkg: "internal/lint", may: "", foreign: "none"},
+	{pkg: "internal/engine", may: ""},
+	{pkg: "internal/testenv", may: "internal/engine"},
+	{pkg: "internal/server", may: "commands queries projections replication eventstore internal/*"},
+	{pkg: "internal/server/*", may: "commands queries projections replication eventstore internal/*"},
+	{pkg: "internal/push", may: "commands queries projections replication eventstore internal/*"},
+	{pkg: "internal/console", may: "commands queries projections replication eventstore internal/*"},
+	{pkg: "internal/canary", may: "commands queries projections eventstore internal/*"},
+	{pkg: "internal/resilience", may: ""},
+	{pkg: "internal/discovery", may: ""},
+	{pkg: "internal/config", may: ""},
+	{pkg: "internal/telemetry", may: "commands queries projections eventstore"},
+	{pkg: "internal/bench", may: everything},
+	{pkg: "internal/bench/*", may: everything},
+
+	{pkg: "node", may: everything},
+	{pkg: "node/*", may: everything},
+	{pkg: "cmd/*", may: "node node/* client internal/engine internal/bench commerce/retail testdata/retail"},
+	{pkg: "examples/*", may: "eventstore commands projections projections/* queries node"},
+}
+
+// driver is a foreign module, or several that belong together, that only its owners may import: what it connects to is
+// then behind one package, and can be exchanged there.
+type driver struct {
+	modules string
+	owners  string
+}
+
+// drivers is the second half of the law.
+var drivers = []driver{
+	{modules: "github.com/cockroachdb/pebble github.com/cockroachdb/pebble/v2", owners: "eventstore/pebblestore"},
+	{modules: "github.com/segmentio/kafka-go", owners: "eventstore/kafkalog"},
+	{modules: "github.com/redis/go-redis github.com/redis/go-redis/v9", owners: "projections/redisview"},
+	{modules: "github.com/ClickHouse/clickhouse-go github.com/ClickHouse/clickhouse-go/v2 github.com/ClickHouse/ch-go", owners: "projections/clickview"},
+	{modules: "go.etcd.io/etcd github.com/hashicorp/consul/api", owners: "internal/discovery internal/config"},
+	{modules: "github.com/jackc/pgx github.com/jackc/pglogrepl", owners: "replication/pgsync"},
+	{modules: "github.com/twmb/franz-go github.com/alicebob/miniredis/v2", owners: "internal/engine internal/testenv node node/*"},
+	{modules: "github.com/alecthomas/kong github.com/vbauerster/mpb/v8", owners: "cmd/*"},
+}
+
+// testing names the packages that exist for tests: only tests and each other may import them, and only they may import
+// the testing package outside of a _test.go file.
+const testingPackages = "eventstore/storetest commands/commandtest projections/projectiontest internal/testenv"
+
+// Imports keeps the tables above.
+func Imports(t *Tree) []Finding {
+	var findings []Finding
+	rowless := map[string]bool{}
+	for _, s := range t.Sources {
+		if s.Test || s.Generated || s.Dir == "." || within("internal/tools internal/tools/*", s.Dir) {
+			continue
+		}
+		row, ok := layerOf(s.Dir)
+		if !ok {
+			if !rowless[s.Dir] {
+				rowless[s.Dir] = true
+				findings = append(findings, Finding{"imports", s.Dir, 0, "no row of internal/lint/layers.go says what this package may import: give it one, or move the code to where it belongs"})
+			}
+			continue
+		}
+		for _, imported := range s.Imports() {
+			if message := row.objection(s.Dir, imported.Path); message != "" {
+				findings = append(findings, Finding{"imports", s.Path, imported.Line, message})
+			}
+		}
+	}
+	return findings
+}
+
+// layerOf returns the row of a package.
+func layerOf(dir string) (layer, bool) {
+	i := slices.IndexFunc(layers, func(l layer) bool { return within(l.pkg, dir) })
+	if i < 0 {
+		return layer{}, false
+	}
+	return layers[i], true
+}
+
+// objection says why the package dir, whose row is l, must not import name; empty when it may.
+func (l layer) objection(dir, name string) string {
+	ours, first := strings.CutPrefix(name, Module+"/")
+	switch {
+	case first && within("schemas/*", ours):
+		return ""
+	case first && within(testingPackages, ours) && !within(testingPackages, dir):
+		return fmt.Sprintf("%s is for tests only", ours)
+	case first:
+		if l.may == everything || within(l.may, ours) {
+			return ""
+		}
+		return fmt.Sprintf("%s must not import %s; of ours it may import: %s", dir, ours, orNothing(l.may))
+	case name == "testing" && !within(testingPackages, dir):
+		return "testing belongs in _test.go files and in " + testingPackages
+	case !strings.Contains(strings.Split(name, "/")[0], "."):
+		return "" // the standard library
+	}
+	for _, d := range drivers {
+		if inModule(d.modules, name) && !within(d.owners, dir) {
+			return fmt.Sprintf("%s is a driver; only these may import it: %s", name, d.owners)
+		}
+	}
+	if l.foreign != "" && !inModule(l.foreign, name) {
+		return fmt.Sprintf("%s must not import %s; foreign modules it may import: %s", dir, name, l.foreign)
+	}
+	return ""
+}
+
+// within reports whether a package is one of the names in a list, or below one that ends in "/*".
+func within(list, dir string) bool {
+	return slices.ContainsFunc(strings.Fields(list), func(name string) bool {
+		above, below := strings.CutSuffix(name, "*")
+		return name == dir || (below && strings.HasPrefix(dir, above))
+	})
+}
+
+// inModule reports whether an import path lies in one of the modules in a list.
+func inModule(list, name string) bool {
+	return slices.ContainsFunc(strings.Fields(list), func(module string) bool {
+		return name == module || strings.HasPrefix(name, module+"/")
+	})
+}
+
+func orNothing(list string) string {
+	if list == "" {
+		return "nothing"
+	}
+	return list
+}
