@@ -13,7 +13,7 @@ FUZZTIME  ?= 5m
 TIMEOUT   ?= 25m
 
 # Modules beside the root one, each with its own go.mod; the tools' has no tests.
-MODULES = $(shell find . -name go.mod -not -path './go.mod' -not -path './internal/tools/*' -not -path './data/*' -printf '%h\n' | sort)
+MODULES = $(shell find . -name go.mod -not -path './go.mod' -not -path './internal/tools/*' -not -path './data/*' -exec dirname {} \; | sort)
 
 # `make test CI=true` and `CI=true make test` mean the same: no test may skip.
 ifdef CI
