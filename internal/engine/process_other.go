@@ -1,0 +1,10 @@
+//go:build !linux
+
+package engine
+
+import "syscall"
+
+// childAttributes puts the child into a process group of its own.
+func childAttributes() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: true}
+}
