@@ -1,0 +1,155 @@
+package storetest
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/eventstore/memstore"
+	"pgregory.net/rapid"
+)
+
+// Model runs random operations against the store and against memstore, and wants the same answers from both.
+func Model(t *testing.T, o Options) {
+	rapid.Check(t, func(rt *rapid.T) {
+		m := &model{
+			f:    &fixture{TB: t, o: o, ctx: t.Context(), store: o.Open(t)},
+			want: memstore.New(memstore.Options{}),
+		}
+		defer func() { _ = m.f.store.Close() }()
+		rt.Repeat(map[string]func(*rapid.T){
+			"append": m.append,
+			"reopen": func(*rapid.T) { m.f.reopen() },
+			"stream": m.readStream,
+			"log":    m.readLog,
+			"":       m.check,
+		})
+		m.f.verify()
+	})
+}
+
+type model struct {
+	f    *fixture
+	want *memstore.Store
+	ids  int
+}
+
+var (
+	modelStreams = rapid.Custom(func(t *rapid.T) eventstore.StreamID {
+		return eventstore.Stream(rapid.SampledFrom([]string{"a", "ab", "b"}).Draw(t, "category"), rapid.SampledFrom([]string{"1", "10", "2", "1/0"}).Draw(t, "id"))
+	})
+	modelExpect = rapid.SampledFrom([]eventstore.Expect{
+		eventstore.Any, eventstore.Any, eventstore.Any, eventstore.NoStream, eventstore.Exists, 1, 2, 3, 5,
+	})
+)
+
+func (m *model) append(t *rapid.T) {
+	draw := func() eventstore.Request {
+		r := eventstore.Request{ID: rapid.SampledFrom([]string{"", "", "", "x", "y", "z", "w"}).Draw(t, "id")}
+		if r.ID != "" {
+			r.Hash = eventstore.Hash{rapid.ByteRange(1, 2).Draw(t, "hash")}
+		}
+		streams := rapid.SliceOfNDistinct(modelStreams, 0, 3, rapid.ID[eventstore.StreamID]).Draw(t, "streams")
+		for _, s := range streams {
+			a := eventstore.StreamAppend{Stream: s, Expect: modelExpect.Draw(t, "expect")}
+			for range rapid.IntRange(1, 4).Draw(t, "events") {
+				m.ids++
+				a.Events = append(a.Events, eventstore.Event{
+					ID: uuid.NewSHA1(uuid.Nil, fmt.Append(nil, m.ids)), Type: rapid.SampledFrom([]string{"t.v1", "u.v1"}).Draw(t, "type"),
+					Payload: rapid.SliceOfN(rapid.Byte(), 0, 40).Draw(t, "payload"),
+				})
+			}
+			r.Appends = append(r.Appends, a)
+		}
+		return r
+	}
+	r := draw()
+	copied := r
+	copied.Appends = slices.Clone(r.Appends)
+	for i := range copied.Appends {
+		copied.Appends[i].Events = slices.Clone(r.Appends[i].Events)
+	}
+	got, gotErr := m.f.store.Append(m.f.ctx, r)
+	want, wantErr := m.want.Append(m.f.ctx, copied)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Fatalf("receipt differs from the model's (-model +store):\n%s\nerrors: model %v, store %v", diff, wantErr, gotErr)
+	}
+	if fmt.Sprint(wantErr) != fmt.Sprint(gotErr) {
+		t.Fatalf("model says %v, store says %v", wantErr, gotErr)
+	}
+	for _, sentinel := range []error{eventstore.ErrConflict, eventstore.ErrIDReused, eventstore.ErrInvalid} {
+		if errors.Is(wantErr, sentinel) != errors.Is(gotErr, sentinel) {
+			t.Fatalf("model says %v, store says %v", wantErr, gotErr)
+		}
+	}
+}
+
+func (m *model) readStream(t *rapid.T) {
+	s, from := modelStreams.Draw(t, "stream"), rapid.Uint64Range(0, 6).Draw(t, "from")
+	same(t, "stream", m.f.store.Read(m.f.ctx, s, from), m.want.Read(m.f.ctx, s, from))
+	same(t, "stream backwards", m.f.store.ReadBackwards(m.f.ctx, s, from), m.want.ReadBackwards(m.f.ctx, s, from))
+}
+
+func (m *model) readLog(t *rapid.T) {
+	state, err := m.want.Log(m.f.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := at(rapid.Uint64Range(0, state.Durable.LSN+1).Draw(t, "after"))
+	filter := eventstore.Filter{
+		Categories: rapid.SliceOfN(rapid.SampledFrom([]string{"a", "ab", "b"}), 0, 2).Draw(t, "categories"),
+		Types:      rapid.SliceOfN(rapid.SampledFrom([]string{"t.v1", "u.v1"}), 0, 1).Draw(t, "types"),
+	}
+	same(t, "log", m.f.store.ReadAll(m.f.ctx, after, filter), m.want.ReadAll(m.f.ctx, after, filter))
+}
+
+// check compares what every operation can have changed.
+func (m *model) check(t *rapid.T) {
+	got, err := m.f.store.Log(m.f.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := m.want.Log(m.f.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want.Chain = got.Chain // the clocks of both stores differ, and so do their chains
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Fatalf("log differs from the model's (-model +store):\n%s", diff)
+	}
+	for _, id := range []string{"x", "y", "z", "w"} {
+		wantReceipt, wantHash, wantErr := m.want.Receipt(m.f.ctx, "", id)
+		gotReceipt, gotHash, gotErr := m.f.store.Receipt(m.f.ctx, "", id)
+		if diff := cmp.Diff(wantReceipt, gotReceipt); diff != "" || wantHash != gotHash || fmt.Sprint(wantErr) != fmt.Sprint(gotErr) {
+			t.Fatalf("receipt of %q differs from the model's (-model +store):\n%s\nmodel %v, store %v", id, diff, wantErr, gotErr)
+		}
+	}
+}
+
+// same compares two readings. Times and what is drawn at random differ between two stores.
+func same(t *rapid.T, what string, got, want func(func(eventstore.Recorded, error) bool)) {
+	type entry struct {
+		Event eventstore.Recorded
+		Err   string
+	}
+	list := func(seq func(func(eventstore.Recorded, error) bool)) (out []entry) {
+		for e, err := range seq {
+			e.HLC = 0
+			if e.Type == eventstore.ReceiptType {
+				e.Event.ID = uuid.Nil
+			}
+			if len(e.Payload) == 0 {
+				e.Payload = nil
+			}
+			out = append(out, entry{e, fmt.Sprint(err)})
+		}
+		return out
+	}
+	if diff := cmp.Diff(list(want), list(got)); diff != "" {
+		t.Fatalf("%s differs from the model's (-model +store):\n%s", what, diff)
+	}
+}
