@@ -25,6 +25,8 @@ var layers = []layer{
 	{pkg: "testdata/retail", may: "", foreign: "none"},
 
 	{pkg: "eventstore", may: "internal/hlc"},
+	{pkg: "eventstore/storetest", may: "eventstore eventstore/memstore internal/hlc"},
+	{pkg: "eventstore/kafkalog/*", may: "eventstore eventstore/kafkalog internal/hlc"},
 	{pkg: "eventstore/*", may: "eventstore internal/hlc"},
 
 	{pkg: "commands", may: "eventstore"},
@@ -85,7 +87,7 @@ var drivers = []driver{
 	{modules: "github.com/ClickHouse/clickhouse-go github.com/ClickHouse/clickhouse-go/v2 github.com/ClickHouse/ch-go", owners: "projections/clickview"},
 	{modules: "go.etcd.io/etcd github.com/hashicorp/consul/api", owners: "internal/discovery internal/config"},
 	{modules: "github.com/jackc/pgx github.com/jackc/pglogrepl", owners: "replication/pgsync"},
-	{modules: "github.com/twmb/franz-go github.com/alicebob/miniredis/v2", owners: "internal/engine internal/testenv node node/*"},
+	{modules: "github.com/twmb/franz-go github.com/alicebob/miniredis/v2", owners: "eventstore/kafkalog/embedded projections/redisview/embedded internal/engine internal/testenv node node/*"},
 	{modules: "github.com/alecthomas/kong github.com/vbauerster/mpb/v8", owners: "cmd/*"},
 }
 

@@ -377,6 +377,7 @@ const (
 	zero    = "order.created.v0"
 	short   = "created.v1"
 	file    = "schemas/order/v1"
+	suffix  = ".created.v1"
 )
 `,
 			want: []string{

@@ -163,16 +163,19 @@ func Places(t *Tree) []Finding {
 }
 
 var (
-	versioned = regexp.MustCompile(`^[A-Za-z0-9_.$-]+\.[vV][0-9]+$`)
+	versioned = regexp.MustCompile(`^[A-Za-z0-9_$-][A-Za-z0-9_.$-]*\.[vV][0-9]+$`)
 	wireName  = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*\.[a-z][a-z0-9]*(_[a-z0-9]+)*\.v[1-9][0-9]*$`)
 )
+
+// namers are the packages in which events get their names.
+const namers = "commerce/* commands commands/* eventstore eventstore/* examples/*"
 
 // WireNames keeps the names of events, which can never be changed, in one form from the first: category.event.vN, such
 // as order.created.v1. Every string of the program that ends in a version is held to it.
 func WireNames(t *Tree) []Finding {
 	var findings []Finding
 	for _, s := range t.Sources {
-		if s.Test || s.Generated || !within("commerce/* commands commands/* eventstore eventstore/* examples/*", s.Dir) {
+		if s.Test || s.Generated || within(testingPackages, s.Dir) || !within(namers, s.Dir) {
 			continue
 		}
 		ast.Inspect(s.Syntax, func(n ast.Node) bool {
