@@ -98,8 +98,8 @@ func (b *builder) add(line int, r row) {
 }
 
 // finish puts the files in order, numbers the lines of each invoice and returns
-// the Set. It refuses an invoice of two customers or two countries: an order
-// has one.
+// the Set. It refuses an invoice of two customers or two countries, because an
+// order has one, and files that overlap.
 func (b *builder) finish() (*Set, *InputError) {
 	set := &Set{
 		records:      b.inFileOrder(),
@@ -124,14 +124,19 @@ func (b *builder) finish() (*Set, *InputError) {
 		if in.lines == 0 {
 			firsts[r.invoice] = r
 			number := b.invoices.values[r.invoice]
-			*in = invoice{number: number, kind: kindOf(number),
-				customer: b.customers.values[r.customer], country: b.countries.values[r.country]}
+			*in = invoice{
+				number: number, kind: kindOf(number),
+				customer: b.customers.values[r.customer], country: b.countries.values[r.country],
+			}
 		}
 		in.lines++
 		r.ordinal = in.lines
 		if problem := b.differs(set, firsts[r.invoice], r); problem != nil {
 			return nil, problem
 		}
+	}
+	if problem := set.overlap(); problem != nil {
+		return nil, problem
 	}
 	return set, nil
 }
@@ -168,7 +173,8 @@ func (b *builder) inFileOrder() []record {
 
 // differs says how a line contradicts the first line of its invoice.
 func (b *builder) differs(set *Set, first, r *record) *InputError {
-	column, was, is := 0, "", ""
+	var column int
+	var was, is string
 	switch {
 	case first.customer != r.customer:
 		column, was, is = columnCustomer, b.customers.values[first.customer], b.customers.values[r.customer]

@@ -75,26 +75,40 @@ type PaymentAdjustment struct {
 // openingKeyDigits is how much of a file's hash its keys carry: 128 bits.
 const openingKeyDigits = 32
 
+// Key names the file by its content and then the code.
 func (o OpeningStock) Key() string {
 	return "retail/opening/" + o.File[:min(len(o.File), openingKeyDigits)] + "/" + o.StockCode
 }
 
+// Key is retail/<invoice>/order.
 func (o Order) Key() string { return "retail/" + o.Invoice + "/order" }
 
+// Key is retail/<invoice>/stock/<ordinal of the line>.
 func (a StockAdjustment) Key() string {
 	return "retail/" + a.Line.Invoice + "/stock/" + strconv.Itoa(a.Line.Ordinal)
 }
 
+// Key is retail/<invoice>/return.
 func (r Return) Key() string { return "retail/" + r.Invoice + "/return" }
 
+// Key is retail/<invoice>/payment/<ordinal of the line>.
 func (a PaymentAdjustment) Key() string {
 	return "retail/" + a.Line.Invoice + "/payment/" + strconv.Itoa(a.Line.Ordinal)
 }
 
-func (OpeningStock) LineCount() int      { return 0 }
-func (o Order) LineCount() int           { return len(o.Lines) }
-func (StockAdjustment) LineCount() int   { return 1 }
-func (r Return) LineCount() int          { return len(r.Lines) }
+// LineCount is 0: opening stock is a sum over lines that have items of their own.
+func (OpeningStock) LineCount() int { return 0 }
+
+// LineCount is the number of the order's lines.
+func (o Order) LineCount() int { return len(o.Lines) }
+
+// LineCount is 1.
+func (StockAdjustment) LineCount() int { return 1 }
+
+// LineCount is the number of the return's lines.
+func (r Return) LineCount() int { return len(r.Lines) }
+
+// LineCount is 1.
 func (PaymentAdjustment) LineCount() int { return 1 }
 
 func (OpeningStock) item()      {}

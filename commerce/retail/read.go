@@ -16,7 +16,8 @@ import (
 // wrong, the error holds one or more [InputError]s and there is no Set.
 //
 // A Set of half a million lines takes about 40 MB. Files given twice, under
-// whatever names, are refused by their content.
+// whatever names, are refused by their content, and so are files that overlap: an
+// invoice with the same lines in two of them would count twice.
 func Read(files ...string) (*Set, error) {
 	sources := make([]Source, len(files))
 	for i, name := range files {
@@ -128,7 +129,7 @@ func (r *reader) readHeader(in *text, records *csv.Reader) bool {
 		}
 	}
 	if !good {
-		return false // a name that is merely misspelt is told once, as missing
+		return false // a name that is merely misspelled is told once, as missing
 	}
 	for i, name := range header {
 		switch {

@@ -77,7 +77,9 @@ func inputErrors(t testing.TB, err error) []*InputError {
 }
 
 func TestOneProblemOfEachKind(t *testing.T) {
-	swap := func(old, new string) string { return header + goodLine + strings.Replace(goodLine, old, new, 1) }
+	swap := func(part, with string) string {
+		return header + goodLine + strings.Replace(goodLine, part, with, 1)
+	}
 	long := strings.Repeat("x", 3*maxRecord)
 	for name, c := range map[string]struct {
 		data string
@@ -104,8 +106,10 @@ func TestOneProblemOfEachKind(t *testing.T) {
 		"price exponent":     {swap("2.55", "2e5"), `f: line 3, UnitPrice: "2e5" is not a price; write it like 2.55, with at most 9 decimals`},
 		"price too precise":  {swap("2.55", "0.0000000001"), `f: line 3, UnitPrice: "0.0000000001" is not a price; write it like 2.55, with at most 9 decimals`},
 		"amount too large":   {swap("2.55", "999999999999999999"), `f: line 3, UnitPrice: 999999999999999999 times the quantity 6 is too large`},
-		"sum too large": {header + strings.Repeat(strings.Replace(goodLine, "2.55", "90000000000000000", 1), 2),
-			`f: line 3, UnitPrice: the amounts up to here are too large to add up; check the prices`},
+		"sum too large": {
+			header + strings.Repeat(strings.Replace(goodLine, "2.55", "90000000000000000", 1), 2),
+			`f: line 3, UnitPrice: the amounts up to here are too large to add up; check the prices`,
+		},
 		"bad date":             {swap("2010-12-01 08:26:00", "01/12/2010 08:26"), `f: line 3, InvoiceDate: "01/12/2010 08:26" is not a date and time; write it like 2010-12-01 08:26:00`},
 		"no such day":          {swap("2010-12-01", "2010-02-30"), `f: line 3, InvoiceDate: "2010-02-30 08:26:00" is not a date and time; write it like 2010-12-01 08:26:00`},
 		"fraction of a second": {swap("08:26:00", "08:26:00.5"), `f: line 3, InvoiceDate: "2010-12-01 08:26:00.5" is not a date and time; write it like 2010-12-01 08:26:00`},
@@ -113,10 +117,14 @@ func TestOneProblemOfEachKind(t *testing.T) {
 		"bad UTF-8":            {swap("WHITE", "WEI\xdf"), `f: line 3, Description: bad UTF-8 in "WEI\xdf HANGING HEART"; save the file as UTF-8`},
 		"NUL":                  {swap("85123A", "85\x0023A"), `f: line 3, StockCode: control character U+0000 in "85\x0023A"; remove it`},
 		"open quote at end":    {swap("WHITE", `"WHITE`), `f: line 3: a quote is opened and not properly closed; close it at the end of the field; inside, write ""`},
-		"open quote before another": {header + strings.Replace(goodLine, "WHITE", `"WHITE`, 1) + goodLine + strings.Replace(goodLine, "WHITE HANGING HEART", `"WHITE, BIG"`, 1),
-			`f: line 2: a quote is opened and not properly closed; close it at the end of the field; inside, write ""`},
-		"open quote in a large file": {header + goodLine + strings.Replace(goodLine, "WHITE", `"WHITE`, 1) + strings.Repeat(goodLine, 30000),
-			`f: line 3: record longer than 1024 KiB; is a quote open?`},
+		"open quote before another": {
+			header + strings.Replace(goodLine, "WHITE", `"WHITE`, 1) + goodLine + strings.Replace(goodLine, "WHITE HANGING HEART", `"WHITE, BIG"`, 1),
+			`f: line 2: a quote is opened and not properly closed; close it at the end of the field; inside, write ""`,
+		},
+		"open quote in a large file": {
+			header + goodLine + strings.Replace(goodLine, "WHITE", `"WHITE`, 1) + strings.Repeat(goodLine, 30000),
+			`f: line 3: record longer than 1024 KiB; is a quote open?`,
+		},
 		"stray quote":        {swap("WHITE", `WHI"TE`), `f: line 3: stray quote at byte 18; put the whole field in quotes and write "" inside`},
 		"no line breaks":     {header + goodLine + long, `f: line 3: record longer than 1024 KiB; is a quote open?`},
 		"invoice form":       {swap("536365", "X536365"), `f: line 3, InvoiceNo: "X536365" is not an invoice number; digits are an order, C and digits a return, A and digits a payment adjustment`},
@@ -197,6 +205,26 @@ func TestSameContentTwiceIsRefused(t *testing.T) {
 	_, err := ReadSources(content("a.csv", plain), content("b.csv.gz", gzipped(t, plain)))
 	if got := inputErrors(t, err); len(got) != 1 || got[0].Error() != "b.csv.gz: has the same content as a.csv; name each file once" {
 		t.Error(err)
+	}
+}
+
+func TestOverlappingFilesAreRefused(t *testing.T) {
+	lamp := "100,A,lamp,6,2010-12-31 23:59:00,2.5,,France\n"
+	bowl := "100,B,bowl,1,2010-12-31 23:59:00,2.5,,France\n"
+	other := "101,A,lamp,6,2010-12-31 23:59:00,2.5,,France\n"
+	early := "99,A,lamp,6,2010-12-01 09:00:00,2.5,,France\n"
+
+	month := content("month", header+early+lamp+bowl)
+	_, err := ReadSources(content("crlf", strings.ReplaceAll(header+other+bowl+lamp, "\n", "\r\n")), month)
+	if got := inputErrors(t, err); len(got) != 1 || got[0].Error() !=
+		"crlf: line 3: invoice 100 with the same lines is also in month, line 3; the files overlap: name only those that do not" {
+		t.Error(err)
+	}
+	// A file cut in pieces inside an invoice is none.
+	for _, pieces := range [][]string{{early + lamp, bowl + other}, {early + lamp + lamp, lamp + bowl}} {
+		if n := read(t, header+pieces[0], header+pieces[1]).Len(); n != strings.Count(pieces[0]+pieces[1], "\n") {
+			t.Errorf("%d lines of %q", n, pieces)
+		}
 	}
 }
 
@@ -299,8 +327,10 @@ func TestValuesAreKeptAsWritten(t *testing.T) {
 	}
 	var got []written
 	for _, l := range lines {
-		got = append(got, written{l.Invoice, l.StockCode, l.Description, l.At.Format("2006-01-02 15:04:05 MST"),
-			l.UnitPrice.String(), l.Amount.String(), l.Customer, l.Country, l.Quantity})
+		got = append(got, written{
+			l.Invoice, l.StockCode, l.Description, l.At.Format("2006-01-02 15:04:05 MST"),
+			l.UnitPrice.String(), l.Amount.String(), l.Customer, l.Country, l.Quantity,
+		})
 	}
 	want := []written{
 		{"C536379", "gift_0001_40", " gift £40\t", "2010-12-01 23:59:59 UTC", "0.001", "-0.012", "17850", "Channel Islands", -12},

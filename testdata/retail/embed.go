@@ -1,6 +1,6 @@
 // Package retailsample carries the retail sample in the binary, so that a first
-// start has real orders to show without a file or a network. Source and licence
-// of the data are in README.md beside it.
+// start has real orders to show without a file or a network. README.md beside it
+// names the source of the data and the terms of its use (CC BY 4.0).
 package retailsample
 
 import _ "embed"
