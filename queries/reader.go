@@ -2,19 +2,19 @@ package queries
 
 import (
 	"context"
-	"errors"
 	"iter"
 
 	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/projections"
 )
 
 var (
 	// ErrNotFound: the read model has no such thing.
-	ErrNotFound = errors.New("not found")
+	ErrNotFound = projections.ErrNotFound
 	// ErrRebuilding: the read model is being rebuilt and cannot answer yet; try again.
-	ErrRebuilding = errors.New("read model is being rebuilt")
+	ErrRebuilding = projections.ErrRebuilding
 	// ErrUnavailable: the server that holds the read model cannot be reached; try again.
-	ErrUnavailable = errors.New("read model is unavailable")
+	ErrUnavailable = projections.ErrUnavailable
 )
 
 // KeyReader reads a key-value model that projections.Keys wrote, by the projection's own keys. Methods return ErrNotFound
@@ -24,6 +24,7 @@ type KeyReader interface {
 	Hash(ctx context.Context, key string) (map[string]string, error)
 	HashField(ctx context.Context, key, field string) (string, error)
 	// SortedPage returns up to limit members from the highest score down, after skipping offset, and how many there are.
+	// Members of equal score come in descending byte order. An absent key has no members; it is no error.
 	SortedPage(ctx context.Context, key string, offset, limit int) (members []string, total int, err error)
 	// GetMany returns the values of several keys in their order, nil for absent ones, in one round trip.
 	GetMany(ctx context.Context, keys []string) ([][]byte, error)

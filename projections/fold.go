@@ -1,0 +1,68 @@
+package projections
+
+import "github.com/tributary-es/tributary/eventstore"
+
+// Recorder is a writer that can take back what was written since a mark, by which a sink drops the writes of an event that
+// could not be applied.
+type Recorder interface {
+	// Mark returns a mark of what was written so far; Undo takes back everything after it.
+	Mark() int
+	Undo(mark int)
+}
+
+// Lot is what a sink must know of its parked events to fold on.
+type Lot struct {
+	// Waiting holds the streams that have parked events; their later events queue behind. Fold adds to it.
+	Waiting map[eventstore.StreamID]bool
+	// Skipped holds the positions of events that an operator said to skip.
+	Skipped map[eventstore.Position]bool
+}
+
+// ParkedEvent is an event that Fold has parked, with the event itself for the sink to keep.
+type ParkedEvent struct {
+	Parked
+	Event *eventstore.Recorded
+}
+
+// Fold applies events in order through the writer w, of which rec is the recorder. Events that cannot be applied, and
+// those of streams that wait, are returned for the sink to keep within the same commit.
+func Fold[W any](p *Projection[W], w W, rec Recorder, lot *Lot, events []eventstore.Recorded) []ParkedEvent {
+	var parked []ParkedEvent
+	for i := range events {
+		e := &events[i]
+		if len(lot.Skipped) > 0 && lot.Skipped[e.Position] {
+			continue
+		}
+		reason := ""
+		if len(lot.Waiting) == 0 || !lot.Waiting[e.Stream] {
+			mark := rec.Mark()
+			err := p.Try(w, e)
+			if err == nil {
+				continue
+			}
+			rec.Undo(mark)
+			reason = err.Error()
+			if lot.Waiting == nil {
+				lot.Waiting = make(map[eventstore.StreamID]bool)
+			}
+			lot.Waiting[e.Stream] = true
+		}
+		parked = append(parked, ParkedEvent{
+			Parked: Parked{Projection: p.Name, Stream: e.Stream, Position: e.Position, Type: e.Type, Reason: reason},
+			Event:  e,
+		})
+	}
+	return parked
+}
+
+// PlainParked returns what Sink.Commit returns of what Fold parked.
+func PlainParked(events []ParkedEvent) []Parked {
+	if len(events) == 0 {
+		return nil
+	}
+	out := make([]Parked, len(events))
+	for i := range events {
+		out[i] = events[i].Parked
+	}
+	return out
+}
