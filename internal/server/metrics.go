@@ -1,0 +1,125 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
+)
+
+// Sample is what /metrics says of the log and of what follows it, taken when asked.
+type Sample struct {
+	LogEvents, LogStreams uint64
+	MirrorLag             uint64
+	Projections           []ProjectionSample
+	SagasOpen             map[string]uint64
+}
+
+// ProjectionSample is how a projection is.
+type ProjectionSample struct {
+	Name, Sink string
+	Lag        uint64
+	LagSeconds float64
+	Parked     uint64
+	Live       bool
+}
+
+type metrics struct {
+	registry *prometheus.Registry
+	requests *prometheus.CounterVec
+	latency  *prometheus.HistogramVec
+	calls    *prometheus.CounterVec
+	callTime *prometheus.HistogramVec
+}
+
+var buckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
+
+func newMetrics(sample func() Sample) *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "http_requests_total", Help: "HTTP requests answered."}, []string{"service", "route", "code"}),
+		latency:  prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "http_request_duration_seconds", Help: "Time to answer an HTTP request.", Buckets: buckets}, []string{"service", "route"}),
+		calls:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "grpc_server_handled_total", Help: "gRPC calls answered."}, []string{"grpc_method", "grpc_code"}),
+		callTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "grpc_server_handling_seconds", Help: "Time to answer a gRPC call.", Buckets: buckets}, []string{"grpc_method"}),
+	}
+	m.registry.MustRegister(m.requests, m.latency, m.calls, m.callTime,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if sample != nil {
+		m.registry.MustRegister(sampler{sample})
+	}
+	return m
+}
+
+func (m *metrics) handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second})
+}
+
+func (m *metrics) observeHTTP(rt *route, code int, took time.Duration) {
+	service := string(rt.desc.Parent().Name())
+	path := rt.method + " " + rt.path
+	m.requests.WithLabelValues(service, path, strconv.Itoa(code)).Inc()
+	if !rt.stream {
+		m.latency.WithLabelValues(service, path).Observe(took.Seconds())
+	}
+}
+
+func (m *metrics) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	begin := time.Now()
+	resp, err := next(ctx, req)
+	m.calls.WithLabelValues(info.FullMethod, status.Code(err).String()).Inc()
+	m.callTime.WithLabelValues(info.FullMethod).Observe(time.Since(begin).Seconds())
+	return resp, err
+}
+
+func (m *metrics) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	err := next(srv, stream)
+	m.calls.WithLabelValues(info.FullMethod, status.Code(err).String()).Inc()
+	return err
+}
+
+// sampler makes metrics of a Sample each time it is scraped.
+type sampler struct{ sample func() Sample }
+
+var (
+	logEvents     = prometheus.NewDesc("tributary_log_events", "Events in the log.", nil, nil)
+	logStreams    = prometheus.NewDesc("tributary_log_streams", "Streams that have events.", nil, nil)
+	mirrorLag     = prometheus.NewDesc("tributary_mirror_lag_events", "Durable events that are not yet in Kafka.", nil, nil)
+	projectionLag = prometheus.NewDesc("tributary_projection_lag_events", "Durable events that are not yet in the read model.", []string{"projection", "sink"}, nil)
+	projectionAge = prometheus.NewDesc("tributary_projection_lag_seconds", "Age of the oldest event that is not yet in the read model.", []string{"projection", "sink"}, nil)
+	parkedEvents  = prometheus.NewDesc("tributary_projection_parked_events", "Events that could not be applied and wait for an operator.", []string{"projection", "sink"}, nil)
+	projectionUp  = prometheus.NewDesc("tributary_projection_live", "1 when the read model is live.", []string{"projection", "sink"}, nil)
+	sagaOpen      = prometheus.NewDesc("tributary_saga_open", "Saga instances under way.", []string{"saga"}, nil)
+)
+
+// Describe lists the metrics.
+func (s sampler) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(s, ch) }
+
+// Collect takes a sample.
+func (s sampler) Collect(ch chan<- prometheus.Metric) {
+	v := s.sample()
+	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	}
+	gauge(logEvents, float64(v.LogEvents))
+	gauge(logStreams, float64(v.LogStreams))
+	gauge(mirrorLag, float64(v.MirrorLag))
+	for _, p := range v.Projections {
+		gauge(projectionLag, float64(p.Lag), p.Name, p.Sink)
+		gauge(projectionAge, p.LagSeconds, p.Name, p.Sink)
+		gauge(parkedEvents, float64(p.Parked), p.Name, p.Sink)
+		live := 0.0
+		if p.Live {
+			live = 1
+		}
+		gauge(projectionUp, live, p.Name, p.Sink)
+	}
+	for name, n := range v.SagasOpen {
+		gauge(sagaOpen, float64(n), name)
+	}
+}
