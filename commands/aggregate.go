@@ -31,7 +31,8 @@ type Aggregate[S, C, E any] struct {
 type Codec[E any] interface {
 	// Encode returns the event as the log takes it: type, schema version, encoding, payload.
 	Encode(E) (eventstore.Event, error)
-	// Decode returns the recorded event as the current program knows it, upcast when it was recorded by an older one.
+	// Decode returns the recorded event as the current program knows it, upcast when it was recorded by an older one. It
+	// depends on type, schema version, encoding and payload alone.
 	Decode(*eventstore.Recorded) (E, error)
 	// Types lists the wire names that Decode knows.
 	Types() []string

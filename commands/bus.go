@@ -1,0 +1,162 @@
+package commands
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// Defaults of Options.
+const (
+	DefaultMaxAttempts  = 12
+	DefaultCacheEntries = 50_000
+	DefaultCacheBytes   = 32 << 20
+)
+
+// Options tune a Bus. The zero value is good.
+type Options struct {
+	// Middleware wraps the handling of every message; the first is the outermost.
+	Middleware []Middleware
+	// MaxAttempts bounds how often a message is decided when other writers of its streams keep being faster; zero means
+	// DefaultMaxAttempts. Writers that use the same Bus wait for each other instead.
+	MaxAttempts int
+	// Backoff returns how long to wait after the given number of failed attempts (from 1). Nil means a random time up to
+	// 1 ms, then 2, 4, … 128 ms.
+	Backoff func(attempts int) time.Duration
+	// CacheEntries and CacheBytes bound the folded states kept between commands, whichever comes first. Zero means the
+	// default; a negative number keeps none.
+	CacheEntries, CacheBytes int
+}
+
+// Handler handles a message: all its commands, or none.
+type Handler func(ctx context.Context, m Message) (eventstore.Receipt, error)
+
+// Middleware wraps a Handler with something that is the same for all messages.
+type Middleware func(next Handler) Handler
+
+// Bus finds the aggregate of each command, has it decide, and appends what it decided. It is safe for concurrent use once
+// every aggregate is registered. It has nothing to close.
+type Bus struct {
+	store    eventstore.Store
+	options  Options
+	handler  Handler
+	commands map[reflect.Type]registered
+	// categories names what is registered, so that two aggregates never write the same streams.
+	categories map[string]bool
+	locks      *streamLocks
+	cache      *stateCache
+	counters   counters
+}
+
+type registered struct {
+	category string
+	decider  decider
+}
+
+// NewBus returns a bus that keeps what is decided in the store.
+func NewBus(store eventstore.Store, o Options) *Bus {
+	if o.MaxAttempts == 0 {
+		o.MaxAttempts = DefaultMaxAttempts
+	}
+	if o.Backoff == nil {
+		o.Backoff = defaultBackoff
+	}
+	bound := func(n, otherwise int) int {
+		if n == 0 {
+			return otherwise
+		}
+		return max(n, 0)
+	}
+	b := &Bus{
+		store: store, options: o,
+		commands: map[reflect.Type]registered{}, categories: map[string]bool{},
+		locks: newStreamLocks(),
+		cache: newStateCache(bound(o.CacheEntries, DefaultCacheEntries), bound(o.CacheBytes, DefaultCacheBytes)),
+	}
+	b.handler = b.handle
+	for _, m := range slices.Backward(o.Middleware) {
+		b.handler = m(b.handler)
+	}
+	return b
+}
+
+func defaultBackoff(attempts int) time.Duration {
+	return rand.N(time.Millisecond << min(attempts-1, 7))
+}
+
+// add registers command types under a category.
+func (b *Bus) add(category string, types map[reflect.Type]bool, d decider) error {
+	if b.categories[category] {
+		return fmt.Errorf("category %q is registered already", category)
+	}
+	if len(types) == 0 {
+		return fmt.Errorf("no samples of its commands were given")
+	}
+	for t := range types {
+		if t == nil {
+			return fmt.Errorf("a sample command is nil")
+		}
+		if other, ok := b.commands[t]; ok {
+			return fmt.Errorf("command %s is registered already, for category %q", t, other.category)
+		}
+	}
+	b.categories[category] = true
+	for t := range types {
+		b.commands[t] = registered{category, d}
+	}
+	return nil
+}
+
+// Categories lists the categories of the registered aggregates, sorted.
+func (b *Bus) Categories() []string { return slices.Sorted(maps.Keys(b.categories)) }
+
+// Dispatch decides commands one after the other, each on what those before it decided, and appends the events of all of
+// them in one atomic request. It returns when they are durable as meta asks.
+//
+// The receipt's first stream is that of the first command. A stream that the message left as it was has First 0, and
+// Last the version at which that was decided.
+//
+// Decisions are made on the streams as they stand when the events are appended; when another writer was faster, they are
+// made again, a bounded number of times. A conflict with meta.Expect is returned as a *ConflictError and never retried.
+// With meta.ID, a message that was applied before returns its original receipt and is not decided again; a message that
+// decides nothing is recorded too, so that a repetition decides nothing as well.
+//
+// Errors: a *Rejection when an aggregate refuses; eventstore.ErrInvalid for commands that are wrong in themselves;
+// ErrContended; ErrUnknownCommand and *AggregateError for bugs; and what the store returns. With
+// eventstore.ErrDurabilityTimeout the receipt is valid. When ctx ends the events may have been appended or not: repeat
+// with the same ID. Commands belong to the bus once dispatched.
+func (b *Bus) Dispatch(ctx context.Context, meta Meta, cmds ...any) (eventstore.Receipt, error) {
+	return b.handler(ctx, Message{Meta: meta, Commands: cmds})
+}
+
+// Stats are what a bus counted since it was made.
+type Stats struct {
+	// Attempts counts decisions of whole messages, Conflicts those of them that were made in vain because another writer
+	// was faster. Repeated counts messages answered with the receipt of an earlier time.
+	Attempts, Conflicts, Repeated uint64
+	// CacheHits and CacheMisses count states found and states folded from the first event; Folded counts events folded.
+	CacheHits, CacheMisses, Folded uint64
+	// CachedStates and CachedBytes are what the cache holds now, in entries and estimated bytes.
+	CachedStates, CachedBytes int
+}
+
+type counters struct {
+	attempts, conflicts, repeated, hits, misses, folded atomic.Uint64
+}
+
+// Stats returns the bus's counters.
+func (b *Bus) Stats() Stats {
+	s := Stats{
+		Attempts: b.counters.attempts.Load(), Conflicts: b.counters.conflicts.Load(), Repeated: b.counters.repeated.Load(),
+		CacheHits: b.counters.hits.Load(), CacheMisses: b.counters.misses.Load(), Folded: b.counters.folded.Load(),
+	}
+	s.CachedStates, s.CachedBytes = b.cache.held()
+	return s
+}

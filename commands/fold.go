@@ -1,0 +1,128 @@
+package commands
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// checkOut gets the state of a stream that the caller has locked: from the cache, or from the log. With refresh, a state
+// from the cache is brought up to the log's end, for which only the events that it lacks are read.
+func (b *Bus) checkOut(ctx context.Context, w *work, refresh bool) error {
+	w.folded = b.cache.take(w.stream)
+	if w.folded == nil {
+		b.counters.misses.Add(1)
+		w.folded = &folded{stream: w.stream, state: w.decider.newInstance()}
+		return b.catchUp(ctx, w)
+	}
+	b.counters.hits.Add(1)
+	if err := b.foldPending(w.folded); err != nil {
+		w.folded = nil
+		return err
+	}
+	if refresh {
+		return b.catchUp(ctx, w)
+	}
+	return nil
+}
+
+// putBack returns the states to the cache, apart from those that have folded events which are not in the log.
+func (b *Bus) putBack(p *plan) {
+	for _, w := range p.work {
+		if w.folded != nil && w.applied == 0 {
+			b.cache.put(w.folded)
+		}
+		w.folded = nil
+	}
+}
+
+// catchUp folds the events of the log that the state lacks. After an error there is no state.
+func (b *Bus) catchUp(ctx context.Context, w *work) error {
+	before := w.version
+	err := w.folded.catchUp(ctx, b.store)
+	b.counters.folded.Add(w.version - before)
+	if err != nil {
+		w.folded = nil
+		return err
+	}
+	w.fresh = true
+	return nil
+}
+
+func (b *Bus) foldPending(f *folded) error {
+	first := f.version - uint64(len(f.pending)) + 1
+	for i := range f.pending {
+		if err := f.foldEvent(&f.pending[i], first+uint64(i)); err != nil {
+			return err
+		}
+	}
+	b.counters.folded.Add(uint64(len(f.pending)))
+	f.pending = nil
+	return nil
+}
+
+// committed records that the events that were decided are in the log.
+func (w *work) committed() {
+	w.version += uint64(len(w.decided))
+	w.pending = w.decided[w.applied:]
+	w.applied = 0
+}
+
+// catchUp folds what the log has of the stream beyond the state.
+func (f *folded) catchUp(ctx context.Context, from eventstore.Reader) error {
+	for r, err := range from.Read(ctx, f.stream, f.version+1) {
+		if err != nil {
+			return fmt.Errorf("load stream %s: %w", f.stream, err)
+		}
+		if err := f.foldRecorded(&r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// foldRecorded folds the next event of the stream as it was read from the log.
+func (f *folded) foldRecorded(r *eventstore.Recorded) error {
+	if r.Version != f.version+1 {
+		return &AggregateError{Stream: f.stream, Version: r.Version,
+			Err: fmt.Errorf("follows version %d: %w", f.version, eventstore.ErrCorrupt)}
+	}
+	if err := f.state.fold(r); err != nil {
+		return &AggregateError{Stream: f.stream, Version: r.Version, Err: err}
+	}
+	f.version = r.Version
+	f.context = cover(f.context, r.Dot)
+	return nil
+}
+
+// foldEvent folds an event that this process has just encoded. It says nothing of the version.
+func (f *folded) foldEvent(e *eventstore.Event, version uint64) error {
+	r := eventstore.Recorded{Stream: f.stream, Version: version, Event: *e}
+	if err := f.state.fold(&r); err != nil {
+		return &AggregateError{Stream: f.stream, Version: version, Err: err}
+	}
+	return nil
+}
+
+// contextAt returns the vector of what was folded, for an append that expects exactly f.version. Of foreign logs it covers
+// what was read. Of the store's own log it covers everything that was durable when the decision was made: were there an
+// own event of this stream that is not folded, the expectation would not hold.
+func (f *folded) contextAt(own eventstore.LogState) eventstore.Vector {
+	if f.version == 0 {
+		return nil
+	}
+	return cover(slices.Clone(f.context), eventstore.Dot{Log: own.ID, Seq: own.Seq})
+}
+
+// cover extends v, in place where it can, to cover d.
+func cover(v eventstore.Vector, d eventstore.Dot) eventstore.Vector {
+	for i := range v {
+		if v[i].Log == d.Log {
+			v[i].Seq = max(v[i].Seq, d.Seq)
+			return v
+		}
+	}
+	return v.With(d)
+}

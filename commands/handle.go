@@ -1,0 +1,235 @@
+package commands
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// handle is the innermost Handler: it decides a message until its events are in the log or refused.
+func (b *Bus) handle(ctx context.Context, m Message) (eventstore.Receipt, error) {
+	p, err := b.plan(&m)
+	if err != nil {
+		return eventstore.Receipt{}, err
+	}
+	for attempt := 1; ; attempt++ {
+		receipt, err := b.attempt(ctx, p, attempt > 1)
+		var s *stale
+		if !errors.As(err, &s) {
+			return receipt, err
+		}
+		b.counters.conflicts.Add(1)
+		if attempt >= b.options.MaxAttempts {
+			return eventstore.Receipt{}, fmt.Errorf("%w: decided %d times, then %v", ErrContended, attempt, s.why)
+		}
+		if err := pause(ctx, b.options.Backoff(attempt)); err != nil {
+			return eventstore.Receipt{}, fmt.Errorf("dispatch after %d conflicts: %w", attempt, err)
+		}
+	}
+}
+
+// stale says that a decision was made on a state that the log has left behind, and has to be made again.
+type stale struct{ why error }
+
+func (s *stale) Error() string { return "decided on an old state: " + s.why.Error() }
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// attempt decides the message once, on states that are read up to the log's end first when refresh is set. It returns a
+// *stale error when that has to be done again.
+func (b *Bus) attempt(ctx context.Context, p *plan, refresh bool) (eventstore.Receipt, error) {
+	p.reset()
+	receipt, found, err := b.repeated(ctx, p)
+	if found || err != nil {
+		return receipt, err
+	}
+	streams := p.streams()
+	if err := b.locks.lockAll(ctx, streams); err != nil {
+		return eventstore.Receipt{}, fmt.Errorf("wait for stream: %w", err)
+	}
+	defer b.locks.unlockAll(streams)
+	defer b.putBack(p)
+
+	b.counters.attempts.Add(1)
+	for _, w := range p.work {
+		if err := b.checkOut(ctx, w, refresh); err != nil {
+			return eventstore.Receipt{}, err
+		}
+	}
+	err = b.checkExpect(ctx, p)
+	if err == nil {
+		err = p.decide()
+	}
+	if err != nil {
+		return b.refuse(ctx, p, err)
+	}
+	// The append itself checks the streams that it adds to; the others are checked here.
+	for _, w := range p.work {
+		if len(w.decided) == 0 {
+			if err := b.checkFresh(ctx, w); err != nil {
+				return eventstore.Receipt{}, err
+			}
+		}
+	}
+	return b.append(ctx, p)
+}
+
+// repeated answers a message that was applied before with its receipt of that time.
+func (b *Bus) repeated(ctx context.Context, p *plan) (r eventstore.Receipt, found bool, err error) {
+	m := p.message
+	if m.ID == "" {
+		return r, false, nil
+	}
+	r, hash, err := b.store.Receipt(ctx, m.Tenant, m.ID)
+	switch {
+	case errors.Is(err, eventstore.ErrNotFound):
+		return eventstore.Receipt{}, false, nil
+	case err != nil:
+		return eventstore.Receipt{}, false, fmt.Errorf("look up receipt: %w", err)
+	case hash != m.Hash:
+		return eventstore.Receipt{}, false, fmt.Errorf("%w: %q", eventstore.ErrIDReused, m.ID)
+	case m.Durability > r.Reached:
+		// The store's Append waits for the durability and appends nothing for an ID that it knows.
+		r, err = b.store.Append(ctx, eventstore.Request{
+			Tenant: m.Tenant, ID: m.ID, Hash: m.Hash, Durability: m.Durability, Metadata: m.Metadata,
+		})
+		if err != nil && !errors.Is(err, eventstore.ErrDurabilityTimeout) {
+			return eventstore.Receipt{}, false, fmt.Errorf("wait for durability: %w", err)
+		}
+	}
+	b.counters.repeated.Add(1)
+	r, nameErr := b.nameFirst(ctx, p, r)
+	return r, true, errors.Join(err, nameErr)
+}
+
+// nameFirst makes sure that the receipt of an append names the first command's stream.
+func (b *Bus) nameFirst(ctx context.Context, p *plan, r eventstore.Receipt) (eventstore.Receipt, error) {
+	if p.names(&r) {
+		return r, nil
+	}
+	first := p.work[0]
+	if first.folded != nil {
+		return p.withFirst(r, first.version), nil
+	}
+	version, err := b.store.Version(ctx, first.stream)
+	if err != nil {
+		return r, fmt.Errorf("version of stream %s: %w", first.stream, err)
+	}
+	return p.withFirst(r, version), nil
+}
+
+// checkExpect compares what the caller believes of the first stream with what the log says.
+func (b *Bus) checkExpect(ctx context.Context, p *plan) error {
+	first, want := p.work[0], p.message.Expect
+	if want.Holds(first.version) {
+		return nil
+	}
+	if !first.fresh {
+		if err := b.catchUp(ctx, first); err != nil {
+			return err
+		}
+		if want.Holds(first.version) {
+			return nil
+		}
+	}
+	return &eventstore.ConflictError{Conflicts: []eventstore.StreamConflict{
+		{Stream: first.stream, Want: want, Got: first.version},
+	}}
+}
+
+// decide runs the commands through their aggregates.
+func (p *plan) decide() error {
+	for _, s := range p.steps {
+		w := s.work
+		// What earlier commands of the message decided for this stream is folded only now that somebody looks at it.
+		for ; w.applied < len(w.decided); w.applied++ {
+			if err := w.foldEvent(&w.decided[w.applied], w.version+uint64(w.applied)+1); err != nil {
+				return err
+			}
+		}
+		events, err := w.state.decide(s.cmd)
+		if err != nil {
+			if eventstore.ClassOf(err) == eventstore.Rejected {
+				return err
+			}
+			return &AggregateError{Stream: w.stream, Err: fmt.Errorf("decide %T: %w", s.cmd, err)}
+		}
+		w.decided = append(w.decided, events...)
+	}
+	return nil
+}
+
+// refuse returns err unless it was decided on an old state, or the message was in truth applied a moment ago by another
+// dispatch with the same ID.
+func (b *Bus) refuse(ctx context.Context, p *plan, err error) (eventstore.Receipt, error) {
+	if eventstore.ClassOf(err) != eventstore.Rejected {
+		return eventstore.Receipt{}, err
+	}
+	for _, w := range p.work {
+		if w.folded == nil { // it could not be loaded, and err says so
+			return eventstore.Receipt{}, err
+		}
+		if stale := b.checkFresh(ctx, w); stale != nil {
+			return eventstore.Receipt{}, stale
+		}
+	}
+	if receipt, found, lookupErr := b.repeated(ctx, p); found || lookupErr != nil {
+		return receipt, lookupErr
+	}
+	return eventstore.Receipt{}, err
+}
+
+// checkFresh returns a *stale error when the log has more of the stream than the state that was decided on.
+func (b *Bus) checkFresh(ctx context.Context, w *work) error {
+	if w.fresh {
+		return nil
+	}
+	version, err := b.store.Version(ctx, w.stream)
+	if err != nil {
+		return fmt.Errorf("version of stream %s: %w", w.stream, err)
+	}
+	if version != w.version {
+		return &stale{fmt.Errorf("stream %s is at version %d, not %d", w.stream, version, w.version)}
+	}
+	return nil
+}
+
+// append records what was decided.
+func (b *Bus) append(ctx context.Context, p *plan) (eventstore.Receipt, error) {
+	own, err := b.store.Log(ctx)
+	if err != nil {
+		return eventstore.Receipt{}, fmt.Errorf("state of log: %w", err)
+	}
+	request := p.request(own)
+	if len(request.Appends) == 0 && request.ID == "" {
+		return b.nameFirst(ctx, p, eventstore.Receipt{First: own.Durable, Position: own.Durable})
+	}
+	receipt, err := b.store.Append(ctx, request)
+	switch {
+	case err == nil, errors.Is(err, eventstore.ErrDurabilityTimeout):
+		if !receipt.Duplicate {
+			for _, w := range p.work {
+				w.committed()
+			}
+		} else {
+			b.counters.repeated.Add(1)
+		}
+		receipt, nameErr := b.nameFirst(ctx, p, receipt)
+		return receipt, errors.Join(err, nameErr)
+	case errors.Is(err, eventstore.ErrConflict):
+		return eventstore.Receipt{}, &stale{err}
+	}
+	return eventstore.Receipt{}, fmt.Errorf("append: %w", err)
+}

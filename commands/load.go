@@ -1,0 +1,54 @@
+package commands
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// Load folds a stream from its first event and returns the state and the version it stands at; version 0 and the zero
+// state when it has no events. It uses no cache. The state is the caller's own.
+func Load[S, C, E any](
+	ctx context.Context, store eventstore.Reader, a Aggregate[S, C, E], tenant, id string,
+) (state S, version uint64, err error) {
+	return load(ctx, store, a, tenant, id, 0)
+}
+
+// LoadAt is Load as of a version: events after it are not folded. A stream that is not that long yet gives
+// eventstore.ErrNotFound.
+func LoadAt[S, C, E any](
+	ctx context.Context, store eventstore.Reader, a Aggregate[S, C, E], tenant, id string, version uint64,
+) (state S, err error) {
+	if version == 0 {
+		return a.zero(), nil
+	}
+	state, got, err := load(ctx, store, a, tenant, id, version)
+	if err == nil && got < version {
+		return state, fmt.Errorf("load %s/%s at version %d: it is at version %d: %w", a.Category, id, version, got, eventstore.ErrNotFound)
+	}
+	return state, err
+}
+
+// load folds up to a version; 0 means all there is.
+func load[S, C, E any](
+	ctx context.Context, store eventstore.Reader, a Aggregate[S, C, E], tenant, id string, upTo uint64,
+) (state S, version uint64, err error) {
+	if tenant == "" {
+		tenant = eventstore.DefaultTenant
+	}
+	instance := &typedInstance[S, C, E]{aggregate: &a, state: a.zero()}
+	f := folded{stream: eventstore.StreamID{Tenant: tenant, Category: a.Category, ID: id}, state: instance}
+	for r, err := range store.Read(ctx, f.stream, 1) {
+		if err != nil {
+			return state, 0, fmt.Errorf("load stream %s: %w", f.stream, err)
+		}
+		if err := f.foldRecorded(&r); err != nil {
+			return state, 0, err
+		}
+		if f.version == upTo {
+			break
+		}
+	}
+	return instance.state, f.version, nil
+}
