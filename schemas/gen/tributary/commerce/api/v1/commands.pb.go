@@ -215,7 +215,11 @@ type OrderLine struct {
 	// Units, at least 1.
 	Quantity int64 `protobuf:"varint,3,opt,name=quantity,proto3" json:"quantity,omitempty"`
 	// Price of a unit, an exact decimal such as "2.55".
-	UnitPrice     string `protobuf:"bytes,4,opt,name=unit_price,json=unitPrice,proto3" json:"unit_price,omitempty"`
+	UnitPrice string `protobuf:"bytes,4,opt,name=unit_price,json=unitPrice,proto3" json:"unit_price,omitempty"`
+	// Number of the line within its document, from 1; 0: the lines are numbered in their order.
+	Number uint32 `protobuf:"varint,5,opt,name=number,proto3" json:"number,omitempty"`
+	// When the line was written; empty means when the document was.
+	At            *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=at,proto3" json:"at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -278,6 +282,120 @@ func (x *OrderLine) GetUnitPrice() string {
 	return ""
 }
 
+func (x *OrderLine) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *OrderLine) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+// Document is the line of a paper from which an adjustment is made.
+type Document struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the paper, such as an invoice number.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Number of the line within the paper, from 1.
+	Line uint32 `protobuf:"varint,2,opt,name=line,proto3" json:"line,omitempty"`
+	// Reference to the customer; empty for none.
+	CustomerId string `protobuf:"bytes,3,opt,name=customer_id,json=customerId,proto3" json:"customer_id,omitempty"`
+	// Country the paper names.
+	Country string `protobuf:"bytes,4,opt,name=country,proto3" json:"country,omitempty"`
+	// Units as written, of either sign.
+	Quantity int64 `protobuf:"varint,5,opt,name=quantity,proto3" json:"quantity,omitempty"`
+	// Price of a unit as written, of either sign.
+	UnitPrice string `protobuf:"bytes,6,opt,name=unit_price,json=unitPrice,proto3" json:"unit_price,omitempty"`
+	// ISO 4217 code of the price; empty means GBP.
+	Currency      string `protobuf:"bytes,7,opt,name=currency,proto3" json:"currency,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Document) Reset() {
+	*x = Document{}
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Document) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Document) ProtoMessage() {}
+
+func (x *Document) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Document.ProtoReflect.Descriptor instead.
+func (*Document) Descriptor() ([]byte, []int) {
+	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Document) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Document) GetLine() uint32 {
+	if x != nil {
+		return x.Line
+	}
+	return 0
+}
+
+func (x *Document) GetCustomerId() string {
+	if x != nil {
+		return x.CustomerId
+	}
+	return ""
+}
+
+func (x *Document) GetCountry() string {
+	if x != nil {
+		return x.Country
+	}
+	return ""
+}
+
+func (x *Document) GetQuantity() int64 {
+	if x != nil {
+		return x.Quantity
+	}
+	return 0
+}
+
+func (x *Document) GetUnitPrice() string {
+	if x != nil {
+		return x.UnitPrice
+	}
+	return ""
+}
+
+func (x *Document) GetCurrency() string {
+	if x != nil {
+		return x.Currency
+	}
+	return ""
+}
+
 // ConfirmOrderRequest names an order.
 type ConfirmOrderRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -289,7 +407,7 @@ type ConfirmOrderRequest struct {
 
 func (x *ConfirmOrderRequest) Reset() {
 	*x = ConfirmOrderRequest{}
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[3]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -301,7 +419,7 @@ func (x *ConfirmOrderRequest) String() string {
 func (*ConfirmOrderRequest) ProtoMessage() {}
 
 func (x *ConfirmOrderRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[3]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -314,7 +432,7 @@ func (x *ConfirmOrderRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmOrderRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmOrderRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{3}
+	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ConfirmOrderRequest) GetId() string {
@@ -335,7 +453,7 @@ type ShipOrderRequest struct {
 
 func (x *ShipOrderRequest) Reset() {
 	*x = ShipOrderRequest{}
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[4]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -347,7 +465,7 @@ func (x *ShipOrderRequest) String() string {
 func (*ShipOrderRequest) ProtoMessage() {}
 
 func (x *ShipOrderRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[4]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -360,7 +478,7 @@ func (x *ShipOrderRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShipOrderRequest.ProtoReflect.Descriptor instead.
 func (*ShipOrderRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{4}
+	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ShipOrderRequest) GetId() string {
@@ -383,7 +501,7 @@ type CancelOrderRequest struct {
 
 func (x *CancelOrderRequest) Reset() {
 	*x = CancelOrderRequest{}
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[5]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -395,7 +513,7 @@ func (x *CancelOrderRequest) String() string {
 func (*CancelOrderRequest) ProtoMessage() {}
 
 func (x *CancelOrderRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[5]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -408,7 +526,7 @@ func (x *CancelOrderRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelOrderRequest.ProtoReflect.Descriptor instead.
 func (*CancelOrderRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{5}
+	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CancelOrderRequest) GetId() string {
@@ -437,14 +555,16 @@ type ReceiveReturnRequest struct {
 	// ISO 4217 code of the prices; empty means GBP.
 	Currency string `protobuf:"bytes,4,opt,name=currency,proto3" json:"currency,omitempty"`
 	// The lines, quantities as units that come back.
-	Lines         []*OrderLine `protobuf:"bytes,5,rep,name=lines,proto3" json:"lines,omitempty"`
+	Lines []*OrderLine `protobuf:"bytes,5,rep,name=lines,proto3" json:"lines,omitempty"`
+	// When it was received; empty means now.
+	ReceivedAt    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=received_at,json=receivedAt,proto3" json:"received_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReceiveReturnRequest) Reset() {
 	*x = ReceiveReturnRequest{}
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[6]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -456,7 +576,7 @@ func (x *ReceiveReturnRequest) String() string {
 func (*ReceiveReturnRequest) ProtoMessage() {}
 
 func (x *ReceiveReturnRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[6]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -469,7 +589,7 @@ func (x *ReceiveReturnRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveReturnRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveReturnRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{6}
+	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ReceiveReturnRequest) GetId() string {
@@ -507,6 +627,13 @@ func (x *ReceiveReturnRequest) GetLines() []*OrderLine {
 	return nil
 }
 
+func (x *ReceiveReturnRequest) GetReceivedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReceivedAt
+	}
+	return nil
+}
+
 // ReceiveStockRequest adds units.
 type ReceiveStockRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -515,14 +642,16 @@ type ReceiveStockRequest struct {
 	// Units, at least 1.
 	Quantity int64 `protobuf:"varint,2,opt,name=quantity,proto3" json:"quantity,omitempty"`
 	// Reference of the delivery.
-	Reference     string `protobuf:"bytes,3,opt,name=reference,proto3" json:"reference,omitempty"`
+	Reference string `protobuf:"bytes,3,opt,name=reference,proto3" json:"reference,omitempty"`
+	// When they were received; empty means now.
+	ReceivedAt    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=received_at,json=receivedAt,proto3" json:"received_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReceiveStockRequest) Reset() {
 	*x = ReceiveStockRequest{}
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[7]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -534,7 +663,7 @@ func (x *ReceiveStockRequest) String() string {
 func (*ReceiveStockRequest) ProtoMessage() {}
 
 func (x *ReceiveStockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[7]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -547,7 +676,7 @@ func (x *ReceiveStockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveStockRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveStockRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{7}
+	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ReceiveStockRequest) GetStockCode() string {
@@ -571,22 +700,33 @@ func (x *ReceiveStockRequest) GetReference() string {
 	return ""
 }
 
+func (x *ReceiveStockRequest) GetReceivedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReceivedAt
+	}
+	return nil
+}
+
 // AdjustStockRequest corrects units.
 type AdjustStockRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Stock code, case matters.
 	StockCode string `protobuf:"bytes,1,opt,name=stock_code,json=stockCode,proto3" json:"stock_code,omitempty"`
-	// Units to add or, when negative, to take; not 0.
+	// Units to add or, when negative, to take; 0 only with a document.
 	Delta int64 `protobuf:"varint,2,opt,name=delta,proto3" json:"delta,omitempty"`
 	// Why, for people.
-	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The line of a paper that it is made from, if it is.
+	Document *Document `protobuf:"bytes,4,opt,name=document,proto3" json:"document,omitempty"`
+	// When it was made; empty means now.
+	AdjustedAt    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=adjusted_at,json=adjustedAt,proto3" json:"adjusted_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AdjustStockRequest) Reset() {
 	*x = AdjustStockRequest{}
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[8]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -598,7 +738,7 @@ func (x *AdjustStockRequest) String() string {
 func (*AdjustStockRequest) ProtoMessage() {}
 
 func (x *AdjustStockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[8]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -611,7 +751,7 @@ func (x *AdjustStockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdjustStockRequest.ProtoReflect.Descriptor instead.
 func (*AdjustStockRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{8}
+	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *AdjustStockRequest) GetStockCode() string {
@@ -635,6 +775,20 @@ func (x *AdjustStockRequest) GetReason() string {
 	return ""
 }
 
+func (x *AdjustStockRequest) GetDocument() *Document {
+	if x != nil {
+		return x.Document
+	}
+	return nil
+}
+
+func (x *AdjustStockRequest) GetAdjustedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AdjustedAt
+	}
+	return nil
+}
+
 // RefundPaymentRequest pays back.
 type RefundPaymentRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -652,7 +806,7 @@ type RefundPaymentRequest struct {
 
 func (x *RefundPaymentRequest) Reset() {
 	*x = RefundPaymentRequest{}
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[9]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -664,7 +818,7 @@ func (x *RefundPaymentRequest) String() string {
 func (*RefundPaymentRequest) ProtoMessage() {}
 
 func (x *RefundPaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[9]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -677,7 +831,7 @@ func (x *RefundPaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefundPaymentRequest.ProtoReflect.Descriptor instead.
 func (*RefundPaymentRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{9}
+	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RefundPaymentRequest) GetId() string {
@@ -708,6 +862,106 @@ func (x *RefundPaymentRequest) GetReason() string {
 	return ""
 }
 
+// AdjustPaymentRequest is money gained or lost.
+type AdjustPaymentRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the adjustment, such as the invoice number it stands on.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// What the shop gains or, when negative, loses: an exact decimal.
+	Amount string `protobuf:"bytes,2,opt,name=amount,proto3" json:"amount,omitempty"`
+	// ISO 4217 code; empty means GBP.
+	Currency string `protobuf:"bytes,3,opt,name=currency,proto3" json:"currency,omitempty"`
+	// Why, for people.
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The line of a paper that it is made from, if it is.
+	Document *Document `protobuf:"bytes,5,opt,name=document,proto3" json:"document,omitempty"`
+	// Stock code that the line names, such as "B" for bad debt.
+	StockCode string `protobuf:"bytes,6,opt,name=stock_code,json=stockCode,proto3" json:"stock_code,omitempty"`
+	// When it was made; empty means now.
+	AdjustedAt    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=adjusted_at,json=adjustedAt,proto3" json:"adjusted_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdjustPaymentRequest) Reset() {
+	*x = AdjustPaymentRequest{}
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdjustPaymentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdjustPaymentRequest) ProtoMessage() {}
+
+func (x *AdjustPaymentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdjustPaymentRequest.ProtoReflect.Descriptor instead.
+func (*AdjustPaymentRequest) Descriptor() ([]byte, []int) {
+	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *AdjustPaymentRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *AdjustPaymentRequest) GetAmount() string {
+	if x != nil {
+		return x.Amount
+	}
+	return ""
+}
+
+func (x *AdjustPaymentRequest) GetCurrency() string {
+	if x != nil {
+		return x.Currency
+	}
+	return ""
+}
+
+func (x *AdjustPaymentRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *AdjustPaymentRequest) GetDocument() *Document {
+	if x != nil {
+		return x.Document
+	}
+	return nil
+}
+
+func (x *AdjustPaymentRequest) GetStockCode() string {
+	if x != nil {
+		return x.StockCode
+	}
+	return ""
+}
+
+func (x *AdjustPaymentRequest) GetAdjustedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AdjustedAt
+	}
+	return nil
+}
+
 var File_tributary_commerce_api_v1_commands_proto protoreflect.FileDescriptor
 
 const file_tributary_commerce_api_v1_commands_proto_rawDesc = "" +
@@ -729,44 +983,72 @@ const file_tributary_commerce_api_v1_commands_proto_rawDesc = "" +
 	"\acountry\x18\x03 \x01(\tR\acountry\x12\x1a\n" +
 	"\bcurrency\x18\x04 \x01(\tR\bcurrency\x12:\n" +
 	"\x05lines\x18\x05 \x03(\v2$.tributary.commerce.api.v1.OrderLineR\x05lines\x127\n" +
-	"\tplaced_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bplacedAt\"\x87\x01\n" +
+	"\tplaced_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bplacedAt\"\xcb\x01\n" +
 	"\tOrderLine\x12\x1d\n" +
 	"\n" +
 	"stock_code\x18\x01 \x01(\tR\tstockCode\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x1a\n" +
 	"\bquantity\x18\x03 \x01(\x03R\bquantity\x12\x1d\n" +
 	"\n" +
-	"unit_price\x18\x04 \x01(\tR\tunitPrice\"%\n" +
+	"unit_price\x18\x04 \x01(\tR\tunitPrice\x12\x16\n" +
+	"\x06number\x18\x05 \x01(\rR\x06number\x12*\n" +
+	"\x02at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xc0\x01\n" +
+	"\bDocument\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04line\x18\x02 \x01(\rR\x04line\x12\x1f\n" +
+	"\vcustomer_id\x18\x03 \x01(\tR\n" +
+	"customerId\x12\x18\n" +
+	"\acountry\x18\x04 \x01(\tR\acountry\x12\x1a\n" +
+	"\bquantity\x18\x05 \x01(\x03R\bquantity\x12\x1d\n" +
+	"\n" +
+	"unit_price\x18\x06 \x01(\tR\tunitPrice\x12\x1a\n" +
+	"\bcurrency\x18\a \x01(\tR\bcurrency\"%\n" +
 	"\x13ConfirmOrderRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\"\n" +
 	"\x10ShipOrderRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"<\n" +
 	"\x12CancelOrderRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xb9\x01\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xf6\x01\n" +
 	"\x14ReceiveReturnRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1f\n" +
 	"\vcustomer_id\x18\x02 \x01(\tR\n" +
 	"customerId\x12\x18\n" +
 	"\acountry\x18\x03 \x01(\tR\acountry\x12\x1a\n" +
 	"\bcurrency\x18\x04 \x01(\tR\bcurrency\x12:\n" +
-	"\x05lines\x18\x05 \x03(\v2$.tributary.commerce.api.v1.OrderLineR\x05lines\"n\n" +
+	"\x05lines\x18\x05 \x03(\v2$.tributary.commerce.api.v1.OrderLineR\x05lines\x12;\n" +
+	"\vreceived_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"receivedAt\"\xab\x01\n" +
 	"\x13ReceiveStockRequest\x12\x1d\n" +
 	"\n" +
 	"stock_code\x18\x01 \x01(\tR\tstockCode\x12\x1a\n" +
 	"\bquantity\x18\x02 \x01(\x03R\bquantity\x12\x1c\n" +
-	"\treference\x18\x03 \x01(\tR\treference\"a\n" +
+	"\treference\x18\x03 \x01(\tR\treference\x12;\n" +
+	"\vreceived_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"receivedAt\"\xdf\x01\n" +
 	"\x12AdjustStockRequest\x12\x1d\n" +
 	"\n" +
 	"stock_code\x18\x01 \x01(\tR\tstockCode\x12\x14\n" +
 	"\x05delta\x18\x02 \x01(\x03R\x05delta\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"r\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12?\n" +
+	"\bdocument\x18\x04 \x01(\v2#.tributary.commerce.api.v1.DocumentR\bdocument\x12;\n" +
+	"\vadjusted_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"adjustedAt\"r\n" +
 	"\x14RefundPaymentRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06amount\x18\x02 \x01(\tR\x06amount\x12\x1a\n" +
 	"\bcurrency\x18\x03 \x01(\tR\bcurrency\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason2\x88\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\x8f\x02\n" +
+	"\x14AdjustPaymentRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
+	"\x06amount\x18\x02 \x01(\tR\x06amount\x12\x1a\n" +
+	"\bcurrency\x18\x03 \x01(\tR\bcurrency\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12?\n" +
+	"\bdocument\x18\x05 \x01(\v2#.tributary.commerce.api.v1.DocumentR\bdocument\x12\x1d\n" +
 	"\n" +
+	"stock_code\x18\x06 \x01(\tR\tstockCode\x12;\n" +
+	"\vadjusted_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"adjustedAt2\xc3\v\n" +
 	"\x0eCommandService\x12\x89\x01\n" +
 	"\n" +
 	"PlaceOrder\x12,.tributary.commerce.api.v1.PlaceOrderRequest\x1a\".tributary.commerce.api.v1.Receipt\")\xa2\xbb\x18%\n" +
@@ -783,7 +1065,9 @@ const file_tributary_commerce_api_v1_commands_proto_rawDesc = "" +
 	"\fReceiveStock\x12..tributary.commerce.api.v1.ReceiveStockRequest\x1a\".tributary.commerce.api.v1.Receipt\"L\xa2\xbb\x18H\n" +
 	"\x04POST\x12\x1e/v1/stock/{stock_code}/receive\x1a\x01**\x1dReceive units of a stock code\x12\xb1\x01\n" +
 	"\vAdjustStock\x12-.tributary.commerce.api.v1.AdjustStockRequest\x1a\".tributary.commerce.api.v1.Receipt\"O\xa2\xbb\x18K\n" +
-	"\x04POST\x12\x1d/v1/stock/{stock_code}/adjust\x1a\x01**!Correct the units of a stock code\x12\xa1\x01\n" +
+	"\x04POST\x12\x1d/v1/stock/{stock_code}/adjust\x1a\x01**!Correct the units of a stock code\x12\xb8\x01\n" +
+	"\rAdjustPayment\x12/.tributary.commerce.api.v1.AdjustPaymentRequest\x1a\".tributary.commerce.api.v1.Receipt\"R\xa2\xbb\x18N\n" +
+	"\x04POST\x12\x18/v1/payments/{id}/adjust\x1a\x01**)Record money gained or lost without goods\x12\xa1\x01\n" +
 	"\rRefundPayment\x12/.tributary.commerce.api.v1.RefundPaymentRequest\x1a\".tributary.commerce.api.v1.Receipt\";\xa2\xbb\x187\n" +
 	"\x04POST\x12\x18/v1/payments/{id}/refund\x1a\x01**\x12Pay back a paymentBWZUgithub.com/tributary-es/tributary/schemas/gen/tributary/commerce/api/v1;commerceapiv1b\x06proto3"
 
@@ -799,45 +1083,56 @@ func file_tributary_commerce_api_v1_commands_proto_rawDescGZIP() []byte {
 	return file_tributary_commerce_api_v1_commands_proto_rawDescData
 }
 
-var file_tributary_commerce_api_v1_commands_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_tributary_commerce_api_v1_commands_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_tributary_commerce_api_v1_commands_proto_goTypes = []any{
 	(*Receipt)(nil),               // 0: tributary.commerce.api.v1.Receipt
 	(*PlaceOrderRequest)(nil),     // 1: tributary.commerce.api.v1.PlaceOrderRequest
 	(*OrderLine)(nil),             // 2: tributary.commerce.api.v1.OrderLine
-	(*ConfirmOrderRequest)(nil),   // 3: tributary.commerce.api.v1.ConfirmOrderRequest
-	(*ShipOrderRequest)(nil),      // 4: tributary.commerce.api.v1.ShipOrderRequest
-	(*CancelOrderRequest)(nil),    // 5: tributary.commerce.api.v1.CancelOrderRequest
-	(*ReceiveReturnRequest)(nil),  // 6: tributary.commerce.api.v1.ReceiveReturnRequest
-	(*ReceiveStockRequest)(nil),   // 7: tributary.commerce.api.v1.ReceiveStockRequest
-	(*AdjustStockRequest)(nil),    // 8: tributary.commerce.api.v1.AdjustStockRequest
-	(*RefundPaymentRequest)(nil),  // 9: tributary.commerce.api.v1.RefundPaymentRequest
-	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
+	(*Document)(nil),              // 3: tributary.commerce.api.v1.Document
+	(*ConfirmOrderRequest)(nil),   // 4: tributary.commerce.api.v1.ConfirmOrderRequest
+	(*ShipOrderRequest)(nil),      // 5: tributary.commerce.api.v1.ShipOrderRequest
+	(*CancelOrderRequest)(nil),    // 6: tributary.commerce.api.v1.CancelOrderRequest
+	(*ReceiveReturnRequest)(nil),  // 7: tributary.commerce.api.v1.ReceiveReturnRequest
+	(*ReceiveStockRequest)(nil),   // 8: tributary.commerce.api.v1.ReceiveStockRequest
+	(*AdjustStockRequest)(nil),    // 9: tributary.commerce.api.v1.AdjustStockRequest
+	(*RefundPaymentRequest)(nil),  // 10: tributary.commerce.api.v1.RefundPaymentRequest
+	(*AdjustPaymentRequest)(nil),  // 11: tributary.commerce.api.v1.AdjustPaymentRequest
+	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
 }
 var file_tributary_commerce_api_v1_commands_proto_depIdxs = []int32{
 	2,  // 0: tributary.commerce.api.v1.PlaceOrderRequest.lines:type_name -> tributary.commerce.api.v1.OrderLine
-	10, // 1: tributary.commerce.api.v1.PlaceOrderRequest.placed_at:type_name -> google.protobuf.Timestamp
-	2,  // 2: tributary.commerce.api.v1.ReceiveReturnRequest.lines:type_name -> tributary.commerce.api.v1.OrderLine
-	1,  // 3: tributary.commerce.api.v1.CommandService.PlaceOrder:input_type -> tributary.commerce.api.v1.PlaceOrderRequest
-	3,  // 4: tributary.commerce.api.v1.CommandService.ConfirmOrder:input_type -> tributary.commerce.api.v1.ConfirmOrderRequest
-	4,  // 5: tributary.commerce.api.v1.CommandService.ShipOrder:input_type -> tributary.commerce.api.v1.ShipOrderRequest
-	5,  // 6: tributary.commerce.api.v1.CommandService.CancelOrder:input_type -> tributary.commerce.api.v1.CancelOrderRequest
-	6,  // 7: tributary.commerce.api.v1.CommandService.ReceiveReturn:input_type -> tributary.commerce.api.v1.ReceiveReturnRequest
-	7,  // 8: tributary.commerce.api.v1.CommandService.ReceiveStock:input_type -> tributary.commerce.api.v1.ReceiveStockRequest
-	8,  // 9: tributary.commerce.api.v1.CommandService.AdjustStock:input_type -> tributary.commerce.api.v1.AdjustStockRequest
-	9,  // 10: tributary.commerce.api.v1.CommandService.RefundPayment:input_type -> tributary.commerce.api.v1.RefundPaymentRequest
-	0,  // 11: tributary.commerce.api.v1.CommandService.PlaceOrder:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 12: tributary.commerce.api.v1.CommandService.ConfirmOrder:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 13: tributary.commerce.api.v1.CommandService.ShipOrder:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 14: tributary.commerce.api.v1.CommandService.CancelOrder:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 15: tributary.commerce.api.v1.CommandService.ReceiveReturn:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 16: tributary.commerce.api.v1.CommandService.ReceiveStock:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 17: tributary.commerce.api.v1.CommandService.AdjustStock:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 18: tributary.commerce.api.v1.CommandService.RefundPayment:output_type -> tributary.commerce.api.v1.Receipt
-	11, // [11:19] is the sub-list for method output_type
-	3,  // [3:11] is the sub-list for method input_type
-	3,  // [3:3] is the sub-list for extension type_name
-	3,  // [3:3] is the sub-list for extension extendee
-	0,  // [0:3] is the sub-list for field type_name
+	12, // 1: tributary.commerce.api.v1.PlaceOrderRequest.placed_at:type_name -> google.protobuf.Timestamp
+	12, // 2: tributary.commerce.api.v1.OrderLine.at:type_name -> google.protobuf.Timestamp
+	2,  // 3: tributary.commerce.api.v1.ReceiveReturnRequest.lines:type_name -> tributary.commerce.api.v1.OrderLine
+	12, // 4: tributary.commerce.api.v1.ReceiveReturnRequest.received_at:type_name -> google.protobuf.Timestamp
+	12, // 5: tributary.commerce.api.v1.ReceiveStockRequest.received_at:type_name -> google.protobuf.Timestamp
+	3,  // 6: tributary.commerce.api.v1.AdjustStockRequest.document:type_name -> tributary.commerce.api.v1.Document
+	12, // 7: tributary.commerce.api.v1.AdjustStockRequest.adjusted_at:type_name -> google.protobuf.Timestamp
+	3,  // 8: tributary.commerce.api.v1.AdjustPaymentRequest.document:type_name -> tributary.commerce.api.v1.Document
+	12, // 9: tributary.commerce.api.v1.AdjustPaymentRequest.adjusted_at:type_name -> google.protobuf.Timestamp
+	1,  // 10: tributary.commerce.api.v1.CommandService.PlaceOrder:input_type -> tributary.commerce.api.v1.PlaceOrderRequest
+	4,  // 11: tributary.commerce.api.v1.CommandService.ConfirmOrder:input_type -> tributary.commerce.api.v1.ConfirmOrderRequest
+	5,  // 12: tributary.commerce.api.v1.CommandService.ShipOrder:input_type -> tributary.commerce.api.v1.ShipOrderRequest
+	6,  // 13: tributary.commerce.api.v1.CommandService.CancelOrder:input_type -> tributary.commerce.api.v1.CancelOrderRequest
+	7,  // 14: tributary.commerce.api.v1.CommandService.ReceiveReturn:input_type -> tributary.commerce.api.v1.ReceiveReturnRequest
+	8,  // 15: tributary.commerce.api.v1.CommandService.ReceiveStock:input_type -> tributary.commerce.api.v1.ReceiveStockRequest
+	9,  // 16: tributary.commerce.api.v1.CommandService.AdjustStock:input_type -> tributary.commerce.api.v1.AdjustStockRequest
+	11, // 17: tributary.commerce.api.v1.CommandService.AdjustPayment:input_type -> tributary.commerce.api.v1.AdjustPaymentRequest
+	10, // 18: tributary.commerce.api.v1.CommandService.RefundPayment:input_type -> tributary.commerce.api.v1.RefundPaymentRequest
+	0,  // 19: tributary.commerce.api.v1.CommandService.PlaceOrder:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 20: tributary.commerce.api.v1.CommandService.ConfirmOrder:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 21: tributary.commerce.api.v1.CommandService.ShipOrder:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 22: tributary.commerce.api.v1.CommandService.CancelOrder:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 23: tributary.commerce.api.v1.CommandService.ReceiveReturn:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 24: tributary.commerce.api.v1.CommandService.ReceiveStock:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 25: tributary.commerce.api.v1.CommandService.AdjustStock:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 26: tributary.commerce.api.v1.CommandService.AdjustPayment:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 27: tributary.commerce.api.v1.CommandService.RefundPayment:output_type -> tributary.commerce.api.v1.Receipt
+	19, // [19:28] is the sub-list for method output_type
+	10, // [10:19] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_tributary_commerce_api_v1_commands_proto_init() }
@@ -851,7 +1146,7 @@ func file_tributary_commerce_api_v1_commands_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_commerce_api_v1_commands_proto_rawDesc), len(file_tributary_commerce_api_v1_commands_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
