@@ -34,7 +34,8 @@ var layers = []layer{
 	{pkg: "commands/*", may: "commands eventstore"},
 
 	{pkg: "projections", may: "eventstore"},
-	{pkg: "projections/*", may: "projections queries eventstore"},
+	{pkg: "projections/internal/*", may: "projections eventstore"},
+	{pkg: "projections/*", may: "projections projections/internal/* queries eventstore"},
 
 	{pkg: "queries", may: "projections eventstore"},
 
