@@ -1,0 +1,66 @@
+package order
+
+import (
+	"time"
+
+	"github.com/tributary-es/tributary/commerce/money"
+)
+
+// Command is one of Place, Confirm, Ship and Cancel.
+type Command interface {
+	// orderID returns the id of the order that the command is for.
+	orderID() string
+}
+
+// Place creates an order. It is refused with order.exists when there is one with this id.
+type Place struct {
+	// ID is the order's, unique in its tenant; the caller makes it.
+	ID string
+	// CustomerID is a reference, empty for a guest.
+	CustomerID string
+	// Country is where the order goes.
+	Country string
+	// Currency is that of all unit prices.
+	Currency string
+	// Lines are 1 to MaxLines.
+	Lines []Line
+	At    time.Time
+}
+
+// Line is one line of an order. The same stock code may stand on several.
+type Line struct {
+	// Number tells the lines of an order apart; numbers are positive, ascend, and may leave gaps.
+	Number int
+	// StockCode is taken as it is written; case matters.
+	StockCode   string
+	Description string
+	// Quantity is in units, 1 to MaxQuantity.
+	Quantity int64
+	// UnitPrice is not negative.
+	UnitPrice money.Amount
+}
+
+// Confirm says that goods and money are secured.
+type Confirm struct {
+	ID string
+	At time.Time
+}
+
+// Ship says that the goods have left.
+type Ship struct {
+	ID string
+	At time.Time
+}
+
+// Cancel gives the order up.
+type Cancel struct {
+	ID string
+	// Reason is for people.
+	Reason string
+	At     time.Time
+}
+
+func (c Place) orderID() string   { return c.ID }
+func (c Confirm) orderID() string { return c.ID }
+func (c Ship) orderID() string    { return c.ID }
+func (c Cancel) orderID() string  { return c.ID }
