@@ -38,6 +38,8 @@ type Line struct {
 	Quantity int64
 	// UnitPrice is not negative.
 	UnitPrice money.Amount
+	// At is when the line was written; zero when that is when the document was.
+	At time.Time
 }
 
 // Confirm says that goods and money are secured.

@@ -2,6 +2,7 @@ package order
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/tributary-es/tributary/commands"
 	commercev1 "github.com/tributary-es/tributary/schemas/gen/tributary/commerce/v1"
@@ -42,6 +43,8 @@ type PlacedLine struct {
 	Quantity               int64
 	// UnitPrice is a decimal number in the order's currency.
 	UnitPrice string
+	// AtMs is 0 when the line was written when the order was.
+	AtMs int64
 }
 
 // Aggregate returns the aggregate of the order.
@@ -111,6 +114,7 @@ func place(c Place) ([]Event, error) {
 		to.Description = from.Description
 		to.Quantity = from.Quantity
 		to.UnitPrice = from.UnitPrice.String()
+		to.AtMs = lineTime(from.At, c.At)
 	}
 	return []Event{&commercev1.OrderCreated{
 		Id:         c.ID,
@@ -123,6 +127,14 @@ func place(c Place) ([]Event, error) {
 	}}, nil
 }
 
+// lineTime is the time of a line as events carry it, 0 when it is the document's.
+func lineTime(line, document time.Time) int64 {
+	if line.IsZero() || line.UnixMilli() == document.UnixMilli() {
+		return 0
+	}
+	return line.UnixMilli()
+}
+
 func cancelled(s State, c Cancel) *commercev1.OrderCancelled {
 	lines := newLines(len(s.Placed.Lines))
 	for i := range s.Placed.Lines {
@@ -132,6 +144,7 @@ func cancelled(s State, c Cancel) *commercev1.OrderCancelled {
 		to.Description = from.Description
 		to.Quantity = from.Quantity
 		to.UnitPrice = from.UnitPrice
+		to.AtMs = from.AtMs
 	}
 	return &commercev1.OrderCancelled{
 		From:       string(s.Status),
@@ -179,7 +192,7 @@ func placed(e *commercev1.OrderCreated) *Placed {
 		AtMs:     e.GetAtMs(),
 	}
 	for i, l := range e.GetLines() {
-		p.Lines[i] = PlacedLine{l.GetNumber(), l.GetStockCode(), l.GetDescription(), l.GetQuantity(), l.GetUnitPrice()}
+		p.Lines[i] = PlacedLine{l.GetNumber(), l.GetStockCode(), l.GetDescription(), l.GetQuantity(), l.GetUnitPrice(), l.GetAtMs()}
 	}
 	return p
 }

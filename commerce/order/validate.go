@@ -82,7 +82,7 @@ func (f *faults) place(c Place) {
 	f.required("country", c.Country)
 	f.moment(c.At)
 	if _, err := money.Zero(c.Currency); err != nil {
-		f.add("currency: %w", err)
+		f.add("%w", err)
 	}
 	if n := len(c.Lines); n == 0 || n > MaxLines {
 		f.add("an order has 1 to %d lines, not %d", MaxLines, n)
@@ -123,6 +123,9 @@ func (f *faults) line(l Line, currency string) {
 	}
 	if l.UnitPrice.Currency() != currency {
 		f.add("line %d: unit price in %q, the order is in %q", l.Number, l.UnitPrice.Currency(), currency)
+	}
+	if !l.At.IsZero() {
+		f.moment(l.At)
 	}
 	if l.UnitPrice.Sign() < 0 {
 		f.add("line %d: unit price %s is negative", l.Number, l.UnitPrice)

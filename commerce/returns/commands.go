@@ -38,6 +38,8 @@ type Line struct {
 	Quantity int64
 	// UnitPrice is what is refunded for a unit, not negative.
 	UnitPrice money.Amount
+	// At is when the line was written; zero when that is when the document was.
+	At time.Time
 }
 
 // Complete says that the goods are in stock again and the money is refunded.

@@ -2,6 +2,7 @@ package returns
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/tributary-es/tributary/commands"
 	"github.com/tributary-es/tributary/commerce/money"
@@ -97,9 +98,18 @@ func receive(c Receive) ([]Event, error) {
 			Description: l.Description,
 			Quantity:    l.Quantity,
 			UnitPrice:   l.UnitPrice.String(),
+			AtMs:        lineTime(l.At, c.At),
 		}
 	}
 	return []Event{received}, nil
+}
+
+// lineTime is the time of a line as events carry it, 0 when it is the document's.
+func lineTime(line, document time.Time) int64 {
+	if line.IsZero() || line.UnixMilli() == document.UnixMilli() {
+		return 0
+	}
+	return line.UnixMilli()
 }
 
 // total is the exact sum of quantity × unit price.

@@ -88,7 +88,9 @@ type Line struct {
 	// Units, at least 1: sold by an order, coming back by a return.
 	Quantity int64 `protobuf:"varint,4,opt,name=quantity,proto3" json:"quantity,omitempty"`
 	// Price of a unit, a decimal number like Money.amount, in the currency of the document.
-	UnitPrice     string `protobuf:"bytes,5,opt,name=unit_price,json=unitPrice,proto3" json:"unit_price,omitempty"`
+	UnitPrice string `protobuf:"bytes,5,opt,name=unit_price,json=unitPrice,proto3" json:"unit_price,omitempty"`
+	// When the line was written, in milliseconds since 1970 UTC; 0 when that is when the document was.
+	AtMs          int64 `protobuf:"varint,6,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -156,6 +158,13 @@ func (x *Line) GetUnitPrice() string {
 		return x.UnitPrice
 	}
 	return ""
+}
+
+func (x *Line) GetAtMs() int64 {
+	if x != nil {
+		return x.AtMs
+	}
+	return 0
 }
 
 // Document is the line of a paper from which an adjustment was made.
@@ -256,7 +265,7 @@ const file_tributary_commerce_v1_document_proto_rawDesc = "" +
 	"$tributary/commerce/v1/document.proto\x12\x15tributary.commerce.v1\";\n" +
 	"\x05Money\x12\x1a\n" +
 	"\bcurrency\x18\x01 \x01(\tR\bcurrency\x12\x16\n" +
-	"\x06amount\x18\x02 \x01(\tR\x06amount\"\x9a\x01\n" +
+	"\x06amount\x18\x02 \x01(\tR\x06amount\"\xaf\x01\n" +
 	"\x04Line\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x1d\n" +
 	"\n" +
@@ -264,7 +273,8 @@ const file_tributary_commerce_v1_document_proto_rawDesc = "" +
 	"\vdescription\x18\x03 \x01(\tR\vdescription\x12\x1a\n" +
 	"\bquantity\x18\x04 \x01(\x03R\bquantity\x12\x1d\n" +
 	"\n" +
-	"unit_price\x18\x05 \x01(\tR\tunitPrice\"\xc2\x01\n" +
+	"unit_price\x18\x05 \x01(\tR\tunitPrice\x12\x13\n" +
+	"\x05at_ms\x18\x06 \x01(\x03R\x04atMs\"\xc2\x01\n" +
 	"\bDocument\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04line\x18\x02 \x01(\rR\x04line\x12\x1f\n" +
