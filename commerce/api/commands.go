@@ -49,7 +49,7 @@ func (c *Commands) PlaceOrder(ctx context.Context, r *commerceapiv1.PlaceOrderRe
 		price, err := amount(fmt.Sprintf("lines[%d].unit_price", i), l.GetUnitPrice(), currency)
 		faults = append(faults, err)
 		cmd.Lines = append(cmd.Lines, order.Line{
-			Number: lineNumber(l, i), StockCode: l.GetStockCode(), Description: l.GetDescription(), Quantity: l.GetQuantity(), UnitPrice: price,
+			Number: lineNumber(l, i), StockCode: l.GetStockCode(), Description: l.GetDescription(), Quantity: l.GetQuantity(), UnitPrice: price, At: lineTime(l),
 		})
 	}
 	return c.dispatch(ctx, r, cmd.ID, cmd, faults...)
@@ -81,7 +81,7 @@ func (c *Commands) ReceiveReturn(ctx context.Context, r *commerceapiv1.ReceiveRe
 		price, err := amount(fmt.Sprintf("lines[%d].unit_price", i), l.GetUnitPrice(), currency)
 		faults = append(faults, err)
 		cmd.Lines = append(cmd.Lines, returns.Line{
-			Number: lineNumber(l, i), StockCode: l.GetStockCode(), Description: l.GetDescription(), Quantity: l.GetQuantity(), UnitPrice: price,
+			Number: lineNumber(l, i), StockCode: l.GetStockCode(), Description: l.GetDescription(), Quantity: l.GetQuantity(), UnitPrice: price, At: lineTime(l),
 		})
 	}
 	return c.dispatch(ctx, r, cmd.ID, cmd, faults...)
@@ -172,6 +172,14 @@ func lineNumber(l *commerceapiv1.OrderLine, index int) int {
 		return int(n)
 	}
 	return index + 1
+}
+
+// lineTime returns when a line was written; the zero time means when its document was.
+func lineTime(l *commerceapiv1.OrderLine) time.Time {
+	if l.GetAt() == nil {
+		return time.Time{}
+	}
+	return l.GetAt().AsTime()
 }
 
 func orDefault(s, byDefault string) string {

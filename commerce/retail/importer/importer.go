@@ -169,6 +169,9 @@ func lines(in []retail.Line, sign int64) []*commerceapiv1.OrderLine {
 			StockCode: l.StockCode, Description: l.Description, Quantity: sign * l.Quantity, UnitPrice: l.UnitPrice.String(),
 			Number: uint32(l.Ordinal),
 		}
+		if !l.At.Equal(in[0].At) {
+			out[i].At = timestamppb.New(l.At)
+		}
 	}
 	return out
 }

@@ -217,7 +217,9 @@ type OrderLine struct {
 	// Price of a unit, an exact decimal such as "2.55".
 	UnitPrice string `protobuf:"bytes,4,opt,name=unit_price,json=unitPrice,proto3" json:"unit_price,omitempty"`
 	// Number of the line within its document, from 1; 0: the lines are numbered in their order.
-	Number        uint32 `protobuf:"varint,5,opt,name=number,proto3" json:"number,omitempty"`
+	Number uint32 `protobuf:"varint,5,opt,name=number,proto3" json:"number,omitempty"`
+	// When the line was written; empty means when the document was.
+	At            *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=at,proto3" json:"at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -285,6 +287,13 @@ func (x *OrderLine) GetNumber() uint32 {
 		return x.Number
 	}
 	return 0
+}
+
+func (x *OrderLine) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
 }
 
 // Document is the line of a paper from which an adjustment is made.
@@ -974,7 +983,7 @@ const file_tributary_commerce_api_v1_commands_proto_rawDesc = "" +
 	"\acountry\x18\x03 \x01(\tR\acountry\x12\x1a\n" +
 	"\bcurrency\x18\x04 \x01(\tR\bcurrency\x12:\n" +
 	"\x05lines\x18\x05 \x03(\v2$.tributary.commerce.api.v1.OrderLineR\x05lines\x127\n" +
-	"\tplaced_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bplacedAt\"\x9f\x01\n" +
+	"\tplaced_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bplacedAt\"\xcb\x01\n" +
 	"\tOrderLine\x12\x1d\n" +
 	"\n" +
 	"stock_code\x18\x01 \x01(\tR\tstockCode\x12 \n" +
@@ -982,7 +991,8 @@ const file_tributary_commerce_api_v1_commands_proto_rawDesc = "" +
 	"\bquantity\x18\x03 \x01(\x03R\bquantity\x12\x1d\n" +
 	"\n" +
 	"unit_price\x18\x04 \x01(\tR\tunitPrice\x12\x16\n" +
-	"\x06number\x18\x05 \x01(\rR\x06number\"\xc0\x01\n" +
+	"\x06number\x18\x05 \x01(\rR\x06number\x12*\n" +
+	"\x02at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xc0\x01\n" +
 	"\bDocument\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04line\x18\x02 \x01(\rR\x04line\x12\x1f\n" +
@@ -1092,36 +1102,37 @@ var file_tributary_commerce_api_v1_commands_proto_goTypes = []any{
 var file_tributary_commerce_api_v1_commands_proto_depIdxs = []int32{
 	2,  // 0: tributary.commerce.api.v1.PlaceOrderRequest.lines:type_name -> tributary.commerce.api.v1.OrderLine
 	12, // 1: tributary.commerce.api.v1.PlaceOrderRequest.placed_at:type_name -> google.protobuf.Timestamp
-	2,  // 2: tributary.commerce.api.v1.ReceiveReturnRequest.lines:type_name -> tributary.commerce.api.v1.OrderLine
-	12, // 3: tributary.commerce.api.v1.ReceiveReturnRequest.received_at:type_name -> google.protobuf.Timestamp
-	12, // 4: tributary.commerce.api.v1.ReceiveStockRequest.received_at:type_name -> google.protobuf.Timestamp
-	3,  // 5: tributary.commerce.api.v1.AdjustStockRequest.document:type_name -> tributary.commerce.api.v1.Document
-	12, // 6: tributary.commerce.api.v1.AdjustStockRequest.adjusted_at:type_name -> google.protobuf.Timestamp
-	3,  // 7: tributary.commerce.api.v1.AdjustPaymentRequest.document:type_name -> tributary.commerce.api.v1.Document
-	12, // 8: tributary.commerce.api.v1.AdjustPaymentRequest.adjusted_at:type_name -> google.protobuf.Timestamp
-	1,  // 9: tributary.commerce.api.v1.CommandService.PlaceOrder:input_type -> tributary.commerce.api.v1.PlaceOrderRequest
-	4,  // 10: tributary.commerce.api.v1.CommandService.ConfirmOrder:input_type -> tributary.commerce.api.v1.ConfirmOrderRequest
-	5,  // 11: tributary.commerce.api.v1.CommandService.ShipOrder:input_type -> tributary.commerce.api.v1.ShipOrderRequest
-	6,  // 12: tributary.commerce.api.v1.CommandService.CancelOrder:input_type -> tributary.commerce.api.v1.CancelOrderRequest
-	7,  // 13: tributary.commerce.api.v1.CommandService.ReceiveReturn:input_type -> tributary.commerce.api.v1.ReceiveReturnRequest
-	8,  // 14: tributary.commerce.api.v1.CommandService.ReceiveStock:input_type -> tributary.commerce.api.v1.ReceiveStockRequest
-	9,  // 15: tributary.commerce.api.v1.CommandService.AdjustStock:input_type -> tributary.commerce.api.v1.AdjustStockRequest
-	11, // 16: tributary.commerce.api.v1.CommandService.AdjustPayment:input_type -> tributary.commerce.api.v1.AdjustPaymentRequest
-	10, // 17: tributary.commerce.api.v1.CommandService.RefundPayment:input_type -> tributary.commerce.api.v1.RefundPaymentRequest
-	0,  // 18: tributary.commerce.api.v1.CommandService.PlaceOrder:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 19: tributary.commerce.api.v1.CommandService.ConfirmOrder:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 20: tributary.commerce.api.v1.CommandService.ShipOrder:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 21: tributary.commerce.api.v1.CommandService.CancelOrder:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 22: tributary.commerce.api.v1.CommandService.ReceiveReturn:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 23: tributary.commerce.api.v1.CommandService.ReceiveStock:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 24: tributary.commerce.api.v1.CommandService.AdjustStock:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 25: tributary.commerce.api.v1.CommandService.AdjustPayment:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 26: tributary.commerce.api.v1.CommandService.RefundPayment:output_type -> tributary.commerce.api.v1.Receipt
-	18, // [18:27] is the sub-list for method output_type
-	9,  // [9:18] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	12, // 2: tributary.commerce.api.v1.OrderLine.at:type_name -> google.protobuf.Timestamp
+	2,  // 3: tributary.commerce.api.v1.ReceiveReturnRequest.lines:type_name -> tributary.commerce.api.v1.OrderLine
+	12, // 4: tributary.commerce.api.v1.ReceiveReturnRequest.received_at:type_name -> google.protobuf.Timestamp
+	12, // 5: tributary.commerce.api.v1.ReceiveStockRequest.received_at:type_name -> google.protobuf.Timestamp
+	3,  // 6: tributary.commerce.api.v1.AdjustStockRequest.document:type_name -> tributary.commerce.api.v1.Document
+	12, // 7: tributary.commerce.api.v1.AdjustStockRequest.adjusted_at:type_name -> google.protobuf.Timestamp
+	3,  // 8: tributary.commerce.api.v1.AdjustPaymentRequest.document:type_name -> tributary.commerce.api.v1.Document
+	12, // 9: tributary.commerce.api.v1.AdjustPaymentRequest.adjusted_at:type_name -> google.protobuf.Timestamp
+	1,  // 10: tributary.commerce.api.v1.CommandService.PlaceOrder:input_type -> tributary.commerce.api.v1.PlaceOrderRequest
+	4,  // 11: tributary.commerce.api.v1.CommandService.ConfirmOrder:input_type -> tributary.commerce.api.v1.ConfirmOrderRequest
+	5,  // 12: tributary.commerce.api.v1.CommandService.ShipOrder:input_type -> tributary.commerce.api.v1.ShipOrderRequest
+	6,  // 13: tributary.commerce.api.v1.CommandService.CancelOrder:input_type -> tributary.commerce.api.v1.CancelOrderRequest
+	7,  // 14: tributary.commerce.api.v1.CommandService.ReceiveReturn:input_type -> tributary.commerce.api.v1.ReceiveReturnRequest
+	8,  // 15: tributary.commerce.api.v1.CommandService.ReceiveStock:input_type -> tributary.commerce.api.v1.ReceiveStockRequest
+	9,  // 16: tributary.commerce.api.v1.CommandService.AdjustStock:input_type -> tributary.commerce.api.v1.AdjustStockRequest
+	11, // 17: tributary.commerce.api.v1.CommandService.AdjustPayment:input_type -> tributary.commerce.api.v1.AdjustPaymentRequest
+	10, // 18: tributary.commerce.api.v1.CommandService.RefundPayment:input_type -> tributary.commerce.api.v1.RefundPaymentRequest
+	0,  // 19: tributary.commerce.api.v1.CommandService.PlaceOrder:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 20: tributary.commerce.api.v1.CommandService.ConfirmOrder:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 21: tributary.commerce.api.v1.CommandService.ShipOrder:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 22: tributary.commerce.api.v1.CommandService.CancelOrder:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 23: tributary.commerce.api.v1.CommandService.ReceiveReturn:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 24: tributary.commerce.api.v1.CommandService.ReceiveStock:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 25: tributary.commerce.api.v1.CommandService.AdjustStock:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 26: tributary.commerce.api.v1.CommandService.AdjustPayment:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 27: tributary.commerce.api.v1.CommandService.RefundPayment:output_type -> tributary.commerce.api.v1.Receipt
+	19, // [19:28] is the sub-list for method output_type
+	10, // [10:19] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_tributary_commerce_api_v1_commands_proto_init() }
