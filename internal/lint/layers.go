@@ -46,6 +46,7 @@ var layers = []layer{
 
 	{pkg: "commerce/money", may: "", foreign: "github.com/quagmt/udecimal"},
 	{pkg: "commerce/retail", may: "commerce/money", foreign: "github.com/quagmt/udecimal"},
+	{pkg: "commerce/retail/importer", may: "commerce/retail commerce/money"},
 	{pkg: "commerce/checkout", may: "commands commands/saga eventstore commerce/order commerce/inventory commerce/payment commerce/money", foreign: "google.golang.org/protobuf"},
 	{pkg: "commerce/views", may: "projections queries eventstore commerce/*", foreign: "google.golang.org/protobuf"},
 	{pkg: "commerce/api", may: "commands commands/saga queries eventstore commerce/*"},
@@ -69,7 +70,7 @@ var layers = []layer{
 
 	{pkg: "node", may: everything},
 	{pkg: "node/*", may: everything},
-	{pkg: "cmd/*", may: "node node/* client internal/engine internal/bench commerce/retail testdata/retail"},
+	{pkg: "cmd/*", may: "node node/* client internal/engine internal/bench commerce/retail commerce/retail/importer testdata/retail"},
 	{pkg: "examples/*", may: "eventstore commands projections projections/* queries node"},
 }
 
