@@ -143,7 +143,7 @@ func Schemas(t *Tree) []Finding {
 		}
 		want := Module + "/schemas/gen/" + below
 		found := goPackage.FindStringSubmatch(text.Content)
-		if found == nil || found[1] != want {
+		if len(found) != 2 || found[1] != want {
 			findings = append(findings, Finding{"schemas", text.Path, 0, fmt.Sprintf("option go_package has to be %q, with ;name behind it", want)})
 		}
 	}
