@@ -30,7 +30,7 @@ type Sink interface {
 	// answer was lost had gone through), ErrNoCursor when the model is gone; then nothing was applied.
 	Commit(ctx context.Context, from, to Cursor, events []eventstore.Recorded) ([]Parked, error)
 	// Digest returns a hash over the model's content, the same for equal models whatever way they came about. It is for
-	// a model at rest.
+	// a model at rest. ErrNoCursor when there is none; sinks may also answer as for an empty one.
 	Digest(ctx context.Context) (string, error)
 	// Close releases what Open acquired; safe twice.
 	Close() error

@@ -1,0 +1,190 @@
+package projections
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// piece is a chunk that was checked, with only the events that the projection wants.
+type piece struct {
+	events  []eventstore.Recorded
+	to      Cursor
+	durable eventstore.Position
+}
+
+// batch is what is committed at once.
+type batch struct {
+	piece
+	// read is the number of the log's entries that the batch covers, wanted or not.
+	read uint64
+}
+
+// feed reads a source ahead of its consumer: one goroutine subscribes, checks the order, drops the events that are not
+// wanted and queues the rest; the consumer takes it in batches. The queue is bounded by a number of events, so that a
+// consumer that cannot go on costs bounded memory.
+type feed struct {
+	limit int
+	// arrived has a token when there may be something to take; room has one when the queue may have shrunk.
+	arrived, room chan struct{}
+	cancel        context.CancelFunc
+	done          chan struct{}
+
+	mu     sync.Mutex // guards what follows
+	queue  []piece
+	events int // in the queue
+	taken  Cursor
+	err    error // why the reading ended
+}
+
+// startFeed begins to read behind a cursor. log is the source's, wants the event types to keep.
+func startFeed(ctx context.Context, source Source, log eventstore.LogID, name string, wants map[string]bool, after Cursor, limit int) *feed {
+	ctx, cancel := context.WithCancel(ctx)
+	f := &feed{
+		limit: limit, arrived: make(chan struct{}, 1), room: make(chan struct{}, 1),
+		cancel: cancel, done: make(chan struct{}), taken: after,
+	}
+	go func() {
+		defer close(f.done)
+		err := f.read(ctx, source, newSequence(name, log, after), wants)
+		f.mu.Lock()
+		f.err = err
+		f.mu.Unlock()
+		signal(f.arrived)
+	}()
+	return f
+}
+
+// stop ends the reading and waits for it.
+func (f *feed) stop() {
+	f.cancel()
+	<-f.done
+}
+
+func (f *feed) read(ctx context.Context, source Source, order *sequence, wants map[string]bool) error {
+	// Without a filter: only so can every gap be seen.
+	sub, err := source.Subscribe(ctx, order.at.Position, eventstore.Filter{})
+	if err != nil {
+		return fmt.Errorf("subscribe after %s: %w", order.at.Position, err)
+	}
+	defer sub.Close()
+	for {
+		c, err := sub.Next(ctx)
+		if err != nil {
+			return fmt.Errorf("read after %s: %w", order.at.Position, err)
+		}
+		if err := order.check(&c); err != nil {
+			return err
+		}
+		p := piece{events: wanted(c.Events, wants), to: Cursor{Position: c.Position, Seq: c.Seq}, durable: c.Durable}
+		if err := f.put(ctx, p); err != nil {
+			return err
+		}
+	}
+}
+
+// wanted returns the events of the types in wants, a slice of its own unless it is all of them.
+func wanted(events []eventstore.Recorded, wants map[string]bool) []eventstore.Recorded {
+	n := 0
+	for i := range events {
+		if wants[events[i].Type] {
+			n++
+		}
+	}
+	if n == len(events) || n == 0 {
+		return events[:n]
+	}
+	out := make([]eventstore.Recorded, 0, n)
+	for i := range events {
+		if wants[events[i].Type] {
+			out = append(out, events[i])
+		}
+	}
+	return out
+}
+
+// put queues a piece, waiting while the queue is full.
+func (f *feed) put(ctx context.Context, p piece) error {
+	for {
+		f.mu.Lock()
+		if f.events < f.limit {
+			f.events += len(p.events)
+			if n := len(f.queue); n > 0 && len(p.events) == 0 {
+				f.queue[n-1].to, f.queue[n-1].durable = p.to, p.durable
+			} else {
+				f.queue = append(f.queue, p)
+			}
+			f.mu.Unlock()
+			signal(f.arrived)
+			return nil
+		}
+		f.mu.Unlock()
+		select {
+		case <-f.room:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// waiting returns the number of queued events, and whether there is something to take or to tell.
+func (f *feed) waiting() (events int, any bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.events, len(f.queue) > 0 || f.err != nil
+}
+
+// oldest returns the time of the first queued event; the zero time when there is none.
+func (f *feed) oldest() time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i := range f.queue {
+		if len(f.queue[i].events) > 0 {
+			return f.queue[i].events[0].Time()
+		}
+	}
+	return time.Time{}
+}
+
+// take returns what is queued as one batch: as many whole pieces as have up to limit events, at least one. ok is false
+// when nothing is queued. The error says why reading ended, once all that came before is taken.
+func (f *feed) take(limit int) (b batch, ok bool, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.queue) == 0 {
+		return batch{}, false, f.err
+	}
+	n, events := 1, len(f.queue[0].events)
+	for n < len(f.queue) && events+len(f.queue[n].events) <= limit {
+		events += len(f.queue[n].events)
+		n++
+	}
+	b.piece = f.queue[n-1]
+	if n > 1 {
+		b.events = make([]eventstore.Recorded, 0, events)
+		for _, p := range f.queue[:n] {
+			b.events = append(b.events, p.events...)
+		}
+	}
+	b.read = b.to.Position.LSN - f.taken.Position.LSN
+	f.taken = b.to
+	f.events -= events
+	clear(f.queue[:n])
+	f.queue = f.queue[n:]
+	if len(f.queue) == 0 {
+		f.queue = nil
+	}
+	signal(f.room)
+	return b, true, nil
+}
+
+// signal leaves a token in c unless one is there.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,221 @@
+package projections
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sort"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// committer is what a Sink and a Generation have in common.
+type committer interface {
+	Commit(ctx context.Context, from, to Cursor, events []eventstore.Recorded) ([]Parked, error)
+}
+
+// folder carries the log into one model, from a cursor on. It is used by one goroutine.
+type folder struct {
+	name   string
+	source Source
+	log    eventstore.LogID
+	wants  map[string]bool
+	into   committer
+	opts   *Options
+
+	// at is what the model holds, committed is where its stored cursor stands: behind at when only entries that the
+	// projection does not want lie between.
+	at, committed Cursor
+
+	// troubled: the last call failed. retrying, recovered and parked, when set, are told of an error that is about to be
+	// retried, of the first success after it, and of parked events.
+	troubled  bool
+	retrying  func(err error, sink bool)
+	recovered func()
+	parked    func([]Parked)
+}
+
+func newFolder(name string, source Source, log eventstore.LogID, types []string, into committer, at Cursor, opts *Options) *folder {
+	wants := make(map[string]bool, len(types))
+	for _, t := range types {
+		wants[t] = true
+	}
+	return &folder{name: name, source: source, log: log, wants: wants, into: into, opts: opts, at: at, committed: at}
+}
+
+// final reports whether an error ends the folding rather than being retried.
+func final(ctx context.Context, err error) bool {
+	if ctx.Err() != nil {
+		return true
+	}
+	for _, e := range []error{
+		ErrOrder, ErrBadWrite, ErrNoCursor, ErrCursorMoved, eventstore.ErrWrongIncarnation, eventstore.ErrCorrupt,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// commit applies a batch, again and again while the sink cannot be reached. The cursor alone is not stored: see flush.
+func (f *folder) commit(ctx context.Context, b *batch) error {
+	if len(b.events) > 0 {
+		if err := f.store(ctx, b.to, b.events); err != nil {
+			return err
+		}
+	}
+	f.at = b.to
+	f.well()
+	return nil
+}
+
+// flush stores the cursor when it is behind.
+func (f *folder) flush(ctx context.Context) error {
+	if f.committed == f.at {
+		return nil
+	}
+	return f.store(ctx, f.at, nil)
+}
+
+func (f *folder) store(ctx context.Context, to Cursor, events []eventstore.Recorded) error {
+	for failures := 0; ; failures++ {
+		parked, err := f.into.Commit(ctx, f.committed, to, events)
+		if err != nil && failures > 0 && errors.Is(err, ErrCursorMoved) && f.wentThrough(ctx, to) {
+			err = nil // the answer to an earlier attempt was lost
+		}
+		if err == nil {
+			f.committed = to
+			f.told(parked)
+			f.well()
+			return nil
+		}
+		err = fmt.Errorf("commit %s up to %s: %w", f.name, to, err)
+		if final(ctx, err) {
+			return err
+		}
+		f.tell(err, true)
+		if err := f.opts.pause(ctx, failures); err != nil {
+			return err
+		}
+	}
+}
+
+// wentThrough reports whether the model stands at the cursor, as far as it can be asked.
+func (f *folder) wentThrough(ctx context.Context, to Cursor) bool {
+	r, ok := f.into.(CursorReader)
+	if !ok {
+		return false
+	}
+	at, err := r.Cursor(ctx)
+	return err == nil && at == to
+}
+
+// well notes that a call succeeded.
+func (f *folder) well() {
+	if f.troubled && f.recovered != nil {
+		f.recovered()
+	}
+	f.troubled = false
+}
+
+// tell notes that a call failed and is about to be repeated.
+func (f *folder) tell(err error, sink bool) {
+	f.troubled = true
+	if f.retrying != nil {
+		f.retrying(err, sink)
+	}
+}
+
+func (f *folder) told(parked []Parked) {
+	if len(parked) == 0 {
+		return
+	}
+	for i := range parked {
+		f.opts.Logger.Warn("event is parked", "projection", f.name, "stream", parked[i].Stream.String(),
+			"position", parked[i].Position.String(), "type", parked[i].Type, "reason", parked[i].Reason)
+	}
+	if f.opts.OnParked != nil {
+		f.opts.OnParked(parked)
+	}
+	if f.parked != nil {
+		f.parked(parked)
+	}
+}
+
+// start begins to read behind what is folded.
+func (f *folder) start(ctx context.Context) *feed {
+	return startFeed(ctx, f.source, f.log, f.name, f.wants, f.at, 2*f.opts.MaxBatch)
+}
+
+// upTo folds the log exactly up to the target, which is where a chunk of it ended once, and stores the cursor. progress,
+// when not nil, is called after each batch.
+func (f *folder) upTo(ctx context.Context, target Cursor, progress func(at Cursor)) error {
+	for failures := 0; f.at.Position.Compare(target.Position) < 0; {
+		before := f.at
+		err := f.stretch(ctx, target, progress)
+		if err == nil {
+			break
+		}
+		if final(ctx, err) {
+			return err
+		}
+		if f.at != before {
+			failures = 0
+		}
+		f.tell(err, false)
+		if err := f.opts.pause(ctx, failures); err != nil {
+			return err
+		}
+		failures++
+	}
+	return f.flush(ctx)
+}
+
+// stretch folds up to the target as long as the source can be read.
+func (f *folder) stretch(ctx context.Context, target Cursor, progress func(at Cursor)) error {
+	feed := f.start(ctx)
+	defer feed.stop()
+	for f.at.Position.Compare(target.Position) < 0 {
+		b, ok, err := feed.take(f.opts.MaxBatch)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			select {
+			case <-feed.arrived:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			continue
+		}
+		b.cut(target)
+		if err := f.commit(ctx, &b); err != nil {
+			return err
+		}
+		if progress != nil {
+			progress(f.at)
+		}
+	}
+	return nil
+}
+
+// cut drops what lies beyond the target.
+func (b *batch) cut(target Cursor) {
+	if b.to.Position.Compare(target.Position) <= 0 {
+		return
+	}
+	n := sort.Search(len(b.events), func(i int) bool { return b.events[i].Position.Compare(target.Position) > 0 })
+	b.events, b.to = b.events[:n], target
+}
+
+// fits reports whether a cursor can be of the log: of its incarnation and not beyond its head.
+func fits(c Cursor, log eventstore.LogState) bool {
+	if c.Position.IsZero() {
+		return true
+	}
+	return c.Position.Incarnation == log.ID.Incarnation && c.Position.LSN <= log.Durable.LSN && c.Seq <= log.Seq
+}
+
+// headOf returns the cursor of a reader that has everything.
+func headOf(log eventstore.LogState) Cursor { return Cursor{Position: log.Durable, Seq: log.Seq} }

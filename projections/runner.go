@@ -1,0 +1,372 @@
+package projections
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// Runner keeps one sink up to date with a source. It is a queries.Progress.
+//
+//	open ─► has the sink a model of this log? ─no─► fill one (beside the live one, where the sink can) ─► promote
+//	 ▲                  │yes                                                                        │
+//	 └── cursor moved ──┴──────────────► follow: read ahead, commit, answer holds, look after the sink ◄┘
+//
+// It reads and checks ahead of the commits in a second goroutine. It goes on for ever while source or sink cannot be
+// reached, in bounded memory. A model that is lost is noticed within Options.CheckEvery and rebuilt. All methods are safe
+// for concurrent use; Run is called once at a time, and may be called again after it has returned.
+type Runner struct {
+	source Source
+	sink   Sink
+	opts   Options
+
+	board    board
+	progress progress
+	holds    chan *hold
+	// rebuilding is held by the one rebuild that an operator may run at a time.
+	rebuilding sync.Mutex
+
+	mu     sync.Mutex // guards what follows
+	ended  chan struct{}
+	paused *hold
+}
+
+// NewRunner returns a runner that carries the source's log into the sink. Call Run.
+func NewRunner(source Source, sink Sink, o Options) *Runner {
+	r := &Runner{source: source, sink: sink, opts: o.withDefaults(), holds: make(chan *hold)}
+	r.board.status = Status{Name: sink.Name(), State: Stopped}
+	if v, ok := sink.(Versioned); ok {
+		r.board.status.Version = v.Version()
+	}
+	r.progress.stop(ErrStopped)
+	return r
+}
+
+// Status returns what the runner does and how far it is.
+func (r *Runner) Status() Status { return r.board.read() }
+
+// Sink returns the sink that the runner keeps.
+func (r *Runner) Sink() Sink { return r.sink }
+
+// Position returns how far the model is. ErrRebuilding while there is none to read from; ErrUnavailable when its server
+// cannot be reached or was not reached yet.
+func (r *Runner) Position(context.Context) (eventstore.Position, error) {
+	r.board.mu.Lock()
+	defer r.board.mu.Unlock()
+	s := &r.board.status
+	switch {
+	case r.board.sinkDown:
+		return s.Position, fmt.Errorf("projection %s: %w: %s", s.Name, ErrUnavailable, s.LastError)
+	case s.State == Rebuilding:
+		return s.Position, fmt.Errorf("projection %s: %w", s.Name, ErrRebuilding)
+	case !r.board.known:
+		return s.Position, fmt.Errorf("projection %s: %w: it is %s", s.Name, ErrUnavailable, s.State)
+	}
+	return s.Position, nil
+}
+
+// Await returns when the model holds the log up to p, or with ctx's error. ErrWrongIncarnation when p is of another life
+// of the log, ErrStopped when the runner does not run.
+func (r *Runner) Await(ctx context.Context, p eventstore.Position) error {
+	return r.progress.await(ctx, p)
+}
+
+// Run keeps the sink up to date until ctx ends, then it returns nil. Any other return is final: the source is out of order
+// (ErrOrder) or corrupt, or the projection's code writes nonsense (ErrBadWrite); Status says Stopped and why.
+func (r *Runner) Run(ctx context.Context) error {
+	ended := make(chan struct{})
+	r.mu.Lock()
+	r.ended = ended
+	r.mu.Unlock()
+	defer func() {
+		close(ended)
+		r.mu.Lock()
+		r.paused = nil
+		r.mu.Unlock()
+	}()
+	r.progress.start()
+	r.board.update(func(s *Status) { s.State = Starting })
+
+	err := r.run(ctx)
+	if ctx.Err() != nil {
+		r.board.update(func(s *Status) { s.State = Stopped })
+		r.progress.stop(ErrStopped)
+		return nil
+	}
+	r.board.fault(Stopped, err)
+	r.progress.stop(fmt.Errorf("projection %s: %w: %w", r.sink.Name(), ErrStopped, err))
+	return fmt.Errorf("projection %s: %w", r.sink.Name(), err)
+}
+
+// run opens and follows until an error is final.
+func (r *Runner) run(ctx context.Context) error {
+	for failures := 0; ; {
+		before := r.Status().Events
+		err := r.session(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, ErrOrder), errors.Is(err, ErrBadWrite), errors.Is(err, eventstore.ErrCorrupt):
+			return err
+		case errors.Is(err, errReopen):
+			continue
+		case errors.Is(err, ErrNoCursor), errors.Is(err, ErrCursorMoved):
+			r.opts.Logger.Warn("projection starts again from what its sink holds", "projection", r.sink.Name(), "cause", err)
+			r.board.fault(Starting, err)
+		default:
+			r.retrying(err, false)
+		}
+		if r.Status().Events != before {
+			failures = 0
+		}
+		if err := r.opts.pause(ctx, failures); err != nil {
+			return err
+		}
+		failures++
+	}
+}
+
+// errReopen ends a session that an operator's action has made stale.
+var errReopen = errors.New("the sink was changed")
+
+// session opens the sink, makes sure that it has a model, and follows the log until something goes wrong.
+func (r *Runner) session(ctx context.Context) error {
+	log, err := r.source.Log(ctx)
+	if err != nil {
+		return fmt.Errorf("read the log's head: %w", err)
+	}
+	r.board.head(log.Durable, time.Time{})
+	at, err := r.sink.Open(ctx)
+	switch {
+	case errors.Is(err, ErrNoCursor):
+		at, err = r.refill(ctx, log)
+	case err == nil && !fits(at, log):
+		r.opts.Logger.Warn("model is of another log, it is rebuilt", "projection", r.sink.Name(),
+			"cursor", at.String(), "log", log.ID.String(), "durable", log.Durable.String())
+		// It speaks of events that the log does not have: nobody must read it meanwhile.
+		if err = r.sink.Reset(ctx); err == nil {
+			at, err = r.refill(ctx, log)
+		}
+	}
+	if err != nil {
+		if !final(ctx, err) {
+			r.sinkDown(err)
+		}
+		return err
+	}
+	r.opened(ctx, at)
+	return r.follow(ctx, r.folder(log.ID, r.sink, at))
+}
+
+func (r *Runner) folder(log eventstore.LogID, into committer, at Cursor) *folder {
+	f := newFolder(r.sink.Name(), r.source, log, r.sink.Types(), into, at, &r.opts)
+	f.retrying, f.recovered, f.parked = r.retrying, r.recovered, r.parked
+	return f
+}
+
+// opened notes that the sink has a model that stands at a cursor.
+func (r *Runner) opened(ctx context.Context, at Cursor) {
+	parked := 0
+	if p, ok := r.sink.(Parking); ok {
+		if list, err := p.Parked(ctx); err == nil {
+			parked = len(list)
+		}
+	}
+	r.board.mu.Lock()
+	r.board.known, r.board.sinkDown = true, false
+	r.board.status.State, r.board.status.Rebuild, r.board.status.Parked = Live, nil, parked
+	r.board.mu.Unlock()
+	r.board.folded(at.Position, 0, time.Time{})
+	r.progress.advance(at.Position)
+}
+
+// refill fills an empty model with all that is durable and returns where it stands.
+func (r *Runner) refill(ctx context.Context, log eventstore.LogState) (Cursor, error) {
+	meter := &rebuildMeter{started: time.Now(), report: func(p RebuildProgress) {
+		r.board.update(func(s *Status) { s.Rebuild = &p })
+	}}
+	r.board.mu.Lock()
+	r.board.known, r.board.sinkDown = false, false
+	r.board.status.State, r.board.status.Position = Rebuilding, eventstore.Position{}
+	r.board.mu.Unlock()
+	r.progress.advance(eventstore.Position{})
+
+	f, g, err := begin(ctx, r.source, log.ID, r.sink, &r.opts, func() error { return nil })
+	if err != nil {
+		return Cursor{}, err
+	}
+	f.retrying, f.recovered, f.parked = r.retrying, r.recovered, r.parked
+	r.board.update(func(s *Status) { s.Parked = 0 })
+	target := headOf(log)
+	meter.tell(f.at, target)
+	for {
+		last := f.at
+		err := f.upTo(ctx, target, func(at Cursor) {
+			meter.tell(at, target)
+			r.board.folded(eventstore.Position{}, at.Position.LSN-last.Position.LSN, time.Time{})
+			last = at
+		})
+		if err != nil {
+			return Cursor{}, err
+		}
+		// What came meanwhile is less each time; the last of it is for follow.
+		if log, err = r.source.Log(ctx); err != nil || log.Durable.LSN < target.Position.LSN+uint64(r.opts.MaxBatch) {
+			break
+		}
+		target = headOf(log)
+	}
+	if err := g.Promote(ctx, f.at); err != nil {
+		return Cursor{}, fmt.Errorf("promote: %w", err)
+	}
+	r.board.update(func(s *Status) { s.Rebuilds++ })
+	r.opts.Logger.Info("model is filled", "projection", r.sink.Name(), "position", f.at.Position.String(),
+		"seconds", time.Since(meter.started).Seconds())
+	return f.at, nil
+}
+
+// follow folds what the source gives into the sink, for ever.
+func (r *Runner) follow(ctx context.Context, f *folder) error {
+	feed := f.start(ctx)
+	defer feed.stop()
+	check := time.NewTicker(r.opts.CheckEvery)
+	defer check.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case h := <-r.holds:
+			if err := r.stand(ctx, f, h); err != nil {
+				return err
+			}
+		case <-check.C:
+			if err := r.lookAfter(ctx, f); err != nil {
+				return err
+			}
+		case <-feed.arrived:
+			if err := r.linger(ctx, feed); err != nil {
+				return err
+			}
+			b, ok, err := feed.take(r.opts.MaxBatch)
+			if err != nil {
+				return err
+			}
+			if !ok {
+				continue
+			}
+			r.board.head(b.durable, oldestOf(&b, feed))
+			if err := f.commit(ctx, &b); err != nil {
+				return err
+			}
+			r.board.folded(f.at.Position, b.read, feed.oldest())
+			r.progress.advance(f.at.Position)
+			if _, more := feed.waiting(); more {
+				signal(feed.arrived)
+			}
+		}
+	}
+}
+
+// linger waits for more events to be committed with those that are queued.
+func (r *Runner) linger(ctx context.Context, feed *feed) error {
+	if r.opts.Linger <= 0 {
+		return nil
+	}
+	t := time.NewTimer(r.opts.Linger)
+	defer t.Stop()
+	for {
+		if n, _ := feed.waiting(); n == 0 || n >= r.opts.MaxBatch {
+			return nil
+		}
+		select {
+		case <-feed.arrived:
+		case <-t.C:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func oldestOf(b *batch, feed *feed) time.Time {
+	if len(b.events) > 0 {
+		return b.events[0].Time()
+	}
+	return feed.oldest()
+}
+
+// lookAfter is done now and then: it stores a cursor that only moved over unwanted entries, asks the sink whether its
+// model is still there, and the source whether the log is still the one.
+func (r *Runner) lookAfter(ctx context.Context, f *folder) error {
+	if err := f.flush(ctx); err != nil {
+		return err
+	}
+	at, err := inPlace{r.sink}.Cursor(ctx)
+	switch {
+	case errors.Is(err, ErrNoCursor) && f.committed == Cursor{}:
+		r.recovered() // a sink that keeps no cursor before the first commit
+	case err != nil && final(ctx, err):
+		return fmt.Errorf("look after the sink: %w", err)
+	case err != nil:
+		r.retrying(fmt.Errorf("look after the sink: %w", err), true)
+	case at != f.committed:
+		return fmt.Errorf("look after the sink: %w: at %s, it was left at %s", ErrCursorMoved, at, f.committed)
+	default:
+		r.recovered()
+	}
+	log, err := r.source.Log(ctx)
+	switch {
+	case err != nil:
+		r.retrying(fmt.Errorf("read the log's head: %w", err), false)
+	case log.ID != f.log || !fits(f.at, log):
+		return fmt.Errorf("%w: the projection is at %s, %s ends at %s", eventstore.ErrWrongIncarnation, f.at, log.ID, log.Durable)
+	default:
+		r.board.head(log.Durable, time.Time{})
+	}
+	if p, ok := r.sink.(Parking); ok && r.Status().Parked > 0 {
+		if list, err := p.Parked(ctx); err == nil {
+			r.board.update(func(s *Status) { s.Parked = len(list) })
+		}
+	}
+	return nil
+}
+
+// retrying notes that a call failed and is repeated.
+func (r *Runner) retrying(err error, sink bool) {
+	known := r.Status()
+	if known.State != Retrying || known.LastError != err.Error() {
+		r.opts.Logger.Warn("projection tries again", "projection", r.sink.Name(), "cause", err)
+	}
+	if sink {
+		r.sinkDown(err)
+		return
+	}
+	r.board.fault(Retrying, err)
+}
+
+func (r *Runner) sinkDown(err error) {
+	r.board.fault(Retrying, err)
+	r.board.mu.Lock()
+	r.board.sinkDown = true
+	r.board.mu.Unlock()
+}
+
+// recovered notes that what failed before goes well again.
+func (r *Runner) recovered() {
+	r.board.mu.Lock()
+	defer r.board.mu.Unlock()
+	r.board.sinkDown = false
+	if r.board.status.State == Retrying {
+		r.board.status.State = Live
+		if !r.board.known {
+			r.board.status.State = Rebuilding
+		}
+	}
+}
+
+func (r *Runner) parked(p []Parked) {
+	r.board.update(func(s *Status) { s.Parked += len(p) })
+}
