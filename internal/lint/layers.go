@@ -34,6 +34,7 @@ var layers = []layer{
 	{pkg: "commands/*", may: "commands eventstore"},
 
 	{pkg: "projections", may: "eventstore"},
+	{pkg: "projections/projectiontest", may: "projections projections/internal/* queries eventstore eventstore/memstore"},
 	{pkg: "projections/internal/*", may: "projections eventstore"},
 	{pkg: "projections/*", may: "projections projections/internal/* queries eventstore"},
 
@@ -70,7 +71,7 @@ var layers = []layer{
 
 	{pkg: "node", may: everything},
 	{pkg: "node/*", may: everything},
-	{pkg: "cmd/*", may: "node node/* client internal/engine internal/bench commerce/retail commerce/retail/importer testdata/retail"},
+	{pkg: "cmd/*", may: "node node/* client eventstore internal/engine internal/bench commerce/retail commerce/retail/importer testdata/retail"},
 	{pkg: "examples/*", may: "eventstore commands projections projections/* queries node"},
 }
 
