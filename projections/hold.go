@@ -32,14 +32,11 @@ func (r *Runner) stand(ctx context.Context, f *folder, h *hold) error {
 	}
 }
 
-// hold waits until the runner stands still, and returns where.
+// hold waits until the runner stands still, and returns where. Before Run it waits for that too.
 func (r *Runner) hold(ctx context.Context) (*hold, Cursor, error) {
 	r.mu.Lock()
 	ended := r.ended
 	r.mu.Unlock()
-	if ended == nil {
-		return nil, Cursor{}, ErrStopped
-	}
 	h := &hold{standing: make(chan Cursor, 1), release: make(chan bool, 1)}
 	select {
 	case r.holds <- h:
@@ -60,7 +57,7 @@ func (r *Runner) hold(ctx context.Context) (*hold, Cursor, error) {
 }
 
 // Pause makes the runner stand still until Resume; it returns when it does. A runner that is paused already stays so.
-// ErrStopped when it does not run. The pause ends with Run.
+// ErrStopped when Run has returned. The pause ends with Run.
 func (r *Runner) Pause(ctx context.Context) error {
 	r.mu.Lock()
 	paused := r.paused != nil

@@ -38,11 +38,10 @@ type Runner struct {
 // NewRunner returns a runner that carries the source's log into the sink. Call Run.
 func NewRunner(source Source, sink Sink, o Options) *Runner {
 	r := &Runner{source: source, sink: sink, opts: o.withDefaults(), holds: make(chan *hold)}
-	r.board.status = Status{Name: sink.Name(), State: Stopped}
+	r.board.status = Status{Name: sink.Name(), State: Starting}
 	if v, ok := sink.(Versioned); ok {
 		r.board.status.Version = v.Version()
 	}
-	r.progress.stop(ErrStopped)
 	return r
 }
 
@@ -70,7 +69,7 @@ func (r *Runner) Position(context.Context) (eventstore.Position, error) {
 }
 
 // Await returns when the model holds the log up to p, or with ctx's error. ErrWrongIncarnation when p is of another life
-// of the log, ErrStopped when the runner does not run.
+// of the log, ErrStopped when Run has returned.
 func (r *Runner) Await(ctx context.Context, p eventstore.Position) error {
 	return r.progress.await(ctx, p)
 }

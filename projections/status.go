@@ -12,13 +12,13 @@ type State string
 
 // The states of a runner.
 const (
-	Starting   State = "starting"    // it looks at source and sink
+	Starting   State = "starting"    // Run is yet to be called, or it looks at source and sink
 	Rebuilding State = "rebuilding"  // there is no model to answer from until it is filled
 	CatchingUp State = "catching up" // it folds what is already in the log
 	Live       State = "live"        // it has all that is durable, or is less than liveLag behind
 	Retrying   State = "retrying"    // source or sink cannot be reached, LastError says why
 	Paused     State = "paused"      // an operator, or a rebuild that cuts over, holds it still
-	Stopped    State = "stopped"     // Run has not been called or has returned
+	Stopped    State = "stopped"     // Run has returned
 )
 
 // liveLag is how far behind a projection is still called live.
