@@ -117,15 +117,30 @@ func EncodeEvent(e *eventstore.Recorded, frame []byte) Record {
 	return enc.event(e, frame)
 }
 
-// encoder writes records. The text of all headers of one record shares one allocation. The zero value is ready; the
-// records it gave stay valid.
+// encoder writes records. All text and all headers of the records since the last reset share two arrays, so that a batch
+// costs few allocations. The zero value is ready.
 type encoder struct {
 	text    []byte
 	headers []Header
+	first   int // of the headers of the record at hand
+}
+
+// reset takes back the memory of all records that were given out.
+func (enc *encoder) reset() {
+	enc.text, enc.headers = enc.text[:0], enc.headers[:0]
+}
+
+// begin starts a record. An array that is full moves; what was cut from it before keeps the old one.
+func (enc *encoder) begin() { enc.first = len(enc.headers) }
+
+// record returns the record that has the headers written since begin.
+func (enc *encoder) record(at hlc.Timestamp, key, value []byte) Record {
+	end := len(enc.headers)
+	return Record{Time: at.Time(), Key: key, Value: value, Headers: enc.headers[enc.first:end:end]}
 }
 
 func (enc *encoder) event(e *eventstore.Recorded, frame []byte) Record {
-	enc.begin(512, 16)
+	enc.begin()
 	enc.dot(headerDot, e.Dot)
 	enc.position(headerPosition, e.Position)
 	enc.string(headerType, e.Type)
@@ -177,11 +192,11 @@ func (enc *encoder) event(e *eventstore.Recorded, frame []byte) Record {
 	if value == nil {
 		value = []byte{}
 	}
-	return Record{Time: e.HLC.Time(), Key: enc.key(e.Stream), Value: value, Headers: enc.headers}
+	return enc.record(e.HLC, enc.key(e.Stream), value)
 }
 
 func (enc *encoder) fence(f *Fence) Record {
-	enc.begin(160, 5)
+	enc.begin()
 	enc.string(headerRecord, recordFence)
 	enc.log(f.Log)
 	enc.string(headerWriter, f.Writer)
@@ -190,11 +205,11 @@ func (enc *encoder) fence(f *Fence) Record {
 		return strconv.AppendInt(b, int64(f.ProducerEpoch), 10)
 	})
 	enc.hlc(headerHLC, f.HLC)
-	return Record{Time: f.HLC.Time(), Headers: enc.headers}
+	return enc.record(f.HLC, nil, nil)
 }
 
 func (enc *encoder) heartbeat(h *Heartbeat) Record {
-	enc.begin(320, 10)
+	enc.begin()
 	enc.string(headerRecord, recordHeartbeat)
 	enc.log(h.Log)
 	enc.dot(headerMirrored, h.Mirrored)
@@ -205,14 +220,7 @@ func (enc *encoder) heartbeat(h *Heartbeat) Record {
 	enc.position(headerDurable, h.Durable)
 	enc.hlc(headerHLC, h.HLC)
 	enc.vector(headerDep, h.Applied)
-	return Record{Time: h.HLC.Time(), Headers: enc.headers}
-}
-
-// begin starts a record with room for so much text and so many headers. Text that outgrows its room moves to a new
-// array; the headers that were cut before keep the old one.
-func (enc *encoder) begin(text, headers int) {
-	enc.text = make([]byte, 0, text)
-	enc.headers = make([]Header, 0, headers)
+	return enc.record(h.HLC, nil, nil)
 }
 
 // put adds a header whose value is what write appends.

@@ -1,0 +1,223 @@
+package kafkalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// parcel is an encoded batch with what is known once it is acknowledged; or, without a batch, only that the log was read
+// up to a position.
+type parcel struct {
+	batch    batch
+	events   int
+	last     eventstore.Dot
+	at       eventstore.Position
+	chain    eventstore.Hash
+	position eventstore.Position // zero inside a chunk
+	err      error               // reading or encoding ended
+}
+
+// copy sends what the log holds after a position, as it comes, and heartbeats.
+func (w *writer) copy(ctx context.Context, c *connection, after eventstore.Position) error {
+	ctx, cancel := context.WithCancel(ctx)
+	parcels := make(chan parcel, 2)
+	go w.pack(ctx, after, parcels)
+	defer func() {
+		cancel()
+		for range parcels { // pack closes it when it is done
+		}
+	}()
+
+	heartbeat := time.NewTicker(w.o.Heartbeat)
+	defer heartbeat.Stop()
+	begun, marked := time.Now(), time.Now()
+	position := after
+	if err := w.sendHeartbeat(ctx, c, position); err != nil {
+		return err
+	}
+	w.mirror.update(func(s *Status) { s.State, s.Err = StateMirroring, nil })
+	for {
+		var p parcel
+		select {
+		case next, ok := <-parcels:
+			if !ok {
+				return ctx.Err()
+			}
+			p = next
+		case <-heartbeat.C:
+			if err := w.sendHeartbeat(ctx, c, position); err != nil {
+				return err
+			}
+			continue
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		switch {
+		case p.err != nil:
+			return p.err
+		case p.events > 0:
+			if err := w.sendParcel(ctx, c, &p); err != nil {
+				return err
+			}
+			// Inside a chunk, what lies before its last event is all in the topic.
+			position = p.at
+		}
+		if !p.position.IsZero() {
+			position = p.position
+		}
+		w.mirror.update(func(s *Status) {
+			s.Position, s.Mirrored, s.Err = position, w.mark.Mirrored, nil
+			s.Events += uint64(p.events)
+			s.Head = max(s.Head, w.mark.Mirrored.Seq)
+		})
+		if time.Since(marked) > markEvery {
+			w.saveMark()
+			marked = time.Now()
+		}
+		if w.full() || time.Since(begun) > sessionLife {
+			return errSessionOld
+		}
+	}
+}
+
+func (w *writer) sendParcel(ctx context.Context, c *connection, p *parcel) error {
+	offset, err := w.send(ctx, c, p.batch)
+	if tooLarge(err) {
+		if p.events > 1 {
+			w.batchBytes = max(1, w.batchBytes/2)
+		}
+		return fmt.Errorf("%d events up to %s in %d bytes: %w", p.events, p.last, len(p.batch.bytes), err)
+	}
+	if err != nil {
+		return err
+	}
+	if offset < w.mark.Offset {
+		return fmt.Errorf("%w: records came to offset %d, others are acknowledged up to %d", errTopicChanged, offset, w.mark.Offset)
+	}
+	w.mark.Mirrored, w.mark.At, w.mark.Chain = p.last, p.at, p.chain
+	w.mark.Offset = offset + int64(p.batch.records)
+	return nil
+}
+
+func (w *writer) sendHeartbeat(ctx context.Context, c *connection, position eventstore.Position) error {
+	state, err := w.store.Log(ctx)
+	if err != nil {
+		return fmt.Errorf("ask for the log's end: %w", err)
+	}
+	mirrored := w.mark.Mirrored
+	if mirrored.Seq == 0 {
+		mirrored.Log = w.log
+	}
+	var enc encoder
+	record := enc.heartbeat(&Heartbeat{
+		Log: state.ID, Mirrored: mirrored, MirroredAt: w.mark.At, Chain: w.mark.Chain, Position: position,
+		Head: state.Seq, Durable: state.Durable, HLC: w.o.Clock.Now(),
+	})
+	b, err := encodeBatch([]Record{record}, 0)
+	if err != nil {
+		return err
+	}
+	offset, err := w.send(ctx, c, b)
+	if err != nil {
+		return err
+	}
+	if offset < w.mark.Offset {
+		return fmt.Errorf("%w: a heartbeat came to offset %d, records are acknowledged up to %d", errTopicChanged, offset, w.mark.Offset)
+	}
+	w.mark.Offset = offset + 1
+	w.mirror.update(func(s *Status) {
+		s.Head = state.Seq
+		s.Heartbeats++
+	})
+	return nil
+}
+
+// pack follows the log after a position and encodes its own events, ahead of what is sent. It closes parcels at its end.
+func (w *writer) pack(ctx context.Context, after eventstore.Position, parcels chan<- parcel) {
+	defer close(parcels)
+	give := func(p parcel) bool {
+		select {
+		case parcels <- p:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	sub, err := w.store.Subscribe(ctx, after, eventstore.Filter{Chain: true})
+	if err != nil {
+		give(parcel{err: fmt.Errorf("follow the log: %w", err)})
+		return
+	}
+	defer sub.Close()
+	e := packer{w: w, bytes: w.batchBytes}
+	for {
+		chunk, err := sub.Next(ctx)
+		if err != nil {
+			if ctx.Err() == nil {
+				give(parcel{err: fmt.Errorf("follow the log: %w", err)})
+			}
+			return
+		}
+		if err := e.chunk(&chunk, give); err != nil {
+			if !errors.Is(err, errNotTaken) {
+				give(parcel{err: err})
+			}
+			return
+		}
+	}
+}
+
+// errNotTaken: the session has ended.
+var errNotTaken = errors.New("parcel was not taken")
+
+// packer encodes chunks of the log. Its memory is used again for each batch.
+type packer struct {
+	w       *writer
+	bytes   int
+	enc     encoder
+	records []Record
+	frame   []byte
+	size    int
+}
+
+func (k *packer) chunk(chunk *eventstore.Chunk, give func(parcel) bool) error {
+	var pending parcel
+	flush := func(position eventstore.Position) error {
+		pending.position = position
+		if len(k.records) > 0 {
+			var err error
+			if pending.batch, err = encodeBatch(k.records, k.w.o.compression()); err != nil {
+				return err
+			}
+		}
+		if !give(pending) {
+			return errNotTaken
+		}
+		pending = parcel{}
+		k.records, k.size = k.records[:0], 0
+		k.enc.reset()
+		return nil
+	}
+	for i := range chunk.Events {
+		e := &chunk.Events[i]
+		if e.Dot.Log.Site != k.w.log.Site || e.Dot.Log.Shard != k.w.log.Shard {
+			continue
+		}
+		k.frame = frameOf(k.frame[:0], e)
+		size := 2 * len(k.frame) // near enough: headers spell out what a frame packs
+		if k.size > 0 && k.size+size > k.bytes {
+			if err := flush(eventstore.Position{}); err != nil {
+				return err
+			}
+		}
+		k.records = append(k.records, k.enc.event(e, k.frame))
+		k.size += size
+		pending.events++
+		pending.last, pending.at, pending.chain = e.Dot, e.Position, e.Chain
+	}
+	return flush(chunk.Position)
+}

@@ -1,0 +1,114 @@
+package kafkalog
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/segmentio/kafka-go/protocol"
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/internal/hlc"
+)
+
+// Options say where the topic is and how to write and read it. Brokers is required, Topic too where no store tells the
+// site; the rest is good as zero.
+type Options struct {
+	// Brokers are addresses, host:port, of some of the cluster's brokers; the others are learned from them.
+	Brokers []string
+	// TLS, when not nil, encrypts connections. User and Password, when set, log in by SASL PLAIN.
+	TLS            *tls.Config
+	User, Password string
+	// ClientID is what the brokers' logs call this program; empty means "tributary".
+	ClientID string
+	// RequestTimeout bounds one request; zero means 10 s. Half of it is the time in which the brokers must acknowledge.
+	RequestTimeout time.Duration
+	// MaxBackoff bounds the pause between vain attempts to reach the brokers; zero means 2 s.
+	MaxBackoff time.Duration
+
+	// Topic is its name; empty means TopicOf the store's site.
+	Topic string
+	// Partition holds the shard's events; zero means the store's shard, or partition 0 for a Reader.
+	Partition int
+
+	// TransactionalID names the mirror's producer to the brokers: two mirrors of one partition must have the same, by which
+	// the later one fences the earlier. Empty means topic and partition.
+	TransactionalID string
+	// Heartbeat is the time between heartbeats, busy or idle; zero means 250 ms. Each is a record of the topic for good.
+	Heartbeat time.Duration
+	// Compression of batches: lz4 (also when empty), zstd, snappy, gzip or none.
+	Compression string
+	// BatchBytes is the size, before compression, at which a batch of records is sent; zero means 512 KiB. A single event
+	// may exceed it.
+	BatchBytes int
+	// Checkpoint, when not nil, keeps how far the mirror has come beside the topic. It serves only when the topic's tail
+	// tells nothing, and may be stale or lost.
+	Checkpoint Checkpoint
+	// Clock gives fences and heartbeats their time; nil means a new clock. It should be the store's.
+	Clock *hlc.Clock
+
+	// Logger is told of what happens once in a while; nil is silent.
+	Logger *slog.Logger
+}
+
+// withDefaults checks the options and fills in what is zero. The log is that of the store, or zero when there is none.
+func (o Options) withDefaults(log eventstore.LogID) (Options, error) {
+	o.Brokers = slices.Clone(o.Brokers)
+	if o.Topic == "" && log.Site != "" {
+		o.Topic = TopicOf(log.Site)
+	}
+	if o.Partition == 0 {
+		o.Partition = int(log.Shard)
+	}
+	var faults []error
+	if len(o.Brokers) == 0 {
+		faults = append(faults, errors.New("no brokers given: name at least one as host:port"))
+	}
+	if o.Topic == "" {
+		faults = append(faults, errors.New("no topic given"))
+	}
+	if _, ok := compressions[o.Compression]; !ok {
+		faults = append(faults, fmt.Errorf("compression %q is unknown: use lz4, zstd, snappy, gzip or none", o.Compression))
+	}
+	if err := errors.Join(faults...); err != nil {
+		return o, fmt.Errorf("%w: kafka: %w", eventstore.ErrInvalid, err)
+	}
+	set(&o.ClientID, "tributary")
+	set(&o.RequestTimeout, 10*time.Second)
+	set(&o.MaxBackoff, 2*time.Second)
+	set(&o.TransactionalID, fmt.Sprintf("%s-%d", o.Topic, o.Partition))
+	set(&o.Heartbeat, 250*time.Millisecond)
+	set(&o.BatchBytes, 512<<10)
+	if o.Clock == nil {
+		o.Clock = hlc.New(nil)
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o, nil
+}
+
+func (o *Options) compression() protocol.Attributes { return compressions[o.Compression] }
+
+// set gives a zero option its default.
+func set[T comparable](option *T, value T) {
+	var zero T
+	if *option == zero {
+		*option = value
+	}
+}
+
+// backoff gives the pauses between vain attempts: doubling, from 20 ms to max.
+type backoff struct {
+	max, next time.Duration
+}
+
+func (b *backoff) pause() time.Duration {
+	pause := max(b.next, 20*time.Millisecond)
+	b.next = min(2*pause, b.max)
+	return min(pause, b.max)
+}
+
+func (b *backoff) reset() { b.next = 0 }

@@ -1,0 +1,210 @@
+package kafkalog
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// fetchBytes is how much one fetch of many asks for.
+const fetchBytes = 4 << 20
+
+// records yields the records from one offset up to before another.
+func (c *connection) records(ctx context.Context, from, to int64) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		empty := 0
+		for from < to {
+			records, _, err := c.fetch(ctx, from, fetchBytes, 250*time.Millisecond)
+			if err == nil && len(records) == 0 {
+				// A broker that has just become leader may not know the partition's end yet.
+				if empty++; empty > 20 {
+					err = fmt.Errorf("fetch %s/%d: no record at offset %d, though the partition ends at %d", c.topic, c.partition, from, to)
+				}
+			}
+			if err != nil {
+				yield(Record{}, err)
+				return
+			}
+			for _, r := range records {
+				if r.Offset >= to {
+					return
+				}
+				if !yield(r, nil) {
+					return
+				}
+				from, empty = r.Offset+1, 0
+			}
+		}
+	}
+}
+
+// tail is what the topic says, at its end, of how far it has come: the last event, or a heartbeat behind it.
+type tail struct {
+	event     *eventstore.Recorded
+	heartbeat *Heartbeat
+	offset    int64
+}
+
+// findTail looks for the last event or heartbeat before an offset.
+func (w *writer) findTail(ctx context.Context, c *connection, start, end int64) (t tail, found bool, err error) {
+	for window := int64(32); start < end; window *= 8 {
+		from := max(start, end-window)
+		for record, err := range c.records(ctx, from, end) {
+			if err != nil {
+				return tail{}, false, err
+			}
+			entry, err := Decode(record)
+			switch {
+			case errors.Is(err, ErrForeign):
+				w.logger.Warn("topic holds a record that no mirror wrote", "offset", record.Offset)
+				continue
+			case err != nil:
+				return tail{}, false, fmt.Errorf("end of the topic: %w", err)
+			}
+			switch e := entry.(type) {
+			case *Event:
+				t, found = tail{event: &e.Recorded, offset: record.Offset}, true
+			case *Heartbeat:
+				t, found = tail{heartbeat: e, offset: record.Offset}, true
+			case *Fence:
+				if w.mark.Topic != "" && record.Offset >= w.mark.Offset && e.Writer != w.name {
+					return tail{}, false, fmt.Errorf("%w: fence of writer %s at offset %d", ErrFenced, e.Writer, record.Offset)
+				}
+			}
+		}
+		if found {
+			return t, true, nil
+		}
+		end = from
+	}
+	return tail{}, false, nil
+}
+
+// resume compares the topic's end with the log and returns the position after which to copy. REQUIRES: the fence is
+// written, so that nothing of an earlier mirror can follow.
+func (w *writer) resume(ctx context.Context, c *connection) (eventstore.Position, error) {
+	start, _, err := c.offsets(ctx)
+	if err != nil {
+		return eventstore.Position{}, err
+	}
+	t, found, err := w.findTail(ctx, c, start, w.fence)
+	if err != nil {
+		return eventstore.Position{}, err
+	}
+	earlier := w.mark
+	w.mark = Mark{Topic: w.o.Topic, Partition: w.o.Partition, Offset: w.fence + 1, Chain: eventstore.ChainStart(w.log)}
+	var position eventstore.Position
+	switch {
+	case !found:
+		position, err = w.resumeWithoutTail(ctx, earlier, start)
+	case t.event != nil:
+		position, err = w.resumeAfterEvent(ctx, t)
+	default:
+		position, err = w.resumeAfterHeartbeat(ctx, t)
+	}
+	if err != nil {
+		return eventstore.Position{}, err
+	}
+	if earlier.Topic == w.o.Topic && earlier.Mirrored.Log == w.mark.Mirrored.Log && earlier.Mirrored.Seq > w.mark.Mirrored.Seq {
+		w.logger.Warn("topic has lost its newest records, they are published again", "after", w.mark.Mirrored.Seq, "up_to", earlier.Mirrored.Seq)
+	}
+	w.mirror.update(func(s *Status) { s.Mirrored, s.Position = w.mark.Mirrored, position })
+	return position, nil
+}
+
+func (w *writer) resumeAfterEvent(ctx context.Context, t tail) (eventstore.Position, error) {
+	own, err := w.ownEvent(ctx, t.event.Dot, t.event.Position, t.offset)
+	if err != nil {
+		return eventstore.Position{}, err
+	}
+	if !bytes.Equal(frameOf(nil, &own), frameOf(nil, t.event)) {
+		return eventstore.Position{}, fmt.Errorf("%w: event %s at offset %d is %s of %s there, %s of %s here", ErrForked,
+			t.event.Dot, t.offset, t.event.Event.ID, t.event.Stream, own.Event.ID, own.Stream)
+	}
+	w.mark.Mirrored, w.mark.At, w.mark.Chain = own.Dot, own.Position, own.Chain
+	return own.Position, nil
+}
+
+func (w *writer) resumeAfterHeartbeat(ctx context.Context, t tail) (eventstore.Position, error) {
+	h := t.heartbeat
+	if err := w.checkLog(h.Log, t.offset); err != nil {
+		return eventstore.Position{}, err
+	}
+	if h.Mirrored.Seq == 0 {
+		return eventstore.Position{}, nil
+	}
+	own, err := w.ownEvent(ctx, h.Mirrored, h.MirroredAt, t.offset)
+	if err != nil {
+		return eventstore.Position{}, err
+	}
+	if own.Chain != h.Chain {
+		return eventstore.Position{}, fmt.Errorf("%w: hash chain after event %s is %x by the heartbeat at offset %d, %x here", ErrForked,
+			h.Mirrored, h.Chain[:8], t.offset, own.Chain[:8])
+	}
+	w.mark.Mirrored, w.mark.At, w.mark.Chain = own.Dot, own.Position, own.Chain
+	return own.Position, nil
+}
+
+// resumeWithoutTail decides by the mark of earlier what an empty topic means.
+func (w *writer) resumeWithoutTail(ctx context.Context, earlier Mark, start int64) (eventstore.Position, error) {
+	known := earlier.Topic == w.o.Topic && earlier.Partition == w.o.Partition && earlier.Mirrored.Seq > 0
+	if !known || start < earlier.Offset {
+		// Never filled, made anew, or cut: an offset that was acknowledged is not there any more.
+		if known {
+			w.logger.Warn("topic has lost all its records, they are published again", "acknowledged", earlier.Offset, "start", start)
+		}
+		return eventstore.Position{}, nil
+	}
+	own, err := w.ownEvent(ctx, earlier.Mirrored, earlier.At, earlier.Offset)
+	if err != nil || own.Chain != earlier.Chain {
+		// The mark speaks of another log or of another life of it; it is only a cache.
+		return eventstore.Position{}, nil //nolint:nilerr // everything is published again, which is right in any case
+	}
+	w.logger.Warn("topic's retention has taken all events; the mirror goes on behind them", "seq", own.Dot.Seq)
+	w.mark.Mirrored, w.mark.At, w.mark.Chain = own.Dot, own.Position, own.Chain
+	return own.Position, nil
+}
+
+// checkLog refuses a topic that another log fills.
+func (w *writer) checkLog(other eventstore.LogID, offset int64) error {
+	if other.Site != w.log.Site || other.Shard != w.log.Shard {
+		return fmt.Errorf("%w: record at offset %d is of %s, this is %s", ErrForked, offset, other, w.log)
+	}
+	return nil
+}
+
+// ownEvent returns the log's own event with a dot that was read at an offset of the topic, and the chain after it. Where
+// it stood, when it was mirrored, is a hint.
+func (w *writer) ownEvent(ctx context.Context, dot eventstore.Dot, hint eventstore.Position, offset int64) (eventstore.Recorded, error) {
+	if err := w.checkLog(dot.Log, offset); err != nil {
+		return eventstore.Recorded{}, err
+	}
+	state, err := w.store.Log(ctx)
+	if err != nil {
+		return eventstore.Recorded{}, fmt.Errorf("ask for the log's end: %w", err)
+	}
+	if dot.Log.Incarnation > state.ID.Incarnation || dot.Log.Incarnation == state.ID.Incarnation && dot.Seq > state.Seq {
+		return eventstore.Recorded{}, fmt.Errorf("%w: it holds %s at offset %d, the log ends durably at %s/%d: recover the log's tail from the topic or a peer, or restore it as a new incarnation",
+			ErrBehind, dot, offset, state.ID, state.Seq)
+	}
+	if hint.LSN > 0 {
+		before := eventstore.Position{Incarnation: hint.Incarnation, LSN: hint.LSN - 1}
+		for e, err := range w.store.ReadAll(ctx, before, eventstore.Filter{Chain: true}) {
+			if errors.Is(err, eventstore.ErrWrongIncarnation) || err == nil && e.Dot != dot {
+				break
+			}
+			return e, err
+		}
+	}
+	for e, err := range w.store.ReadAll(ctx, eventstore.Position{}, eventstore.Filter{Chain: true}) {
+		if err != nil || e.Dot == dot {
+			return e, err
+		}
+	}
+	return eventstore.Recorded{}, fmt.Errorf("%w: %s at offset %d is not in the log, which ends at %s/%d", ErrForked, dot, offset, state.ID, state.Seq)
+}
