@@ -1,0 +1,150 @@
+package pebblestore
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// A block is the value under its first lsn in the log database: frames, then what is needed to find each of them and to
+// go on with the chain. It is appended to as events come, and sealed once.
+//
+//	block  = frame… ‖ end of each frame (4 bytes, from the block's start) ‖ footer
+//	footer = chain before the first event (32) ‖ first lsn (8) ‖ own seq before the first event (8) ‖
+//	         number of frames (4) ‖ version (1) ‖ CRC-32C of the ends and the footer up to here (4)
+//
+// Integers are big-endian. Each frame has a checksum of its own, so that one event is read without the others.
+const (
+	blockVersion = 1
+	footerBytes  = 32 + 8 + 8 + 4 + 1 + 4
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// blockWriter builds a block.
+type blockWriter struct {
+	buf    []byte
+	ends   []uint32
+	chain  eventstore.Hash // before the first event
+	first  uint64          // lsn
+	before uint64          // own seq before the first event
+}
+
+func (w *blockWriter) reset(first, before uint64, chain eventstore.Hash) {
+	w.buf, w.ends = w.buf[:0], w.ends[:0]
+	w.first, w.before, w.chain = first, before, chain
+}
+
+func (w *blockWriter) add(r *eventstore.Recorded, content []byte) {
+	w.buf = eventstore.AppendFrame(w.buf, r, content)
+	w.ends = append(w.ends, uint32(len(w.buf)))
+}
+
+// size is the length of the block if it were sealed now.
+func (w *blockWriter) size() int { return len(w.buf) + 4*len(w.ends) + footerBytes }
+
+// seal returns the finished block, which is valid until the next reset.
+func (w *blockWriter) seal() []byte {
+	start := len(w.buf)
+	b := w.buf
+	for _, end := range w.ends {
+		b = binary.BigEndian.AppendUint32(b, end)
+	}
+	b = append(b, w.chain[:]...)
+	b = binary.BigEndian.AppendUint64(b, w.first)
+	b = binary.BigEndian.AppendUint64(b, w.before)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(w.ends)))
+	b = append(b, blockVersion)
+	b = binary.BigEndian.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
+	w.buf = b
+	return b
+}
+
+// block is a sealed block as it was read. It shares the memory it was opened from.
+type block struct {
+	data   []byte // frames
+	ends   []byte // four bytes each
+	chain  eventstore.Hash
+	first  uint64
+	before uint64
+	count  int
+}
+
+// openBlock checks a block's footer against itself and its key. Errors match eventstore.ErrCorrupt.
+func openBlock(lsn uint64, b []byte) (block, error) {
+	corrupt := func(format string, args ...any) (block, error) {
+		return block{}, fmt.Errorf("log block at lsn %d: %w: %s", lsn, eventstore.ErrCorrupt, fmt.Sprintf(format, args...))
+	}
+	if len(b) < footerBytes {
+		return corrupt("%d bytes", len(b))
+	}
+	f := b[len(b)-footerBytes:]
+	if v := f[52]; v != blockVersion {
+		return corrupt("block version %d, this program knows %d", v, blockVersion)
+	}
+	count := int(binary.BigEndian.Uint32(f[48:]))
+	frames := len(b) - footerBytes - 4*count
+	if frames < 0 || count == 0 {
+		return corrupt("%d events in %d bytes", count, len(b))
+	}
+	if got, want := crc32.Checksum(b[frames:len(b)-4], castagnoli), binary.BigEndian.Uint32(f[53:]); got != want {
+		return corrupt("checksum of the footer is %08x, should be %08x", got, want)
+	}
+	r := block{
+		data: b[:frames], ends: b[frames : frames+4*count], count: count,
+		first: binary.BigEndian.Uint64(f[32:]), before: binary.BigEndian.Uint64(f[40:]),
+	}
+	copy(r.chain[:], f)
+	if r.first != lsn {
+		return corrupt("it says that it begins at lsn %d", r.first)
+	}
+	if end := binary.BigEndian.Uint32(r.ends[4*(count-1):]); int(end) != frames {
+		return corrupt("frames end at byte %d, should at %d", end, frames)
+	}
+	return r, nil
+}
+
+// last returns the lsn of the block's last event.
+func (b *block) last() uint64 { return b.first + uint64(b.count) - 1 }
+
+// holds reports whether the block is open and has the event.
+func (b *block) holds(lsn uint64) bool { return b.count > 0 && lsn >= b.first && lsn <= b.last() }
+
+// frame returns the bytes of the i-th event.
+func (b *block) frame(i int) ([]byte, error) {
+	start := uint32(0)
+	if i > 0 {
+		start = binary.BigEndian.Uint32(b.ends[4*(i-1):])
+	}
+	end := binary.BigEndian.Uint32(b.ends[4*i:])
+	if start > end || int(end) > len(b.data) {
+		return nil, fmt.Errorf("log block at lsn %d, event at lsn %d: %w: its frame is from byte %d to %d of %d",
+			b.first, b.first+uint64(i), eventstore.ErrCorrupt, start, end, len(b.data))
+	}
+	return b.data[start:end:end], nil
+}
+
+// decode decodes the i-th event. Its payload shares frame, which is what frame(i) returned or a copy of it.
+func (b *block) decode(i int, frame []byte, incarnation uint32) (eventstore.Recorded, error) {
+	lsn := b.first + uint64(i)
+	r, rest, err := eventstore.DecodeFrame(frame)
+	if err == nil && len(rest) > 0 {
+		err = fmt.Errorf("%w: %d bytes after the frame", eventstore.ErrCorrupt, len(rest))
+	}
+	if err != nil {
+		return r, fmt.Errorf("log block at lsn %d, event at lsn %d: %w", b.first, lsn, err)
+	}
+	r.Position = eventstore.Position{Incarnation: incarnation, LSN: lsn}
+	return r, nil
+}
+
+// chainAfter returns the chain after an event, given the chain before it and its frame.
+func chainAfter(before eventstore.Hash, r *eventstore.Recorded, frame []byte) (eventstore.Hash, error) {
+	content, _, err := eventstore.FrameContent(frame)
+	if err != nil {
+		return before, err
+	}
+	return eventstore.NextChain(before, r.Dot.Seq, r.HLC, r.Version, eventstore.ContentHash(content)), nil
+}

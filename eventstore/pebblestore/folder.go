@@ -1,0 +1,55 @@
+package pebblestore
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// lockFolder makes sure that nobody else has the folder open. The lock falls with the process, however it ends.
+func lockFolder(files vfs.FS, dir string) (io.Closer, error) {
+	lock, err := files.Lock(files.PathJoin(dir, "LOCK"))
+	if err == nil {
+		return lock, nil
+	}
+	// Errors about the file itself carry its path; those about the lock do not, and say it in as many ways as there are
+	// platforms.
+	var file *fs.PathError
+	if errors.As(err, &file) {
+		return nil, fmt.Errorf("lock folder: %w", err)
+	}
+	return nil, ErrLocked
+}
+
+// makeFolder makes a folder and those above it that are missing, and syncs what they are entered in, so that the folder
+// is still there after a power loss.
+func makeFolder(files vfs.FS, dir string) error {
+	parent := files.PathDir(dir)
+	if exists(files, dir) {
+		return nil
+	}
+	if parent != dir {
+		if err := makeFolder(files, parent); err != nil {
+			return err
+		}
+	}
+	if err := files.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("make folder: %w", err)
+	}
+	f, err := files.OpenDir(parent)
+	if err != nil {
+		return fmt.Errorf("sync folder: %w", err)
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("sync folder: %w", err)
+	}
+	return nil
+}
+
+func exists(files vfs.FS, path string) bool {
+	_, err := files.Stat(path)
+	return err == nil
+}

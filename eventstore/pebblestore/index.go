@@ -1,0 +1,258 @@
+package pebblestore
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// index is the database that says where things are in the log.
+type index struct {
+	fs   vfs.FS
+	dir  string
+	opts func() *pebble.Options
+	db   *pebble.DB
+}
+
+// mark is up to where the index is filled. It is written along with what it stands for.
+type mark struct {
+	logState
+	log eventstore.LogID
+}
+
+const indexFormat = 1
+
+func (m mark) encode() []byte {
+	b := []byte{indexFormat, byte(len(m.log.Site))}
+	b = append(b, m.log.Site...)
+	b = binary.BigEndian.AppendUint32(b, m.log.Incarnation)
+	b = binary.BigEndian.AppendUint16(b, m.log.Shard)
+	b = binary.BigEndian.AppendUint64(b, m.lsn)
+	b = binary.BigEndian.AppendUint64(b, m.seq)
+	b = binary.BigEndian.AppendUint64(b, m.streams)
+	return append(b, m.chain[:]...)
+}
+
+func parseMark(b []byte) (m mark, ok bool) {
+	if len(b) < 2 || b[0] != indexFormat || len(b) != 2+int(b[1])+30+32 {
+		return m, false
+	}
+	m.log.Site = string(b[2 : 2+b[1]])
+	b = b[2+b[1]:]
+	m.log.Incarnation, m.log.Shard = binary.BigEndian.Uint32(b), binary.BigEndian.Uint16(b[4:])
+	m.lsn, m.seq, m.streams = binary.BigEndian.Uint64(b[6:]), binary.BigEndian.Uint64(b[14:]), binary.BigEndian.Uint64(b[22:])
+	copy(m.chain[:], b[30:])
+	return m, true
+}
+
+// open opens the database. One that cannot be opened is removed: everything in it stands in the log.
+func (x *index) open() (removed error, err error) {
+	x.db, err = pebble.Open(x.dir, x.opts())
+	if err == nil {
+		return nil, nil
+	}
+	removed = err
+	return removed, x.wipe()
+}
+
+// wipe makes the database anew.
+func (x *index) wipe() error {
+	if err := x.close(); err != nil {
+		return err
+	}
+	if err := x.fs.RemoveAll(x.dir); err != nil {
+		return fmt.Errorf("remove index: %w", err)
+	}
+	var err error
+	if x.db, err = pebble.Open(x.dir, x.opts()); err != nil {
+		return fmt.Errorf("create index: %w", err)
+	}
+	return nil
+}
+
+func (x *index) close() error {
+	if x.db == nil {
+		return nil
+	}
+	db := x.db
+	x.db = nil
+	if err := db.Close(); err != nil {
+		return fmt.Errorf("close index: %w", err)
+	}
+	return nil
+}
+
+// get calls read with the value of a key, which is valid during the call.
+func (x *index) get(key []byte, read func(value []byte) (ok bool)) (found bool, err error) {
+	value, closer, err := x.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read index: %w", corrupted(err))
+	}
+	defer closer.Close()
+	if !read(value) {
+		return false, fmt.Errorf("read index: %w: value of key %q is %x", eventstore.ErrCorrupt, key, value)
+	}
+	return true, nil
+}
+
+func (x *index) mark() (m mark, found bool, err error) {
+	found, err = x.get(metaKey, func(b []byte) (ok bool) {
+		m, ok = parseMark(b)
+		return ok
+	})
+	return m, found, err
+}
+
+// version returns the version of a stream, 0 when the index has none.
+func (x *index) version(s eventstore.StreamID) (version uint64, err error) {
+	var buf [512]byte
+	_, err = x.get(appendStreamKey(buf[:0], headPrefix, s), func(b []byte) bool {
+		v, n := binary.Uvarint(b)
+		version = v
+		return n == len(b) && v > 0
+	})
+	return version, err
+}
+
+func (x *index) request(k requestKey) (e requestEntry, found bool, err error) {
+	var buf [256]byte
+	found, err = x.get(appendRequestKey(buf[:0], k), func(b []byte) (ok bool) {
+		e, ok = parseRequestEntry(b)
+		return ok
+	})
+	return e, found, err
+}
+
+// places returns the lsns of the stream's events of versions from to to. Errors match eventstore.ErrCorrupt when the
+// index does not have them all.
+func (x *index) places(s eventstore.StreamID, from, to uint64) (lsns []uint64, err error) {
+	if from > to {
+		return nil, nil
+	}
+	prefix := appendStreamKey(nil, runPrefix, s)
+	end := bytes.Clone(prefix)
+	end[len(end)-1]++
+	it, err := x.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: end})
+	if err != nil {
+		return nil, fmt.Errorf("read index: %w", corrupted(err))
+	}
+	defer it.Close()
+	next := from
+	for valid := it.SeekLT(binary.BigEndian.AppendUint64(bytes.Clone(prefix), from+1)); valid && next <= to; valid = it.Next() {
+		run, err := parseRunEntry(it, len(prefix))
+		if err != nil {
+			return nil, err
+		}
+		if run.first > next || run.version() < next {
+			break
+		}
+		last := min(to, run.version())
+		lsns = append(lsns, run.lsns[next-run.first:last-run.first+1]...)
+		next = last + 1
+	}
+	if err := it.Error(); err != nil {
+		return nil, fmt.Errorf("read index: %w", corrupted(err))
+	}
+	if next <= to {
+		return nil, fmt.Errorf("read index: %w: stream %s, version %d is missing", eventstore.ErrCorrupt, s, next)
+	}
+	return lsns, nil
+}
+
+func parseRunEntry(it *pebble.Iterator, prefix int) (run streamRun, err error) {
+	key := it.Key()
+	value, err := it.ValueAndErr()
+	if err != nil {
+		return run, fmt.Errorf("read index: %w", corrupted(err))
+	}
+	ok := len(key) == prefix+8
+	if ok {
+		run.first = binary.BigEndian.Uint64(key[prefix:])
+		run.lsns, ok = parseRun(nil, value)
+	}
+	if !ok || len(run.lsns) == 0 || run.first == 0 {
+		return run, fmt.Errorf("read index: %w: value of key %q is %x", eventstore.ErrCorrupt, key, value)
+	}
+	return run, nil
+}
+
+// fill writes a generation in one batch, sorted, with the mark. It is not synced: what is lost comes from the log again.
+func (x *index) fill(g *generation, log eventstore.LogID) error {
+	batch := x.db.NewBatchWithSize(64 * (g.events + len(g.requests) + len(g.streams)))
+	defer batch.Close()
+	set := func(key, value []byte) error { return batch.Set(key, value, nil) }
+	if err := g.write(set); err != nil {
+		return fmt.Errorf("fill index: %w", err)
+	}
+	if err := set(metaKey, mark{g.end, log}.encode()); err != nil {
+		return fmt.Errorf("fill index: %w", err)
+	}
+	if err := batch.Commit(pebble.NoSync); err != nil {
+		return fmt.Errorf("fill index: %w", err)
+	}
+	return nil
+}
+
+// write calls set with the generation's entries in the order of their keys.
+func (g *generation) write(set func(key, value []byte) error) error {
+	streams := make([]eventstore.StreamID, 0, len(g.streams))
+	for s := range g.streams {
+		streams = append(streams, s)
+	}
+	slices.SortFunc(streams, compareStreams)
+	var key, value []byte
+	for _, s := range streams {
+		key = appendStreamKey(key[:0], headPrefix, s)
+		if err := set(key, binary.AppendUvarint(value[:0], g.streams[s].version())); err != nil {
+			return err
+		}
+	}
+	requests := make([]requestKey, 0, len(g.requests))
+	for k := range g.requests {
+		requests = append(requests, k)
+	}
+	slices.SortFunc(requests, func(a, b requestKey) int {
+		if c := strings.Compare(a.tenant, b.tenant); c != 0 {
+			return c
+		}
+		return strings.Compare(a.id, b.id)
+	})
+	for _, k := range requests {
+		key = appendRequestKey(key[:0], k)
+		if err := set(key, appendRequestEntry(value[:0], g.requests[k])); err != nil {
+			return err
+		}
+	}
+	for _, s := range streams {
+		run := g.streams[s]
+		for i := 0; i < len(run.lsns); i += maxRun {
+			key = binary.BigEndian.AppendUint64(appendStreamKey(key[:0], runPrefix, s), run.first+uint64(i))
+			value = appendRun(value[:0], run.lsns[i:min(i+maxRun, len(run.lsns))])
+			if err := set(key, value); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// compareStreams orders streams as their keys are ordered; the zero byte that ends a name is less than all others.
+func compareStreams(a, b eventstore.StreamID) int {
+	if c := strings.Compare(a.Tenant, b.Tenant); c != 0 {
+		return c
+	}
+	if c := strings.Compare(a.Category, b.Category); c != 0 {
+		return c
+	}
+	return strings.Compare(a.ID, b.ID)
+}

@@ -1,0 +1,130 @@
+package pebblestore
+
+import (
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// openLogDB opens the log database, and makes it if it is not there.
+//
+// A new database is closed and opened once more before it is used: the WAL that Pebble makes along with a database is
+// still of the oldest format, in which damage in the middle looks like the end of the log.
+func openLogDB(fs vfs.FS, dir string, o *pebble.Options) (*pebble.DB, error) {
+	made := false
+	if exists(fs, dir) {
+		desc, err := pebble.Peek(dir, fs)
+		if err != nil {
+			return nil, fmt.Errorf("look for log: %w", corrupted(err))
+		}
+		made = desc.Exists
+	}
+	if !made {
+		db, err := pebble.Open(dir, o.Clone())
+		if err != nil {
+			return nil, fmt.Errorf("create log: %w", err)
+		}
+		if err := db.Close(); err != nil {
+			return nil, fmt.Errorf("create log: %w", err)
+		}
+	}
+	db, err := pebble.Open(dir, o)
+	if err != nil {
+		return nil, fmt.Errorf("open log: %w", corrupted(err))
+	}
+	return db, nil
+}
+
+// logHead is the end of a log: the position of the last event, and what the next one goes on from.
+type logHead struct {
+	lsn   uint64
+	seq   uint64
+	chain eventstore.Hash
+}
+
+// readHead reads the last block and returns the head of the log. observe is called with the block's events.
+func readHead(db *pebble.DB, id eventstore.LogID, observe func(*eventstore.Recorded)) (logHead, error) {
+	head := logHead{chain: eventstore.ChainStart(id)}
+	r, err := newBlockReader(db)
+	if err != nil {
+		return head, err
+	}
+	defer r.close()
+	found, err := r.last()
+	if err != nil || !found {
+		return head, err
+	}
+	head = logHead{lsn: r.cur.first - 1, seq: r.cur.before, chain: r.cur.chain}
+	for i := range r.cur.count {
+		frame, err := r.cur.frame(i)
+		if err != nil {
+			return head, err
+		}
+		e, err := r.cur.decode(i, frame, id.Incarnation)
+		if err != nil {
+			return head, err
+		}
+		if head.chain, err = chainAfter(head.chain, &e, frame); err != nil {
+			return head, err
+		}
+		head.lsn, head.seq = e.Position.LSN, e.Dot.Seq
+		observe(&e)
+	}
+	return head, nil
+}
+
+// blockReader walks over the blocks of the log. It is used by one goroutine; what it returns is valid until it moves.
+type blockReader struct {
+	it  *pebble.Iterator
+	cur block
+}
+
+func newBlockReader(db *pebble.DB) (*blockReader, error) {
+	it, err := db.NewIter(&pebble.IterOptions{LowerBound: firstBlock, UpperBound: afterBlocks})
+	if err != nil {
+		return nil, fmt.Errorf("read log: %w", corrupted(err))
+	}
+	return &blockReader{it: it}, nil
+}
+
+func (r *blockReader) close() { _ = r.it.Close() } // its error is that of the last move, which was returned there
+
+// seek moves to the block that holds the event. REQUIRES: the event is in the log.
+func (r *blockReader) seek(lsn uint64) error {
+	if r.cur.holds(lsn) {
+		return nil
+	}
+	found, err := r.here(r.it.SeekLT(blockKey(lsn + 1)))
+	if err == nil && (!found || !r.cur.holds(lsn)) {
+		err = fmt.Errorf("log at lsn %d: %w: no block holds it", lsn, eventstore.ErrCorrupt)
+	}
+	return err
+}
+
+// next moves to the following block, if there is one.
+func (r *blockReader) next() (found bool, err error) { return r.here(r.it.Next()) }
+
+func (r *blockReader) last() (found bool, err error) { return r.here(r.it.Last()) }
+
+// here opens the block that the iterator stands at.
+func (r *blockReader) here(valid bool) (found bool, err error) {
+	r.cur = block{}
+	if !valid {
+		if err := r.it.Error(); err != nil {
+			return false, fmt.Errorf("read log: %w", corrupted(err))
+		}
+		return false, nil
+	}
+	lsn, ok := blockKeyLSN(r.it.Key())
+	if !ok {
+		return false, fmt.Errorf("log: %w: key %x is not a block's", eventstore.ErrCorrupt, r.it.Key())
+	}
+	value, err := r.it.ValueAndErr()
+	if err != nil {
+		return false, fmt.Errorf("log block at lsn %d: %w", lsn, corrupted(err))
+	}
+	r.cur, err = openBlock(lsn, value)
+	return err == nil, err
+}

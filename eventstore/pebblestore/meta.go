@@ -1,0 +1,77 @@
+package pebblestore
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// dataFormat is the version of everything under the store's folder. A program refuses data that are newer than it.
+const dataFormat = 1
+
+// ErrNewerFormat: the folder was written by a newer version of the program.
+var ErrNewerFormat = errors.New("data folder is of a newer format")
+
+// meta says which log a database belongs to. It is JSON, so that whoever finds a folder can read it.
+type meta struct {
+	Format      int    `json:"format"`
+	Site        string `json:"site"`
+	Incarnation uint32 `json:"incarnation"`
+	Shard       uint16 `json:"shard"`
+}
+
+func (m meta) logID() eventstore.LogID {
+	return eventstore.LogID{Site: m.Site, Incarnation: m.Incarnation, Shard: m.Shard}
+}
+
+// readMeta returns the meta record; found is false in a new database.
+func readMeta(db *pebble.DB) (m meta, found bool, err error) {
+	value, closer, err := db.Get(metaKey)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return m, false, nil
+	}
+	if err != nil {
+		return m, false, fmt.Errorf("read meta: %w", corrupted(err))
+	}
+	defer closer.Close()
+	if err := json.Unmarshal(value, &m); err != nil {
+		return m, false, fmt.Errorf("read meta: %w: %w", eventstore.ErrCorrupt, err)
+	}
+	if m.Format > dataFormat {
+		return m, true, fmt.Errorf("%w: it is %d, this program knows %d: use a newer tributary", ErrNewerFormat, m.Format, dataFormat)
+	}
+	return m, true, nil
+}
+
+func writeMeta(db *pebble.DB, m meta) error {
+	value, err := json.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("write meta: %w", err)
+	}
+	if err := db.Set(metaKey, value, pebble.Sync); err != nil {
+		return fmt.Errorf("write meta: %w", err)
+	}
+	return nil
+}
+
+// fits says what of an existing store is not as the options ask.
+func (m meta) fits(o *Options) error {
+	if o.Site != "" && o.Site != m.Site {
+		return fmt.Errorf("%w: the folder holds the log of site %q, not of %q", eventstore.ErrInvalid, m.Site, o.Site)
+	}
+	if o.Shard != m.Shard {
+		return fmt.Errorf("%w: the folder holds the log of shard %d, not of %d", eventstore.ErrInvalid, m.Shard, o.Shard)
+	}
+	return nil
+}
+
+// corrupted makes Pebble's corruption errors match eventstore.ErrCorrupt.
+func corrupted(err error) error {
+	if err != nil && pebble.IsCorruptionError(err) && !errors.Is(err, eventstore.ErrCorrupt) {
+		return fmt.Errorf("%w: %w", eventstore.ErrCorrupt, err)
+	}
+	return err
+}

@@ -1,0 +1,173 @@
+package pebblestore
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/google/uuid"
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/internal/hlc"
+)
+
+// Options of a Store. Nil and the zero value are good.
+type Options struct {
+	// Site names the site in a new store, "local" when empty, and must fit an existing one unless it is empty.
+	Site string
+	// Shard is the number of the shard, from 0. It must fit an existing store.
+	Shard uint16
+	// Clock gives the events their time; nil means a new clock over time.Now. The store makes it run after every event
+	// of the log.
+	Clock *hlc.Clock
+	// NewID gives ids to events that have none; nil means random UUIDv7s. It is called by many goroutines at once.
+	NewID func() uuid.UUID
+	// Logger gets what the store has to say, and what Pebble says; nil means slog.Default.
+	Logger *slog.Logger
+	// Fatal ends the process when going on would break a promise, such as after a failed sync. It must not return. Nil
+	// means to exit with status 70. The message has been logged.
+	Fatal func(message string)
+
+	// CacheBytes is the memory for blocks of log and index read from disk; zero means 32 MiB.
+	CacheBytes int64
+	// TailBytes is the memory for the last events, which subscribers and readers of recent streams take from there
+	// instead of from disk; zero means 16 MiB.
+	TailBytes int
+	// MemTableBytes is the memory of one of the log's write buffers, of which there can be several; zero means 16 MiB.
+	MemTableBytes uint64
+	// MaxGroupEvents and MaxGroupBytes bound what is committed with one sync; zero means 16,384 events and 8 MiB. A
+	// single request may be larger.
+	MaxGroupEvents int
+	MaxGroupBytes  int
+	// MaxQueueBytes bounds the requests that wait or are under way; who comes then waits before it. Zero means 64 MiB.
+	MaxQueueBytes int64
+	// IndexBatch is how many events the index is behind before it is brought up to date in one sorted batch; zero means
+	// 20,000. Appends wait when it is IndexBatch * maxIndexLag behind.
+	IndexBatch int
+
+	// FS is the file system; nil means the operating system's, watched for stalls.
+	FS vfs.FS
+}
+
+// maxIndexLag is how many batches the index may be behind before appends wait for it.
+const maxIndexLag = 10
+
+// blockBytes is how large a block of the log may become before its group goes on in the next one.
+const blockBytes = 32 << 10
+
+func (o *Options) withDefaults() Options {
+	var d Options
+	if o != nil {
+		d = *o
+	}
+	if d.Clock == nil {
+		d.Clock = hlc.New(nil)
+	}
+	if d.NewID == nil {
+		clock := d.Clock
+		d.NewID = func() uuid.UUID { return eventstore.NewEventID(clock.Now()) }
+	}
+	if d.Logger == nil {
+		d.Logger = slog.Default()
+	}
+	if d.Fatal == nil {
+		d.Fatal = func(string) { os.Exit(exitFatal) }
+	}
+	setDefault(&d.CacheBytes, 32<<20)
+	setDefault(&d.TailBytes, 16<<20)
+	setDefault(&d.MemTableBytes, 16<<20)
+	setDefault(&d.MaxGroupEvents, 16_384)
+	setDefault(&d.MaxGroupBytes, 8<<20)
+	setDefault(&d.MaxQueueBytes, 64<<20)
+	setDefault(&d.IndexBatch, 20_000)
+	return d
+}
+
+func setDefault[T int | int64 | uint64](field *T, value T) {
+	if *field <= 0 {
+		*field = value
+	}
+}
+
+// exitFatal is EX_SOFTWARE of sysexits.h.
+const exitFatal = 70
+
+func (o *Options) fs() vfs.FS {
+	if o.FS != nil {
+		return o.FS
+	}
+	return vfs.Default
+}
+
+// pebbleOptions returns what both databases have in common.
+func (o *Options) pebbleOptions(name string, cache *pebble.Cache) *pebble.Options {
+	logger := pebbleLogger{log: o.Logger.With("database", name), fatal: o.Fatal}
+	p := &pebble.Options{
+		Cache:              cache,
+		FormatMajorVersion: pebble.FormatNewest,
+		Logger:             logger,
+		EventListener:      logger.listener(),
+		BytesPerSync:       1 << 20,
+		// Appends are held back by what they wait for, the sync. Pebble's own brakes would only add to their tail.
+		MemTableStopWritesThreshold: 4,
+		L0StopWritesThreshold:       1000,
+		FS:                          o.FS, // nil: Pebble's default, which watches for stalls
+	}
+	return p
+}
+
+func (o *Options) logOptions(cache *pebble.Cache) *pebble.Options {
+	p := o.pebbleOptions("log", cache)
+	p.MemTableSize = o.MemTableBytes
+	for i := range p.Levels {
+		p.Levels[i].BlockSize = blockBytes
+		p.TargetFileSizes[i] = 64 << 20
+	}
+	p.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
+	return p
+}
+
+func (o *Options) indexOptions(cache *pebble.Cache) *pebble.Options {
+	p := o.pebbleOptions("index", cache)
+	p.MemTableSize = 8 << 20
+	p.DisableWAL = true
+	for i := range p.Levels {
+		p.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	return p
+}
+
+// pebbleLogger hands what Pebble says to slog.
+type pebbleLogger struct {
+	log   *slog.Logger
+	fatal func(string)
+}
+
+// Infof implements pebble.Logger.
+func (l pebbleLogger) Infof(format string, args ...any) { l.log.Debug(fmt.Sprintf(format, args...)) }
+
+// Errorf implements pebble.Logger.
+func (l pebbleLogger) Errorf(format string, args ...any) { l.log.Error(fmt.Sprintf(format, args...)) }
+
+// Fatalf implements pebble.Logger. Pebble calls it when a write to its WAL failed, and reports success to those who wait
+// for that write if it returns. So it never returns.
+func (l pebbleLogger) Fatalf(format string, args ...any) {
+	message := fmt.Sprintf(format, args...)
+	l.log.Error("the store cannot go on and ends the process, so that nothing is acknowledged that is not on disk", "cause", message)
+	l.fatal(message)
+	panic("pebblestore: Options.Fatal returned after: " + message)
+}
+
+func (l pebbleLogger) listener() *pebble.EventListener {
+	return &pebble.EventListener{
+		BackgroundError: func(err error) { l.log.Error("background work failed", "error", err) },
+		DataCorruption: func(info pebble.DataCorruptionInfo) {
+			l.log.Error("a table is damaged", "path", info.Path, "details", info.Details)
+		},
+		DiskSlow:        func(info pebble.DiskSlowInfo) { l.log.Warn("the disk is slow", "info", info.String()) },
+		WriteStallBegin: func(info pebble.WriteStallBeginInfo) { l.log.Warn("writes are stalled", "reason", info.Reason) },
+		WriteStallEnd:   func() { l.log.Info("writes go on") },
+	}
+}

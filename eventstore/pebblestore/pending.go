@@ -1,0 +1,128 @@
+package pebblestore
+
+import (
+	"context"
+	"sync"
+
+	"github.com/tributary-es/tributary/eventstore"
+	"golang.org/x/sync/semaphore"
+)
+
+// pending is a request on its way: first its caller's, then the sequencer's, then the committer's. Whoever has it alone
+// may touch it; closing done gives it back to the caller.
+type pending struct {
+	ctx     context.Context // of the caller: the sequencer passes over those who left
+	request eventstore.Request
+	records []eventstore.Recorded
+	// contents holds the content parts of all records, one after the other, content i ending at ends[i]; hashes are
+	// theirs.
+	contents []byte
+	ends     []int
+	hashes   []eventstore.Hash
+
+	// heads are the versions of the request's streams as they were durable at lsn checked, where no request of this ID
+	// was known.
+	heads   []uint64
+	checked uint64
+
+	room    *semaphore.Weighted // of which it holds weight, until it is answered
+	weight  int64
+	done    chan struct{}
+	receipt eventstore.Receipt
+	err     error
+}
+
+// prepare does on the caller's goroutine all that needs no turn: ids, encoding, hashing. REQUIRES: r is normalized.
+func (s *Store) prepare(ctx context.Context, r eventstore.Request) *pending {
+	p := &pending{ctx: ctx, request: r, records: r.Records(s.opts.NewID), done: make(chan struct{})}
+	size := 0
+	for i := range p.records {
+		size += 256 + len(p.records[i].Payload)
+	}
+	p.contents = make([]byte, 0, size)
+	p.ends = make([]int, len(p.records))
+	p.hashes = make([]eventstore.Hash, len(p.records))
+	for i := range p.records {
+		start := len(p.contents)
+		p.contents = eventstore.AppendContent(p.contents, &p.records[i])
+		p.ends[i] = len(p.contents)
+		p.hashes[i] = eventstore.ContentHash(p.contents[start:])
+	}
+	return p
+}
+
+func (p *pending) content(i int) []byte {
+	start := 0
+	if i > 0 {
+		start = p.ends[i-1]
+	}
+	return p.contents[start:p.ends[i]]
+}
+
+func (p *pending) key() requestKey { return requestKey{p.request.Tenant, p.request.ID} }
+
+// enter waits until there is room for the request, about as much as the memory it takes.
+func (p *pending) enter(ctx context.Context, room *semaphore.Weighted, most int64) error {
+	p.room, p.weight = room, min(most, int64(2*len(p.contents)+512*len(p.records)))
+	return room.Acquire(ctx, p.weight)
+}
+
+// finish gives the request back to its caller. Nobody else may touch it from then on.
+func (p *pending) finish() {
+	p.room.Release(p.weight)
+	close(p.done)
+}
+
+func (p *pending) answer(receipt eventstore.Receipt, err error) {
+	p.receipt, p.err = receipt, err
+	p.finish()
+}
+
+// queue holds the requests that wait for the sequencer, in order.
+type queue struct {
+	mu      sync.Mutex // guards what follows
+	waiting []*pending
+	closed  bool
+
+	wake chan struct{} // holds a token when there is something to take, or closed was set
+}
+
+func newQueue() *queue { return &queue{wake: make(chan struct{}, 1)} }
+
+// put returns false when the queue is closed.
+func (q *queue) put(p *pending) bool {
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		return false
+	}
+	q.waiting = append(q.waiting, p)
+	first := len(q.waiting) == 1
+	q.mu.Unlock()
+	if first {
+		q.signal()
+	}
+	return true
+}
+
+// take returns all that waits, reusing spare for what comes next.
+func (q *queue) take(spare []*pending) (all []*pending, closed bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	all, q.waiting = q.waiting, spare[:0]
+	return all, q.closed
+}
+
+func (q *queue) close() {
+	q.mu.Lock()
+	q.closed = true
+	q.mu.Unlock()
+	q.signal()
+}
+
+func (q *queue) signal() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,290 @@
+package pebblestore
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"iter"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// Log implements eventstore.Reader.
+func (s *Store) Log(ctx context.Context) (eventstore.LogState, error) {
+	release, err := s.useFor(ctx)
+	if err != nil {
+		return eventstore.LogState{}, err
+	}
+	defer release()
+	state := s.recent.state()
+	return eventstore.LogState{ID: s.id, Durable: s.position(state.lsn), Seq: state.seq, Chain: state.chain, Streams: state.streams}, nil
+}
+
+func (s *Store) position(lsn uint64) eventstore.Position {
+	return eventstore.Position{Incarnation: s.id.Incarnation, LSN: lsn}
+}
+
+// Version implements eventstore.Reader.
+func (s *Store) Version(ctx context.Context, stream eventstore.StreamID) (uint64, error) {
+	release, err := s.useFor(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer release()
+	return s.version(stream)
+}
+
+// version looks in memory first, since entries move from there to the index.
+func (s *Store) version(stream eventstore.StreamID) (uint64, error) {
+	if err := stream.Validate(); err != nil {
+		return 0, err
+	}
+	if v, known := s.recent.head(stream); known {
+		return v, nil
+	}
+	return s.index.version(stream)
+}
+
+// streamPage is how many events of a stream are read at a time.
+const streamPage = 256
+
+// Read implements eventstore.Reader.
+func (s *Store) Read(ctx context.Context, stream eventstore.StreamID, from uint64) iter.Seq2[eventstore.Recorded, error] {
+	return func(yield func(eventstore.Recorded, error) bool) {
+		head, err := s.Version(ctx, stream)
+		if err != nil {
+			yield(eventstore.Recorded{}, err)
+			return
+		}
+		for from = max(from, 1); from <= head; from += streamPage {
+			events, err := s.readVersions(ctx, stream, from, min(head, from+streamPage-1))
+			for i := range events {
+				if !yield(events[i], nil) {
+					return
+				}
+			}
+			if err != nil {
+				yield(eventstore.Recorded{}, err)
+				return
+			}
+		}
+	}
+}
+
+// ReadBackwards implements eventstore.Reader.
+func (s *Store) ReadBackwards(ctx context.Context, stream eventstore.StreamID, from uint64) iter.Seq2[eventstore.Recorded, error] {
+	return func(yield func(eventstore.Recorded, error) bool) {
+		head, err := s.Version(ctx, stream)
+		if err != nil {
+			yield(eventstore.Recorded{}, err)
+			return
+		}
+		if from > 0 {
+			head = min(head, from)
+		}
+		for head > 0 {
+			first := max(head, streamPage) - streamPage + 1
+			events, err := s.readVersions(ctx, stream, first, head)
+			if err != nil {
+				yield(eventstore.Recorded{}, err)
+				return
+			}
+			for i := range events {
+				if !yield(events[len(events)-1-i], nil) {
+					return
+				}
+			}
+			head = first - 1
+		}
+	}
+}
+
+// readVersions returns the stream's events of versions from to to. REQUIRES: they are durable.
+func (s *Store) readVersions(ctx context.Context, stream eventstore.StreamID, from, to uint64) ([]eventstore.Recorded, error) {
+	release, err := s.useFor(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	first, latest := s.recent.places(stream, from, to)
+	lsns, err := s.index.places(stream, from, first-1)
+	if err != nil {
+		return nil, err
+	}
+	return s.readPlaces(stream, from, append(lsns, latest...))
+}
+
+// readPlaces returns the events at the given lsns, which the index says are the stream's from a version on.
+func (s *Store) readPlaces(stream eventstore.StreamID, version uint64, lsns []uint64) ([]eventstore.Recorded, error) {
+	events := make([]eventstore.Recorded, 0, len(lsns))
+	var r *blockReader
+	for _, lsn := range lsns {
+		e, ok := s.tail.get(lsn)
+		e.Chain = eventstore.Hash{}
+		if !ok {
+			var err error
+			if r == nil {
+				if r, err = newBlockReader(s.log); err != nil {
+					return events, err
+				}
+				defer r.close()
+			}
+			if e, err = r.event(lsn, s.id.Incarnation); err != nil {
+				return events, err
+			}
+		}
+		if want := version + uint64(len(events)); e.Stream != stream || e.Version != want {
+			return events, fmt.Errorf("stream %s, version %d: %w: the index names lsn %d, which holds version %d of %s",
+				stream, want, eventstore.ErrCorrupt, lsn, e.Version, e.Stream)
+		}
+		events = append(events, e)
+	}
+	return events, nil
+}
+
+// event returns one event, with memory of its own.
+func (r *blockReader) event(lsn uint64, incarnation uint32) (eventstore.Recorded, error) {
+	if err := r.seek(lsn); err != nil {
+		return eventstore.Recorded{}, err
+	}
+	i := int(lsn - r.cur.first)
+	frame, err := r.cur.frame(i)
+	if err != nil {
+		return eventstore.Recorded{}, err
+	}
+	return r.cur.decode(i, bytes.Clone(frame), incarnation)
+}
+
+// pageLimits says when a page of the log is long enough. It ends with a whole batch, or where it was told to.
+type pageLimits struct {
+	events, bytes int  // bytes 0: not limited
+	chain         bool // fill in Recorded.Chain
+}
+
+// readPage returns the log's events from one lsn on, at most to another. REQUIRES: from <= to, and both are in the log.
+func (s *Store) readPage(from, to uint64, limits pageLimits) ([]eventstore.Recorded, error) {
+	r, err := newBlockReader(s.log)
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	if err := r.seek(from); err != nil {
+		return nil, err
+	}
+	page := make([]eventstore.Recorded, 0, min(int(to-from+1), limits.events+64))
+	bytes := 0
+	for {
+		b := r.cur.clone()
+		chain := b.chain
+		for i := range b.count {
+			lsn := b.first + uint64(i)
+			if lsn < from && !limits.chain {
+				continue
+			}
+			frame, err := b.frame(i)
+			if err != nil {
+				return nil, err
+			}
+			e, err := b.decode(i, frame, s.id.Incarnation)
+			if err != nil {
+				return nil, err
+			}
+			if limits.chain {
+				if chain, err = chainAfter(chain, &e, frame); err != nil {
+					return nil, err
+				}
+				e.Chain = chain
+			}
+			if lsn < from {
+				continue
+			}
+			page = append(page, e)
+			bytes += len(frame)
+			full := len(page) >= limits.events || limits.bytes > 0 && bytes >= limits.bytes
+			if lsn == to || full && e.EndsBatch() {
+				return page, nil
+			}
+		}
+		next := b.last() + 1
+		found, err := r.next()
+		if err != nil {
+			return nil, err
+		}
+		if !found || r.cur.first != next {
+			return nil, fmt.Errorf("log at lsn %d: %w: no block begins there", next, eventstore.ErrCorrupt)
+		}
+	}
+}
+
+// clone returns the block in memory of its own, so that its events may outlive the reader.
+func (b *block) clone() block {
+	c := *b
+	c.data, c.ends = bytes.Clone(b.data), bytes.Clone(b.ends)
+	return c
+}
+
+// ReadAll implements eventstore.Reader.
+func (s *Store) ReadAll(ctx context.Context, after eventstore.Position, f eventstore.Filter) iter.Seq2[eventstore.Recorded, error] {
+	return func(yield func(eventstore.Recorded, error) bool) {
+		end, err := s.checkPosition(ctx, after)
+		if err != nil {
+			yield(eventstore.Recorded{}, err)
+			return
+		}
+		for next := after.LSN + 1; next <= end; {
+			page, err := s.pageFor(ctx, next, end, pageLimits{events: scanEvents, bytes: scanBytes, chain: f.Chain})
+			if err != nil {
+				yield(eventstore.Recorded{}, err)
+				return
+			}
+			for i := range page {
+				if f.Matches(&page[i]) && !yield(page[i], nil) {
+					return
+				}
+			}
+			next += uint64(len(page))
+		}
+	}
+}
+
+// How much of the log a scan reads at a time.
+const (
+	scanEvents = 2048
+	scanBytes  = 1 << 20
+)
+
+// pageFor is readPage for those who do not hold the databases yet.
+func (s *Store) pageFor(ctx context.Context, from, to uint64, limits pageLimits) ([]eventstore.Recorded, error) {
+	release, err := s.useFor(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	return s.readPage(from, to, limits)
+}
+
+// checkPosition returns the durable lsn, or what is wrong with a position to read after.
+func (s *Store) checkPosition(ctx context.Context, after eventstore.Position) (durable uint64, err error) {
+	release, err := s.useFor(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer release()
+	durable = s.recent.state().lsn
+	return durable, after.Check(s.position(durable))
+}
+
+// batchesOf cuts a page into the batches that were appended together.
+func batchesOf(page []eventstore.Recorded) iter.Seq[[]eventstore.Recorded] {
+	return func(yield func([]eventstore.Recorded) bool) {
+		start := 0
+		for i := range page {
+			if page[i].EndsBatch() || i+1 == len(page) {
+				if !yield(page[start : i+1]) {
+					return
+				}
+				start = i + 1
+			}
+		}
+	}
+}

@@ -1,0 +1,98 @@
+package pebblestore
+
+import (
+	"context"
+	"sync"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// chunkBytes bounds the payloads of a chunk, whole batches apart.
+const chunkBytes = 4 << 20
+
+// Subscribe implements eventstore.Reader.
+func (s *Store) Subscribe(ctx context.Context, after eventstore.Position, f eventstore.Filter) (eventstore.Subscription, error) {
+	if _, err := s.checkPosition(ctx, after); err != nil {
+		return nil, err
+	}
+	if f.MaxChunk <= 0 {
+		f.MaxChunk = eventstore.DefaultMaxChunk
+	}
+	return &subscription{store: s, filter: f, lsn: after.LSN, done: make(chan struct{})}, nil
+}
+
+// subscription follows the log: from the tail if it can, from disk if it must. The two meet without a gap, because both
+// are asked for what follows an lsn, and the tail says when it does not have it.
+type subscription struct {
+	store  *Store
+	filter eventstore.Filter
+	lsn    uint64 // of the last event that was looked at
+
+	closing sync.Once
+	done    chan struct{}
+}
+
+// Next implements eventstore.Subscription.
+func (sub *subscription) Next(ctx context.Context) (eventstore.Chunk, error) {
+	s := sub.store
+	for {
+		if err := ctx.Err(); err != nil {
+			return eventstore.Chunk{}, err
+		}
+		select {
+		case <-sub.done:
+			return eventstore.Chunk{}, eventstore.ErrClosed
+		case <-s.done:
+			return eventstore.Chunk{}, eventstore.ErrClosed
+		default:
+		}
+		if moved := s.tail.moved(sub.lsn); moved != nil {
+			select {
+			case <-moved:
+			case <-ctx.Done():
+			case <-sub.done:
+			case <-s.done:
+			}
+			continue
+		}
+		batches, durable := s.tail.after(sub.lsn, sub.filter.MaxChunk)
+		if batches == nil {
+			page, err := s.pageFor(ctx, sub.lsn+1, durable.lsn, pageLimits{events: sub.filter.MaxChunk, bytes: chunkBytes, chain: sub.filter.Chain})
+			if err != nil {
+				return eventstore.Chunk{}, err
+			}
+			batches = [][]eventstore.Recorded{page}
+		}
+		return sub.chunk(batches, durable), nil
+	}
+}
+
+// chunk makes a chunk of what was read.
+func (sub *subscription) chunk(batches [][]eventstore.Recorded, durable logState) eventstore.Chunk {
+	chunk := eventstore.Chunk{Durable: sub.store.position(durable.lsn)}
+	n := 0
+	for _, batch := range batches {
+		n += len(batch)
+	}
+	chunk.Events = make([]eventstore.Recorded, 0, n)
+	for _, batch := range batches {
+		for i := range batch {
+			e := &batch[i]
+			if e.Position.LSN <= sub.lsn {
+				continue
+			}
+			sub.lsn = e.Position.LSN
+			chunk.Position, chunk.Seq = e.Position, e.Dot.Seq
+			if sub.filter.Matches(e) {
+				chunk.Events = append(chunk.Events, *e)
+				if !sub.filter.Chain {
+					chunk.Events[len(chunk.Events)-1].Chain = eventstore.Hash{}
+				}
+			}
+		}
+	}
+	return chunk
+}
+
+// Close implements eventstore.Subscription.
+func (sub *subscription) Close() { sub.closing.Do(func() { close(sub.done) }) }

@@ -1,0 +1,112 @@
+package pebblestore
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// tail keeps the last events of the log in memory, as the sequencer made them: subscribers that keep up never read from
+// disk, and nothing is decoded. All subscribers share it. What falls out of it is read from disk; nobody waits for them.
+type tail struct {
+	limit int // bytes
+
+	mu      sync.RWMutex // guards what follows
+	batches [][]eventstore.Recorded
+	bytes   int
+	durable logState
+	grown   chan struct{} // closed when durable moves; nil while nobody waits
+}
+
+func newTail(limit int, durable logState) *tail { return &tail{limit: limit, durable: durable} }
+
+// add appends whole batches that are durable now, up to the given state.
+func (t *tail) add(batches [][]eventstore.Recorded, durable logState) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, b := range batches {
+		t.batches = append(t.batches, b)
+		t.bytes += batchBytes(b)
+	}
+	drop := 0
+	for t.bytes > t.limit && drop < len(t.batches) {
+		t.bytes -= batchBytes(t.batches[drop])
+		t.batches[drop] = nil
+		drop++
+	}
+	t.batches = t.batches[drop:]
+	t.durable = durable
+	if t.grown != nil {
+		close(t.grown)
+		t.grown = nil
+	}
+}
+
+// batchBytes is about how much memory a batch takes.
+func batchBytes(batch []eventstore.Recorded) int {
+	n := 0
+	for i := range batch {
+		n += recordedBytes + len(batch[i].Payload)
+	}
+	return n
+}
+
+// recordedBytes is about the size of a Recorded with its names.
+const recordedBytes = 640
+
+// after returns batches that follow an lsn, up to about most events, and how far the log is durable. Nothing means that
+// they are on disk only, unless the lsn is durable itself. The first batch may begin before the lsn.
+func (t *tail) after(lsn uint64, most int) ([][]eventstore.Recorded, logState) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	i, ok := t.find(lsn + 1)
+	if !ok {
+		return nil, t.durable
+	}
+	end, events, bytes := i, 0, 0
+	for ; end < len(t.batches) && events < most && bytes < chunkBytes; end++ {
+		events += len(t.batches[end])
+		bytes += batchBytes(t.batches[end])
+	}
+	return slices.Clone(t.batches[i:end]), t.durable
+}
+
+// find returns the place of the batch that holds an event. REQUIRES: mu is held.
+func (t *tail) find(lsn uint64) (i int, ok bool) {
+	i, ok = slices.BinarySearchFunc(t.batches, lsn, func(b []eventstore.Recorded, lsn uint64) int {
+		switch {
+		case b[len(b)-1].Position.LSN < lsn:
+			return -1
+		case b[0].Position.LSN > lsn:
+			return 1
+		}
+		return 0
+	})
+	return i, ok
+}
+
+// get returns the event at an lsn if it is here.
+func (t *tail) get(lsn uint64) (eventstore.Recorded, bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	i, ok := t.find(lsn)
+	if !ok {
+		return eventstore.Recorded{}, false
+	}
+	b := t.batches[i]
+	return b[lsn-b[0].Position.LSN], true
+}
+
+// moved returns a channel that is closed when the log is durable beyond an lsn; nil when it is so already.
+func (t *tail) moved(lsn uint64) <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.durable.lsn > lsn {
+		return nil
+	}
+	if t.grown == nil {
+		t.grown = make(chan struct{})
+	}
+	return t.grown
+}
