@@ -4,8 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"strconv"
-	"strings"
 
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
@@ -27,7 +25,7 @@ func metaOf(ctx context.Context, request proto.Message) (commands.Meta, error) {
 		},
 	}
 	var err error
-	if m.Expect, err = parseIfMatch(md.Get("if-match")); err != nil {
+	if m.Expect, err = eventstore.ParseIfMatch(md.Get("if-match")); err != nil {
 		return m, err
 	}
 	if m.Durability, err = eventstore.ParseDurability(first(md, "x-durability")); err != nil {
@@ -45,28 +43,6 @@ func metaOf(ctx context.Context, request proto.Message) (commands.Meta, error) {
 		h.Sum(m.Hash[:0])
 	}
 	return m, nil
-}
-
-// parseIfMatch reads an entity tag that is a version: "3" (with or without quotes) or * for any existing one. A 0 means
-// that the stream must not exist.
-func parseIfMatch(values []string) (eventstore.Expect, error) {
-	switch {
-	case len(values) == 0:
-		return eventstore.Any, nil
-	case len(values) > 1:
-		return 0, fmt.Errorf("%w: If-Match is given %d times, give it once", eventstore.ErrInvalid, len(values))
-	case values[0] == "*":
-		return eventstore.Exists, nil
-	}
-	text := values[0]
-	if len(text) >= 2 && strings.HasPrefix(text, `"`) && strings.HasSuffix(text, `"`) {
-		text = text[1 : len(text)-1]
-	}
-	v, err := strconv.ParseUint(text, 10, 63)
-	if err != nil {
-		return 0, fmt.Errorf("%w: If-Match %s is not a version, such as \"3\", nor *", eventstore.ErrInvalid, values[0])
-	}
-	return eventstore.Exactly(v), nil
 }
 
 // readAfter returns the position that a query waits for; zero means none.
