@@ -45,14 +45,21 @@ func metaOf(ctx context.Context, request proto.Message) (commands.Meta, error) {
 	return m, nil
 }
 
-// readAfter returns the position that a query waits for; zero means none.
-func readAfter(ctx context.Context) (eventstore.Position, error) {
+// callOf reads a query's metadata: the position that it waits for; zero means none. The read models are the default
+// tenant's, so that a query of another is refused rather than answered with what is not its own.
+func callOf(ctx context.Context) (readAfter eventstore.Position, err error) {
 	md, _ := metadata.FromIncomingContext(ctx)
+	if t := first(md, "x-tenant"); t != "" && t != eventstore.DefaultTenant {
+		return eventstore.Position{}, fmt.Errorf("%w: the read models hold tenant %q, not %q", eventstore.ErrUnsupported, eventstore.DefaultTenant, t)
+	}
 	token := first(md, "x-read-after")
 	if token == "" {
 		return eventstore.Position{}, nil
 	}
-	return eventstore.ParsePosition(token)
+	if readAfter, err = eventstore.ParsePosition(token); err != nil {
+		return eventstore.Position{}, fmt.Errorf("X-Read-After: %w", err)
+	}
+	return readAfter, nil
 }
 
 func first(md metadata.MD, name string) string {

@@ -1,0 +1,289 @@
+package api
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/queries"
+	commerceapiv1 "github.com/tributary-es/tributary/schemas/gen/tributary/commerce/api/v1"
+)
+
+// Views answers from the read models of the shop. Its answers leave position out: Queries knows it. Errors are those of
+// package queries: ErrNotFound, ErrRebuilding, ErrUnavailable.
+type Views interface {
+	// Order returns an order with its lines.
+	Order(ctx context.Context, id string) (*commerceapiv1.Order, error)
+	// OrderCounts returns how many orders there are in each status.
+	OrderCounts(ctx context.Context) (map[string]int64, error)
+	// CustomerOrders returns up to limit of a customer's orders after the first offset, newest first and without their
+	// lines, and how many there are in all. A customer that is not known has none.
+	CustomerOrders(ctx context.Context, customerID string, offset, limit int) (orders []*commerceapiv1.Order, total int, err error)
+	// Stock returns the units of a stock code.
+	Stock(ctx context.Context, code string) (*commerceapiv1.Stock, error)
+	// Sales returns net sales: days and months in order of time, countries and products from the highest net down.
+	Sales(ctx context.Context, q SalesQuery) ([]*commerceapiv1.SalesRow, error)
+}
+
+// SalesQuery chooses a grouping and a part of the sales.
+type SalesQuery struct {
+	// Group is one of the Sales… constants.
+	Group string
+	// From and To are the first and last day, at midnight UTC; zero means from the beginning, to the end.
+	From, To time.Time
+	// Country is the only one; empty means all.
+	Country       string
+	Limit, Offset int
+}
+
+// The groupings of sales.
+const (
+	SalesByDay     = "by-day"
+	SalesByMonth   = "by-month"
+	SalesByCountry = "by-country"
+	SalesByProduct = "by-product"
+)
+
+// Limits of pages.
+const (
+	DefaultOrdersPage = 20
+	MaxOrdersPage     = 100
+	DefaultSalesRows  = 100
+	MaxSalesRows      = 10_000
+)
+
+// DefaultReadAfterWait is how long a query waits for the position it names.
+const DefaultReadAfterWait = 5 * time.Second
+
+// Queries implements QueryService. Orders, customers and stock come from the key model, sales from the row model; each
+// answer says the position that its model had reached before it was read, so that it holds at least that much.
+type Queries struct {
+	commerceapiv1.UnimplementedQueryServiceServer
+
+	Views Views
+	// Keys and Rows say how far the two models are.
+	Keys, Rows queries.Progress
+	// Wait bounds how long a query waits for the position it names; zero means DefaultReadAfterWait.
+	Wait time.Duration
+}
+
+// GetOrder returns an order.
+func (q *Queries) GetOrder(ctx context.Context, r *commerceapiv1.GetOrderRequest) (*commerceapiv1.Order, error) {
+	if r.GetId() == "" {
+		return nil, fmt.Errorf("%w: id is empty", eventstore.ErrInvalid)
+	}
+	at, err := q.ready(ctx, q.Keys)
+	if err != nil {
+		return nil, err
+	}
+	o, err := q.Views.Order(ctx, r.GetId())
+	if err != nil {
+		return nil, fmt.Errorf("order %q: %w", r.GetId(), err)
+	}
+	o.Position = at
+	return o, nil
+}
+
+// CountOrders returns how many orders there are in each status.
+func (q *Queries) CountOrders(ctx context.Context, _ *commerceapiv1.CountOrdersRequest) (*commerceapiv1.OrderCounts, error) {
+	at, err := q.ready(ctx, q.Keys)
+	if err != nil {
+		return nil, err
+	}
+	counts, err := q.Views.OrderCounts(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("order counts: %w", err)
+	}
+	return &commerceapiv1.OrderCounts{ByStatus: counts, Position: at}, nil
+}
+
+// ListCustomerOrders returns a customer's orders, newest first. Pages are counted from the newest, so that an order placed
+// between two pages moves one that was seen to the next.
+func (q *Queries) ListCustomerOrders(ctx context.Context, r *commerceapiv1.ListCustomerOrdersRequest) (*commerceapiv1.ListCustomerOrdersResponse, error) {
+	offset, tokenErr := parsePageToken(r.GetPageToken())
+	size, sizeErr := bounded("page_size", r.GetPageSize(), DefaultOrdersPage, MaxOrdersPage)
+	var idErr error
+	if r.GetCustomerId() == "" {
+		idErr = fmt.Errorf("%w: customer_id is empty", eventstore.ErrInvalid)
+	}
+	if err := errors.Join(idErr, sizeErr, tokenErr); err != nil {
+		return nil, err
+	}
+	at, err := q.ready(ctx, q.Keys)
+	if err != nil {
+		return nil, err
+	}
+	orders, total, err := q.Views.CustomerOrders(ctx, r.GetCustomerId(), offset, size)
+	if err != nil {
+		return nil, fmt.Errorf("orders of customer %q: %w", r.GetCustomerId(), err)
+	}
+	for _, o := range orders {
+		o.Position = at
+	}
+	out := &commerceapiv1.ListCustomerOrdersResponse{Orders: orders, Total: uint32(min(max(total, 0), 1<<32-1)), Position: at}
+	if next := offset + len(orders); len(orders) > 0 && next < total {
+		out.NextPageToken = pageToken(next)
+	}
+	return out, nil
+}
+
+// GetStock returns the units of a stock code.
+func (q *Queries) GetStock(ctx context.Context, r *commerceapiv1.GetStockRequest) (*commerceapiv1.Stock, error) {
+	if r.GetStockCode() == "" {
+		return nil, fmt.Errorf("%w: stock_code is empty", eventstore.ErrInvalid)
+	}
+	at, err := q.ready(ctx, q.Keys)
+	if err != nil {
+		return nil, err
+	}
+	s, err := q.Views.Stock(ctx, r.GetStockCode())
+	if err != nil {
+		return nil, fmt.Errorf("stock of %q: %w", r.GetStockCode(), err)
+	}
+	s.Position = at
+	return s, nil
+}
+
+// GetSales returns net sales.
+func (q *Queries) GetSales(ctx context.Context, r *commerceapiv1.GetSalesRequest) (*commerceapiv1.Sales, error) {
+	query, err := salesQuery(r)
+	if err != nil {
+		return nil, err
+	}
+	at, err := q.ready(ctx, q.Rows)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := q.Views.Sales(ctx, query)
+	if err != nil {
+		return nil, fmt.Errorf("sales %s: %w", query.Group, err)
+	}
+	return &commerceapiv1.Sales{Rows: rows, Position: at}, nil
+}
+
+func salesQuery(r *commerceapiv1.GetSalesRequest) (SalesQuery, error) {
+	var groupErr, orderErr error
+	switch r.GetGroup() {
+	case SalesByDay, SalesByMonth, SalesByCountry, SalesByProduct:
+	default:
+		groupErr = fmt.Errorf("%w: group %q is unknown, use %s, %s, %s or %s",
+			eventstore.ErrInvalid, r.GetGroup(), SalesByDay, SalesByMonth, SalesByCountry, SalesByProduct)
+	}
+	from, fromErr := parseDay("from", r.GetFrom())
+	to, toErr := parseDay("to", r.GetTo())
+	if !from.IsZero() && !to.IsZero() && to.Before(from) {
+		orderErr = fmt.Errorf("%w: to %s is before from %s", eventstore.ErrInvalid, r.GetTo(), r.GetFrom())
+	}
+	limit, limitErr := bounded("limit", r.GetLimit(), DefaultSalesRows, MaxSalesRows)
+	return SalesQuery{
+		Group: r.GetGroup(), From: from, To: to, Country: r.GetCountry(), Limit: limit, Offset: int(r.GetOffset()),
+	}, errors.Join(groupErr, fromErr, toErr, orderErr, limitErr)
+}
+
+// NotYetError: a query waited in vain for a read model to come as far as the caller asked. It is of class Transient.
+type NotYetError struct {
+	// Want is the position that was asked for, At the one that was reached.
+	Want, At eventstore.Position
+	Waited   time.Duration
+}
+
+// Error says how far the model has come.
+func (e *NotYetError) Error() string {
+	return fmt.Sprintf("the read model stands at %s, not yet at %s, after waiting %s", e.At, e.Want, e.Waited)
+}
+
+// NotYet marks the error for the server.
+func (e *NotYetError) NotYet() bool { return true }
+
+// Class returns eventstore.Transient.
+func (e *NotYetError) Class() eventstore.Class { return eventstore.Transient }
+
+// ready waits for the position that the call names, if it names one, and returns the one that the model stands at.
+func (q *Queries) ready(ctx context.Context, model queries.Progress) (string, error) {
+	want, err := callOf(ctx)
+	if err != nil {
+		return "", err
+	}
+	if !want.IsZero() {
+		if err := q.await(ctx, model, want); err != nil {
+			return "", err
+		}
+	}
+	at, err := model.Position(ctx)
+	if err != nil {
+		return "", fmt.Errorf("position of read model: %w", err)
+	}
+	return at.String(), nil
+}
+
+func (q *Queries) await(ctx context.Context, model queries.Progress, want eventstore.Position) error {
+	wait := q.Wait
+	if wait <= 0 {
+		wait = DefaultReadAfterWait
+	}
+	bounded, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	err := model.Await(bounded, want)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("wait for read model: %w", ctx.Err())
+	case bounded.Err() == nil:
+		return fmt.Errorf("wait for read model: %w", err)
+	}
+	at, err := model.Position(ctx)
+	if err != nil { // a model that is gone or being rebuilt says more than that it is late
+		return fmt.Errorf("wait for read model: %w", err)
+	}
+	return &NotYetError{Want: want, At: at, Waited: wait}
+}
+
+// bounded applies default and limit to a number that a request names.
+func bounded(field string, asked uint32, byDefault, limit int) (int, error) {
+	switch {
+	case asked == 0:
+		return byDefault, nil
+	case asked > uint32(limit):
+		return 0, fmt.Errorf("%w: %s %d is beyond %d", eventstore.ErrInvalid, field, asked, limit)
+	}
+	return int(asked), nil
+}
+
+func parseDay(field, text string) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	day, err := time.Parse(time.DateOnly, text)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("%w: %s %q is not a day YYYY-MM-DD", eventstore.ErrInvalid, field, text)
+	}
+	return day, nil
+}
+
+const pageTokenPrefix = "offset:"
+
+// pageToken makes a token that clients are to hand back and not to look into.
+func pageToken(offset int) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(pageTokenPrefix + strconv.Itoa(offset)))
+}
+
+func parsePageToken(token string) (int, error) {
+	if token == "" {
+		return 0, nil
+	}
+	text, err := base64.RawURLEncoding.DecodeString(token)
+	if err == nil {
+		if number, ok := strings.CutPrefix(string(text), pageTokenPrefix); ok {
+			if n, err := strconv.ParseUint(number, 10, 31); err == nil {
+				return int(n), nil
+			}
+		}
+	}
+	return 0, fmt.Errorf("%w: page_token %q is not one that this server gave", eventstore.ErrInvalid, token)
+}
