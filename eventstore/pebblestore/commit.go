@@ -1,7 +1,6 @@
 package pebblestore
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -106,14 +105,14 @@ func (s *Store) publish(batches [][]eventstore.Recorded) {
 
 // sync writes the group to the log and waits for the disk.
 func (s *Store) sync(g *group) error {
-	if failed := s.failed.Load(); failed != nil {
-		return *failed
+	if err := s.writable(); err != nil {
+		return err
 	}
 	if err := g.blocks.Commit(pebble.Sync); err != nil {
-		err = fmt.Errorf("commit to log: %w", err)
-		s.failed.Store(&err)
-		s.opts.Logger.Error("the log takes no more writes", "error", err)
-		return err
+		fault := fmt.Errorf("%w: the log could not be written; look at its disk, then start again: %w", eventstore.ErrReadOnly, err)
+		s.readOnly.Store(&fault)
+		s.opts.Logger.Error("the store takes no more writes", "error", fault)
+		return fault
 	}
 	return nil
 }
@@ -121,7 +120,6 @@ func (s *Store) sync(g *group) error {
 // refuse answers a group that was not written. Numbers have been given that the log does not have, so nothing can be
 // accepted after it.
 func (s *Store) refuse(g *group, err error) {
-	err = errors.Join(eventstore.ErrUnavailable, err)
 	for _, p := range g.batches {
 		p.answer(eventstore.Receipt{}, err)
 	}

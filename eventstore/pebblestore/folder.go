@@ -39,7 +39,12 @@ func makeFolder(files vfs.FS, dir string) error {
 	if err := files.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("make folder: %w", err)
 	}
-	f, err := files.OpenDir(parent)
+	return syncFolder(files, parent)
+}
+
+// syncFolder makes the entries of a folder durable.
+func syncFolder(files vfs.FS, dir string) error {
+	f, err := files.OpenDir(dir)
 	if err != nil {
 		return fmt.Errorf("sync folder: %w", err)
 	}

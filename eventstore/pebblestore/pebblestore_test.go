@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/pebblestore"
 	"github.com/tributary-es/tributary/eventstore/storetest"
@@ -14,37 +15,55 @@ import (
 
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 
-// conformance returns the suite's view of stores that are opened with the given options.
-func conformance(o func() *pebblestore.Options) storetest.Options {
-	var dirs sync.Map // of the stores, by store
-	open := func(t testing.TB, dir string) eventstore.Store {
-		s, err := pebblestore.Open(dir, o())
+// conformance returns the suite's view of stores that are opened with the given options, on disk or in memory.
+func conformance(inMemory bool, o pebblestore.Options) storetest.Options {
+	type place struct {
+		dir string
+		fs  vfs.FS
+	}
+	var places sync.Map // of the stores
+	open := func(t testing.TB, p place) eventstore.Store {
+		o := o
+		o.Logger, o.FS = quiet, p.fs
+		s, err := pebblestore.Open(p.dir, &o)
 		if err != nil {
 			t.Fatal(err)
 		}
-		dirs.Store(s, dir)
+		places.Store(s, p)
 		return s
 	}
 	return storetest.Options{
-		Open: func(t testing.TB) eventstore.Store { return open(t, filepath.Join(t.TempDir(), "store")) },
+		Features: storetest.Features{Verifier: true},
+		Open: func(t testing.TB) eventstore.Store {
+			if inMemory {
+				return open(t, place{"data/store", vfs.NewMem()})
+			}
+			return open(t, place{dir: filepath.Join(t.TempDir(), "store")})
+		},
 		Reopen: func(t testing.TB, s eventstore.Store) eventstore.Store {
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			dir, _ := dirs.LoadAndDelete(s)
-			return open(t, dir.(string))
+			p, _ := places.LoadAndDelete(s)
+			return open(t, p.(place))
 		},
 	}
 }
 
 func TestConformance(t *testing.T) {
-	storetest.Run(t, conformance(func() *pebblestore.Options { return &pebblestore.Options{Logger: quiet} }))
+	storetest.Run(t, conformance(true, pebblestore.Options{}))
 }
 
-// With small sizes everything that seldom happens happens all the time: the index is filled, the tail overflows, blocks
-// and groups end, the sequencer forgets.
+func TestConformanceOnDisk(t *testing.T) {
+	o := conformance(false, pebblestore.Options{})
+	o.SkipModel = true // it opens hundreds of stores
+	storetest.Run(t, o)
+}
+
+// With small sizes everything that seldom happens happens all the time: the index is filled, the tail overflows, groups
+// end, the sequencer forgets.
 func TestConformanceWithSmallSizes(t *testing.T) {
-	storetest.Run(t, conformance(func() *pebblestore.Options {
-		return &pebblestore.Options{Logger: quiet, IndexBatch: 3, TailBytes: 2000, MaxGroupEvents: 4, MaxQueueBytes: 10_000, CacheBytes: 1 << 20}
+	storetest.Run(t, conformance(true, pebblestore.Options{
+		IndexBatch: 3, TailBytes: 2000, MaxGroupEvents: 4, MaxQueueBytes: 10_000, CacheBytes: 1 << 20,
 	}))
 }

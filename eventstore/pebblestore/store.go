@@ -34,9 +34,12 @@ type Store struct {
 	room    *semaphore.Weighted // for requests that wait or are under way, in bytes
 	spare   chan *group
 	durable atomic.Uint64         // lsn
-	failed  atomic.Pointer[error] // why the log takes no more writes
+	// readOnly is why the store takes no writes; nil when it does.
+	readOnly  atomic.Pointer[error]
+	watermark *watermark
 
 	writers sync.WaitGroup // sequencer and committer
+	keeper  sync.WaitGroup // of the watermark
 	closing sync.Once
 	done    chan struct{} // closed when Close begins to cut off readers
 	life    sync.RWMutex  // held by whoever uses the databases, so that Close waits for them; guards closed
@@ -73,11 +76,15 @@ func (s *Store) open() error {
 	if err := s.catchUp(head); err != nil {
 		return err
 	}
+	if err := s.openWatermark(head); err != nil {
+		return err
+	}
 	state := s.recent.state()
 	s.durable.Store(state.lsn)
 	s.tail = newTail(s.opts.TailBytes, state)
 	s.indexer = newIndexer(s, s.recent.unindexed())
 	go s.indexer.run()
+	s.keeper.Go(func() { s.keepWatermark(s.done) })
 
 	q := &sequencer{store: s, accepted: newAccepted(head.lsn, s.opts.IndexBatch/2), head: head, group: s.newGroup()}
 	commits := make(chan *group)
@@ -242,8 +249,8 @@ func (s *Store) Append(ctx context.Context, r eventstore.Request) (eventstore.Re
 
 // writable says why the store takes no writes.
 func (s *Store) writable() error {
-	if failed := s.failed.Load(); failed != nil {
-		return fmt.Errorf("%w: the log could not be written; restart after looking at its disk: %w", eventstore.ErrReadOnly, *failed)
+	if fault := s.readOnly.Load(); fault != nil {
+		return *fault
 	}
 	return nil
 }
@@ -359,6 +366,7 @@ func (s *Store) Close() error {
 		s.writers.Wait()
 		s.indexer.close()
 		close(s.done)
+		s.keeper.Wait()
 		s.life.Lock()
 		s.closed = true
 		s.life.Unlock()
@@ -387,6 +395,9 @@ func (s *Store) release() error {
 		if err := s.log.Close(); err != nil {
 			errs = append(errs, fmt.Errorf("close log: %w", err))
 		}
+	}
+	if s.watermark != nil {
+		errs = append(errs, s.watermark.file.Close())
 	}
 	if s.cache != nil {
 		s.cache.Unref()

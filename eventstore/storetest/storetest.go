@@ -21,6 +21,8 @@ type Options struct {
 	Open func(t testing.TB) eventstore.Store
 	// Reopen closes the store and opens what it left. Nil when the store keeps nothing.
 	Reopen func(t testing.TB, s eventstore.Store) eventstore.Store
+	// SkipModel leaves the model test out, for another run of the same store that has it.
+	SkipModel bool
 	// Features says what the store can do beyond the least.
 	Features Features
 }
@@ -62,7 +64,9 @@ func Run(t *testing.T, o Options) {
 			}
 		})
 	}
-	t.Run("Model", func(t *testing.T) { Model(t, o) })
+	if !o.SkipModel {
+		t.Run("Model", func(t *testing.T) { Model(t, o) })
+	}
 }
 
 type test struct {

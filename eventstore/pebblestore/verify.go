@@ -1,0 +1,268 @@
+package pebblestore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// maxFaults bounds the faults of a report; after that they are only counted.
+const maxFaults = 100
+
+// Verify implements eventstore.Verifier. It looks at what was durable when it began, and holds no writer up.
+//
+// It finds: blocks that cannot be read or whose checksums are wrong, missing blocks, gaps in lsn, seq or stream versions,
+// torn batches, a broken hash chain, and index entries that are missing, wrong or too many. A change that someone made
+// with care, checksums and all, shows in the chain of the next block or in the mark of the index.
+func (s *Store) Verify(ctx context.Context, progress func(done, total uint64)) (eventstore.Report, error) {
+	v := &verifier{store: s, ctx: ctx, progress: progress, log: newLogCheck(s.id)}
+	err := v.run()
+	if v.unnamed > 0 {
+		v.report.Faults = append(v.report.Faults, fmt.Sprintf("and %d more", v.unnamed))
+	}
+	return v.report, err
+}
+
+type verifier struct {
+	store    *Store
+	ctx      context.Context
+	progress func(done, total uint64)
+	end      uint64 // lsn up to which to look
+	log      *logCheck
+	report   eventstore.Report
+	unnamed  int
+}
+
+func (v *verifier) fault(format string, args ...any) {
+	if len(v.report.Faults) == maxFaults {
+		v.unnamed++
+		return
+	}
+	v.report.Faults = append(v.report.Faults, fmt.Sprintf(format, args...))
+}
+
+// run looks at the index first: what it holds then is durable in the log that is looked at next.
+func (v *verifier) run() error {
+	m, sums, err := v.scanIndex()
+	indexReadable := err == nil
+	if errors.Is(err, eventstore.ErrCorrupt) {
+		v.fault("index: %v", err)
+	} else if err != nil {
+		return err
+	}
+	state, err := v.store.Log(v.ctx)
+	if err != nil {
+		return err
+	}
+	v.report.Position, v.end = state.Durable, state.Durable.LSN
+	v.log.indexed = m.lsn
+	for next := uint64(1); next <= v.end; {
+		if next, err = v.step(next); err != nil {
+			return err
+		}
+		if v.progress != nil {
+			v.progress(min(next-1, v.end), v.end)
+		}
+	}
+	v.report.Events, v.report.Streams = v.log.events, uint64(len(v.log.versions))
+	if indexReadable && v.log.whole { // a log with holes is no measure for the index
+		return v.compareIndex(m, sums)
+	}
+	return nil
+}
+
+// verifyBlocks is how many blocks are looked at between two looks at the context.
+const verifyBlocks = 64
+
+// step checks some blocks from an lsn on and returns the lsn to go on from.
+func (v *verifier) step(next uint64) (uint64, error) {
+	release, err := v.store.useFor(v.ctx)
+	if err != nil {
+		return next, err
+	}
+	defer release()
+	r, err := newBlockReader(v.store.log)
+	if err != nil {
+		return next, err
+	}
+	defer r.close()
+	found, err := r.from(next)
+	for range verifyBlocks {
+		switch {
+		case err != nil:
+			return v.skip(next, err)
+		case !found || r.cur.first > v.end:
+			v.fault("log: lsn %d to %d are missing", next, v.end)
+			return v.end + 1, nil
+		case r.cur.first > next:
+			v.fault("log: lsn %d to %d are missing", next, r.cur.first-1)
+			v.log.gap()
+		}
+		if next, err = v.block(&r.cur); err != nil || next > v.end {
+			return next, err
+		}
+		found, err = r.next()
+	}
+	return next, nil
+}
+
+// from moves to the first block at or after an lsn.
+func (r *blockReader) from(lsn uint64) (found bool, err error) {
+	return r.here(r.it.SeekGE(blockKey(lsn)))
+}
+
+// skip names what cannot be read at an lsn, and finds where it can be read again.
+func (v *verifier) skip(next uint64, cause error) (uint64, error) {
+	if !errors.Is(cause, eventstore.ErrCorrupt) {
+		return next, cause
+	}
+	v.log.gap()
+	resume := v.end + 1
+	for step := uint64(1); next+step <= v.end; step *= 2 {
+		lsn, ok := v.readable(next + step)
+		if !ok {
+			continue
+		}
+		// Between the damage and here there may be more that is whole.
+		bad, good := next+step/2, next+step
+		for bad+1 < good {
+			middle := bad + (good-bad)/2
+			if at, ok := v.readable(middle); ok {
+				good, lsn = middle, at
+			} else {
+				bad = middle
+			}
+		}
+		resume = min(lsn, v.end+1)
+		break
+	}
+	v.fault("log: lsn %d to %d cannot be read: %v", next, resume-1, cause)
+	return resume, nil
+}
+
+// readable returns the first block at or after an lsn, if it and the way there can be read.
+func (v *verifier) readable(lsn uint64) (first uint64, ok bool) {
+	r, err := newBlockReader(v.store.log)
+	if err != nil {
+		return 0, false
+	}
+	defer r.close()
+	found, err := r.from(lsn)
+	if err != nil {
+		return 0, false
+	}
+	if !found {
+		return v.end + 1, true
+	}
+	return r.cur.first, true
+}
+
+// block checks one block's events and returns the lsn after them.
+func (v *verifier) block(b *block) (next uint64, err error) {
+	if err := v.ctx.Err(); err != nil {
+		return b.first, err
+	}
+	v.log.begin(b, v.fault)
+	for i := range b.count {
+		frame, err := b.frame(i)
+		if err == nil {
+			var e eventstore.Recorded
+			if e, err = b.decode(i, frame, v.store.id.Incarnation); err == nil {
+				v.log.event(&e, frame, v.fault)
+				continue
+			}
+		}
+		v.fault("%v", err)
+		v.log.gap()
+	}
+	return b.last() + 1, nil
+}
+
+// scanIndex sums up the whole index as it is at one moment.
+func (v *verifier) scanIndex() (m mark, x indexCheck, err error) {
+	release, err := v.store.useFor(v.ctx)
+	if err != nil {
+		return m, x, err
+	}
+	defer release()
+	it, err := v.store.index.db.NewIter(&pebble.IterOptions{})
+	if err != nil {
+		return m, x, corrupted(err)
+	}
+	defer it.Close()
+	m.chain = eventstore.ChainStart(v.store.id) // of an index that was never filled
+	n := 0
+	for valid := it.First(); valid; valid = it.Next() {
+		if n++; n%1024 == 0 && v.ctx.Err() != nil {
+			return m, x, v.ctx.Err()
+		}
+		if err := x.entry(it, &m); err != nil {
+			return m, x, err
+		}
+	}
+	return m, x, corrupted(it.Error())
+}
+
+// compareIndex compares the index with what the log says it should hold. If they differ, every event of the log is
+// looked up to name what differs.
+func (v *verifier) compareIndex(m mark, got indexCheck) error {
+	if m.lsn > v.end {
+		v.fault("index: it goes to lsn %d, the log to %d", m.lsn, v.end)
+		return nil
+	}
+	if m.chain != v.log.indexedChain {
+		v.fault("index: its chain at lsn %d is another than the log's: one of them was changed", m.lsn)
+	}
+	if got == v.log.expect {
+		return nil
+	}
+	named := len(v.report.Faults) + v.unnamed
+	for next := uint64(1); next <= v.log.indexed; {
+		page, err := v.store.pageFor(v.ctx, next, v.log.indexed, pageLimits{events: scanEvents, bytes: scanBytes})
+		if err != nil {
+			return err
+		}
+		next += uint64(len(page))
+		if err := v.lookUp(page); err != nil {
+			return err
+		}
+	}
+	if len(v.report.Faults)+v.unnamed == named {
+		v.fault("index: it holds %d streams, %d requests and %d events; the log %d, %d and %d",
+			got.heads.n, got.requests.n, got.places.n, v.log.expect.heads.n, v.log.expect.requests.n, v.log.expect.places.n)
+	}
+	return nil
+}
+
+func (v *verifier) lookUp(page []eventstore.Recorded) error {
+	release, err := v.store.useFor(v.ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	for i := range page {
+		e := &page[i]
+		lsns, err := v.store.index.places(e.Stream, e.Version, e.Version)
+		switch {
+		case err != nil:
+			v.fault("index: %v", err)
+		case lsns[0] != e.Position.LSN:
+			v.fault("index: stream %s, version %d: it names lsn %d, the log has it at %d", e.Stream, e.Version, lsns[0], e.Position.LSN)
+		}
+		// The index may know later versions by now.
+		if got, err := v.store.index.version(e.Stream); err != nil || got < e.Version {
+			v.fault("index: stream %s: it knows versions up to %d (%v), the log has %d at lsn %d", e.Stream, got, err, e.Version, e.Position.LSN)
+		}
+		if e.CommandID == "" || e.Dot.Seq != e.Batch.FirstSeq {
+			continue
+		}
+		want := requestEntry{e.RequestHash, e.Position.LSN, e.Batch.Count}
+		if got, found, err := v.store.index.request(requestKey{e.Stream.Tenant, e.CommandID}); err != nil || !found || got != want {
+			v.fault("index: request %q of lsn %d: found %v, at lsn %d with %d events (%v)", e.CommandID, e.Position.LSN, found, got.first, got.count, err)
+		}
+	}
+	return nil
+}

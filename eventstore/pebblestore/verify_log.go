@@ -1,0 +1,186 @@
+package pebblestore
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/maphash"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// logCheck follows the log from its beginning and compares each event with those before it. It also sums up what the
+// index should say, so that the index is checked without looking up every event.
+type logCheck struct {
+	id       eventstore.LogID
+	versions map[streamHash]uint64
+	events   uint64
+	whole    bool // no gap so far
+
+	// known is false after a gap: what follows cannot be compared with what went before.
+	known bool
+	seq   uint64
+	chain eventstore.Hash
+	batch eventstore.Batch
+
+	indexed      uint64 // lsn up to which the index is filled
+	indexedChain eventstore.Hash
+	expect       indexCheck
+}
+
+// streamHash stands for a stream, to keep the memory per stream small.
+type streamHash [2]uint64
+
+var verifySeeds = [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
+
+func hashOf(b []byte) streamHash {
+	return streamHash{maphash.Bytes(verifySeeds[0], b), maphash.Bytes(verifySeeds[1], b)}
+}
+
+func newLogCheck(id eventstore.LogID) *logCheck {
+	return &logCheck{
+		id: id, versions: map[streamHash]uint64{}, whole: true,
+		known: true, chain: eventstore.ChainStart(id), indexedChain: eventstore.ChainStart(id),
+	}
+}
+
+func (c *logCheck) hash(s eventstore.StreamID) streamHash {
+	var buf [512]byte
+	return hashOf(appendStreamKey(buf[:0], headPrefix, s))
+}
+
+// gap says that something is missing or damaged here.
+func (c *logCheck) gap() { c.known, c.whole = false, false }
+
+// begin checks that a block goes on where the one before it ended.
+func (c *logCheck) begin(b *block, fault func(string, ...any)) {
+	if c.known && (b.before != c.seq || b.chain != c.chain) {
+		fault("log block at lsn %d: it follows seq %d with chain %x, before it stands seq %d with chain %x",
+			b.first, b.before, b.chain[:8], c.seq, c.chain[:8])
+	}
+	if !c.known {
+		c.batch = eventstore.Batch{}
+	}
+	c.seq, c.chain = b.before, b.chain
+}
+
+// event checks one event.
+func (c *logCheck) event(e *eventstore.Recorded, frame []byte, fault func(string, ...any)) {
+	lsn := e.Position.LSN
+	c.events++
+	if e.Dot.Log != c.id || e.Dot.Seq != c.seq+1 && c.known {
+		fault("log at lsn %d: it holds %s after seq %d of %s", lsn, e.Dot, c.seq, c.id)
+	}
+	if inside := c.batch.Count > 0 && e.Dot.Seq < c.batch.FirstSeq+uint64(c.batch.Count); c.known || c.batch.Count > 0 {
+		switch {
+		case inside && e.Batch != c.batch:
+			fault("log at lsn %d: the batch of %d events from seq %d on is torn", lsn, c.batch.Count, c.batch.FirstSeq)
+		case !inside && e.Batch.FirstSeq != e.Dot.Seq:
+			fault("log at lsn %d: seq %d begins in the middle of the batch from seq %d on", lsn, e.Dot.Seq, e.Batch.FirstSeq)
+		}
+	}
+	stream := c.hash(e.Stream)
+	if before := c.versions[stream]; e.Version != before+1 && c.whole {
+		fault("log at lsn %d: stream %s goes from version %d to %d", lsn, e.Stream, before, e.Version)
+	}
+	c.versions[stream] = e.Version
+	chain, err := chainAfter(c.chain, e, frame)
+	if err != nil {
+		fault("log at lsn %d: %v", lsn, err)
+	}
+	c.known, c.seq, c.chain, c.batch = true, e.Dot.Seq, chain, e.Batch
+	if lsn <= c.indexed {
+		c.expectInIndex(e, stream)
+	}
+}
+
+func (c *logCheck) expectInIndex(e *eventstore.Recorded, stream streamHash) {
+	if e.Version > 1 {
+		c.expect.heads.remove(stream, e.Version-1)
+	}
+	c.expect.heads.add(stream, e.Version)
+	c.expect.places.add(c.place(e.Stream), e.Version, e.Position.LSN)
+	if e.CommandID != "" && e.Dot.Seq == e.Batch.FirstSeq {
+		entry := requestEntry{e.RequestHash, e.Position.LSN, e.Batch.Count}
+		c.expect.requests.add(hashOf(appendRequestEntry(appendRequestKey(nil, requestKey{e.Stream.Tenant, e.CommandID}), entry)))
+	}
+	if e.Position.LSN == c.indexed {
+		c.indexedChain = c.chain
+	}
+}
+
+func (c *logCheck) place(s eventstore.StreamID) streamHash {
+	var buf [512]byte
+	return hashOf(appendStreamKey(buf[:0], runPrefix, s))
+}
+
+// indexCheck sums up the entries of an index. Two indexes with equal sums have, but for a chance of 2^-128, the same
+// entries.
+type indexCheck struct{ heads, requests, places sum }
+
+// sum is a sum over a set, in any order.
+type sum struct {
+	n     uint64
+	total [2]uint64
+}
+
+func (s *sum) add(h streamHash, numbers ...uint64) {
+	s.n++
+	h = mix(h, numbers)
+	s.total[0] += h[0]
+	s.total[1] += h[1]
+}
+
+func (s *sum) remove(h streamHash, numbers ...uint64) {
+	s.n--
+	h = mix(h, numbers)
+	s.total[0] -= h[0]
+	s.total[1] -= h[1]
+}
+
+func mix(h streamHash, numbers []uint64) streamHash {
+	if len(numbers) == 0 {
+		return h
+	}
+	var buf [40]byte
+	b := binary.BigEndian.AppendUint64(buf[:0], h[0])
+	b = binary.BigEndian.AppendUint64(b, h[1])
+	for _, n := range numbers {
+		b = binary.BigEndian.AppendUint64(b, n)
+	}
+	return hashOf(b)
+}
+
+// entry adds the entry that the iterator stands at; the mark goes to m.
+func (x *indexCheck) entry(it *pebble.Iterator, m *mark) error {
+	key := it.Key()
+	value, err := it.ValueAndErr()
+	if err != nil {
+		return corrupted(err)
+	}
+	switch {
+	case len(key) > 9 && key[0] == runPrefix:
+		run, err := parseRunEntry(it, len(key)-8)
+		if err != nil {
+			return err
+		}
+		stream := hashOf(key[:len(key)-8])
+		for i, lsn := range run.lsns {
+			x.places.add(stream, run.first+uint64(i), lsn)
+		}
+	case len(key) > 1 && key[0] == headPrefix:
+		version, _ := binary.Uvarint(value)
+		x.heads.add(hashOf(key), version)
+	case len(key) > 1 && key[0] == requestPrefix:
+		var buf [512]byte
+		x.requests.add(hashOf(append(append(buf[:0], key...), value...)))
+	case string(key) == string(metaKey):
+		var ok bool
+		if *m, ok = parseMark(value); !ok {
+			return fmt.Errorf("%w: mark is %x", eventstore.ErrCorrupt, value)
+		}
+	default:
+		return fmt.Errorf("%w: key %q is of no kind that is known", eventstore.ErrCorrupt, key)
+	}
+	return nil
+}
