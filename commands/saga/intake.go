@@ -1,0 +1,187 @@
+package saga
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// mark stands for a trigger that was read and is not dealt with.
+type mark struct {
+	// before is the last position at whose reading the trigger is seen again.
+	before  eventstore.Position
+	settled bool
+}
+
+// intake reads triggers and hands them to their instances until ctx ends.
+func (r *Runner) intake(ctx context.Context, from eventstore.Position) error {
+	filter := eventstore.Filter{Types: r.definition.triggers}
+	failures := 0
+	for {
+		got, err := r.follow(ctx, from, filter)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if got {
+			failures = 0
+		}
+		failures++
+		switch {
+		case errors.Is(err, eventstore.ErrWrongIncarnation) && !from.IsZero():
+			r.options.Log.Warn("saga checkpoint is of another life of the log; reading it from the start",
+				"saga", r.definition.name, "position", from.String())
+			from = eventstore.Position{}
+			continue
+		case eventstore.ClassOf(err) != eventstore.Transient || errors.Is(err, eventstore.ErrClosed):
+			return err
+		}
+		if err := pause(ctx, r.options.Backoff(failures)); err != nil {
+			return nil
+		}
+		r.mu.Lock()
+		from = r.read
+		r.mu.Unlock()
+	}
+}
+
+// follow reads one subscription until it fails; got says whether there was anything.
+func (r *Runner) follow(ctx context.Context, from eventstore.Position, f eventstore.Filter) (got bool, err error) {
+	sub, err := r.store.Subscribe(ctx, from, f)
+	if err != nil {
+		return false, fmt.Errorf("subscribe: %w", err)
+	}
+	defer sub.Close()
+	for {
+		chunk, err := sub.Next(ctx)
+		if err != nil {
+			return got, fmt.Errorf("read triggers: %w", err)
+		}
+		got = true
+		for i := range chunk.Events {
+			if err := r.take(&chunk.Events[i]); err != nil {
+				return got, err
+			}
+		}
+		if !r.passed(chunk.Position) {
+			return got, ctx.Err()
+		}
+	}
+}
+
+// take hands a trigger to its instance, and waits for room first.
+func (r *Runner) take(e *eventstore.Recorded) (err error) {
+	id, err := r.instanceOf(e)
+	if err != nil {
+		return err
+	}
+	if id == "" {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for r.busy >= r.options.Queue && r.state == started {
+		r.room.Wait()
+	}
+	if r.state != started {
+		return nil
+	}
+	key := instanceKey{e.Stream.Tenant, id}
+	i := r.instances[key]
+	if i == nil {
+		i = r.open(key)
+		i.memory, i.assumed = newMemory(r.definition.fresh()), true
+	}
+	event := *e
+	a := &arrival{
+		in:    inputRecord{Kind: kindTriggered, Stream: e.Stream.String(), Version: e.Version, Type: e.Type},
+		event: &event,
+	}
+	i.inbox = append(i.inbox, a)
+	if i.phase == parked {
+		r.checkpoint.dirty[key] = true // the checkpoint remembers what a parked instance has yet to see
+	} else {
+		a.mark = &mark{before: beforeBatch(e)}
+		r.marks = append(r.marks, a.mark)
+		r.rouse(i)
+	}
+	r.read = e.Position
+	return nil
+}
+
+// beforeBatch returns the position before the batch that e came in.
+func beforeBatch(e *eventstore.Recorded) eventstore.Position {
+	p := e.Position
+	back := uint64(1)
+	if e.Batch.Count > 0 && e.Dot.Seq >= e.Batch.FirstSeq {
+		back += e.Dot.Seq - e.Batch.FirstSeq
+	}
+	p.LSN -= min(back, p.LSN)
+	return p
+}
+
+func (r *Runner) instanceOf(e *eventstore.Recorded) (id string, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("trigger %s, stream %s, version %d: Instance panicked: %v", e.Type, e.Stream, e.Version, v)
+		}
+	}()
+	if id = r.definition.instance(e); id == "" {
+		return "", nil
+	}
+	if err := r.streamOf(instanceKey{e.Stream.Tenant, id}).Validate(); err != nil {
+		return "", fmt.Errorf("trigger %s, stream %s, version %d: its instance: %w", e.Type, e.Stream, e.Version, err)
+	}
+	return id, nil
+}
+
+// passed notes that all triggers up to p have been handed out; false when it is time to stop.
+func (r *Runner) passed(p eventstore.Position) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state != started {
+		return false
+	}
+	r.read = p
+	if r.busy == 0 {
+		r.announce()
+	}
+	return true
+}
+
+// settle notes that a trigger is dealt with. REQUIRES: mu is held.
+func (r *Runner) settle(a *arrival) {
+	if a.mark == nil {
+		return
+	}
+	a.mark.settled = true
+	a.mark = nil
+	for len(r.marks) > 0 && r.marks[0].settled {
+		r.marks[0] = nil
+		r.marks = r.marks[1:]
+	}
+	if r.checkpoint.triggers++; r.checkpoint.triggers >= r.options.CheckpointTriggers {
+		signal(r.due)
+	}
+}
+
+// settledTo returns the position up to which every trigger is dealt with. REQUIRES: mu is held.
+func (r *Runner) settledTo() eventstore.Position {
+	if len(r.marks) > 0 {
+		return r.marks[0].before
+	}
+	return r.read
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

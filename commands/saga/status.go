@@ -1,0 +1,142 @@
+package saga
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// Name returns the saga's name.
+func (r *Runner) Name() string { return r.definition.name }
+
+// Open returns how many instances have begun and not ended, parked ones included.
+func (r *Runner) Open() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.instances)
+}
+
+// Busy returns how many instances have something to do that is not waiting for a trigger or a timer.
+func (r *Runner) Busy() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.busy
+}
+
+// Position returns the position up to which every trigger is recorded with its instance.
+func (r *Runner) Position() eventstore.Position {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.settledTo()
+}
+
+// LastError returns what last kept an instance from going on; empty when nothing has since Run began.
+func (r *Runner) LastError() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.lastFault
+}
+
+// Parked is an instance that something broken has stopped.
+type Parked struct {
+	Tenant, Instance string
+	Err              error
+	// Waiting is how many triggers have come for it since.
+	Waiting int
+}
+
+// Parked lists the instances that are parked, sorted by tenant and id.
+func (r *Runner) Parked() []Parked {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []Parked
+	for _, i := range r.instances {
+		if i.phase == parked {
+			out = append(out, Parked{i.tenant, i.id, i.fault, len(i.inbox)})
+		}
+	}
+	slices.SortFunc(out, func(a, b Parked) int {
+		return compareKeys(instanceKey{a.Tenant, a.Instance}, instanceKey{b.Tenant, b.Instance})
+	})
+	return out
+}
+
+// Retry has a parked instance go on: it is loaded anew, and what it has to send is sent again. ErrNotFound when no such
+// instance is parked.
+func (r *Runner) Retry(tenant, instance string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	i := r.instances[instanceKey{tenant, instance}]
+	if i == nil || i.phase != parked {
+		return fmt.Errorf("parked instance %s of saga %s: %w", instance, r.definition.name, eventstore.ErrNotFound)
+	}
+	i.fault, i.failures, i.reloads = nil, 0, 0
+	r.enter(i, resting)
+	r.rouse(i)
+	return nil
+}
+
+// Idle waits until all triggers up to a position are dealt with and no instance has anything to do but wait for a timer
+// or another trigger. Parked instances are not waited for: see Parked. It may be called before Run; ErrStopped when Run
+// has returned.
+func (r *Runner) Idle(ctx context.Context, p eventstore.Position) error {
+	for {
+		read, quiet, changed, err := r.look()
+		if err != nil {
+			return err
+		}
+		if quiet {
+			// Positions move with triggers; after the last one the rest of the log has to be looked at.
+			if read.Compare(p) >= 0 {
+				return nil
+			}
+			if none, err := r.noTriggers(ctx, read, p); none || err != nil {
+				return err
+			}
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// look says how far triggers were read, whether nothing is going on, and when to look again.
+func (r *Runner) look() (read eventstore.Position, quiet bool, changed <-chan struct{}, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state == stopped {
+		return read, false, nil, fmt.Errorf("saga %s: %w", r.definition.name, ErrStopped)
+	}
+	r.waiters++
+	return r.read, r.state == started && r.resumed && r.busy == 0, r.changed, nil
+}
+
+// announce has those in Idle look again. REQUIRES: mu is held.
+func (r *Runner) announce() {
+	if r.waiters > 0 {
+		r.waiters = 0
+		close(r.changed)
+		r.changed = make(chan struct{})
+	}
+}
+
+// noTriggers reports whether the log has no triggers after one position up to another.
+func (r *Runner) noTriggers(ctx context.Context, after, upTo eventstore.Position) (bool, error) {
+	filter := eventstore.Filter{Types: r.definition.triggers}
+	for event, err := range r.store.ReadAll(ctx, after, filter) {
+		if err != nil {
+			return false, fmt.Errorf("look for triggers: %w", err)
+		}
+		if event.Position.Compare(upTo) > 0 {
+			break
+		}
+		if id, err := r.instanceOf(&event); id != "" || err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
