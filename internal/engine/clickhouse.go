@@ -56,12 +56,12 @@ type ClickHouseOptions struct {
 // What was inserted and acknowledged survives a crash of the process, not a loss of power: the engine does not sync.
 type ClickHouse struct {
 	*server
-	opts     ClickHouseOptions
-	dir      string
-	password string
+	opts ClickHouseOptions
+	dir  string
 
-	mu        sync.Mutex // guards the ports
+	mu        sync.Mutex // guards the fields below
 	tcp, http int        // 0 before the first start
+	password  string
 }
 
 // StartClickHouse starts the engine on opts.Dir and returns when both listeners are open.
@@ -111,7 +111,11 @@ func (c *ClickHouse) HTTPAddr() string {
 func (c *ClickHouse) User() string { return clickHouseUser }
 
 // Password returns the application user's password, made at the first start and kept in the folder.
-func (c *ClickHouse) Password() string { return c.password }
+func (c *ClickHouse) Password() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.password
+}
 
 // Dir returns the server's folder.
 func (c *ClickHouse) Dir() string { return c.dir }
@@ -132,18 +136,22 @@ func (c *ClickHouse) launchChild(ctx context.Context) (*process, error) {
 		return nil, err
 	}
 	defer lock.Close()
-	if c.password, err = keepPassword(c.dir); err != nil {
+	password, err := keepPassword(c.dir)
+	if err != nil {
 		return nil, err
 	}
+	c.mu.Lock()
+	c.password = password
+	c.mu.Unlock()
 	for attempt := 1; ; attempt++ {
-		p, err := c.launchOnPorts(ctx, python, filepath.Join(folder, filepath.FromSlash(clickHouseLibrary)), lock)
+		p, err := c.launchOnPorts(ctx, python, folder, lock)
 		if err == nil || !errors.Is(err, errPortTaken) || attempt == 3 {
 			return p, err
 		}
 	}
 }
 
-func (c *ClickHouse) launchOnPorts(ctx context.Context, python, library string, lock *os.File) (*process, error) {
+func (c *ClickHouse) launchOnPorts(ctx context.Context, python, folder string, lock *os.File) (*process, error) {
 	tcp, err := c.choosePort(&c.tcp)
 	if err != nil {
 		return nil, err
@@ -152,13 +160,14 @@ func (c *ClickHouse) launchOnPorts(ctx context.Context, python, library string, 
 	if err != nil {
 		return nil, err
 	}
-	if err := writeClickHouseFiles(c.dir, c.password, tcp, http, c.opts.MaxMemory); err != nil {
+	if err := writeClickHouseFiles(c.dir, c.Password(), tcp, http, c.opts.MaxMemory); err != nil {
 		return nil, err
 	}
 	sign := filepath.Join(c.dir, "ports")
 	if err := os.Remove(sign); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("remove the last run's ports: %w", err)
 	}
+	library := filepath.Join(folder, filepath.FromSlash(clickHouseLibrary))
 	return launch(ctx, launching{
 		spec: processSpec{
 			path: python, args: []string{"-I", "-S", filepath.Join(c.dir, "child.py"), library, c.dir},

