@@ -99,7 +99,7 @@ func problemOf(err error) (p Problem, internal bool) {
 	var ny notYet
 	wait := errors.As(err, &ny) && ny.NotYet()
 	for _, k := range kinds {
-		if !errors.Is(err, k.err) && !(wait && k.err == errNotYet) {
+		if !errors.Is(err, k.err) && !(wait && errors.Is(k.err, errNotYet)) {
 			continue
 		}
 		p := Problem{Type: problemTypes + k.typ, Title: k.title, Status: k.status, Detail: err.Error(), Hint: k.hint, grpc: k.code, retryAfter: k.retryAfter}
