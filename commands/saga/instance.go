@@ -75,9 +75,9 @@ type memory struct {
 	sends   []*outgoing // not answered, in order
 	// messages are all sends, as the outbox shows them.
 	messages []*Message
-	timers  map[string]time.Time
-	done    bool
-	outcome string
+	timers   map[string]time.Time
+	done     bool
+	outcome  string
 	// metadata is what commands are sent with: correlation of the first trigger, trace context of the last.
 	metadata eventstore.Metadata
 }
