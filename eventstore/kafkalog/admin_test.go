@@ -83,6 +83,12 @@ func cutTopic(t testing.TB, addr, topic string, before int64) {
 // makeTopic makes a topic of one partition with settings of the test's own.
 func makeTopic(t testing.TB, addr, topic string, settings map[string]string) {
 	t.Helper()
+	if err := tryMakeTopic(admin(t, addr), topic, settings); err != nil {
+		t.Fatalf("make topic %s: %v", topic, err)
+	}
+}
+
+func tryMakeTopic(client *kgo.Client, topic string, settings map[string]string) error {
 	request := kmsg.NewPtrCreateTopicsRequest()
 	rt := kmsg.NewCreateTopicsRequestTopic()
 	rt.Topic, rt.NumPartitions, rt.ReplicationFactor = topic, 1, 1
@@ -92,13 +98,11 @@ func makeTopic(t testing.TB, addr, topic string, settings map[string]string) {
 		rt.Configs = append(rt.Configs, c)
 	}
 	request.Topics = append(request.Topics, rt)
-	response, err := request.RequestWith(context.Background(), admin(t, addr))
+	response, err := request.RequestWith(context.Background(), client)
 	if err == nil {
 		err = kerr.ErrorForCode(response.Topics[0].ErrorCode)
 	}
-	if err != nil {
-		t.Fatalf("make topic %s: %v", topic, err)
-	}
+	return err
 }
 
 func topicSettings(t testing.TB, addr, topic string) map[string]string {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/tributary-es/tributary/eventstore/kafkalog/embedded"
+	"github.com/tributary-es/tributary/internal/engine"
 	"github.com/tributary-es/tributary/internal/testenv"
 	"go.uber.org/goleak"
 )
@@ -68,7 +69,12 @@ func onBrokers(t *testing.T, test func(t *testing.T, addr string)) {
 // onServers runs a test against brokers of its own that it may kill.
 func onServers(t *testing.T, test func(t *testing.T, s server)) {
 	t.Run("embedded", func(t *testing.T) { test(t, startBroker(t)) })
-	t.Run("kafka", func(t *testing.T) { test(t, testenv.Kafka(t)) })
+	t.Run("kafka", func(t *testing.T) {
+		// A killed broker may register again when its session has ended.
+		test(t, testenv.KafkaWith(t, engine.KafkaOptions{Properties: map[string]string{
+			"broker.session.timeout.ms": "1500", "broker.heartbeat.interval.ms": "300",
+		}}))
+	})
 }
 
 // openEmbedded opens an embedded broker in this process.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
 	"github.com/tributary-es/tributary/eventstore"
 )
 
@@ -149,7 +150,7 @@ func (m *Mirror) run(ctx context.Context) error {
 	})
 	w := &writer{
 		mirror: m, store: m.store, o: o, log: state.ID,
-		name: strconv.FormatUint(rand.Uint64(), 16), held: noProducer, batchBytes: o.BatchBytes,
+		name: strconv.FormatUint(rand.Uint64(), 16), held: noProducer, written: -1, before: -1, batchBytes: o.BatchBytes,
 	}
 	w.logger = o.Logger.With("topic", o.Topic, "partition", o.Partition)
 	if o.Checkpoint != nil {
@@ -182,6 +183,8 @@ func (w *writer) run(ctx context.Context) error {
 			continue
 		case errors.Is(err, errTopicMade):
 			w.logger.Info("topic made")
+		case w.written < 0 && settling(err):
+			w.logger.Debug("brokers are not ready yet", "error", err)
 		case down.IsZero():
 			down = time.Now()
 			w.logger.Warn("mirror is interrupted and tries again", "error", err)
@@ -208,6 +211,13 @@ func stops(err error) bool {
 		}
 	}
 	return false
+}
+
+// settling reports whether the error is one that brokers give in the moments after a topic, or their first producer id, was
+// asked for.
+func settling(err error) bool {
+	return errors.Is(err, kafka.NotCoordinatorForGroup) || errors.Is(err, kafka.GroupCoordinatorNotAvailable) ||
+		errors.Is(err, protocol.ErrNoPartition) || errors.Is(err, protocol.ErrNoLeader)
 }
 
 // fenced reports whether a broker refused because another producer holds the transactional id.

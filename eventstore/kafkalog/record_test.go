@@ -188,7 +188,7 @@ func drawEvent(t *rapid.T) eventstore.Recorded {
 		Position: eventstore.Position{Incarnation: rapid.Uint32().Draw(t, "inc"), LSN: rapid.Uint64().Draw(t, "lsn")},
 		Dot:      dot.Draw(t, "dot"),
 		Batch:    eventstore.Batch{FirstSeq: rapid.Uint64Min(1).Draw(t, "first"), Count: rapid.Uint32Min(1).Draw(t, "count")},
-		HLC:      hlc.Timestamp(rapid.Uint64Max(1 << 57).Draw(t, "hlc")),
+		HLC:      hlc.Timestamp(rapid.Uint64Max(1<<57).Draw(t, "hlc")),
 		Stream:   eventstore.StreamID{Tenant: name.Draw(t, "tenant"), Category: name.Draw(t, "category"), ID: any.Draw(t, "id")},
 		Version:  rapid.Uint64().Draw(t, "version"),
 		Cell:     rapid.Uint16().Draw(t, "cell"), Epoch: rapid.Uint32().Draw(t, "epoch"),

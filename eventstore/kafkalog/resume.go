@@ -50,30 +50,28 @@ type tail struct {
 	offset    int64
 }
 
-// findTail looks for the last event or heartbeat before an offset.
-func (w *writer) findTail(ctx context.Context, c *connection, start, end int64) (t tail, found bool, err error) {
+// findTail looks for the last event or heartbeat before an offset. It stops at an error of visit, which is told of all
+// other records on the way; entry is nil for a record that no mirror wrote.
+func (c *connection) findTail(ctx context.Context, start, end int64, visit func(offset int64, entry Entry) error) (t tail, found bool, err error) {
+	var d decoder
 	for window := int64(32); start < end; window *= 8 {
 		from := max(start, end-window)
 		for record, err := range c.records(ctx, from, end) {
 			if err != nil {
 				return tail{}, false, err
 			}
-			entry, err := Decode(record)
-			switch {
-			case errors.Is(err, ErrForeign):
-				w.logger.Warn("topic holds a record that no mirror wrote", "offset", record.Offset)
-				continue
-			case err != nil:
-				return tail{}, false, fmt.Errorf("end of the topic: %w", err)
+			entry, err := d.decode(record)
+			if err != nil && !errors.Is(err, ErrForeign) {
+				return tail{}, false, err
 			}
 			switch e := entry.(type) {
 			case *Event:
 				t, found = tail{event: &e.Recorded, offset: record.Offset}, true
 			case *Heartbeat:
 				t, found = tail{heartbeat: e, offset: record.Offset}, true
-			case *Fence:
-				if w.mark.Topic != "" && record.Offset >= w.mark.Offset && e.Writer != w.name {
-					return tail{}, false, fmt.Errorf("%w: fence of writer %s at offset %d", ErrFenced, e.Writer, record.Offset)
+			default:
+				if err := visit(record.Offset, entry); err != nil {
+					return tail{}, false, err
 				}
 			}
 		}
@@ -85,6 +83,18 @@ func (w *writer) findTail(ctx context.Context, c *connection, start, end int64) 
 	return tail{}, false, nil
 }
 
+// visit looks, on the way to the tail, for what should not be there.
+func (w *writer) visit(offset int64, entry Entry) error {
+	f, ok := entry.(*Fence)
+	switch {
+	case !ok:
+		w.logger.Warn("topic holds a record that no mirror wrote", "offset", offset)
+	case w.before >= 0 && offset >= w.before && f.Writer != w.name:
+		return fmt.Errorf("%w: fence of writer %s at offset %d", ErrFenced, f.Writer, offset)
+	}
+	return nil
+}
+
 // resume compares the topic's end with the log and returns the position after which to copy. REQUIRES: the fence is
 // written, so that nothing of an earlier mirror can follow.
 func (w *writer) resume(ctx context.Context, c *connection) (eventstore.Position, error) {
@@ -92,12 +102,15 @@ func (w *writer) resume(ctx context.Context, c *connection) (eventstore.Position
 	if err != nil {
 		return eventstore.Position{}, err
 	}
-	t, found, err := w.findTail(ctx, c, start, w.fence)
+	t, found, err := c.findTail(ctx, start, w.fence, w.visit)
 	if err != nil {
-		return eventstore.Position{}, err
+		return eventstore.Position{}, fmt.Errorf("look for the topic's end: %w", err)
 	}
 	earlier := w.mark
-	w.mark = Mark{Topic: w.o.Topic, Partition: w.o.Partition, Offset: w.fence + 1, Chain: eventstore.ChainStart(w.log)}
+	w.mark = Mark{
+		Topic: w.o.Topic, Partition: w.o.Partition, Offset: w.fence + 1,
+		Mirrored: eventstore.Dot{Log: w.log}, Chain: eventstore.ChainStart(w.log),
+	}
 	var position eventstore.Position
 	switch {
 	case !found:

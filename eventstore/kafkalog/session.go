@@ -41,8 +41,10 @@ type writer struct {
 	logger *slog.Logger
 
 	held       producer // identity of the last session
-	fence      int64    // offset of its fence; meaningful when held is
 	sequence   int32    // of the next record in this session
+	fence      int64    // offset of the session's fence
+	written    int64    // offset after the last record that this writer was told is there; -1 before the first
+	before     int64    // written as it was before the session's fence
 	mark       Mark     // the last event known to be in the topic, and the offset after the last record
 	batchBytes int
 }
@@ -88,7 +90,7 @@ func (w *writer) takeOver(ctx context.Context, c *connection) error {
 	case err != nil:
 		return err
 	}
-	w.held, w.sequence = p, 0
+	w.held, w.sequence, w.before = p, 0, w.written
 	var enc encoder
 	record := enc.fence(&Fence{Log: w.log, Writer: w.name, ProducerID: p.id, ProducerEpoch: p.epoch, HLC: w.o.Clock.Now()})
 	b, err := encodeBatch([]Record{record}, 0)
@@ -105,14 +107,14 @@ func (w *writer) takeOver(ctx context.Context, c *connection) error {
 // checkStillHeld looks for the fence of another writer behind what this one wrote. Kafka itself refuses to give the
 // identity back to one who lost it; a broker that does not, as the embedded one, is covered here.
 func (w *writer) checkStillHeld(ctx context.Context, c *connection) error {
-	if w.held == noProducer {
+	if w.written < 0 {
 		return nil
 	}
 	start, end, err := c.offsets(ctx)
 	if err != nil {
 		return err
 	}
-	for record, err := range c.records(ctx, max(start, w.mark.Offset), end) {
+	for record, err := range c.records(ctx, max(start, w.written), end) {
 		if err != nil {
 			return err
 		}
@@ -138,6 +140,7 @@ func (w *writer) send(ctx context.Context, c *connection, b batch) (offset int64
 		// repeated (it is there) or out of order (they know less of this producer than they should).
 		return 0, err
 	}
+	w.written = offset + int64(b.records)
 	w.sequence += b.records // a session ends long before this overflows: see full
 	return offset, nil
 }

@@ -1,0 +1,168 @@
+package kafkalog_test
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/eventstore/kafkalog"
+)
+
+// load appends to a store until it is stopped, at some thousands of events a second.
+func load(t testing.TB, s eventstore.Appender) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+			if _, err := s.Append(ctx, request(1+rand.IntN(5))); err != nil && ctx.Err() == nil {
+				t.Errorf("append under load: %v", err)
+				return
+			}
+		}
+	})
+	stop = sync.OnceFunc(func() {
+		cancel()
+		wg.Wait()
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+// progress waits until a mirror has written at least n events more.
+func progress(t testing.TB, m *kafkalog.Mirror, n uint64) {
+	t.Helper()
+	begun := m.Status().Events
+	eventually(t, "the mirror's progress", func() bool { return m.Status().Events >= begun+n })
+}
+
+func TestMirrorRestartedInFullFlight(t *testing.T) {
+	restarts := 40
+	onBrokers(t, func(t *testing.T, addr string) {
+		s := newStore(t)
+		stop := load(t, s)
+		for range restarts {
+			m := runMirror(t, s, fast(addr))
+			if rand.IntN(3) > 0 {
+				progress(t, m.Mirror, 1+rand.Uint64N(300))
+			} else {
+				// Anywhere, in the middle of taking over too.
+				time.Sleep(time.Duration(rand.IntN(30)) * time.Millisecond)
+			}
+			if err := m.stop(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		stop()
+		m := runMirror(t, s, fast(addr))
+		waitFor(t, m.Mirror, s)
+		sameAsStore(t, addr, s)
+	})
+}
+
+func TestOlderMirrorIsFenced(t *testing.T) {
+	onBrokers(t, func(t *testing.T, addr string) {
+		s := newStore(t)
+		stop := load(t, s)
+		m := runMirror(t, s, fast(addr))
+		for range 12 {
+			progress(t, m.Mirror, 1+rand.Uint64N(100))
+			next := runMirror(t, s, fast(addr))
+			select {
+			case <-m.done:
+			case <-time.After(within):
+				t.Fatalf("older mirror goes on: %+v", m.Status())
+			}
+			if err := m.stop(); !errors.Is(err, kafkalog.ErrFenced) {
+				t.Fatalf("older mirror ended with %v", err)
+			}
+			if state := m.Status().State; state != kafkalog.StateFenced {
+				t.Fatalf("older mirror is %s", state)
+			}
+			m = next
+		}
+		stop()
+		waitFor(t, m.Mirror, s)
+		sameAsStore(t, addr, s)
+	})
+}
+
+func TestBrokerKilledUnderLoad(t *testing.T) {
+	onServers(t, func(t *testing.T, broker server) {
+		s := newStore(t)
+		stop := load(t, s)
+		m := runMirror(t, s, fast(broker.Addr()))
+		for range 4 {
+			progress(t, m.Mirror, 300)
+			broker.Kill()
+			if err := broker.Restart(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		progress(t, m.Mirror, 300)
+		stop()
+		waitFor(t, m.Mirror, s)
+		sameAsStore(t, broker.Addr(), s)
+	})
+}
+
+func TestBrokerPausedUnderLoad(t *testing.T) {
+	onServers(t, func(t *testing.T, broker server) {
+		s := newStore(t)
+		stop := load(t, s)
+		o := fast(broker.Addr())
+		o.RequestTimeout = time.Second
+		m := runMirror(t, s, o)
+		for range 3 {
+			progress(t, m.Mirror, 300)
+			if err := broker.Pause(); err != nil {
+				t.Fatal(err)
+			}
+			// Long enough that requests time out, and are sent again, while the broker may still get the first.
+			eventually(t, "the mirror notices", func() bool { return m.Status().State == kafkalog.StateConnecting })
+			if err := broker.Resume(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		progress(t, m.Mirror, 300)
+		stop()
+		waitFor(t, m.Mirror, s)
+		sameAsStore(t, broker.Addr(), s)
+	})
+}
+
+// Everything at once: the broker is killed while mirrors replace each other.
+func TestBrokerAndMirrorsKilled(t *testing.T) {
+	onServers(t, func(t *testing.T, broker server) {
+		s := newStore(t)
+		stop := load(t, s)
+		for range 5 {
+			a, b := runMirror(t, s, fast(broker.Addr())), runMirror(t, s, fast(broker.Addr()))
+			time.Sleep(time.Duration(100+rand.IntN(200)) * time.Millisecond)
+			broker.Kill()
+			if err := broker.Restart(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Duration(rand.IntN(400)) * time.Millisecond)
+			for _, m := range []mirrorRun{a, b} {
+				if err := m.stop(); err != nil && !errors.Is(err, kafkalog.ErrFenced) {
+					t.Fatal(err)
+				}
+			}
+		}
+		stop()
+		m := runMirror(t, s, fast(broker.Addr()))
+		waitFor(t, m.Mirror, s)
+		sameAsStore(t, broker.Addr(), s)
+	})
+}

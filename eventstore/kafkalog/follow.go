@@ -1,0 +1,254 @@
+package kafkalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// readWait is how long a fetch waits for the next record.
+const readWait = 500 * time.Millisecond
+
+// follower reads a topic from a cursor on. It is used by one goroutine.
+//
+// It keeps two places apart: last, the last event that was seen, by which density is checked and repetitions are dropped;
+// and cursor, the end of the last whole batch, which is handed out or in chunk.
+type follower struct {
+	o      Options
+	filter eventstore.Filter
+	out    chan<- eventstore.Chunk
+	logger *slog.Logger
+	dec    decoder
+
+	cursor  eventstore.Position
+	durable eventstore.Position // the farthest that the log is known to be durable
+
+	last  eventstore.Dot        // zero Log: nothing is known of what stands before
+	batch []eventstore.Recorded // the beginning of a batch that is not whole yet
+	chunk eventstore.Chunk      // whole batches that are not handed out yet
+}
+
+// session reads over one connection. It calls ready with the first answer.
+func (f *follower) session(ctx context.Context, ready func()) error {
+	c := connect(&f.o)
+	defer c.close()
+	f.batch = f.batch[:0]
+	offset, err := f.locate(ctx, c)
+	if err != nil {
+		return err
+	}
+	for moved := false; ; {
+		records, _, err := c.fetch(ctx, offset, fetchBytes, readWait)
+		if err != nil {
+			return unreadable(err)
+		}
+		for i := range records {
+			if err := f.take(ctx, records[i]); err != nil {
+				return err
+			}
+			offset = records[i].Offset + 1
+		}
+		if err := f.flush(ctx); err != nil {
+			return err
+		}
+		// A session that ends at its first record again has not moved.
+		if !moved && len(records) > 0 {
+			moved = true
+			ready()
+		}
+	}
+}
+
+// unreadable makes an error of a fetch ErrCorrupt if fetching again cannot help: the batch itself is damaged.
+func unreadable(err error) error {
+	if strings.Contains(err.Error(), "checksum mismatch") {
+		return fmt.Errorf("%w: %w", eventstore.ErrCorrupt, err)
+	}
+	return err
+}
+
+// locate returns the offset from which to read, and sets last to the event that stands before it.
+func (f *follower) locate(ctx context.Context, c *connection) (int64, error) {
+	start, end, err := c.offsets(ctx)
+	if err != nil {
+		return 0, err
+	}
+	f.last = eventstore.Dot{}
+	if f.cursor.IsZero() {
+		return start, nil
+	}
+	// Positions never fall in the topic of one log, so the records up to the cursor end at a place that halving finds.
+	low, high := start, end
+	for low < high {
+		middle := low + (high-low)/2
+		at, position, err := f.firstPosition(ctx, c, middle, high)
+		switch {
+		case err != nil:
+			return 0, err
+		case at < 0 || position.Compare(f.cursor) > 0:
+			high = middle
+		default:
+			low = at + 1
+		}
+	}
+	t, found, err := c.findTail(ctx, start, low, func(int64, Entry) error { return nil })
+	if err != nil {
+		return 0, unreadable(err)
+	}
+	if found {
+		f.last = t.dot()
+	}
+	return low, nil
+}
+
+// firstPosition returns offset and position of the first event or heartbeat between two offsets; offset -1 if there is none.
+func (f *follower) firstPosition(ctx context.Context, c *connection, from, to int64) (int64, eventstore.Position, error) {
+	for from < to {
+		records, _, err := c.fetch(ctx, from, 16<<10, readWait)
+		if err != nil {
+			return 0, eventstore.Position{}, unreadable(err)
+		}
+		if len(records) == 0 {
+			break
+		}
+		for _, r := range records {
+			if r.Offset >= to {
+				return -1, eventstore.Position{}, nil
+			}
+			from = r.Offset + 1
+			entry, err := f.dec.decode(r)
+			if errors.Is(err, ErrForeign) {
+				continue
+			}
+			if err != nil {
+				return 0, eventstore.Position{}, err
+			}
+			switch e := entry.(type) {
+			case *Event:
+				return r.Offset, e.Position, nil
+			case *Heartbeat:
+				return r.Offset, e.Position, nil
+			}
+		}
+	}
+	return -1, eventstore.Position{}, nil
+}
+
+// dot returns the last event that the tail tells of.
+func (t *tail) dot() eventstore.Dot {
+	if t.event != nil {
+		return t.event.Dot
+	}
+	return t.heartbeat.Mirrored
+}
+
+// take reads one record.
+func (f *follower) take(ctx context.Context, r Record) error {
+	entry, err := f.dec.decode(r)
+	if errors.Is(err, ErrForeign) {
+		f.logger.Warn("topic holds a record that no mirror wrote", "offset", r.Offset)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	switch e := entry.(type) {
+	case *Event:
+		return f.event(ctx, &e.Recorded, r.Offset)
+	case *Heartbeat:
+		return f.heartbeat(e, r.Offset)
+	}
+	return nil
+}
+
+// follows says whether an event comes right after the last one: 0 yes, -1 it was seen before, 1 something is missing.
+func (f *follower) follows(d eventstore.Dot) int {
+	last := f.last
+	switch {
+	case last.Log.Incarnation == d.Log.Incarnation && d.Seq <= last.Seq, d.Log.Incarnation < last.Log.Incarnation:
+		return -1
+	case last.Log.Incarnation == d.Log.Incarnation && d.Seq == last.Seq+1, last.Log.Incarnation < d.Log.Incarnation && d.Seq == 1:
+		return 0
+	}
+	return 1
+}
+
+func (f *follower) event(ctx context.Context, e *eventstore.Recorded, offset int64) error {
+	if f.last.Log.Site != "" && (f.last.Log.Site != e.Dot.Log.Site || f.last.Log.Shard != e.Dot.Log.Shard) {
+		return fmt.Errorf("%w: event %s at offset %d follows events of %s", eventstore.ErrCorrupt, e.Dot, offset, f.last.Log)
+	}
+	switch f.follows(e.Dot) {
+	case -1:
+		return nil
+	case 1:
+		if f.last.Log.Site == "" && !f.cursor.IsZero() && e.Position.LSN == f.cursor.LSN+1 && e.Position.Incarnation == f.cursor.Incarnation {
+			break // what stood before is gone, and was read
+		}
+		return fmt.Errorf("%w: event %s at offset %d follows seq %d of incarnation %d", ErrGap, e.Dot, offset, f.last.Seq, f.last.Log.Incarnation)
+	}
+	f.last = e.Dot
+	switch {
+	case f.cursor.LSN > 0 && e.Position.Incarnation > f.cursor.Incarnation:
+		return fmt.Errorf("%w: the reader is at %s, event %s at offset %d stands at %s", eventstore.ErrWrongIncarnation, f.cursor, e.Dot, offset, e.Position)
+	case e.Position.Compare(f.cursor) <= 0:
+		return nil
+	}
+	f.batch = append(f.batch, *e)
+	if !e.EndsBatch() {
+		return nil
+	}
+	for i := range f.batch {
+		if f.filter.Matches(&f.batch[i]) {
+			f.chunk.Events = append(f.chunk.Events, f.batch[i])
+		}
+	}
+	f.batch = f.batch[:0]
+	f.advance(e.Position, e.Dot.Seq)
+	if len(f.chunk.Events) >= f.filter.MaxChunk {
+		return f.flush(ctx)
+	}
+	return nil
+}
+
+func (f *follower) heartbeat(h *Heartbeat, offset int64) error {
+	if h.Mirrored.Seq > 0 && f.last.Log.Site != "" && f.last.Log.Incarnation == h.Mirrored.Log.Incarnation && h.Mirrored.Seq > f.last.Seq {
+		return fmt.Errorf("%w: the heartbeat at offset %d speaks of event %s, seq %d was the last one seen", ErrGap, offset, h.Mirrored, f.last.Seq)
+	}
+	if h.Durable.Compare(f.durable) > 0 {
+		f.durable = h.Durable
+	}
+	// What the log holds from other sites stands in no record: the heartbeat alone tells that it was passed.
+	same := f.cursor.IsZero() || h.Position.Incarnation == f.cursor.Incarnation
+	if len(f.batch) == 0 && same && h.Position.LSN > f.cursor.LSN && h.Mirrored == f.last {
+		f.advance(h.Position, h.Mirrored.Seq)
+	}
+	return nil
+}
+
+func (f *follower) advance(p eventstore.Position, seq uint64) {
+	f.cursor = p
+	f.chunk.Position, f.chunk.Seq = p, seq
+	if p.Compare(f.durable) > 0 {
+		f.durable = p
+	}
+}
+
+// flush hands out what has come together.
+func (f *follower) flush(ctx context.Context) error {
+	if f.chunk.Position.IsZero() {
+		return nil
+	}
+	f.chunk.Durable = f.durable
+	select {
+	case f.out <- f.chunk:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	f.chunk = eventstore.Chunk{}
+	return nil
+}
