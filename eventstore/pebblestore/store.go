@@ -33,7 +33,7 @@ type Store struct {
 	queue   *queue
 	room    *semaphore.Weighted // for requests that wait or are under way, in bytes
 	spare   chan *group
-	durable atomic.Uint64         // lsn
+	durable atomic.Uint64 // lsn
 	// readOnly is why the store takes no writes; nil when it does.
 	readOnly  atomic.Pointer[error]
 	watermark *watermark

@@ -1,0 +1,197 @@
+package pebblestore_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/eventstore/pebblestore"
+	"github.com/tributary-es/tributary/internal/bench/rawlog"
+)
+
+const payloadBytes = 512
+
+// BenchmarkAppend appends with an expected version, each client to a stream of its own, and does the same against a raw
+// file with group-commit fdatasync right after: "raw/s" is the file's rate, "ratio" ours as a share of it.
+func BenchmarkAppend(b *testing.B) {
+	for _, c := range []struct{ clients, events int }{{1, 1}, {64, 1}, {1024, 1}, {16, 100}} {
+		b.Run(fmt.Sprintf("clients=%d/events=%d", c.clients, c.events), func(b *testing.B) {
+			store := openBench(b, nil)
+			ours := load{clients: c.clients, events: c.events, n: b.N}
+			versions := make([]uint64, c.clients)
+			b.ResetTimer()
+			ours.run(b, func(client int) error {
+				events := make([]eventstore.Event, c.events)
+				for i := range events {
+					events[i] = eventstore.Event{Type: "bench.happened.v1", Payload: payload}
+				}
+				_, err := store.Append(context.Background(), eventstore.Request{Appends: []eventstore.StreamAppend{{
+					Stream: benchStream(client), Expect: eventstore.Exactly(versions[client]), Events: events,
+				}}})
+				versions[client] += uint64(c.events)
+				return err
+			})
+			b.StopTimer()
+
+			raw, err := rawlog.Create(filepath.Join(b.TempDir(), "raw"))
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer raw.Close()
+			record := make([]byte, c.events*payloadBytes)
+			theirs := load{clients: c.clients, events: c.events, n: b.N}
+			theirs.run(b, func(int) error { return raw.Append(record) })
+
+			b.ReportMetric(ours.rate(), "events/s")
+			b.ReportMetric(ours.p99(), "p99-ms")
+			b.ReportMetric(theirs.rate(), "raw/s")
+			b.ReportMetric(theirs.p99(), "raw-p99-ms")
+			b.ReportMetric(ours.rate()/theirs.rate(), "ratio")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// load is n calls by many clients at once.
+type load struct {
+	clients, events, n int
+	took               time.Duration
+	latencies          *hdrhistogram.Histogram // microseconds
+}
+
+func (l *load) run(b *testing.B, call func(client int) error) {
+	var wg sync.WaitGroup
+	var left atomic.Int64
+	left.Store(int64(l.n))
+	l.latencies = hdrhistogram.New(1, 60_000_000, 3)
+	var mu sync.Mutex // guards latencies
+	start := time.Now()
+	for client := range l.clients {
+		wg.Go(func() {
+			own := hdrhistogram.New(1, 60_000_000, 3)
+			for left.Add(-1) >= 0 {
+				began := time.Now()
+				if err := call(client); err != nil {
+					b.Error(err)
+					return
+				}
+				_ = own.RecordValue(time.Since(began).Microseconds())
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			l.latencies.Merge(own)
+		})
+	}
+	wg.Wait()
+	l.took = time.Since(start)
+}
+
+func (l *load) rate() float64 { return float64(l.n*l.events) / l.took.Seconds() }
+func (l *load) p99() float64  { return float64(l.latencies.ValueAtQuantile(99)) / 1000 }
+
+// BenchmarkReadAll reads a whole log of 512-byte events.
+func BenchmarkReadAll(b *testing.B) {
+	const events = 1_000_000
+	store := openBench(b, nil)
+	fill(b, store, events, 1)
+	b.ResetTimer()
+	start, n := time.Now(), 0
+	for range b.N {
+		for _, err := range store.ReadAll(context.Background(), eventstore.Position{}, eventstore.Filter{}) {
+			if err != nil {
+				b.Fatal(err)
+			}
+			n++
+		}
+	}
+	if n != events*b.N {
+		b.Fatalf("read %d events of %d", n, events*b.N)
+	}
+	b.ReportMetric(float64(n)/time.Since(start).Seconds(), "events/s")
+}
+
+// BenchmarkLoad reads whole streams of 20 events out of 50,000 that were written in turn, with 64 clients.
+func BenchmarkLoad(b *testing.B) {
+	const streams, length = 50_000, 20
+	for _, mb := range []int64{32, 512} {
+		b.Run(fmt.Sprintf("cache=%dMB", mb), func(b *testing.B) {
+			store := openBench(b, &pebblestore.Options{CacheBytes: mb << 20})
+			fill(b, store, streams*length, streams)
+			b.ResetTimer()
+			l := load{clients: 64, events: 1, n: b.N}
+			l.run(b, func(int) error {
+				n := 0
+				for _, err := range store.Read(context.Background(), benchStream(rand.IntN(streams)), 1) {
+					if err != nil {
+						return err
+					}
+					n++
+				}
+				if n != length {
+					return fmt.Errorf("stream has %d events, want %d", n, length)
+				}
+				return nil
+			})
+			b.ReportMetric(l.rate(), "loads/s")
+			b.ReportMetric(l.p99(), "p99-ms")
+		})
+	}
+}
+
+var payload = func() []byte {
+	p := make([]byte, payloadBytes)
+	for i := range p {
+		p[i] = byte(rand.Uint32())
+	}
+	return p
+}()
+
+func benchStream(i int) eventstore.StreamID {
+	return eventstore.Stream("bench", fmt.Sprintf("stream-%06d", i))
+}
+
+func openBench(b *testing.B, o *pebblestore.Options) *pebblestore.Store {
+	b.Helper()
+	if o == nil {
+		o = &pebblestore.Options{}
+	}
+	o.Logger = quiet
+	store, err := pebblestore.Open(filepath.Join(b.TempDir(), "store"), o)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			b.Error(err)
+		}
+	})
+	return store
+}
+
+// fill appends events to streams in turn, one event a request of 500 streams each.
+func fill(b *testing.B, store *pebblestore.Store, events, streams int) {
+	b.Helper()
+	const together = 500
+	for done := 0; done < events; {
+		var r eventstore.Request
+		for range min(together, events-done) {
+			e := eventstore.Event{Type: "bench.happened.v1", Payload: payload}
+			if streams == 1 && len(r.Appends) == 1 {
+				r.Appends[0].Events = append(r.Appends[0].Events, e)
+			} else {
+				r.Appends = append(r.Appends, eventstore.StreamAppend{Stream: benchStream(done % streams), Events: []eventstore.Event{e}})
+			}
+			done++
+		}
+		if _, err := store.Append(context.Background(), r); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
