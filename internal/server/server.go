@@ -143,21 +143,6 @@ func listen(ctx context.Context, addr, flag string) (net.Listener, error) {
 	return l, nil
 }
 
-// Close gives up the ports of a server that Listen opened and Run never served. It is safe to call at any time, twice too.
-func (s *Server) Close() error {
-	s.close()
-	var errs []error
-	for _, l := range []net.Listener{s.httpListener, s.grpcListener} {
-		if l == nil {
-			continue
-		}
-		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
-}
-
 // HTTPAddr returns the address of the HTTP listener; it is known after Listen.
 func (s *Server) HTTPAddr() string { return s.httpListener.Addr().String() }
 
