@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -42,6 +44,9 @@ func run(t testing.TB, r *saga.Runner) (stop func()) {
 
 func newRunner[S any](t testing.TB, store eventstore.Store, bus saga.Dispatcher, d saga.Definition[S], o saga.Options) *saga.Runner {
 	t.Helper()
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
 	r, err := saga.New(store, bus, d, o)
 	must(t, err)
 	return r
@@ -232,9 +237,10 @@ func TestTransientErrorsAreRetriedForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := memstore.New(memstore.Options{})
 		bus := newShop(t, store)
-		down := true
+		var down atomic.Bool
+		down.Store(true)
 		r := newRunner(t, store, flaky{bus, func(m commands.Meta) error {
-			if down && m.ID == "saga/checkout/1/charge" {
+			if down.Load() && m.ID == "saga/checkout/1/charge" {
 				return eventstore.ErrUnavailable
 			}
 			return nil
@@ -259,7 +265,7 @@ func TestTransientErrorsAreRetriedForEver(t *testing.T) {
 		if m := pending[0]; m.RetryCount < 200 || m.RetryCount > 800 || m.LastError != "unavailable" || m.Topic != "payment.charge" {
 			t.Errorf("the pending message is %+v, want some 360 retries in three hours and the last error", m)
 		}
-		down = false
+		down.Store(false)
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if n := effects(t, store, "1")["order.confirmed.v1"]; n != 1 {
@@ -269,7 +275,7 @@ func TestTransientErrorsAreRetriedForEver(t *testing.T) {
 	})
 }
 
-func TestBrokenInstancesArePark(t *testing.T) {
+func TestBrokenInstancesAreParked(t *testing.T) {
 	store := memstore.New(memstore.Options{})
 	bus := newShop(t, store)
 	bug := errors.New("a bug")
