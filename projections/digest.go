@@ -47,6 +47,10 @@ func (d *Digest) Value(key string, v Value) {
 	switch v.Kind {
 	case StringValue:
 		d.String(key, v.Bytes)
+	case StrangeValue:
+		d.begin('?', key)
+		d.part(string(v.Bytes))
+		d.end()
 	case HashValue:
 		for field, value := range v.Hash {
 			d.Field(key, field, value)
@@ -95,6 +99,8 @@ const (
 	StringValue             // Keys.Set
 	HashValue               // Keys.HashSet and HashAdd
 	SortedValue             // Keys.SortedAdd
+	// StrangeValue is what no projection writes: somebody else did. Value.Bytes names it.
+	StrangeValue
 )
 
 // String returns the kind in words.

@@ -232,6 +232,16 @@ func (k *Keys) Len() int {
 	return len(k.live.values)
 }
 
+// Keys returns all keys, in byte order.
+func (k *Keys) Keys() []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.live == nil {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(k.live.values))
+}
+
 // Value returns what a key holds; NoValue when it is absent. The caller must not change it.
 func (k *Keys) Value(key string) projections.Value {
 	k.mu.Lock()
@@ -252,13 +262,7 @@ func (k *Keys) value(key string) projections.Value {
 // All yields each key with what it holds, in byte order of the keys.
 func (k *Keys) All() iter.Seq2[string, projections.Value] {
 	return func(yield func(string, projections.Value) bool) {
-		k.mu.Lock()
-		var keys []string
-		if k.live != nil {
-			keys = slices.Sorted(maps.Keys(k.live.values))
-		}
-		k.mu.Unlock()
-		for _, key := range keys {
+		for _, key := range k.Keys() {
 			if v := k.Value(key); v.Kind != projections.NoValue && !yield(key, v) {
 				return
 			}

@@ -42,11 +42,14 @@ type Table struct {
 func (r *Recorder) Of(p projections.Projection[projections.Rows]) *projections.Projection[projections.Rows] {
 	apply := p.Apply
 	p.Apply = func(w projections.Rows, e *eventstore.Recorded) error {
-		r.position, r.row = e.Position.LSN, 0
+		r.Begin(e.Position)
 		return apply(w, e)
 	}
 	return &p
 }
+
+// Begin says which event the following rows are of.
+func (r *Recorder) Begin(at eventstore.Position) { r.position, r.row = at.LSN, 0 }
 
 // Insert is part of projections.Rows.
 func (r *Recorder) Insert(table string, values ...any) {
@@ -106,6 +109,19 @@ func (r *Recorder) Payload() (Payload, error) {
 
 func (p Payload) table(name string) int {
 	return slices.IndexFunc(p, func(t Table) bool { return t.Name == name })
+}
+
+// With returns the payload with the rows of another behind its own.
+func (p Payload) With(other Payload) Payload {
+	for _, t := range other {
+		if i := p.table(t.Name); i >= 0 && p[i].Columns == t.Columns {
+			p[i].Rows += t.Rows
+			p[i].Data = append(p[i].Data, t.Data...)
+			continue
+		}
+		p = append(p, t)
+	}
+	return p
 }
 
 // Append appends the payload in a form that ParsePayload reads.
