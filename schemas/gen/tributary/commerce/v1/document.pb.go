@@ -179,7 +179,7 @@ type Document struct {
 	// Country the paper names.
 	Country string `protobuf:"bytes,4,opt,name=country,proto3" json:"country,omitempty"`
 	// Units as written, of either sign.
-	Quantity int64 `protobuf:"varint,5,opt,name=quantity,proto3" json:"quantity,omitempty"`
+	Quantity int64 `protobuf:"zigzag64,5,opt,name=quantity,proto3" json:"quantity,omitempty"`
 	// Price of a unit as written, of either sign.
 	UnitPrice     *Money `protobuf:"bytes,6,opt,name=unit_price,json=unitPrice,proto3" json:"unit_price,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -281,7 +281,7 @@ const file_tributary_commerce_v1_document_proto_rawDesc = "" +
 	"\vcustomer_id\x18\x03 \x01(\tR\n" +
 	"customerId\x12\x18\n" +
 	"\acountry\x18\x04 \x01(\tR\acountry\x12\x1a\n" +
-	"\bquantity\x18\x05 \x01(\x03R\bquantity\x12;\n" +
+	"\bquantity\x18\x05 \x01(\x12R\bquantity\x12;\n" +
 	"\n" +
 	"unit_price\x18\x06 \x01(\v2\x1c.tributary.commerce.v1.MoneyR\tunitPriceBPZNgithub.com/tributary-es/tributary/schemas/gen/tributary/commerce/v1;commercev1b\x06proto3"
 

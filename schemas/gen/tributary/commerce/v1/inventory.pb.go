@@ -336,7 +336,7 @@ func (x *InventoryBarred) GetAtMs() int64 {
 type InventoryAdjusted struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Units that were added or, when negative, taken. May be 0 for a document that moves nothing.
-	Delta int64 `protobuf:"varint,1,opt,name=delta,proto3" json:"delta,omitempty"`
+	Delta int64 `protobuf:"zigzag64,1,opt,name=delta,proto3" json:"delta,omitempty"`
 	// Why, for people; with a document, its line's description, which may be empty.
 	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	// When, in milliseconds since 1970 UTC.
@@ -494,7 +494,7 @@ const file_tributary_commerce_v1_inventory_proto_rawDesc = "" +
 	"\vreservation\x18\x01 \x01(\tR\vreservation\x12\x13\n" +
 	"\x05at_ms\x18\x02 \x01(\x03R\x04atMs\"\x93\x01\n" +
 	"\x11InventoryAdjusted\x12\x14\n" +
-	"\x05delta\x18\x01 \x01(\x03R\x05delta\x12\x16\n" +
+	"\x05delta\x18\x01 \x01(\x12R\x05delta\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x13\n" +
 	"\x05at_ms\x18\x03 \x01(\x03R\x04atMs\x12;\n" +
 	"\bdocument\x18\x04 \x01(\v2\x1f.tributary.commerce.v1.DocumentR\bdocument\"b\n" +
