@@ -48,7 +48,7 @@ var layers = []layer{
 	{pkg: "commerce/money", may: "", foreign: "github.com/quagmt/udecimal"},
 	{pkg: "commerce/retail", may: "commerce/money", foreign: "github.com/quagmt/udecimal"},
 	{pkg: "commerce/retail/importer", may: "commerce/retail commerce/money eventstore"},
-	{pkg: "commerce/checkout", may: "commands commands/saga eventstore commerce/order commerce/inventory commerce/payment commerce/money", foreign: "google.golang.org/protobuf"},
+	{pkg: "commerce/checkout", may: "commands commands/saga eventstore commerce/order commerce/inventory commerce/payment commerce/returns commerce/money", foreign: "google.golang.org/protobuf"},
 	{pkg: "commerce/views", may: "projections queries eventstore commerce/*", foreign: "google.golang.org/protobuf"},
 	{pkg: "commerce/api", may: "commands commands/saga queries eventstore commerce/*"},
 	{pkg: "commerce/*", may: "commands eventstore commerce/money", foreign: "google.golang.org/protobuf"},
