@@ -54,18 +54,23 @@ const clickHouseConfig = `<clickhouse>
 `
 
 // The engine's users. Its own session is "default" without a password, which must stay able to open the listeners and
-// to wait, and may do nothing else. The application's user may do everything inside the engine and reach nothing
+// to wait, and may do nothing else, with little memory: every user of this machine can be it. The application's user may do everything inside the engine and reach nothing
 // outside of it: no files, no URLs, no other servers.
 const clickHouseUsers = `<clickhouse>
   <profiles>
     <default><implicit_select>0</implicit_select></default>
+    <waiting>
+      <implicit_select>0</implicit_select>
+      <max_memory_usage>67108864</max_memory_usage>
+      <constraints><max_memory_usage><const/></max_memory_usage></constraints>
+    </waiting>
   </profiles>
   <quotas><default/></quotas>
   <users>
     <default>
       <password></password>
       <networks><ip>127.0.0.1</ip></networks>
-      <profile>default</profile>
+      <profile>waiting</profile>
       <quota>default</quota>
       <grants>
         <query>GRANT SYSTEM LISTEN ON *.*</query>

