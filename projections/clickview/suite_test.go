@@ -20,7 +20,7 @@ func TestMain(m *testing.M) { testenv.Main(m) }
 
 // movements is the table of the conformance suite, with a view that sums it up and more than one partition.
 var movements = fstest.MapFS{"0001_movements.sql": {Data: []byte(strings.ReplaceAll(`
-CREATE TABLE IF NOT EXISTS {db}.TABLE
+CREATE TABLE IF NOT EXISTS {db}.$NAME
 (
     position UInt64,
     row      UInt32,
@@ -45,8 +45,8 @@ ORDER BY stream
 SETTINGS non_replicated_deduplication_window = 1000;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS {db}.balances_of_movements TO {db}.balances AS
-SELECT stream, sum(m.amount) AS amount, count() AS lines FROM {db}.TABLE AS m GROUP BY stream;
-`, "TABLE", projectiontest.Table))}}
+SELECT stream, sum(m.amount) AS amount, count() AS lines FROM {db}.$NAME AS m GROUP BY stream;
+`, "$NAME", projectiontest.Table))}}
 
 // admin returns a connection for what a test does behind the views' backs.
 func admin(t testing.TB, srv *engine.ClickHouse) driver.Conn {

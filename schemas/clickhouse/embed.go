@@ -1,0 +1,28 @@
+// Package clickhouse holds the tables of the ClickHouse read models as numbered SQL files.
+//
+// In the files {db} stands for the database. Statements end with a semicolon at the end of a line, and are such that
+// carrying one out twice does no harm (IF NOT EXISTS), because a crash may come between a file and the note that it was
+// applied. A file that was applied somewhere is never changed: what changes comes in a new file with the next number.
+package clickhouse
+
+import (
+	"embed"
+	"io/fs"
+)
+
+//go:embed bookkeeping/*.sql shop/*.sql
+var files embed.FS
+
+// Bookkeeping returns the tables in which package clickview keeps cursors, intents and parked events.
+func Bookkeeping() fs.FS { return folder("bookkeeping") }
+
+// Shop returns the tables of the shop's read model.
+func Shop() fs.FS { return folder("shop") }
+
+func folder(name string) fs.FS {
+	sub, err := fs.Sub(files, name)
+	if err != nil {
+		panic(err) // only for a name that is not a valid path
+	}
+	return sub
+}
