@@ -56,7 +56,7 @@ func (o *Outcome[S, C, E]) ThenRejected(code string) *Scenario[S, C, E] {
 	case o.invalid != nil:
 		s.t.Fatalf("%T was found invalid before it was decided, wanted it rejected with %q:\n%v", o.cmd, code, o.invalid)
 	case o.err == nil:
-		s.t.Fatalf("%T was accepted, wanted it rejected with %q; it decided %s", o.cmd, code, o.listed())
+		s.t.Fatalf("%T was accepted, wanted it rejected with %q; it decided%s", o.cmd, code, o.listed())
 	case !errors.As(o.err, &r):
 		s.t.Fatalf("%T was refused with %T, which a bus takes for a bug, wanted commands.Reject(%q, …):\n%v", o.cmd, o.err, code, o.err)
 	case r.Code != code:
@@ -94,7 +94,7 @@ func (o *Outcome[S, C, E]) accept() *Scenario[S, C, E] {
 
 func (o *Outcome[S, C, E]) listed() string {
 	if len(o.events) == 0 {
-		return "no events"
+		return " no events"
 	}
 	var b strings.Builder
 	for i, e := range o.events {
