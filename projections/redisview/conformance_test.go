@@ -2,8 +2,9 @@ package redisview_test
 
 import (
 	"context"
+	"errors"
 	"net"
-	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -86,22 +87,25 @@ func flush(t testing.TB, address string) {
 
 // crash is a hook that lets some round trips through and then nothing, as if the process died.
 type crash struct {
-	at projectiontest.CrashPoint
-
-	mu    sync.Mutex // guards steps
-	steps int
+	at    projectiontest.CrashPoint
+	steps atomic.Int64
 }
 
+// withinStep marks the context of what the driver does to carry out a step, such as greeting the server.
+type withinStep struct{}
+
 // step does one round trip, unless the process is dead, or dies at it.
-func (c *crash) step(do func() error) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.steps++
-	if c.steps <= c.at.Step {
-		return do()
+func (c *crash) step(ctx context.Context, do func(context.Context) error) error {
+	if ctx.Value(withinStep{}) != nil {
+		return do(ctx)
 	}
-	if c.steps == c.at.Step+1 && c.at.Sent {
-		_ = do() // the server does it, nobody hears of it
+	ctx = context.WithValue(ctx, withinStep{}, true)
+	n := int(c.steps.Add(1))
+	if n <= c.at.Step {
+		return do(ctx)
+	}
+	if n == c.at.Step+1 && c.at.Sent {
+		_ = do(ctx) // the server does it, nobody hears of it
 	}
 	return projectiontest.ErrCrash
 }
@@ -112,7 +116,7 @@ func (c *crash) DialHook(next redis.DialHook) redis.DialHook {
 
 func (c *crash) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		err := c.step(func() error { return next(ctx, cmd) })
+		err := c.step(ctx, func(ctx context.Context) error { return next(ctx, cmd) })
 		cmd.SetErr(err)
 		return err
 	}
@@ -120,8 +124,8 @@ func (c *crash) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 
 func (c *crash) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
-		err := c.step(func() error { return next(ctx, cmds) })
-		if err == projectiontest.ErrCrash {
+		err := c.step(ctx, func(ctx context.Context) error { return next(ctx, cmds) })
+		if errors.Is(err, projectiontest.ErrCrash) {
 			for _, cmd := range cmds {
 				cmd.SetErr(err)
 			}

@@ -117,8 +117,8 @@ const sweepPage = 1000
 // sweep deletes, beside everything else, the keys of generations that are no longer wanted. What it does not get done is
 // left to the next sweep.
 func (v *View) sweep() {
-	v.mu.Lock()
-	defer v.mu.Unlock()
+	v.sweepMu.Lock()
+	defer v.sweepMu.Unlock()
 	if v.closing.Err() != nil {
 		return
 	}

@@ -42,6 +42,7 @@ type View struct {
 
 	closing  context.Context
 	close    context.CancelFunc
+	sweepMu  sync.Mutex // makes sure that no sweeping begins when Close waits for it
 	sweeping sync.WaitGroup
 }
 
@@ -69,7 +70,9 @@ func (v *View) Version() int { return v.projection.Version }
 
 // Close is part of projections.Sink. The client stays open.
 func (v *View) Close() error {
+	v.sweepMu.Lock()
 	v.close()
+	v.sweepMu.Unlock()
 	v.sweeping.Wait()
 	return nil
 }
