@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/textproto"
@@ -14,24 +15,18 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// The names of the metadata that methods read, which over HTTP are headers.
-var callHeaders = []string{
-	"idempotency-key", "if-match", "x-durability", "x-read-after", "x-tenant", "x-correlation-id", "x-causation-id", "traceparent", "tracestate",
-}
-
-// intercept wraps every unary call of both protocols: panics become errors, the call is bounded in time, and what the
-// answer says of position and version is repeated in the headers X-Position and ETag.
+// intercept wraps every unary call of both protocols: panics become errors, metadata is checked, the call is bounded in
+// time, and what the answer says of position and version is repeated in the headers X-Position and ETag.
 func (s *Server) intercept(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic in %s: %v\n%s", info.FullMethod, p, debug.Stack())
-		}
-	}()
+	defer recovered(info.FullMethod, &err)
+	if ctx, err = checkMetadata(ctx); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, s.options.RequestTimeout)
 	defer cancel()
 	resp, err = next(ctx, req)
 	if err != nil {
-		return resp, err
+		return nil, err
 	}
 	if m, ok := resp.(proto.Message); ok {
 		if h := answerHeaders(m); len(h) > 0 {
@@ -43,30 +38,30 @@ func (s *Server) intercept(ctx context.Context, req any, info *grpc.UnaryServerI
 	return resp, nil
 }
 
-// unaryStatus is the outermost interceptor of gRPC: it turns errors into statuses.
-func (s *Server) unaryStatus(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-	resp, err := next(ctx, req)
+// interceptStream wraps every streaming call of both protocols: panics become errors, metadata is checked, the number of
+// open streams is bounded, and the call's context ends when the server begins to close, so that no stream holds that up.
+func (s *Server) interceptStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
+	defer recovered(info.FullMethod, &err)
+	ctx, err := checkMetadata(stream.Context())
 	if err != nil {
-		return nil, s.statusOf(ctx, info.FullMethod, err)
+		return err
 	}
-	return resp, nil
-}
-
-func (s *Server) streamStatus(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = s.statusOf(stream.Context(), info.FullMethod, fmt.Errorf("panic in %s: %v\n%s", info.FullMethod, p, debug.Stack()))
-		}
-	}()
-	bound, cancel := s.untilClosing(stream.Context())
+	if n := s.openStreams.Add(1); n > int64(s.options.MaxStreams) {
+		s.openStreams.Add(-1)
+		return problemf(kindBusy, "", "%d streams are open, the limit", s.options.MaxStreams)
+	}
+	defer s.openStreams.Add(-1)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if err := next(srv, boundStream{stream, bound}); err != nil {
-		return s.statusOf(stream.Context(), info.FullMethod, err)
+	defer context.AfterFunc(s.closing, cancel)()
+	err = next(srv, boundStream{stream, ctx})
+	if err != nil && s.closing.Err() != nil && stream.Context().Err() == nil && errors.Is(ctx.Err(), context.Canceled) {
+		return problemf(kindClosing, "", "the stream ends because the server stops")
 	}
-	return nil
+	return err
 }
 
-// boundStream is a stream whose context ends when the server begins to close.
+// boundStream is a stream with another context.
 type boundStream struct {
 	grpc.ServerStream
 	ctx context.Context
@@ -75,11 +70,41 @@ type boundStream struct {
 // Context returns the bounded context.
 func (b boundStream) Context() context.Context { return b.ctx }
 
-func (s *Server) statusOf(ctx context.Context, method string, err error) error {
-	p, internal := problemOf(err)
-	if internal {
-		s.log.LogAttrs(ctx, slog.LevelError, "call met an unforeseen error", slog.String("method", method), slog.Any("error", err))
+// recovered turns a panic into an error. It is to be deferred.
+func recovered(what string, err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("panic in %s: %v\n%s", what, p, debug.Stack())
 	}
+}
+
+// problem says how the client of a call sees err, and logs what nobody foresaw.
+func (s *Server) problem(ctx context.Context, what string, ifMatch bool, err error) Problem {
+	p, internal := problemOf(err, ifMatch)
+	if internal {
+		s.log.LogAttrs(ctx, slog.LevelError, "call met an unforeseen error",
+			slog.String("call", what), slog.String("reference", p.Reference), slog.Any("error", err))
+	}
+	return p
+}
+
+// unaryStatus and streamStatus are the outermost interceptors of gRPC: they turn errors into statuses.
+func (s *Server) unaryStatus(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	resp, err := next(ctx, req)
+	if err != nil {
+		return nil, s.statusOf(ctx, info.FullMethod, err)
+	}
+	return resp, nil
+}
+
+func (s *Server) streamStatus(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	if err := next(srv, stream); err != nil {
+		return s.statusOf(stream.Context(), info.FullMethod, err)
+	}
+	return nil
+}
+
+func (s *Server) statusOf(ctx context.Context, method string, err error) error {
+	p := s.problem(ctx, method, has(ctx, "if-match"), err)
 	return p.grpcStatus()
 }
 
@@ -88,12 +113,12 @@ func answerHeaders(m proto.Message) metadata.MD {
 	r := m.ProtoReflect()
 	fields := r.Descriptor().Fields()
 	h := metadata.MD{}
-	if f := fields.ByName("position"); f != nil && f.Kind() == protoreflect.StringKind {
+	if f := fields.ByName("position"); isPlain(f, protoreflect.StringKind) {
 		if v := r.Get(f).String(); v != "" {
 			h.Set("x-position", v)
 		}
 	}
-	if f := fields.ByName("version"); f != nil && f.Kind() == protoreflect.Uint64Kind {
+	if f := fields.ByName("version"); isPlain(f, protoreflect.Uint64Kind) {
 		if v := r.Get(f).Uint(); v > 0 {
 			h.Set("etag", fmt.Sprintf("%q", fmt.Sprint(v)))
 		}
@@ -101,15 +126,8 @@ func answerHeaders(m proto.Message) metadata.MD {
 	return h
 }
 
-// incoming gives the headers of an HTTP request to a method as gRPC gives metadata.
-func incoming(header map[string][]string) metadata.MD {
-	md := metadata.MD{}
-	for _, name := range callHeaders {
-		if v := header[textproto.CanonicalMIMEHeaderKey(name)]; len(v) > 0 {
-			md.Set(name, v...)
-		}
-	}
-	return md
+func isPlain(f protoreflect.FieldDescriptor, k protoreflect.Kind) bool {
+	return f != nil && f.Kind() == k && !f.IsList() && !f.IsMap()
 }
 
 // transport collects the headers that a method sets, for the HTTP answer.

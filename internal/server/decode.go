@@ -1,64 +1,107 @@
 package server
 
 import (
-	"encoding/json"
+	"context"
 	"errors"
+	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
+	"net/url"
+	"slices"
 	"strconv"
+	"strings"
+	"time"
 	"unicode/utf8"
 
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// decodeRequest fills in with what the HTTP request says: its body, its query string, its path. The path has the last
-// word. Faults are *Problem.
+// decodeRequest fills in with what the HTTP request says: its path, its query string, its body. Faults are *Problem.
 func (s *Server) decodeRequest(w http.ResponseWriter, r *http.Request, rt *route, in proto.Message) error {
-	if rt.body != "" {
-		if err := s.decodeBody(w, r, in); err != nil {
-			return err
-		}
+	if err := s.decodeBody(w, r, rt, in); err != nil {
+		return err
 	}
 	if err := decodeQuery(r, rt, in.ProtoReflect()); err != nil {
 		return err
 	}
-	for _, f := range rt.pathVars {
-		name := string(f.Name())
-		if err := setField(in.ProtoReflect(), f, r.PathValue(name)); err != nil {
-			return problemf(400, "invalid", "Request is invalid", "", "path: %s: %v", name, err)
-		}
-	}
-	return nil
+	return decodePath(r, rt, in.ProtoReflect())
 }
 
-func (s *Server) decodeBody(w http.ResponseWriter, r *http.Request, in proto.Message) error {
-	if e := r.Header.Get("Content-Encoding"); e != "" && e != "identity" {
-		return problemf(415, "media-type", "Media type is not supported", "send the body as it is", "Content-Encoding %q is not taken", e)
-	}
-	if ct := r.Header.Get("Content-Type"); ct != "" {
-		if media, _, err := mime.ParseMediaType(ct); err != nil || media != "application/json" {
-			return problemf(415, "media-type", "Media type is not supported", "send Content-Type: application/json", "Content-Type %q is not taken", ct)
-		}
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.options.MaxBodyBytes))
-	if err != nil {
-		var tooLarge *http.MaxBytesError
-		if errors.As(err, &tooLarge) {
-			return problemf(413, "too-large", "Request is beyond a limit", "send less at once", "the body is larger than %d bytes", tooLarge.Limit)
-		}
-		return problemf(400, "invalid", "Request is invalid", "", "read body: %v", err)
-	}
-	if len(body) == 0 {
+func (s *Server) decodeBody(w http.ResponseWriter, r *http.Request, rt *route, in proto.Message) error {
+	body, err := s.readBody(w, r)
+	switch {
+	case err != nil:
+		return err
+	case len(body) == 0:
 		return nil
+	case rt.body == "":
+		return problemf(kindInvalid, "parameters of this route: "+rt.queryNames(), "body: this route takes none")
 	}
 	if err := checkDepth(body, maxJSONDepth); err != nil {
 		return err
 	}
-	if err := (protojson.UnmarshalOptions{}).Unmarshal(body, in); err != nil {
-		return problemf(400, "invalid", "Request is invalid", "see /openapi.json for the fields", "body: %v", jsonFault(err))
+	if err := protojson.Unmarshal(body, in); err != nil {
+		return problemf(kindInvalid, "see /openapi.json for the fields", "body: %s", jsonFault(err))
+	}
+	return nil
+}
+
+// readBody reads the request's body, bounded in size and time.
+func (s *Server) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	if r.ContentLength != 0 {
+		if err := checkMedia(r.Header); err != nil {
+			return nil, err
+		}
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.options.MaxBodyBytes))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, err
+	case err != nil:
+		return nil, problemf(kindInvalid, "", "read body: %v", err)
+	}
+	// The request is read: the call may take longer than sending it may. A recorder of tests knows no deadline.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+	return body, nil
+}
+
+// checkMedia takes JSON. A body without a type, or with the one that curl gives to every -d, is read as JSON as well.
+func checkMedia(h http.Header) error {
+	if e := h.Get("Content-Encoding"); e != "" && e != "identity" {
+		return problemf(kindMedia, "send the body as it is", "Content-Encoding %q is not taken", e)
+	}
+	ct := h.Get("Content-Type")
+	if ct == "" {
+		return nil
+	}
+	media, params, err := mime.ParseMediaType(ct)
+	if charset := params["charset"]; err == nil && charset != "" && !strings.EqualFold(charset, "utf-8") {
+		return problemf(kindMedia, "send UTF-8", "Content-Type %q is not taken", ct)
+	}
+	if err != nil || media != "application/json" && media != "application/x-www-form-urlencoded" {
+		return problemf(kindMedia, "send Content-Type: application/json", "Content-Type %q is not taken", ct)
+	}
+	return nil
+}
+
+// decodePath sets the fields that the path names. A body that says otherwise is refused rather than overruled.
+func decodePath(r *http.Request, rt *route, in protoreflect.Message) error {
+	for _, f := range rt.pathVars {
+		name := string(f.Name())
+		v, err := parseValue(f.Kind(), r.PathValue(name))
+		if err != nil {
+			return problemf(kindInvalid, "", "path: %s: %v", name, err)
+		}
+		if in.Has(f) && !in.Get(f).Equal(v) {
+			return problemf(kindInvalid, "leave it out of the body", "%s is %v in the path and %v in the body", name, v, in.Get(f))
+		}
+		in.Set(f, v)
 	}
 	return nil
 }
@@ -68,7 +111,7 @@ const maxJSONDepth = 64
 // checkDepth bounds the nesting of a JSON text before anything recursive reads it.
 func checkDepth(body []byte, limit int) error {
 	if !utf8.Valid(body) {
-		return problemf(400, "invalid", "Request is invalid", "send UTF-8", "the body is not valid UTF-8")
+		return problemf(kindInvalid, "send UTF-8", "the body is not valid UTF-8")
 	}
 	depth, inString, escaped := 0, false, false
 	for _, c := range body {
@@ -82,7 +125,7 @@ func checkDepth(body []byte, limit int) error {
 		case inString:
 		case c == '{' || c == '[':
 			if depth++; depth > limit {
-				return problemf(400, "invalid", "Request is invalid", "", "the body is nested deeper than %d", limit)
+				return problemf(kindInvalid, "", "the body is nested deeper than %d", limit)
 			}
 		case c == '}' || c == ']':
 			depth--
@@ -93,67 +136,69 @@ func checkDepth(body []byte, limit int) error {
 
 // jsonFault takes the instability out of protojson's errors, which vary their spaces on purpose.
 func jsonFault(err error) string {
-	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) {
-		return syntax.Error()
+	text := strings.ReplaceAll(err.Error(), "\u00a0", " ")
+	return strings.TrimPrefix(text, "proto: ")
+}
+
+// readAfterParam is X-Read-After as a parameter, for where headers cannot be set.
+const readAfterParam = "read_after"
+
+// withReadAfter gives the method the parameter read_after as it gives it the header.
+func withReadAfter(ctx context.Context, r *http.Request, rt *route) (context.Context, error) {
+	values := r.URL.Query()[readAfterParam]
+	if len(values) == 0 || !rt.waits() {
+		return ctx, nil
 	}
-	text := []rune(err.Error())
-	for i, c := range text {
-		if c == '\u00a0' {
-			text[i] = ' '
-		}
+	if has(ctx, "x-read-after") {
+		return ctx, problemf(kindInvalid, "", "X-Read-After is given as a header and as a parameter, give it once")
 	}
-	out := string(text)
-	for _, prefix := range []string{"proto: "} {
-		if len(out) > len(prefix) && out[:len(prefix)] == prefix {
-			out = out[len(prefix):]
-		}
-	}
-	return out
+	md, _ := metadata.FromIncomingContext(ctx)
+	md["x-read-after"] = values
+	return metadata.NewIncomingContext(ctx, md), nil
 }
 
 func decodeQuery(r *http.Request, rt *route, in protoreflect.Message) error {
-	query := r.URL.Query()
-	if len(query) == 0 {
+	if r.URL.RawQuery == "" {
 		return nil
 	}
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return problemf(kindInvalid, "", "query: %v", err)
+	}
 	known := map[string]protoreflect.FieldDescriptor{}
-	for _, f := range rt.queryFields() {
+	for _, f := range rt.query {
 		known[string(f.Name())] = f
 	}
-	for name, values := range query {
+	for _, name := range slices.Sorted(maps.Keys(query)) {
+		values := query[name]
 		f, ok := known[name]
-		if !ok {
-			return problemf(400, "invalid", "Request is invalid", "parameters of this route: "+rt.queryNames(), "query: parameter %q is unknown", name)
+		switch {
+		case name == readAfterParam && rt.waits():
+			continue
+		case !ok:
+			return problemf(kindInvalid, "parameters of this route: "+rt.queryNames(), "query: parameter %q is unknown", name)
+		case len(values) > 1 && !f.IsList():
+			return problemf(kindInvalid, "", "query: parameter %q is given %d times", name, len(values))
 		}
-		if len(values) > 1 && !f.IsList() {
-			return problemf(400, "invalid", "Request is invalid", "", "query: parameter %q is given %d times", name, len(values))
-		}
-		for _, v := range values {
-			if err := setField(in, f, v); err != nil {
-				return problemf(400, "invalid", "Request is invalid", "", "query: %s: %v", name, err)
+		for _, text := range values {
+			v, err := parseValue(f.Kind(), text)
+			if err != nil {
+				return problemf(kindInvalid, "", "query: %s: %v", name, err)
+			}
+			if f.IsList() {
+				in.Mutable(f).List().Append(v)
+			} else {
+				in.Set(f, v)
 			}
 		}
 	}
 	return nil
 }
 
-// setField parses text as a value of the plain field f; lists get one more element.
-func setField(m protoreflect.Message, f protoreflect.FieldDescriptor, text string) error {
-	v, err := parseValue(f.Kind(), text)
-	if err != nil {
-		return err
-	}
-	if f.IsList() {
-		m.Mutable(f).List().Append(v)
-		return nil
-	}
-	m.Set(f, v)
-	return nil
-}
-
-func parseValue(kind protoreflect.Kind, text string) (protoreflect.Value, error) {
-	switch kind {
+// parseValue parses text as a value of a plain field; its zero value and an error when it is none. Kinds that are not
+// here are refused when the route is bound.
+func parseValue(k protoreflect.Kind, text string) (protoreflect.Value, error) {
+	switch k {
 	case protoreflect.StringKind:
 		if !utf8.ValidString(text) {
 			return protoreflect.Value{}, errors.New("not valid UTF-8")
@@ -164,20 +209,22 @@ func parseValue(kind protoreflect.Kind, text string) (protoreflect.Value, error)
 		return protoreflect.ValueOfBool(b), plainFault(err, text, "true or false")
 	case protoreflect.Uint32Kind:
 		n, err := strconv.ParseUint(text, 10, 32)
-		return protoreflect.ValueOfUint32(uint32(n)), plainFault(err, text, "a number from 0 on")
+		return protoreflect.ValueOfUint32(uint32(n)), plainFault(err, text, "a number from 0 to 4294967295")
 	case protoreflect.Uint64Kind:
 		n, err := strconv.ParseUint(text, 10, 64)
-		return protoreflect.ValueOfUint64(n), plainFault(err, text, "a number from 0 on")
+		return protoreflect.ValueOfUint64(n), plainFault(err, text, "a number from 0 to 18446744073709551615")
 	case protoreflect.Int64Kind:
 		n, err := strconv.ParseInt(text, 10, 64)
 		return protoreflect.ValueOfInt64(n), plainFault(err, text, "a whole number")
 	}
-	return protoreflect.Value{}, errors.New("cannot be given here")
+	return protoreflect.Value{}, errNotPlain
 }
+
+var errNotPlain = errors.New("cannot stand in a path or a query string")
 
 func plainFault(err error, text, want string) error {
 	if err == nil {
 		return nil
 	}
-	return errors.New(strconv.Quote(text) + " is not " + want)
+	return fmt.Errorf("%q is not %s", text, want)
 }

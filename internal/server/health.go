@@ -1,8 +1,12 @@
 package server
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
+	"time"
+
+	"google.golang.org/grpc/health/grpc_health_v1"
 )
 
 // Dependency is something that the server needs.
@@ -25,28 +29,62 @@ type healthAnswer struct {
 	Dependencies []Dependency `json:"dependencies"`
 }
 
-// serveHealth answers 200 when everything that is required is up, else 503; the body says how each dependency is.
-func (s *Server) serveHealth(w http.ResponseWriter, r *http.Request) {
+// healthTimeout bounds how long the dependencies may take to say how they are.
+const healthTimeout = 5 * time.Second
+
+func (s *Server) healthNow(ctx context.Context) healthAnswer {
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	defer cancel()
 	h := healthAnswer{Live: true, Ready: s.closing.Err() == nil, Version: s.options.Version, Dependencies: []Dependency{}}
 	if s.options.Health != nil {
-		h.Dependencies = append(h.Dependencies, s.options.Health(r.Context())...)
+		h.Dependencies = append(h.Dependencies, s.options.Health(ctx)...)
 	}
 	for _, d := range h.Dependencies {
 		h.Ready = h.Ready && (d.Up || !d.Required)
 	}
-	writeHealth(w, h)
+	return h
+}
+
+// serveHealth answers 200 when everything that is required is up, else 503; the body says how each dependency is.
+func (s *Server) serveHealth(w http.ResponseWriter, r *http.Request) {
+	h := s.healthNow(r.Context())
+	status := http.StatusOK
+	if !h.Ready {
+		status = http.StatusServiceUnavailable
+	}
+	writeHealth(w, status, h)
 }
 
 // serveLive answers 200 as long as the process answers at all.
 func (s *Server) serveLive(w http.ResponseWriter, _ *http.Request) {
-	writeHealth(w, healthAnswer{Live: true, Ready: true, Version: s.options.Version})
+	writeHealth(w, http.StatusOK, healthAnswer{
+		Live: true, Ready: s.closing.Err() == nil, Version: s.options.Version, Dependencies: []Dependency{},
+	})
 }
 
-func writeHealth(w http.ResponseWriter, h healthAnswer) {
+func writeHealth(w http.ResponseWriter, status int, h healthAnswer) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
-	if !h.Ready {
-		w.WriteHeader(http.StatusServiceUnavailable)
-	}
+	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(h) // the client is gone: nobody to tell
+}
+
+// keepHealth has the gRPC health service say what /v1/health says, until ctx ends.
+func (s *Server) keepHealth(ctx context.Context) {
+	tick := time.NewTicker(s.options.HealthEvery)
+	defer tick.Stop()
+	for {
+		status := grpc_health_v1.HealthCheckResponse_NOT_SERVING
+		if s.healthNow(ctx).Ready {
+			status = grpc_health_v1.HealthCheckResponse_SERVING
+		}
+		for _, service := range append([]string{""}, s.services...) {
+			s.health.SetServingStatus(service, status)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,9 +17,11 @@ import (
 // Sample is what /metrics says of the log and of what follows it, taken when asked.
 type Sample struct {
 	LogEvents, LogStreams uint64
-	MirrorLag             uint64
-	Projections           []ProjectionSample
-	SagasOpen             map[string]uint64
+	// LogPosition is the lsn up to which the log is durable.
+	LogPosition uint64
+	MirrorLag   uint64
+	Projections []ProjectionSample
+	SagasOpen   map[string]uint64
 }
 
 // ProjectionSample is how a projection is.
@@ -26,8 +29,10 @@ type ProjectionSample struct {
 	Name, Sink string
 	Lag        uint64
 	LagSeconds float64
-	Parked     uint64
-	Live       bool
+	// Rate is in events a second, over the last seconds.
+	Rate   float64
+	Parked uint64
+	Live   bool
 }
 
 type metrics struct {
@@ -57,16 +62,23 @@ func newMetrics(sample func() Sample) *metrics {
 }
 
 func (m *metrics) handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second})
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
+		ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: 4, Timeout: 10 * time.Second,
+	})
 }
 
-func (m *metrics) observeHTTP(rt *route, code int, took time.Duration) {
-	service := string(rt.desc.Parent().Name())
-	path := rt.method + " " + rt.path
-	m.requests.WithLabelValues(service, path, strconv.Itoa(code)).Inc()
-	if !rt.stream {
-		m.latency.WithLabelValues(service, path).Observe(took.Seconds())
+func (m *metrics) observeHTTP(service, route string, code int, timed bool, took time.Duration) {
+	m.requests.WithLabelValues(service, route, strconv.Itoa(code)).Inc()
+	if timed {
+		m.latency.WithLabelValues(service, route).Observe(took.Seconds())
 	}
+}
+
+// countStreams shows how many streams are open.
+func (m *metrics) countStreams(open *atomic.Int64) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(
+		prometheus.GaugeOpts{Name: "tributary_streams_open", Help: "Streams of both protocols that are open."},
+		func() float64 { return float64(open.Load()) }))
 }
 
 func (m *metrics) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
@@ -87,18 +99,26 @@ func (m *metrics) stream(srv any, stream grpc.ServerStream, info *grpc.StreamSer
 type sampler struct{ sample func() Sample }
 
 var (
-	logEvents     = prometheus.NewDesc("tributary_log_events", "Events in the log.", nil, nil)
-	logStreams    = prometheus.NewDesc("tributary_log_streams", "Streams that have events.", nil, nil)
-	mirrorLag     = prometheus.NewDesc("tributary_mirror_lag_events", "Durable events that are not yet in Kafka.", nil, nil)
-	projectionLag = prometheus.NewDesc("tributary_projection_lag_events", "Durable events that are not yet in the read model.", []string{"projection", "sink"}, nil)
-	projectionAge = prometheus.NewDesc("tributary_projection_lag_seconds", "Age of the oldest event that is not yet in the read model.", []string{"projection", "sink"}, nil)
-	parkedEvents  = prometheus.NewDesc("tributary_projection_parked_events", "Events that could not be applied and wait for an operator.", []string{"projection", "sink"}, nil)
-	projectionUp  = prometheus.NewDesc("tributary_projection_live", "1 when the read model is live.", []string{"projection", "sink"}, nil)
-	sagaOpen      = prometheus.NewDesc("tributary_saga_open", "Saga instances under way.", []string{"saga"}, nil)
+	logEvents      = prometheus.NewDesc("tributary_log_events", "Events in the log.", nil, nil)
+	logPosition    = prometheus.NewDesc("tributary_log_position", "The lsn up to which the log is durable.", nil, nil)
+	logStreams     = prometheus.NewDesc("tributary_log_streams", "Streams that have events.", nil, nil)
+	mirrorLag      = prometheus.NewDesc("tributary_mirror_lag_events", "Durable events that are not yet in Kafka.", nil, nil)
+	projectionLag  = prometheus.NewDesc("tributary_projection_lag_events", "Durable events that are not yet in the read model.", []string{"projection", "sink"}, nil)
+	projectionAge  = prometheus.NewDesc("tributary_projection_lag_seconds", "Age of the oldest event that is not yet in the read model.", []string{"projection", "sink"}, nil)
+	projectionRate = prometheus.NewDesc("tributary_projection_rate", "Events a second that go into the read model.", []string{"projection", "sink"}, nil)
+	parkedEvents   = prometheus.NewDesc("tributary_projection_parked_events", "Events that could not be applied and wait for an operator.", []string{"projection", "sink"}, nil)
+	projectionUp   = prometheus.NewDesc("tributary_projection_live", "1 when the read model is live.", []string{"projection", "sink"}, nil)
+	sagaOpen       = prometheus.NewDesc("tributary_saga_open", "Saga instances under way.", []string{"saga"}, nil)
 )
 
-// Describe lists the metrics.
-func (s sampler) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(s, ch) }
+// Describe lists the metrics, without taking a sample: what is sampled may not be there yet.
+func (s sampler) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		logEvents, logPosition, logStreams, mirrorLag, projectionLag, projectionAge, projectionRate, parkedEvents, projectionUp, sagaOpen,
+	} {
+		ch <- d
+	}
+}
 
 // Collect takes a sample.
 func (s sampler) Collect(ch chan<- prometheus.Metric) {
@@ -107,11 +127,13 @@ func (s sampler) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 	}
 	gauge(logEvents, float64(v.LogEvents))
+	gauge(logPosition, float64(v.LogPosition))
 	gauge(logStreams, float64(v.LogStreams))
 	gauge(mirrorLag, float64(v.MirrorLag))
 	for _, p := range v.Projections {
 		gauge(projectionLag, float64(p.Lag), p.Name, p.Sink)
 		gauge(projectionAge, p.LagSeconds, p.Name, p.Sink)
+		gauge(projectionRate, p.Rate, p.Name, p.Sink)
 		gauge(parkedEvents, float64(p.Parked), p.Name, p.Sink)
 		live := 0.0
 		if p.Live {

@@ -46,7 +46,7 @@ func operation(rt *route, schemas object) object {
 	for _, f := range rt.pathVars {
 		params = append(params, object{"name": string(f.Name()), "in": "path", "required": true, "schema": fieldSchema(f, schemas), "description": comment(f)})
 	}
-	for _, f := range rt.queryFields() {
+	for _, f := range rt.query {
 		params = append(params, object{"name": string(f.Name()), "in": "query", "schema": fieldSchema(f, schemas), "description": comment(f)})
 	}
 	for _, h := range headerParams(rt) {

@@ -1,49 +1,55 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
-	"runtime/debug"
-	"time"
+
+	"google.golang.org/grpc/metadata"
 
 	"github.com/tributary-es/tributary/commands"
 	"github.com/tributary-es/tributary/eventstore"
 )
 
-// Call answers a request of a plain route with a value that is written as JSON.
+// Call answers a request of a plain route with a value that is written as JSON. A value that comes together with
+// eventstore.ErrDurabilityTimeout is an answer all the same, with the status 202.
 type Call func(ctx context.Context, r *http.Request) (any, error)
 
 // Handle offers a plain route, a pattern of http.ServeMux such as "GET /v1/points/{id}", which has no gRPC side. Body,
-// time and errors are treated as those of services. It must come before Run.
+// time, metadata and errors are treated as those of services. It must come before Run.
 func (s *Server) Handle(pattern string, call Call) {
-	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-		begin := time.Now()
-		rec := &recorder{ResponseWriter: w}
-		defer func() {
-			if p := recover(); p != nil {
-				s.fail(rec, r, fmt.Errorf("panic in %s: %v\n%s", pattern, p, debug.Stack()))
-			}
-			s.metrics.requests.WithLabelValues("custom", pattern, fmt.Sprint(rec.code())).Inc()
-			s.metrics.latency.WithLabelValues("custom", pattern).Observe(time.Since(begin).Seconds())
-		}()
-		ctx, cancel := context.WithTimeout(r.Context(), s.options.RequestTimeout)
+	s.plain = append(s.plain, pattern)
+	s.mux.HandleFunc(pattern, s.observed("plain", pattern, true, func(w *recorder, r *http.Request) error {
+		ctx, err := checkMetadata(metadata.NewIncomingContext(r.Context(), incoming(r.Header)))
+		if err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(ctx, s.options.RequestTimeout)
 		defer cancel()
-		r.Body = http.MaxBytesReader(rec, r.Body, s.options.MaxBodyBytes)
+		body, err := s.readBody(w, r)
+		if err != nil {
+			return err
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
 		answer, err := call(ctx, r)
-		if err != nil {
-			s.fail(rec, r, err)
-			return
+		status := http.StatusOK
+		if errors.Is(err, eventstore.ErrDurabilityTimeout) && answer != nil {
+			status, err = http.StatusAccepted, nil
 		}
-		body, err := json.Marshal(answer)
 		if err != nil {
-			s.fail(rec, r, fmt.Errorf("encode answer: %w", err))
-			return
+			return err
 		}
-		rec.Header().Set("Content-Type", "application/json")
-		_, _ = rec.Write(append(body, '\n')) // the client is gone: nobody to tell
-	})
+		out, err := json.Marshal(answer)
+		if err != nil {
+			return fmt.Errorf("encode answer: %w", err)
+		}
+		w.answer(status, append(out, '\n'))
+		return nil
+	}))
 }
 
 // Meta reads a command's Meta from the headers of a plain route's request. The caller sets the Hash.

@@ -1,7 +1,9 @@
 package server
 
 import (
+	"errors"
 	"fmt"
+	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -19,6 +21,7 @@ type route struct {
 	method   string
 	path     string
 	pathVars []protoreflect.FieldDescriptor
+	query    []protoreflect.FieldDescriptor
 	body     string
 	summary  string
 	stream   bool
@@ -26,6 +29,16 @@ type route struct {
 	impl     any
 	unary    *grpc.MethodDesc
 	server   *grpc.StreamDesc
+}
+
+func (r *route) service() string { return string(r.desc.Parent().Name()) }
+
+func (r *route) pattern() string { return r.method + " " + r.path }
+
+// waits reports whether the route answers from a read model, and so may be asked to wait for a position: its answer says
+// the position it stands at.
+func (r *route) waits() bool {
+	return r.method == http.MethodGet && !r.stream && isPlain(r.desc.Output().Fields().ByName("position"), protoreflect.StringKind)
 }
 
 func (r *route) fullMethod() string {
@@ -82,33 +95,38 @@ func (r *route) bind(sd *grpc.ServiceDesc) error {
 	fields := r.desc.Input().Fields()
 	for _, m := range pathVar.FindAllStringSubmatch(r.path, -1) {
 		f := fields.ByName(protoreflect.Name(m[1]))
-		if f == nil || f.IsList() || f.IsMap() || f.Message() != nil {
+		if f == nil || f.IsList() || f.IsMap() || !plainKind(f) {
 			return fmt.Errorf("path variable %s is not a plain field of %s", m[1], r.desc.Input().Name())
 		}
 		r.pathVars = append(r.pathVars, f)
 	}
-	return nil
-}
-
-// queryFields are the fields of the request that come from the query string.
-func (r *route) queryFields() []protoreflect.FieldDescriptor {
 	if r.body != "" {
 		return nil
 	}
-	var out []protoreflect.FieldDescriptor
-	fields := r.desc.Input().Fields()
 	for i := range fields.Len() {
-		if f := fields.Get(i); !slices.Contains(r.pathVars, f) && f.Message() == nil && !f.IsMap() {
-			out = append(out, f)
+		f := fields.Get(i)
+		if f.IsMap() || !plainKind(f) {
+			return fmt.Errorf("field %s of %s %w", f.Name(), r.desc.Input().Name(), errNotPlain)
+		}
+		if !slices.Contains(r.pathVars, f) {
+			r.query = append(r.query, f)
 		}
 	}
-	return out
+	return nil
+}
+
+func plainKind(f protoreflect.FieldDescriptor) bool {
+	_, err := parseValue(f.Kind(), "")
+	return !errors.Is(err, errNotPlain)
 }
 
 func (r *route) queryNames() string {
 	var names []string
-	for _, f := range r.queryFields() {
+	for _, f := range r.query {
 		names = append(names, string(f.Name()))
+	}
+	if r.waits() {
+		names = append(names, readAfterParam)
 	}
 	if len(names) == 0 {
 		return "none"
@@ -117,4 +135,6 @@ func (r *route) queryNames() string {
 }
 
 // creates reports whether the route makes a new thing: a POST to a collection, answered with 201.
-func (r *route) creates() bool { return r.method == "POST" && len(r.pathVars) == 0 && r.server == nil }
+func (r *route) creates() bool {
+	return r.method == http.MethodPost && len(r.pathVars) == 0 && r.server == nil
+}

@@ -1,11 +1,12 @@
 package server
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
-	"log/slog"
 	"net/http"
-	"runtime/debug"
+	"net/url"
 	"strings"
 	"time"
 
@@ -14,122 +15,151 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/reflect/protoregistry"
 )
 
 // answerJSON writes messages with the proto's own names; empty fields are left in, so that a client sees the whole shape.
 var answerJSON = protojson.MarshalOptions{UseProtoNames: true, EmitDefaultValues: true}
 
-// handle serves a route.
-func (s *Server) handle(rt *route) http.HandlerFunc {
+// encodeJSON writes a message on one line. protojson varies its spaces from build to build on purpose; they are taken out,
+// so that an answer looks the same always.
+func encodeJSON(m proto.Message) ([]byte, error) {
+	raw, err := answerJSON.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("encode answer: %w", err)
+	}
+	out := bytes.NewBuffer(make([]byte, 0, len(raw)+1))
+	if err := json.Compact(out, raw); err != nil {
+		return nil, fmt.Errorf("encode answer: %w", err)
+	}
+	return append(out.Bytes(), '\n'), nil
+}
+
+// observed wraps what answers an HTTP request: panics become problems, and the request is counted.
+func (s *Server) observed(service, route string, timed bool, serve func(w *recorder, r *http.Request) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		begin := time.Now()
 		rec := &recorder{ResponseWriter: w}
-		defer func() {
-			if p := recover(); p != nil {
-				s.fail(rec, r, fmt.Errorf("panic in %s: %v\n%s", rt.fullMethod(), p, debug.Stack()))
-			}
-			s.metrics.observeHTTP(rt, rec.code(), time.Since(begin))
-		}()
-		in, err := newMessage(rt.desc.Input())
-		if err == nil {
-			err = s.decodeRequest(rec, r, rt, in)
-		}
-		if err != nil {
+		if err := guarded(route, func() error { return serve(rec, r) }); err != nil {
 			s.fail(rec, r, err)
-			return
 		}
-		t := &transport{method: rt.fullMethod()}
-		ctx := metadata.NewIncomingContext(r.Context(), incoming(r.Header))
-		ctx = grpc.NewContextWithServerTransportStream(ctx, t)
-		if rt.stream {
-			s.serveStream(ctx, rec, r, rt, in)
-			return
-		}
-		s.serveUnary(ctx, rec, r, rt, in, t)
+		s.metrics.observeHTTP(service, route, rec.code(), timed, time.Since(begin))
 	}
 }
 
-func (s *Server) serveUnary(ctx context.Context, w *recorder, r *http.Request, rt *route, in proto.Message, t *transport) {
-	decode := func(dst any) error {
-		proto.Merge(dst.(proto.Message), in)
-		return nil
+func guarded(what string, call func() error) (err error) {
+	defer recovered(what, &err)
+	return call()
+}
+
+// handle serves a route.
+func (s *Server) handle(rt *route) http.HandlerFunc {
+	serve := s.serveUnary
+	if rt.stream {
+		serve = s.serveStream
 	}
+	return s.observed(rt.service(), rt.pattern(), !rt.stream, func(w *recorder, r *http.Request) error {
+		return serve(metadata.NewIncomingContext(r.Context(), incoming(r.Header)), w, r, rt)
+	})
+}
+
+func (s *Server) serveUnary(ctx context.Context, w *recorder, r *http.Request, rt *route) error {
+	t := &transport{method: rt.fullMethod()}
+	ctx, err := withReadAfter(grpc.NewContextWithServerTransportStream(ctx, t), r, rt)
+	if err != nil {
+		return err
+	}
+	decode := func(in any) error { return s.decodeRequest(w, r, rt, in.(proto.Message)) }
 	resp, err := rt.unary.Handler(rt.impl, ctx, decode, s.intercept)
 	if err != nil {
-		s.fail(w, r, err)
-		return
+		return err
 	}
-	body, err := answerJSON.Marshal(resp.(proto.Message))
+	answer := resp.(proto.Message)
+	body, err := encodeJSON(answer)
 	if err != nil {
-		s.fail(w, r, fmt.Errorf("encode answer: %w", err))
-		return
+		return err
 	}
 	t.copyTo(w.Header())
-	w.Header().Set("Content-Type", "application/json")
+	status := http.StatusOK
 	if rt.creates() {
-		w.WriteHeader(http.StatusCreated)
+		status = http.StatusCreated
+		if at := s.location(rt, answer.ProtoReflect()); at != "" {
+			w.Header().Set("Location", at)
+		}
 	}
-	_, _ = w.Write(append(body, '\n')) // the client is gone: nobody to tell
+	w.answer(status, body)
+	return nil
 }
 
-func (s *Server) serveStream(ctx context.Context, w *recorder, r *http.Request, rt *route, in proto.Message) {
-	ctx, cancel := s.untilClosing(ctx)
-	defer cancel()
-	stream := &jsonStream{ctx: ctx, w: w, flush: http.NewResponseController(w), in: in, sse: strings.Contains(r.Header.Get("Accept"), "text/event-stream")}
-	err := rt.server.Handler(rt.impl, stream)
+// location returns where what a route has made can be read, or nothing.
+func (s *Server) location(rt *route, answer protoreflect.Message) string {
+	f := answer.Descriptor().Fields().ByName("id")
+	if !isPlain(f, protoreflect.StringKind) || answer.Get(f).String() == "" || !s.paths[http.MethodGet+" "+rt.path+"/{id}"] {
+		return ""
+	}
+	return rt.path + "/" + url.PathEscape(answer.Get(f).String())
+}
+
+func (s *Server) serveStream(ctx context.Context, w *recorder, r *http.Request, rt *route) error {
+	if r.Method == http.MethodHead {
+		w.Header().Set("Content-Type", ndjson)
+		w.WriteHeader(http.StatusOK)
+		return nil
+	}
+	stream := newJSONStream(ctx, w, r, func(in proto.Message) error { return s.decodeStream(w, r, rt, in) })
 	defer stream.end()
+	info := &grpc.StreamServerInfo{FullMethod: rt.fullMethod(), IsServerStream: true}
+	err := s.interceptStream(rt.impl, stream, info, rt.server.Handler)
 	switch {
-	case r.Context().Err() != nil: // the client has gone away: nobody to tell
-	case err != nil && !stream.begun:
-		s.fail(w, r, err)
+	case r.Context().Err() != nil || stream.broken(): // the client has gone away: nobody to tell
+	case err != nil && stream.begun():
+		stream.fault(s.problem(r.Context(), rt.pattern(), false, err))
 	case err != nil:
-		stream.fault(s.problem(r, err))
+		return err
 	default:
 		stream.begin()
 	}
+	return nil
 }
 
-// untilClosing returns a context that also ends when the server begins to close, so that streams do not hold it up.
-func (s *Server) untilClosing(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(s.closing, cancel)
-	return ctx, func() { stop(); cancel() }
-}
-
-func (s *Server) problem(r *http.Request, err error) Problem {
-	p, internal := problemOf(err)
-	if internal {
-		s.log.LogAttrs(r.Context(), slog.LevelError, "call met an unforeseen error", slog.String("path", r.URL.Path), slog.Any("error", err))
+// decodeStream decodes the request of a stream; where a browser resumes a stream of server-sent events after a fault, it
+// goes on after the last event that arrived.
+func (s *Server) decodeStream(w http.ResponseWriter, r *http.Request, rt *route, in proto.Message) error {
+	if err := s.decodeRequest(w, r, rt, in); err != nil {
+		return err
 	}
-	if p.Title == kindConflict && r.Header.Get("If-Match") != "" {
-		p.Status = http.StatusPreconditionFailed
+	last := r.Header.Get("Last-Event-ID")
+	if f := rt.desc.Input().Fields().ByName("after"); last != "" && isPlain(f, protoreflect.StringKind) {
+		in.ProtoReflect().Set(f, protoreflect.ValueOfString(strings.ToValidUTF8(last, "?")))
 	}
-	return p
+	return nil
 }
 
-const kindConflict = "Stream was changed by another"
-
+// fail answers with a problem; where the answer has begun it cannot be taken back.
 func (s *Server) fail(w *recorder, r *http.Request, err error) {
+	p := s.problem(r.Context(), r.Method+" "+r.URL.Path, r.Header.Get("If-Match") != "", err)
 	if w.status != 0 {
-		return // the answer has begun: it cannot be taken back
+		return
 	}
-	p := s.problem(r, err)
+	if p.answer != nil {
+		if body, err := encodeJSON(p.answer); err == nil {
+			(&transport{header: answerHeaders(p.answer)}).copyTo(w.Header())
+			w.answer(http.StatusAccepted, body)
+			return
+		}
+	}
 	p.write(w, r)
-}
-
-func newMessage(d protoreflect.MessageDescriptor) (proto.Message, error) {
-	t, err := protoregistry.GlobalTypes.FindMessageByName(d.FullName())
-	if err != nil {
-		return nil, fmt.Errorf("message %s: %w", d.FullName(), err)
-	}
-	return t.New().Interface(), nil
 }
 
 // recorder remembers the status of an answer.
 type recorder struct {
 	http.ResponseWriter
 	status int
+}
+
+func (r *recorder) answer(status int, body []byte) {
+	r.Header().Set("Content-Type", "application/json")
+	r.WriteHeader(status)
+	_, _ = r.Write(body) // the client is gone: nobody to tell
 }
 
 // WriteHeader remembers and passes on.

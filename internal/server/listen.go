@@ -1,0 +1,73 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"syscall"
+)
+
+// Listen takes both ports. A taken port is an error that names the flag to change it, and a port that is free.
+func (s *Server) Listen(ctx context.Context) error {
+	var err error
+	if s.httpListener, err = listen(ctx, s.options.HTTPAddr, "--http"); err != nil {
+		return err
+	}
+	if s.grpcListener, err = listen(ctx, s.options.GRPCAddr, "--grpc"); err != nil {
+		return errors.Join(err, s.httpListener.Close())
+	}
+	return nil
+}
+
+func listen(ctx context.Context, addr, flag string) (net.Listener, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("listen on %s: the port is taken by another program; choose a free one, such as %s %s", addr, flag, freeAddr(ctx, addr))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s (%s): %w", addr, flag, err)
+	}
+	return l, nil
+}
+
+// freeAddr returns addr with a port that is free just now; port 0, which takes any, where there is none to be found.
+func freeAddr(ctx context.Context, addr string) string {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		host = "127.0.0.1"
+	}
+	anyPort := net.JoinHostPort(host, "0")
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", anyPort)
+	if err != nil {
+		return anyPort
+	}
+	free := l.Addr().String()
+	if l.Close() != nil {
+		return anyPort
+	}
+	return free
+}
+
+// Close frees the ports of a server that was never run. After Run it does nothing. It is safe to call twice.
+func (s *Server) Close() error {
+	s.close()
+	var errs []error
+	for _, l := range []net.Listener{s.httpListener, s.grpcListener} {
+		if l == nil {
+			continue
+		}
+		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// HTTPAddr returns the address of the HTTP listener. REQUIRES: Listen has returned.
+func (s *Server) HTTPAddr() string { return s.httpListener.Addr().String() }
+
+// GRPCAddr returns the address of the gRPC listener. REQUIRES: Listen has returned.
+func (s *Server) GRPCAddr() string { return s.grpcListener.Addr().String() }

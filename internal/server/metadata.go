@@ -1,0 +1,103 @@
+package server
+
+import (
+	"context"
+	"net/textproto"
+	"regexp"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"google.golang.org/grpc/metadata"
+)
+
+// callHeaders are the metadata that methods read, which over HTTP are headers.
+var callHeaders = []string{
+	"idempotency-key", "if-match", "x-durability", "x-read-after", "x-tenant", "x-correlation-id", "x-causation-id", "traceparent", "tracestate",
+}
+
+// maxMetadataBytes bounds each value of a call's metadata. The store has lower limits for some.
+const maxMetadataBytes = 256
+
+// maxTraceStateBytes is the length up to which the trace context's specification asks that tracestate be passed on.
+const maxTraceStateBytes = 512
+
+// incoming gives the headers of an HTTP request to a method as gRPC gives metadata.
+func incoming(header map[string][]string) metadata.MD {
+	md := metadata.MD{}
+	for _, name := range callHeaders {
+		if v := header[textproto.CanonicalMIMEHeaderKey(name)]; len(v) > 0 {
+			md[name] = v
+		}
+	}
+	return md
+}
+
+var traceParent = regexp.MustCompile(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?$`)
+
+// checkMetadata refuses metadata that would be misread: given twice, empty, too long, or unprintable. A trace context
+// that is malformed is left out, as its specification asks: it must not fail a call. It is the same for both protocols.
+func checkMetadata(ctx context.Context) (context.Context, error) {
+	md, ok := metadata.FromIncomingContext(ctx) // a copy
+	if !ok {
+		return ctx, nil
+	}
+	changed := false
+	for _, name := range callHeaders {
+		values := md[name]
+		if len(values) == 0 {
+			continue
+		}
+		if strings.HasPrefix(name, "trace") {
+			if !traceable(name, values) {
+				delete(md, name)
+				changed = true
+			}
+			continue
+		}
+		if fault := metadataFault(values); fault != "" {
+			return ctx, problemf(kindInvalid, "", "%s %s", headerName(name), fault)
+		}
+	}
+	if len(md["traceparent"]) == 0 && len(md["tracestate"]) > 0 { // which means nothing alone
+		delete(md, "tracestate")
+		changed = true
+	}
+	if !changed {
+		return ctx, nil
+	}
+	return metadata.NewIncomingContext(ctx, md), nil
+}
+
+func traceable(name string, values []string) bool {
+	if name == "tracestate" {
+		return len(values) == 1 && len(values[0]) <= maxTraceStateBytes && printable(values[0])
+	}
+	return len(values) == 1 && len(values[0]) <= maxMetadataBytes && traceParent.MatchString(values[0])
+}
+
+func metadataFault(values []string) string {
+	switch {
+	case len(values) > 1:
+		return "is given more than once, give it once"
+	case strings.TrimSpace(values[0]) == "":
+		return "is empty: give it a value, or leave it out"
+	case len(values[0]) > maxMetadataBytes:
+		return "is longer than 256 bytes"
+	case !printable(values[0]):
+		return "holds unprintable characters or is not valid UTF-8"
+	}
+	return ""
+}
+
+func printable(s string) bool {
+	return utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) < 0
+}
+
+// headerName is the name as the documents write it.
+func headerName(name string) string { return textproto.CanonicalMIMEHeaderKey(name) }
+
+// has reports whether the call carries the metadata.
+func has(ctx context.Context, name string) bool {
+	return len(metadata.ValueFromIncomingContext(ctx, name)) > 0
+}
