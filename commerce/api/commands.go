@@ -47,10 +47,15 @@ func (c *Commands) PlaceOrder(ctx context.Context, r *commerceapiv1.PlaceOrderRe
 	var faults []error
 	for i, l := range r.GetLines() {
 		price, err := amount(fmt.Sprintf("lines[%d].unit_price", i), l.GetUnitPrice(), currency)
-		faults = append(faults, err)
+		if err != nil && len(faults) < maxFaults {
+			faults = append(faults, err)
+		}
 		cmd.Lines = append(cmd.Lines, order.Line{
 			Number: lineNumber(l, i), StockCode: l.GetStockCode(), Description: l.GetDescription(), Quantity: l.GetQuantity(), UnitPrice: price, At: lineTime(l),
 		})
+	}
+	if len(faults) > 0 {
+		faults = append(faults, invalid(order.Aggregate().Validate(cmd))) // so that the client learns all that is wrong at once
 	}
 	return c.dispatch(ctx, r, cmd.ID, cmd, faults...)
 }
@@ -79,10 +84,15 @@ func (c *Commands) ReceiveReturn(ctx context.Context, r *commerceapiv1.ReceiveRe
 	var faults []error
 	for i, l := range r.GetLines() {
 		price, err := amount(fmt.Sprintf("lines[%d].unit_price", i), l.GetUnitPrice(), currency)
-		faults = append(faults, err)
+		if err != nil && len(faults) < maxFaults {
+			faults = append(faults, err)
+		}
 		cmd.Lines = append(cmd.Lines, returns.Line{
 			Number: lineNumber(l, i), StockCode: l.GetStockCode(), Description: l.GetDescription(), Quantity: l.GetQuantity(), UnitPrice: price, At: lineTime(l),
 		})
+	}
+	if len(faults) > 0 {
+		faults = append(faults, invalid(returns.Aggregate().Validate(cmd)))
 	}
 	return c.dispatch(ctx, r, cmd.ID, cmd, faults...)
 }
@@ -140,18 +150,45 @@ func (c *Commands) dispatch(ctx context.Context, request proto.Message, id strin
 		return nil, err
 	}
 	receipt, err := c.Bus.Dispatch(ctx, meta, cmd)
-	if err != nil {
+	switch {
+	case errors.Is(err, eventstore.ErrDurabilityTimeout):
+		return nil, &PendingError{Receipt: receiptOf(id, receipt), Err: err}
+	case err != nil:
 		return nil, err
 	}
-	out := &commerceapiv1.Receipt{
-		Id: id, Position: receipt.Position.String(), Durability: receipt.Reached.String(), Duplicate: receipt.Duplicate,
-	}
-	if len(receipt.Streams) > 0 {
-		s := receipt.Streams[0]
-		out.Id, out.Stream, out.Version = s.Stream.ID, s.Stream.String(), s.Last
-	}
-	return out, nil
+	return receiptOf(id, receipt), nil
 }
+
+// receiptOf says what the command did. The original receipt of a repeated command names the stream that was changed then;
+// the bus puts the one of this time's command before it, which is another when the server made up an id both times.
+func receiptOf(id string, r eventstore.Receipt) *commerceapiv1.Receipt {
+	out := &commerceapiv1.Receipt{Id: id, Position: r.Position.String(), Durability: r.Reached.String(), Duplicate: r.Duplicate}
+	if len(r.Streams) == 0 {
+		return out
+	}
+	s := r.Streams[0]
+	if r.Duplicate && s.Last == 0 && len(r.Streams) > 1 {
+		s = r.Streams[1]
+	}
+	out.Id, out.Stream, out.Version = s.Stream.ID, s.Stream.String(), s.Last
+	return out
+}
+
+// PendingError: the command is recorded, but not yet as durable as it asked. It matches eventstore.ErrDurabilityTimeout.
+type PendingError struct {
+	// Receipt is valid; it says which durability was reached.
+	Receipt *commerceapiv1.Receipt
+	Err     error
+}
+
+// Error says what was not reached in time.
+func (e *PendingError) Error() string { return e.Err.Error() }
+
+// Unwrap returns what the store said.
+func (e *PendingError) Unwrap() error { return e.Err }
+
+// Answer gives the server the receipt, which goes to the client together with the error.
+func (e *PendingError) Answer() proto.Message { return e.Receipt }
 
 func (c *Commands) idFor(id string) string {
 	if id != "" {
@@ -189,14 +226,30 @@ func orDefault(s, byDefault string) string {
 	return s
 }
 
-// amount parses a price or sum that a request names; the error names the field.
+// maxFaults ends the list of what is wrong with a request.
+const maxFaults = 20
+
+// invalid marks what is wrong with a command, fault by fault.
+func invalid(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", eventstore.ErrInvalid, err)
+}
+
+// amount parses a price or sum that a request names; the error names the field. What it returns with an error is nothing
+// in that currency, where there is such a currency.
 func amount(field, number, currency string) (money.Amount, error) {
+	zero, err := money.Zero(currency)
+	if err != nil {
+		return zero, fmt.Errorf("%w: %s: %w", eventstore.ErrInvalid, field, err)
+	}
 	if number == "" {
-		return money.Amount{}, fmt.Errorf("%w: %s is empty", eventstore.ErrInvalid, field)
+		return zero, fmt.Errorf("%w: %s is empty", eventstore.ErrInvalid, field)
 	}
 	a, err := money.Parse(number, currency)
 	if err != nil {
-		return money.Amount{}, fmt.Errorf("%w: %s: %w", eventstore.ErrInvalid, field, err)
+		return zero, fmt.Errorf("%w: %s: %w", eventstore.ErrInvalid, field, err)
 	}
 	return a, nil
 }

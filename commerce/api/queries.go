@@ -66,7 +66,7 @@ type Queries struct {
 	commerceapiv1.UnimplementedQueryServiceServer
 
 	Views Views
-	// Keys and Rows say how far the two models are.
+	// Keys and Rows say how far the two models are; one that is nil is switched off.
 	Keys, Rows queries.Progress
 	// Wait bounds how long a query waits for the position it names; zero means DefaultReadAfterWait.
 	Wait time.Duration
@@ -208,6 +208,9 @@ func (q *Queries) ready(ctx context.Context, model queries.Progress) (string, er
 	want, err := callOf(ctx)
 	if err != nil {
 		return "", err
+	}
+	if model == nil {
+		return "", fmt.Errorf("%w: the read model is switched off", eventstore.ErrUnsupported)
 	}
 	if !want.IsZero() {
 		if err := q.await(ctx, model, want); err != nil {
