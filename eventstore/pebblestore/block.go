@@ -8,7 +8,7 @@ import (
 	"github.com/tributary-es/tributary/eventstore"
 )
 
-// A block is the value under its first lsn in the log database: frames, then what is needed to find each of them and to
+// A block is the value under its last lsn in the log database: frames, then what is needed to find each of them and to
 // go on with the chain. It is appended to as events come, and sealed once.
 //
 //	block  = frame… ‖ end of each frame (4 bytes, from the block's start) ‖ footer
@@ -72,10 +72,10 @@ type block struct {
 	count  int
 }
 
-// openBlock checks a block's footer against itself and its key. Errors match eventstore.ErrCorrupt.
+// openBlock checks a block's footer against itself and its key, the last lsn. Errors match eventstore.ErrCorrupt.
 func openBlock(lsn uint64, b []byte) (block, error) {
 	corrupt := func(format string, args ...any) (block, error) {
-		return block{}, fmt.Errorf("log block at lsn %d: %w: %s", lsn, eventstore.ErrCorrupt, fmt.Sprintf(format, args...))
+		return block{}, fmt.Errorf("log block up to lsn %d: %w: %s", lsn, eventstore.ErrCorrupt, fmt.Sprintf(format, args...))
 	}
 	if len(b) < footerBytes {
 		return corrupt("%d bytes", len(b))
@@ -97,8 +97,8 @@ func openBlock(lsn uint64, b []byte) (block, error) {
 		first: binary.BigEndian.Uint64(f[32:]), before: binary.BigEndian.Uint64(f[40:]),
 	}
 	copy(r.chain[:], f)
-	if r.first != lsn {
-		return corrupt("it says that it begins at lsn %d", r.first)
+	if r.first == 0 || r.last() != lsn {
+		return corrupt("it says that it holds lsn %d to %d", r.first, r.last())
 	}
 	if end := binary.BigEndian.Uint32(r.ends[4*(count-1):]); int(end) != frames {
 		return corrupt("frames end at byte %d, should at %d", end, frames)
@@ -120,7 +120,7 @@ func (b *block) frame(i int) ([]byte, error) {
 	}
 	end := binary.BigEndian.Uint32(b.ends[4*i:])
 	if start > end || int(end) > len(b.data) {
-		return nil, fmt.Errorf("log block at lsn %d, event at lsn %d: %w: its frame is from byte %d to %d of %d",
+		return nil, fmt.Errorf("log block from lsn %d, event at lsn %d: %w: its frame is from byte %d to %d of %d",
 			b.first, b.first+uint64(i), eventstore.ErrCorrupt, start, end, len(b.data))
 	}
 	return b.data[start:end:end], nil
@@ -134,7 +134,7 @@ func (b *block) decode(i int, frame []byte, incarnation uint32) (eventstore.Reco
 		err = fmt.Errorf("%w: %d bytes after the frame", eventstore.ErrCorrupt, len(rest))
 	}
 	if err != nil {
-		return r, fmt.Errorf("log block at lsn %d, event at lsn %d: %w", b.first, lsn, err)
+		return r, fmt.Errorf("log block from lsn %d, event at lsn %d: %w", b.first, lsn, err)
 	}
 	r.Position = eventstore.Position{Incarnation: incarnation, LSN: lsn}
 	return r, nil

@@ -61,7 +61,7 @@ func (g *group) seal() {
 	}
 	b := g.writer.seal()
 	op := g.blocks.SetDeferred(9, len(b))
-	copy(op.Key, blockKey(g.writer.first))
+	copy(op.Key, blockKey(g.writer.first+uint64(len(g.writer.ends))-1))
 	copy(op.Value, b)
 	_ = op.Finish() // fails only for batches with an index
 	g.writer.ends = g.writer.ends[:0]

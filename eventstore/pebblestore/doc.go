@@ -7,7 +7,7 @@
 //	                                                          ├─► tail: the last events, for subscribers
 //	                                                          └─► indexer ─► index database (no WAL, sorted batches)
 //
-// The log database holds blocks of events under their first lsn (block.go). A group is every request that was accepted
+// The log database holds blocks of events under their last lsn (block.go). A group is every request that was accepted
 // while the sync before it ran; it is one batch with one sync.
 //
 // The index database says where a stream's events are, how long a stream is, and which request ids were used. It is made

@@ -9,7 +9,7 @@ import (
 // Keys of the log database. Blocks come in the order of the log.
 //
 //	m                    what log this is (meta.go)
-//	b ‖ first lsn        a block
+//	b ‖ last lsn         a block: so that the block that holds an event is found by one seek forwards
 //
 // Keys of the index database. Names hold no zero byte, so a zero byte ends them.
 //

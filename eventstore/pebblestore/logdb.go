@@ -96,7 +96,7 @@ func (r *blockReader) seek(lsn uint64) error {
 	if r.cur.holds(lsn) {
 		return nil
 	}
-	found, err := r.here(r.it.SeekLT(blockKey(lsn + 1)))
+	found, err := r.here(r.it.SeekGE(blockKey(lsn)))
 	if err == nil && (!found || !r.cur.holds(lsn)) {
 		err = fmt.Errorf("log at lsn %d: %w: no block holds it", lsn, eventstore.ErrCorrupt)
 	}
@@ -123,7 +123,7 @@ func (r *blockReader) here(valid bool) (found bool, err error) {
 	}
 	value, err := r.it.ValueAndErr()
 	if err != nil {
-		return false, fmt.Errorf("log block at lsn %d: %w", lsn, corrupted(err))
+		return false, fmt.Errorf("log block up to lsn %d: %w", lsn, corrupted(err))
 	}
 	r.cur, err = openBlock(lsn, value)
 	return err == nil, err

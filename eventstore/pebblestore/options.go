@@ -55,7 +55,7 @@ type Options struct {
 const maxIndexLag = 10
 
 // blockBytes is how large a block of the log may become before its group goes on in the next one.
-const blockBytes = 32 << 10
+const blockBytes = 16 << 10
 
 func (o *Options) withDefaults() Options {
 	var d Options

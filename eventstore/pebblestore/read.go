@@ -155,14 +155,16 @@ func (r *blockReader) event(lsn uint64, incarnation uint32) (eventstore.Recorded
 	return r.cur.decode(i, bytes.Clone(frame), incarnation)
 }
 
-// pageLimits says when a page of the log is long enough. It ends with a whole batch, or where it was told to.
+// pageLimits says when a page of the log is long enough.
 type pageLimits struct {
 	events, bytes int  // bytes 0: not limited
+	whole         bool // end with a whole batch, even if that is beyond the limits
 	chain         bool // fill in Recorded.Chain
 }
 
-// readPage returns the log's events from one lsn on, at most to another. REQUIRES: from <= to, and both are in the log.
-func (s *Store) readPage(from, to uint64, limits pageLimits) ([]eventstore.Recorded, error) {
+// readPage appends to page the log's events from one lsn on, at most to another. REQUIRES: from <= to, and both are in
+// the log.
+func (s *Store) readPage(page []eventstore.Recorded, from, to uint64, limits pageLimits) ([]eventstore.Recorded, error) {
 	r, err := newBlockReader(s.log)
 	if err != nil {
 		return nil, err
@@ -171,7 +173,9 @@ func (s *Store) readPage(from, to uint64, limits pageLimits) ([]eventstore.Recor
 	if err := r.seek(from); err != nil {
 		return nil, err
 	}
-	page := make([]eventstore.Recorded, 0, min(int(to-from+1), limits.events+64))
+	if page == nil {
+		page = make([]eventstore.Recorded, 0, min(int(to-from+1), limits.events))
+	}
 	bytes := 0
 	for {
 		b := r.cur.clone()
@@ -201,7 +205,7 @@ func (s *Store) readPage(from, to uint64, limits pageLimits) ([]eventstore.Recor
 			page = append(page, e)
 			bytes += len(frame)
 			full := len(page) >= limits.events || limits.bytes > 0 && bytes >= limits.bytes
-			if lsn == to || full && e.EndsBatch() {
+			if lsn == to || full && (!limits.whole || e.EndsBatch()) {
 				return page, nil
 			}
 		}
@@ -231,8 +235,9 @@ func (s *Store) ReadAll(ctx context.Context, after eventstore.Position, f events
 			yield(eventstore.Recorded{}, err)
 			return
 		}
+		var page []eventstore.Recorded
 		for next := after.LSN + 1; next <= end; {
-			page, err := s.pageFor(ctx, next, end, pageLimits{events: scanEvents, bytes: scanBytes, chain: f.Chain})
+			page, err = s.pageFor(ctx, page[:0], next, end, pageLimits{events: scanEvents, bytes: scanBytes, chain: f.Chain})
 			if err != nil {
 				yield(eventstore.Recorded{}, err)
 				return
@@ -254,13 +259,13 @@ const (
 )
 
 // pageFor is readPage for those who do not hold the databases yet.
-func (s *Store) pageFor(ctx context.Context, from, to uint64, limits pageLimits) ([]eventstore.Recorded, error) {
+func (s *Store) pageFor(ctx context.Context, page []eventstore.Recorded, from, to uint64, limits pageLimits) ([]eventstore.Recorded, error) {
 	release, err := s.useFor(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	return s.readPage(from, to, limits)
+	return s.readPage(page, from, to, limits)
 }
 
 // checkPosition returns the durable lsn, or what is wrong with a position to read after.

@@ -148,7 +148,7 @@ func (s *Store) catchUp(head logHead) error {
 	}
 	s.recent = newRecent(m.logState)
 	for m.lsn < head.lsn {
-		page, err := s.readPage(m.lsn+1, head.lsn, pageLimits{events: s.opts.IndexBatch, bytes: catchUpBytes, chain: true})
+		page, err := s.readPage(nil, m.lsn+1, head.lsn, pageLimits{events: s.opts.IndexBatch, bytes: catchUpBytes, whole: true, chain: true})
 		if err != nil {
 			return fmt.Errorf("bring the index up to date: %w", err)
 		}
@@ -208,7 +208,7 @@ func (s *Store) chainAt(lsn uint64) (eventstore.Hash, error) {
 	if lsn == 0 {
 		return eventstore.ChainStart(s.id), nil
 	}
-	page, err := s.readPage(lsn, lsn, pageLimits{events: 1, chain: true})
+	page, err := s.readPage(nil, lsn, lsn, pageLimits{events: 1, chain: true})
 	if err != nil {
 		return eventstore.Hash{}, fmt.Errorf("check the index against the log: %w", err)
 	}
@@ -310,7 +310,7 @@ func (s *Store) lookRequest(k requestKey) (requestEntry, bool, error) {
 
 // receiptAt reads the batch that recorded a request and returns its receipt.
 func (s *Store) receiptAt(e requestEntry) (eventstore.Receipt, error) {
-	batch, err := s.readPage(e.first, e.last(), pageLimits{events: int(e.count)})
+	batch, err := s.readPage(nil, e.first, e.last(), pageLimits{events: int(e.count)})
 	if err != nil {
 		return eventstore.Receipt{}, fmt.Errorf("read receipt: %w", err)
 	}

@@ -57,7 +57,7 @@ func (sub *subscription) Next(ctx context.Context) (eventstore.Chunk, error) {
 		}
 		batches, durable := s.tail.after(sub.lsn, sub.filter.MaxChunk)
 		if batches == nil {
-			page, err := s.pageFor(ctx, sub.lsn+1, durable.lsn, pageLimits{events: sub.filter.MaxChunk, bytes: chunkBytes, chain: sub.filter.Chain})
+			page, err := s.pageFor(ctx, nil, sub.lsn+1, durable.lsn, pageLimits{events: sub.filter.MaxChunk, bytes: chunkBytes, whole: true, chain: sub.filter.Chain})
 			if err != nil {
 				return eventstore.Chunk{}, err
 			}

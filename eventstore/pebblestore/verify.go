@@ -101,6 +101,9 @@ func (v *verifier) step(next uint64) (uint64, error) {
 			v.fault("log: lsn %d to %d are missing", next, r.cur.first-1)
 			v.log.gap()
 		}
+		if r.cur.first < next {
+			v.fault("log: the block from lsn %d to %d overlaps the one before", r.cur.first, r.cur.last())
+		}
 		if next, err = v.block(&r.cur); err != nil || next > v.end {
 			return next, err
 		}
@@ -109,7 +112,7 @@ func (v *verifier) step(next uint64) (uint64, error) {
 	return next, nil
 }
 
-// from moves to the first block at or after an lsn.
+// from moves to the block that holds an lsn, or else to the next one.
 func (r *blockReader) from(lsn uint64) (found bool, err error) {
 	return r.here(r.it.SeekGE(blockKey(lsn)))
 }
@@ -221,7 +224,7 @@ func (v *verifier) compareIndex(m mark, got indexCheck) error {
 	}
 	named := len(v.report.Faults) + v.unnamed
 	for next := uint64(1); next <= v.log.indexed; {
-		page, err := v.store.pageFor(v.ctx, next, v.log.indexed, pageLimits{events: scanEvents, bytes: scanBytes})
+		page, err := v.store.pageFor(v.ctx, nil, next, v.log.indexed, pageLimits{events: scanEvents, bytes: scanBytes})
 		if err != nil {
 			return err
 		}

@@ -55,7 +55,7 @@ func (c *logCheck) gap() { c.known, c.whole = false, false }
 // begin checks that a block goes on where the one before it ended.
 func (c *logCheck) begin(b *block, fault func(string, ...any)) {
 	if c.known && (b.before != c.seq || b.chain != c.chain) {
-		fault("log block at lsn %d: it follows seq %d with chain %x, before it stands seq %d with chain %x",
+		fault("log block from lsn %d: it follows seq %d with chain %x, before it stands seq %d with chain %x",
 			b.first, b.before, b.chain[:8], c.seq, c.chain[:8])
 	}
 	if !c.known {
