@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/sasl/plain"
+	"github.com/tributary-es/tributary/eventstore"
 )
 
 // connection is a client of one partition. After an error it is thrown away: a new one asks for the cluster's layout
@@ -68,6 +70,9 @@ func (c *connection) fetch(ctx context.Context, from int64, size int, wait time.
 		err = response.Error
 	}
 	if err != nil {
+		if damaged(err) {
+			err = fmt.Errorf("%w: %w", eventstore.ErrCorrupt, err)
+		}
 		return nil, 0, fmt.Errorf("fetch %s/%d from offset %d: %w", c.topic, c.partition, from, err)
 	}
 	for {
@@ -87,6 +92,25 @@ func (c *connection) fetch(ctx context.Context, from int64, size int, wait time.
 			records = append(records, record)
 		}
 	}
+}
+
+// damaged reports whether an error of a fetch says that a batch arrived whole and does not verify or unpack. kafka-go and
+// its decompressors have no types for that.
+func damaged(err error) bool {
+	if errors.Is(err, kafka.InvalidMessage) {
+		return true
+	}
+	var answered kafka.Error
+	if errors.As(err, &answered) {
+		return false
+	}
+	text := err.Error()
+	for _, sign := range []string{"checksum", "lz4:", "snappy:", "zstd", "zstandard", "gzip:", "magic number", "corrupt", "unsupported compression", "unsupported message version", "impossible record set"} {
+		if strings.Contains(text, sign) {
+			return true
+		}
+	}
+	return false
 }
 
 func copyRecord(r *protocol.Record) (Record, error) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -45,7 +44,7 @@ func (f *follower) session(ctx context.Context, ready func()) error {
 	for moved := false; ; {
 		records, _, err := c.fetch(ctx, offset, fetchBytes, readWait)
 		if err != nil {
-			return unreadable(err)
+			return err
 		}
 		for i := range records {
 			if err := f.take(ctx, records[i]); err != nil {
@@ -62,14 +61,6 @@ func (f *follower) session(ctx context.Context, ready func()) error {
 			ready()
 		}
 	}
-}
-
-// unreadable makes an error of a fetch ErrCorrupt if fetching again cannot help: the batch itself is damaged.
-func unreadable(err error) error {
-	if strings.Contains(err.Error(), "checksum mismatch") {
-		return fmt.Errorf("%w: %w", eventstore.ErrCorrupt, err)
-	}
-	return err
 }
 
 // locate returns the offset from which to read, and sets last to the event that stands before it.
@@ -98,7 +89,7 @@ func (f *follower) locate(ctx context.Context, c *connection) (int64, error) {
 	}
 	t, found, err := c.findTail(ctx, start, low, func(int64, Entry) error { return nil })
 	if err != nil {
-		return 0, unreadable(err)
+		return 0, err
 	}
 	if found {
 		f.last = t.dot()
@@ -111,7 +102,7 @@ func (f *follower) firstPosition(ctx context.Context, c *connection, from, to in
 	for from < to {
 		records, _, err := c.fetch(ctx, from, 16<<10, readWait)
 		if err != nil {
-			return 0, eventstore.Position{}, unreadable(err)
+			return 0, eventstore.Position{}, err
 		}
 		if len(records) == 0 {
 			break

@@ -124,7 +124,7 @@ func (s *subscription) Close() {
 func (f *follower) run(ctx context.Context) error {
 	pauses := backoff{max: f.o.MaxBackoff}
 	down := time.Time{}
-	var gapAfter *eventstore.Dot
+	var stuckAfter *eventstore.Dot
 	for {
 		err := f.session(ctx, func() {
 			pauses.reset()
@@ -137,10 +137,10 @@ func (f *follower) run(ctx context.Context) error {
 			return eventstore.ErrClosed
 		}
 		switch {
-		case errors.Is(err, ErrGap) && (gapAfter == nil || *gapAfter != f.last):
+		case (errors.Is(err, ErrGap) || errors.Is(err, eventstore.ErrCorrupt)) && (stuckAfter == nil || *stuckAfter != f.last):
 			// The topic may have been made anew while it was read; finding the place again tells.
 			last := f.last
-			gapAfter = &last
+			stuckAfter = &last
 			continue
 		case errors.Is(err, ErrGap), errors.Is(err, eventstore.ErrCorrupt), errors.Is(err, eventstore.ErrWrongIncarnation):
 			return fmt.Errorf("read %s/%d: %w", f.o.Topic, f.o.Partition, err)

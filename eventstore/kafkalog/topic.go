@@ -41,7 +41,16 @@ func (c *connection) ensureTopic(ctx context.Context) (faults []string, err erro
 	if replicas, want := len(topic.Partitions[i].Replicas), min(3, len(meta.Brokers)); replicas < want {
 		faults = append(faults, fmt.Sprintf("replication factor is %d, should be %d", replicas, want))
 	}
-	return c.checkSettings(ctx, faults, len(topic.Partitions[i].Replicas))
+	return c.checkSettings(ctx, faults, len(topic.Partitions[i].Replicas)), nil
+}
+
+// topicExists asks the brokers for the topic.
+func (c *connection) topicExists(ctx context.Context) (bool, error) {
+	meta, err := c.client.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{c.topic}})
+	if err != nil {
+		return false, fmt.Errorf("ask for topic %s: %w", c.topic, err)
+	}
+	return len(meta.Topics) == 1 && !errors.Is(meta.Topics[0].Error, kafka.UnknownTopicOrPartition), nil
 }
 
 func (c *connection) makeTopic(ctx context.Context, brokers int) error {
@@ -65,14 +74,15 @@ func (c *connection) makeTopic(ctx context.Context, brokers int) error {
 	return errTopicMade
 }
 
-// checkSettings adds to faults what the topic's settings lack. A cluster that does not tell its settings is not a fault.
-func (c *connection) checkSettings(ctx context.Context, faults []string, replicas int) ([]string, error) {
+// checkSettings adds to faults what the topic's settings lack. A cluster that does not tell them does not
+// stop the mirror.
+func (c *connection) checkSettings(ctx context.Context, faults []string, replicas int) []string {
 	response, err := c.client.DescribeConfigs(ctx, &kafka.DescribeConfigsRequest{Resources: []kafka.DescribeConfigRequestResource{{
 		ResourceType: kafka.ResourceTypeTopic, ResourceName: c.topic,
 		ConfigNames: []string{"cleanup.policy", "retention.ms", "retention.bytes", "max.message.bytes", "min.insync.replicas"},
 	}}})
 	if err != nil {
-		return faults, fmt.Errorf("ask for settings of topic %s: %w", c.topic, err)
+		return append(faults, fmt.Sprintf("settings are not told: %v", err))
 	}
 	for _, resource := range response.Resources {
 		for _, entry := range resource.ConfigEntries {
@@ -81,7 +91,7 @@ func (c *connection) checkSettings(ctx context.Context, faults []string, replica
 			}
 		}
 	}
-	return faults, nil
+	return faults
 }
 
 // settingFault says what is wrong with the value of a topic's setting; empty when it is right.

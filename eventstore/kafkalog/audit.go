@@ -1,0 +1,338 @@
+package kafkalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+	"time"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// maxFaults bounds the faults that a report names; all are counted.
+const maxFaults = 100
+
+// AuditReport is what Audit found. Events are told apart by identity, their dot.
+type AuditReport struct {
+	Topic     string
+	Partition int
+	// Records is the number of different events of the log that the topic holds.
+	Records uint64
+	// Missing events are in the log and not in the topic; Lag of them are at the end, where the mirror may not have come yet.
+	Missing, Lag uint64
+	// Duplicates are records of an event beyond its first; OutOfOrder are first records that stand too late in the topic.
+	Duplicates, OutOfOrder uint64
+	// Changed are records that differ from what the log's event gives, in key, value, time or any header.
+	Changed uint64
+	// Foreign are records that no mirror of this log wrote, or that cannot be read.
+	Foreign uint64
+	// Fences and Heartbeats are records that are not events.
+	Fences, Heartbeats uint64
+	// Faults names the first of what is wrong, with seq and offset.
+	Faults []string
+}
+
+// OK reports whether the topic is a copy of the log.
+func (r *AuditReport) OK() bool {
+	return r.Missing == 0 && r.Duplicates == 0 && r.OutOfOrder == 0 && r.Changed == 0 && r.Foreign == 0 && len(r.Faults) == 0
+}
+
+func (r *AuditReport) fault(format string, args ...any) {
+	if len(r.Faults) < maxFaults {
+		r.Faults = append(r.Faults, fmt.Sprintf(format, args...))
+	}
+}
+
+// Audit reads the whole topic and compares every record with the log's event of the same identity, byte for byte. It calls
+// progress, when not nil, now and then with offsets. Faults are in the report; the error is for what kept it from looking:
+// a broker that does not answer (ErrUnavailable), a topic that is not there (ErrNotFound), the store's errors.
+//
+// The log and the mirror may be at work meanwhile: what was durable when it began is what must be in the topic.
+func Audit(ctx context.Context, store eventstore.Reader, o Options, progress func(done, total uint64)) (AuditReport, error) {
+	state, err := store.Log(ctx)
+	if err != nil {
+		return AuditReport{}, fmt.Errorf("audit: %w", err)
+	}
+	if o, err = o.withDefaults(state.ID); err != nil {
+		return AuditReport{}, fmt.Errorf("audit: %w", err)
+	}
+	if progress == nil {
+		progress = func(uint64, uint64) {}
+	}
+	a := audit{
+		store: store, o: o, state: state, progress: progress,
+		report: AuditReport{Topic: o.Topic, Partition: o.Partition},
+	}
+	if err := a.run(ctx); err != nil {
+		return a.report, fmt.Errorf("audit %s/%d: %w", o.Topic, o.Partition, err)
+	}
+	return a.report, nil
+}
+
+type audit struct {
+	store    eventstore.Reader
+	o        Options
+	state    eventstore.LogState // of the beginning
+	progress func(done, total uint64)
+	report   AuditReport
+
+	own     ownEvents
+	missing gaps
+	last    eventstore.Recorded // the last own event that the topic was found to have, with its chain
+	enc     encoder
+	dec     decoder
+	frame   []byte
+}
+
+func (a *audit) run(ctx context.Context) error {
+	a.own = ownEvents{ctx: ctx, store: a.store, log: a.state.ID}
+	defer a.own.close()
+	if err := a.own.next(); err != nil {
+		return err
+	}
+	for record, err := range a.records(ctx) {
+		if err == nil {
+			err = a.record(ctx, record)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return a.rest()
+}
+
+// records yields the topic's records up to its present end, over broken connections and damaged batches.
+func (a *audit) records(ctx context.Context) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		c := connect(&a.o)
+		defer func() { c.close() }()
+		start, end, err := c.offsets(ctx)
+		if err != nil {
+			yield(Record{}, a.unavailable(ctx, c, err))
+			return
+		}
+		for at, failures := start, 0; at < end; {
+			records, _, err := c.fetch(ctx, at, fetchBytes, readWait)
+			switch {
+			case ctx.Err() != nil:
+				yield(Record{}, ctx.Err())
+				return
+			case errors.Is(err, eventstore.ErrCorrupt):
+				next := a.behindDamage(ctx, at, end)
+				a.report.Foreign++
+				a.report.fault("offsets %d to %d cannot be read: %v", at, next-1, err)
+				at = next
+				c.close()
+				c = connect(&a.o)
+				continue
+			case err != nil || len(records) == 0:
+				if failures++; failures > 10 {
+					yield(Record{}, fmt.Errorf("%w: no record at offset %d of %d: %w", eventstore.ErrUnavailable, at, end, err))
+					return
+				}
+				c.close()
+				c = connect(&a.o)
+				select {
+				case <-time.After(200 * time.Millisecond):
+				case <-ctx.Done():
+				}
+				continue
+			}
+			failures = 0
+			for _, r := range records {
+				if r.Offset >= end {
+					return
+				}
+				if !yield(r, nil) {
+					return
+				}
+				at = r.Offset + 1
+			}
+			a.progress(uint64(at-start), uint64(end-start))
+		}
+	}
+}
+
+// unavailable tells a topic that is not there from brokers that do not answer.
+func (a *audit) unavailable(ctx context.Context, c *connection, err error) error {
+	if found, asked := c.topicExists(ctx); asked == nil && !found {
+		return fmt.Errorf("%w: there is no such topic", eventstore.ErrNotFound)
+	}
+	return fmt.Errorf("%w: %w", eventstore.ErrUnavailable, err)
+}
+
+// behindDamage returns the first offset after one in a damaged batch from which the topic can be read again, or end.
+func (a *audit) behindDamage(ctx context.Context, at, end int64) int64 {
+	readable := func(offset int64) bool {
+		c := connect(&a.o)
+		defer c.close()
+		_, _, err := c.fetch(ctx, offset, 1, readWait)
+		return !errors.Is(err, eventstore.ErrCorrupt)
+	}
+	bad, step := at, int64(1)
+	for bad+step < end && !readable(bad+step) {
+		bad, step = bad+step, 2*step
+	}
+	good := min(bad+step, end)
+	for bad+1 < good {
+		if middle := bad + (good-bad)/2; readable(middle) {
+			good = middle
+		} else {
+			bad = middle
+		}
+	}
+	return good
+}
+
+// record judges one record of the topic.
+func (a *audit) record(ctx context.Context, r Record) error {
+	switch kind := recordKind(r.Headers); kind {
+	case recordFence, recordHeartbeat:
+		a.mark(r, kind)
+		return nil
+	case headerDot:
+	default:
+		a.report.Foreign++
+		a.report.fault("record at offset %d was not written by a mirror", r.Offset)
+		return nil
+	}
+	dot, ok := sequence(r.Headers)
+	if !ok || dot.Log.Site != a.state.ID.Site || dot.Log.Shard != a.state.ID.Shard {
+		a.report.Foreign++
+		a.report.fault("record at offset %d is of no event of this log: its %s is %q", r.Offset, headerDot, r.Headers[0].Value)
+		return nil
+	}
+	if !a.own.has { // what was at the log's end may have become durable since
+		if err := a.own.next(); err != nil {
+			return err
+		}
+	}
+	if a.own.has && a.own.event.Dot == dot {
+		return a.inOrder(r)
+	}
+	var e eventstore.Recorded
+	corrupt := a.dec.event(r, &e)
+	beyond, err := a.beyond(ctx, dot)
+	switch {
+	case err != nil:
+		return err
+	case corrupt != nil && (beyond || a.own.has && before(a.own.event.Dot, dot)):
+		// What it claims to be is not to be relied on; least of all as the place where the topic has come to.
+		a.report.Changed++
+		a.report.fault("record at offset %d, which claims to be event %s, is changed: %v", r.Offset, dot, corrupt)
+		return nil
+	case beyond:
+		a.report.Foreign++
+		a.report.fault("event %s at offset %d is not in the log, which ends before it", dot, r.Offset)
+		return nil
+	case !a.own.has || before(dot, a.own.event.Dot):
+		return a.repeated(ctx, r, dot)
+	}
+	// What the log has before this event, the topic should have had before this record.
+	for a.own.has && before(a.own.event.Dot, dot) {
+		a.missing.add(a.own.event.Dot)
+		if err := a.own.next(); err != nil {
+			return err
+		}
+	}
+	if a.own.has && a.own.event.Dot == dot {
+		return a.inOrder(r)
+	}
+	return a.repeated(ctx, r, dot)
+}
+
+// inOrder judges the record of the event that the walk through the log stands at.
+func (a *audit) inOrder(r Record) error {
+	a.found(r, &a.own.event)
+	a.last = a.own.event
+	return a.own.next()
+}
+
+// beyond reports whether an event would lie behind the log's durable end.
+func (a *audit) beyond(ctx context.Context, dot eventstore.Dot) (bool, error) {
+	state, err := a.store.Log(ctx)
+	if err != nil {
+		return false, fmt.Errorf("ask for the log's end: %w", err)
+	}
+	return before(eventstore.Dot{Log: state.ID, Seq: state.Seq}, dot), nil
+}
+
+// repeated judges a record whose event's place in the order has passed.
+func (a *audit) repeated(ctx context.Context, r Record, dot eventstore.Dot) error {
+	event, found, err := a.own.find(ctx, dot, r)
+	if err != nil {
+		return err
+	}
+	switch {
+	case !found:
+		a.report.Foreign++
+		a.report.fault("event %s at offset %d is not in the log", dot, r.Offset)
+	case a.missing.remove(dot):
+		a.report.OutOfOrder++
+		a.report.fault("event %s stands too late, at offset %d", dot, r.Offset)
+		a.found(r, &event)
+	default:
+		a.report.Duplicates++
+		a.report.fault("event %s is there again at offset %d", dot, r.Offset)
+		a.compare(r, &event)
+	}
+	return nil
+}
+
+// found counts an event's first record and compares it.
+func (a *audit) found(r Record, e *eventstore.Recorded) {
+	a.report.Records++
+	a.compare(r, e)
+}
+
+// compare holds a record against the one that the log's event gives.
+func (a *audit) compare(r Record, e *eventstore.Recorded) {
+	a.enc.reset()
+	a.frame = frameOf(a.frame[:0], e)
+	if diff := differences(a.enc.event(e, a.frame), r); len(diff) > 0 {
+		a.report.Changed++
+		a.report.fault("event %s at offset %d is changed: %s", e.Dot, r.Offset, strings.Join(diff, "; "))
+	}
+}
+
+// mark counts a fence or heartbeat and checks what it says of the log.
+func (a *audit) mark(r Record, kind string) {
+	entry, err := a.dec.mark(r, kind)
+	if err != nil {
+		a.report.Changed++
+		a.report.fault("%s at offset %d does not make sense: %v", kind, r.Offset, err)
+	}
+	if kind == recordFence {
+		a.report.Fences++
+		return
+	}
+	a.report.Heartbeats++
+	h, ok := entry.(*Heartbeat)
+	if ok && a.last.Dot == h.Mirrored && a.last.Chain != h.Chain {
+		a.report.Changed++
+		a.report.fault("heartbeat at offset %d says hash chain %x after event %s, the log has %x", r.Offset, h.Chain[:8], h.Mirrored, a.last.Chain[:8])
+	}
+}
+
+// rest counts what the topic does not have at its end.
+func (a *audit) rest() error {
+	holes := a.missing.count()
+	for a.own.has && !before(eventstore.Dot{Log: a.state.ID, Seq: a.state.Seq}, a.own.event.Dot) {
+		a.missing.add(a.own.event.Dot)
+		if err := a.own.next(); err != nil {
+			return err
+		}
+	}
+	a.report.Missing = a.missing.count()
+	a.report.Lag = a.report.Missing - holes
+	for _, g := range a.missing {
+		if g.first == g.last {
+			a.report.fault("event %s is missing", eventstore.Dot{Log: g.log, Seq: g.first})
+		} else {
+			a.report.fault("%d events are missing, %s to %d", g.last-g.first+1, eventstore.Dot{Log: g.log, Seq: g.first}, g.last)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,202 @@
+package kafkalog
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// differences names the parts of a record that are not as they should be.
+func differences(want, got Record) (parts []string) {
+	if !bytes.Equal(want.Key, got.Key) {
+		parts = append(parts, fmt.Sprintf("key is %q, should be %q", clip(got.Key), clip(want.Key)))
+	}
+	if !bytes.Equal(want.Value, got.Value) {
+		parts = append(parts, fmt.Sprintf("value of %d bytes differs from byte %d on, should have %d bytes", len(got.Value), firstDifference(want.Value, got.Value), len(want.Value)))
+	}
+	if !want.Time.Equal(got.Time) {
+		parts = append(parts, fmt.Sprintf("time is %s, should be %s", got.Time.UTC().Format(timeFormat), want.Time.UTC().Format(timeFormat)))
+	}
+	same := func(a, b Header) bool { return a.Key == b.Key && bytes.Equal(a.Value, b.Value) }
+	if slices.EqualFunc(want.Headers, got.Headers, same) {
+		return parts
+	}
+	before := len(parts)
+	rest := slices.Clone(got.Headers)
+	for _, h := range want.Headers {
+		if i := slices.IndexFunc(rest, func(g Header) bool { return same(h, g) }); i >= 0 {
+			rest = slices.Delete(rest, i, i+1)
+			continue
+		}
+		if i := slices.IndexFunc(rest, func(g Header) bool { return g.Key == h.Key }); i >= 0 {
+			parts = append(parts, fmt.Sprintf("header %s is %q, should be %q", h.Key, clip(rest[i].Value), clip(h.Value)))
+			rest = slices.Delete(rest, i, i+1)
+			continue
+		}
+		parts = append(parts, fmt.Sprintf("header %s is missing", h.Key))
+	}
+	for _, h := range rest {
+		parts = append(parts, fmt.Sprintf("header %s should not be there", h.Key))
+	}
+	if len(parts) == before {
+		parts = append(parts, "headers stand in another order")
+	}
+	return parts
+}
+
+const timeFormat = "2006-01-02T15:04:05.000Z07:00"
+
+// clip bounds what a fault shows of a value.
+func clip(b []byte) []byte { return b[:min(len(b), 80)] }
+
+func firstDifference(a, b []byte) int {
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return min(len(a), len(b))
+}
+
+// before orders events of one shard by life and seq.
+func before(a, b eventstore.Dot) bool {
+	if a.Log.Incarnation != b.Log.Incarnation {
+		return a.Log.Incarnation < b.Log.Incarnation
+	}
+	return a.Seq < b.Seq
+}
+
+// ownEvents walks a log's own events in order.
+type ownEvents struct {
+	ctx   context.Context
+	store eventstore.Reader
+	log   eventstore.LogID
+
+	event eventstore.Recorded // where the walk stands, if has
+	has   bool
+
+	at   eventstore.Position // read so far
+	pull func() (eventstore.Recorded, error, bool)
+	stop func()
+}
+
+// next goes to the next own event; has is false at the durable end. Later calls see what has become durable since.
+func (o *ownEvents) next() error {
+	for fresh := false; ; {
+		if o.pull == nil {
+			o.pull, o.stop = iter.Pull2(o.store.ReadAll(o.ctx, o.at, eventstore.Filter{Chain: true}))
+			fresh = true
+		}
+		e, err, ok := o.pull()
+		switch {
+		case !ok && fresh:
+			o.close()
+			o.has = false
+			return nil
+		case !ok:
+			o.close()
+			continue
+		case err != nil:
+			return fmt.Errorf("read the log: %w", err)
+		}
+		o.at = e.Position
+		if o.ours(&e) {
+			o.event, o.has = e, true
+			return nil
+		}
+	}
+}
+
+func (o *ownEvents) ours(e *eventstore.Recorded) bool {
+	return e.Dot.Log.Site == o.log.Site && e.Dot.Log.Shard == o.log.Shard
+}
+
+func (o *ownEvents) close() {
+	if o.stop != nil {
+		o.stop()
+		o.pull, o.stop = nil, nil
+	}
+}
+
+// find returns the own event with a dot, wherever the walk stands. The position that a record of it gives is a hint.
+func (o *ownEvents) find(ctx context.Context, dot eventstore.Dot, r Record) (eventstore.Recorded, bool, error) {
+	for _, h := range r.Headers {
+		if h.Key != headerPosition {
+			continue
+		}
+		p := parser{names: new(decoder)}
+		if at := p.position(h.Value); p.err == nil && at.LSN > 0 {
+			e, found, err := o.first(ctx, eventstore.Position{Incarnation: at.Incarnation, LSN: at.LSN - 1}, dot, true)
+			if err == nil && found {
+				return e, true, nil
+			}
+		}
+	}
+	return o.first(ctx, eventstore.Position{}, dot, false)
+}
+
+// first looks for an event after a position; with only, it must be the first one.
+func (o *ownEvents) first(ctx context.Context, after eventstore.Position, dot eventstore.Dot, only bool) (eventstore.Recorded, bool, error) {
+	for e, err := range o.store.ReadAll(ctx, after, eventstore.Filter{}) {
+		switch {
+		case errors.Is(err, eventstore.ErrWrongIncarnation):
+			return e, false, nil
+		case err != nil:
+			return e, false, fmt.Errorf("read the log: %w", err)
+		case e.Dot == dot:
+			return e, true, nil
+		case only:
+			return e, false, nil
+		}
+	}
+	return eventstore.Recorded{}, false, nil
+}
+
+// gap is a run of seqs of one life of the log.
+type gap struct {
+	log         eventstore.LogID
+	first, last uint64
+}
+
+// gaps is a sorted set of events.
+type gaps []gap
+
+// add puts in an event that comes after all that are in.
+func (g *gaps) add(d eventstore.Dot) {
+	if n := len(*g); n > 0 && (*g)[n-1].log == d.Log && (*g)[n-1].last+1 == d.Seq {
+		(*g)[n-1].last = d.Seq
+		return
+	}
+	*g = append(*g, gap{d.Log, d.Seq, d.Seq})
+}
+
+// remove takes an event out and reports whether it was in.
+func (g *gaps) remove(d eventstore.Dot) bool {
+	for i, x := range *g {
+		if x.log != d.Log || d.Seq < x.first || d.Seq > x.last {
+			continue
+		}
+		var parts gaps
+		if x.first < d.Seq {
+			parts = append(parts, gap{x.log, x.first, d.Seq - 1})
+		}
+		if d.Seq < x.last {
+			parts = append(parts, gap{x.log, d.Seq + 1, x.last})
+		}
+		*g = slices.Replace(*g, i, i+1, parts...)
+		return true
+	}
+	return false
+}
+
+func (g gaps) count() (n uint64) {
+	for _, x := range g {
+		n += x.last - x.first + 1
+	}
+	return n
+}
