@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/tributary-es/tributary/eventstore"
@@ -70,8 +71,20 @@ func (m meta) fits(o *Options) error {
 
 // corrupted makes Pebble's corruption errors match eventstore.ErrCorrupt.
 func corrupted(err error) error {
-	if err != nil && pebble.IsCorruptionError(err) && !errors.Is(err, eventstore.ErrCorrupt) {
-		return fmt.Errorf("%w: %w", eventstore.ErrCorrupt, err)
+	if err == nil || !pebble.IsCorruptionError(err) || errors.Is(err, eventstore.ErrCorrupt) {
+		return err
 	}
-	return err
+	return corruption{err}
 }
+
+// corruption is a corruption error of Pebble's, which says more than fits a line.
+type corruption struct{ cause error }
+
+// Error returns the first line of what Pebble says.
+func (c corruption) Error() string {
+	text, _, _ := strings.Cut(c.cause.Error(), "\n")
+	return eventstore.ErrCorrupt.Error() + ": " + text
+}
+
+// Unwrap makes the error match eventstore.ErrCorrupt and Pebble's own.
+func (c corruption) Unwrap() []error { return []error{eventstore.ErrCorrupt, c.cause} }

@@ -46,6 +46,9 @@ func (v *verifier) fault(format string, args ...any) {
 
 // run looks at the index first: what it holds then is durable in the log that is looked at next.
 func (v *verifier) run() error {
+	if err := v.store.writable(); err != nil {
+		v.fault("store: %v", err)
+	}
 	m, sums, err := v.scanIndex()
 	indexReadable := err == nil
 	if errors.Is(err, eventstore.ErrCorrupt) {
