@@ -33,6 +33,8 @@ type stage struct {
 	bus   *commands.Bus
 	store *memstore.Store
 	sagas []*played
+	// start is where the log began, before the shop was there.
+	start eventstore.Position
 	// read is how far the log was looked at for triggers, and waiting what was found and not handed over.
 	read    eventstore.Position
 	waiting []eventstore.Recorded
@@ -94,7 +96,7 @@ func newStage(t failer, o checkout.Options) *stage {
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
-	s.read = log.Durable
+	s.start, s.read = log.Durable, log.Durable
 	return s
 }
 

@@ -15,11 +15,6 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/tributary-es/tributary/commands"
-	"github.com/tributary-es/tributary/commerce/inventory"
-	"github.com/tributary-es/tributary/commerce/order"
-	"github.com/tributary-es/tributary/commerce/payment"
-	"github.com/tributary-es/tributary/commerce/returns"
 	commercev1 "github.com/tributary-es/tributary/schemas/gen/tributary/commerce/v1"
 )
 
@@ -66,7 +61,6 @@ func written() []proto.Message {
 // TestEventsOnTheWire holds every event to what testdata/wire.txt says of it: its name, its bytes, its JSON. Events that
 // were recorded must be readable for ever, so a difference is a mistake, unless it only adds: a field, or an event.
 func TestEventsOnTheWire(t *testing.T) {
-	codecs := []commands.Codec[proto.Message]{order.Codec(), inventory.Codec(), payment.Codec(), returns.Codec()}
 	var known []string
 	for _, c := range codecs {
 		known = append(known, c.Types()...)

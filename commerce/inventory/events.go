@@ -21,18 +21,18 @@ const (
 	ReturnedV1  = "inventory.returned.v1"
 )
 
-// Codec returns the codec of the inventory's events.
-func Codec() commands.Codec[Event] {
-	return commands.ProtoCodec(map[string]Event{
-		ReceivedV1:  &commercev1.InventoryReceived{},
-		ReservedV1:  &commercev1.InventoryReserved{},
-		ConfirmedV1: &commercev1.InventoryConfirmed{},
-		ReleasedV1:  &commercev1.InventoryReleased{},
-		BarredV1:    &commercev1.InventoryBarred{},
-		AdjustedV1:  &commercev1.InventoryAdjusted{},
-		ReturnedV1:  &commercev1.InventoryReturned{},
-	})
-}
+// Codec returns the codec of the inventory's events. It is always the same one, safe for concurrent use.
+func Codec() commands.Codec[Event] { return codec }
+
+var codec = commands.ProtoCodec(map[string]Event{
+	ReceivedV1:  &commercev1.InventoryReceived{},
+	ReservedV1:  &commercev1.InventoryReserved{},
+	ConfirmedV1: &commercev1.InventoryConfirmed{},
+	ReleasedV1:  &commercev1.InventoryReleased{},
+	BarredV1:    &commercev1.InventoryBarred{},
+	AdjustedV1:  &commercev1.InventoryAdjusted{},
+	ReturnedV1:  &commercev1.InventoryReturned{},
+})
 
 // proto returns the document as events carry it, nil for none.
 func (d *Document) proto() *commercev1.Document {

@@ -18,12 +18,12 @@ const (
 	CancelledV1 = "order.cancelled.v1"
 )
 
-// Codec returns the codec of the order's events.
-func Codec() commands.Codec[Event] {
-	return commands.ProtoCodec(map[string]Event{
-		CreatedV1:   &commercev1.OrderCreated{},
-		ConfirmedV1: &commercev1.OrderConfirmed{},
-		ShippedV1:   &commercev1.OrderShipped{},
-		CancelledV1: &commercev1.OrderCancelled{},
-	})
-}
+// Codec returns the codec of the order's events. It is always the same one, safe for concurrent use.
+func Codec() commands.Codec[Event] { return codec }
+
+var codec = commands.ProtoCodec(map[string]Event{
+	CreatedV1:   &commercev1.OrderCreated{},
+	ConfirmedV1: &commercev1.OrderConfirmed{},
+	ShippedV1:   &commercev1.OrderShipped{},
+	CancelledV1: &commercev1.OrderCancelled{},
+})

@@ -19,16 +19,16 @@ const (
 	AdjustedV1   = "payment.adjusted.v1"
 )
 
-// Codec returns the codec of the payment's events.
-func Codec() commands.Codec[Event] {
-	return commands.ProtoCodec(map[string]Event{
-		AuthorizedV1: &commercev1.PaymentAuthorized{},
-		CapturedV1:   &commercev1.PaymentCaptured{},
-		VoidedV1:     &commercev1.PaymentVoided{},
-		RefundedV1:   &commercev1.PaymentRefunded{},
-		AdjustedV1:   &commercev1.PaymentAdjusted{},
-	})
-}
+// Codec returns the codec of the payment's events. It is always the same one, safe for concurrent use.
+func Codec() commands.Codec[Event] { return codec }
+
+var codec = commands.ProtoCodec(map[string]Event{
+	AuthorizedV1: &commercev1.PaymentAuthorized{},
+	CapturedV1:   &commercev1.PaymentCaptured{},
+	VoidedV1:     &commercev1.PaymentVoided{},
+	RefundedV1:   &commercev1.PaymentRefunded{},
+	AdjustedV1:   &commercev1.PaymentAdjusted{},
+})
 
 func (d *Document) proto() *commercev1.Document {
 	return &commercev1.Document{

@@ -16,10 +16,10 @@ const (
 	CompletedV1 = "return.completed.v1"
 )
 
-// Codec returns the codec of the events of returns.
-func Codec() commands.Codec[Event] {
-	return commands.ProtoCodec(map[string]Event{
-		ReceivedV1:  &commercev1.ReturnReceived{},
-		CompletedV1: &commercev1.ReturnCompleted{},
-	})
-}
+// Codec returns the codec of the events of returns. It is always the same one, safe for concurrent use.
+func Codec() commands.Codec[Event] { return codec }
+
+var codec = commands.ProtoCodec(map[string]Event{
+	ReceivedV1:  &commercev1.ReturnReceived{},
+	CompletedV1: &commercev1.ReturnCompleted{},
+})
