@@ -65,8 +65,8 @@ func (f *feed) stop() {
 }
 
 func (f *feed) read(ctx context.Context, source Source, order *sequence, wants map[string]bool) error {
-	// Without a filter: only so can every gap be seen.
-	sub, err := source.Subscribe(ctx, order.at.Position, eventstore.Filter{})
+	// Nothing is filtered by the source: only so can every gap be seen.
+	sub, err := source.Subscribe(ctx, order.at.Position, eventstore.Filter{MaxChunk: f.limit / 2})
 	if err != nil {
 		return fmt.Errorf("subscribe after %s: %w", order.at.Position, err)
 	}

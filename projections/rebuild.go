@@ -64,7 +64,7 @@ func Rebuild(ctx context.Context, source Source, sink Sink, o Options, report fu
 	if !known {
 		old = headOf(log)
 	}
-	f, g, err := begin(ctx, source, log.ID, sink, &o, func() error {
+	f, g, err := begin(ctx, source, log.ID, sink, &o, func() (err error) {
 		if known {
 			before, err = sink.Digest(ctx)
 		}
