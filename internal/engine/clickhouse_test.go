@@ -138,6 +138,18 @@ func TestClickHouseRefusesAQueryBeyondItsMemoryAndLivesOn(t *testing.T) {
 	}
 }
 
+func TestClickHouseLogHoldsNoQueries(t *testing.T) {
+	c := testenv.ClickHouse(t)
+	query(t, c, "SELECT 'somebody@example.org'")
+	if answer, ok := ask(t, c, c.User(), c.Password(), "SELECT 'somebody@example.org' FROM nowhere"); ok {
+		t.Fatalf("a wrong query gave %q", answer)
+	}
+	c.Stop()
+	if log, err := os.ReadFile(filepath.Join(c.Dir(), "log")); err != nil || len(log) != 0 {
+		t.Errorf("the log says, after nothing but queries (%v): %s", err, log)
+	}
+}
+
 func TestClickHouseLeavesWhenItsStdinCloses(t *testing.T) {
 	c := testenv.ClickHouse(t)
 	if err := c.LeaveAtEOF(); err != nil {

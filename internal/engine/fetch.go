@@ -147,7 +147,7 @@ func (f *fetching) tool(ctx context.Context, watched string, env []string, name 
 	go func() {
 		defer close(watcher)
 		for pauseFor(watching, 200*time.Millisecond) == nil {
-			f.report("fetching", bytesBelow(watched), f.pkg.FetchSize)
+			f.report("fetching", min(bytesBelow(watched), f.pkg.FetchSize), f.pkg.FetchSize)
 		}
 	}()
 	cmd := exec.CommandContext(ctx, name, args...)

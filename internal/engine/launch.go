@@ -51,7 +51,7 @@ func launch(ctx context.Context, l launching) (*process, error) {
 		}
 		select {
 		case <-p.done:
-			return nil, l.failure(fmt.Errorf("process %d ended before it was ready (%v)", p.pid(), p.err), said())
+			return nil, l.failure(fmt.Errorf("process %d ended before it was ready (%s)", p.pid(), p.cmd.ProcessState), said())
 		case <-ctx.Done():
 			p.kill()
 			return nil, l.failure(fmt.Errorf("wait until it is ready: %w", ctx.Err()), said())

