@@ -35,7 +35,7 @@ type instanceRecord struct {
 func (i *instanceRecord) key() instanceKey { return instanceKey{i.Tenant, i.ID} }
 
 // partSize is how many instances one checkpoint event lists.
-const partSize = 5_000
+const partSize = 2_000
 
 // rescan is how far the log may grow without a trigger before a checkpoint spares the next start reading it.
 const rescan = 20_000
@@ -126,6 +126,9 @@ func (r *Runner) checkpointRecords() (records []checkpointRecord, position event
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c := &r.checkpoint
+	if !r.subscribed {
+		return nil, position, c.version
+	}
 	position = r.settledTo()
 	unread := position.LSN - min(c.position.LSN, position.LSN)
 	if c.triggers == 0 && len(c.dirty) == 0 && !c.full && unread < rescan {
@@ -226,7 +229,6 @@ func (r *Runner) resume(ctx context.Context) (from eventstore.Position, err erro
 func (r *Runner) restore(open map[instanceKey]instanceRecord, from eventstore.Position, version uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.read, r.resumed = from, true
 	r.checkpoint.position, r.checkpoint.version = from, version
 	r.checkpoint.full = version > 0 // the checkpoints of another life may be mixed with those of this one
 	for _, key := range slices.SortedFunc(maps.Keys(open), compareKeys) {
@@ -237,5 +239,4 @@ func (r *Runner) restore(open map[instanceKey]instanceRecord, from eventstore.Po
 		}
 		r.rouse(i)
 	}
-	r.announce()
 }

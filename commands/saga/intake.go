@@ -42,7 +42,9 @@ func (r *Runner) intake(ctx context.Context, from eventstore.Position) error {
 			return nil
 		}
 		r.mu.Lock()
-		from = r.read
+		if r.subscribed {
+			from = r.read
+		}
 		r.mu.Unlock()
 	}
 }
@@ -54,6 +56,7 @@ func (r *Runner) follow(ctx context.Context, from eventstore.Position, f eventst
 		return false, fmt.Errorf("subscribe: %w", err)
 	}
 	defer sub.Close()
+	r.readFrom(from)
 	for {
 		chunk, err := sub.Next(ctx)
 		if err != nil {
@@ -69,6 +72,14 @@ func (r *Runner) follow(ctx context.Context, from eventstore.Position, f eventst
 			return got, ctx.Err()
 		}
 	}
+}
+
+// readFrom notes where a subscription begins.
+func (r *Runner) readFrom(p eventstore.Position) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.read, r.subscribed = p, true
+	r.announce()
 }
 
 // take hands a trigger to its instance, and waits for room first.

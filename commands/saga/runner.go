@@ -95,18 +95,19 @@ type Runner struct {
 	// earlier tells the alarm loop that its next alarm has changed, due the checkpointer that there is enough to write.
 	earlier, due chan struct{}
 
-	mu        sync.Mutex // guards all below
-	room      *sync.Cond // intake waits here for busy to sink
-	work      *sync.Cond // workers wait here for ready instances
-	state     state
-	resumed   bool // the last checkpoint is read
-	instances map[instanceKey]*instance
-	ready     []*instance
-	busy      int // instances that will do something by themselves
-	parked    int
-	lastFault string
-	alarms    alarmHeap
-	recent    []*Message
+	mu    sync.Mutex // guards all below
+	room  *sync.Cond // intake waits here for busy to sink
+	work  *sync.Cond // workers wait here for ready instances
+	state state
+	// subscribed: the log has accepted the position to read on from. Before that read says nothing.
+	subscribed bool
+	instances  map[instanceKey]*instance
+	ready      []*instance
+	busy       int // instances that will do something by themselves
+	parked     int
+	lastFault  string
+	alarms     alarmHeap
+	recent     []*Message
 	// read is how far triggers were read; marks are those among them that are not dealt with, in order.
 	read  eventstore.Position
 	marks []*mark
@@ -145,7 +146,7 @@ func New[S any](store eventstore.Store, bus Dispatcher, d Definition[S], o Optio
 func (r *Runner) reset() {
 	r.instances = map[instanceKey]*instance{}
 	r.ready, r.busy, r.parked, r.alarms, r.marks = nil, 0, 0, nil, nil
-	r.read, r.resumed, r.lastFault = eventstore.Position{}, false, ""
+	r.read, r.subscribed, r.lastFault = eventstore.Position{}, false, ""
 	r.checkpoint = checkpointState{dirty: map[instanceKey]bool{}}
 }
 
@@ -191,11 +192,17 @@ func (r *Runner) run(ctx context.Context) error {
 	}
 	others.Go(func() { r.runAlarms(helpers) })
 	others.Go(func() { r.runCheckpoints(helpers) })
-	stopWaiting := context.AfterFunc(ctx, r.stop)
+	told := make(chan struct{})
+	unneeded := context.AfterFunc(ctx, func() {
+		defer close(told)
+		r.stop()
+	})
 
 	err = r.intake(ctx, from)
 
-	stopWaiting()
+	if !unneeded() {
+		<-told
+	}
 	r.stop()
 	grace := time.AfterFunc(r.options.Grace, cancel)
 	workers.Wait()

@@ -112,7 +112,7 @@ func (r *Runner) look() (read eventstore.Position, quiet bool, changed <-chan st
 		return read, false, nil, fmt.Errorf("saga %s: %w", r.definition.name, ErrStopped)
 	}
 	r.waiters++
-	return r.read, r.state == started && r.resumed && r.busy == 0, r.changed, nil
+	return r.read, r.state == started && r.subscribed && r.busy == 0, r.changed, nil
 }
 
 // announce has those in Idle look again. REQUIRES: mu is held.
