@@ -199,22 +199,23 @@ var (
 	sharedRedis      shared[*engine.Redis]
 	sharedKafka      shared[*engine.Kafka]
 
-	sharedDir string // set by Main while tests run
+	sharedRoot folder
 )
 
 func (s *shared[S]) get(t testing.TB, name string, start starter[S]) S {
 	t.Helper()
-	if sharedDir == "" {
-		t.Fatal("testenv: shared servers need `func TestMain(m *testing.M) { testenv.Main(m) }` in this package")
-	}
 	cache := Ensure(t, name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var none S
 	if s.srv == none && s.err == nil {
+		dir, err := sharedRoot.get()
+		if err != nil {
+			t.Fatalf("testenv: %v", err)
+		}
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		s.srv, s.err = start(ctx, filepath.Join(sharedDir, name), cache)
+		s.srv, s.err = start(ctx, filepath.Join(dir, name), cache)
 	}
 	if s.err != nil {
 		t.Fatalf("testenv: %v", s.err)
@@ -238,17 +239,18 @@ func Main(m *testing.M, checks ...func() error) {
 }
 
 func run(m *testing.M, checks []func() error) int {
-	dir, err := os.MkdirTemp("", "tributary-test-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "testenv: make a folder for shared servers:", err)
+	if err := sharedRoot.open(); err != nil {
+		fmt.Fprintln(os.Stderr, "testenv:", err)
 		return 1
 	}
-	defer os.RemoveAll(dir)
-	sharedDir = dir
 	code := m.Run()
 	sharedClickHouse.end()
 	sharedRedis.end()
 	sharedKafka.end()
+	if err := sharedRoot.close(); err != nil {
+		fmt.Fprintln(os.Stderr, "testenv:", err)
+		code = 1
+	}
 	for _, check := range checks {
 		if err := check(); err != nil && code == 0 {
 			fmt.Fprintln(os.Stderr, "after the tests:", err)
