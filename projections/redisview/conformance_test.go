@@ -70,7 +70,7 @@ func TestConformsEmbedded(t *testing.T) {
 }
 
 func TestConformsReal(t *testing.T) {
-	srv := testenv.SharedRedis(t)
+	srv := testenv.Redis(t) // of its own: the suite empties it
 	projectiontest.RunKeys(t, func(t testing.TB) projectiontest.Storage[projections.Keys] {
 		prefix := testenv.Unique(t)
 		return storage(t, srv.Addr(), prefix, func(t testing.TB) { flush(t, srv.Addr()) })
