@@ -25,7 +25,7 @@ endif
 .PHONY: run
 run: build python ## build, fetch the engines that are missing, start with the sample shop (DATA=./data)
 	bin/tributary setup
-	bin/tributary run --data $(DATA)
+	bin/tributary serve --sample --data $(DATA)
 
 .PHONY: setup
 setup: build python ## fetch the engines the embedded default needs, into the user's cache

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/node"
+)
+
+// engineFlags say what a node works with.
+type engineFlags struct {
+	Site       string `help:"Name of the site." placeholder:"NAME"`
+	Kafka      string `help:"Kafka: embedded, off, or brokers HOST:PORT,…" placeholder:"ADDR"`
+	Redis      string `help:"Redis: embedded, or HOST:PORT, or a redis:// URL." placeholder:"ADDR"`
+	ClickHouse string `name:"clickhouse" help:"ClickHouse: embedded, off, or a clickhouse:// URL." placeholder:"URL"`
+	Source     string `help:"Where projections read from: store or kafka." placeholder:"SOURCE"`
+}
+
+func (f engineFlags) config(g *globals, data string) node.Config {
+	return node.Config{
+		Data: data, Site: f.Site, Kafka: f.Kafka, Redis: f.Redis, ClickHouse: f.ClickHouse, Source: f.Source,
+		Logger: g.log, Version: version,
+	}
+}
+
+// target is what a command works on: a running server, or a stopped data folder.
+type target struct {
+	Addr string `help:"gRPC address of a running server." placeholder:"HOST:PORT"`
+	Data string `help:"Data folder; the server that runs on it is found, else the folder is opened." default:"./data" type:"path"`
+	engineFlags
+}
+
+// session is a connection to a server, which may have been started for it.
+type session struct {
+	conn *grpc.ClientConn
+	// node is set when the folder was stopped and the session runs its server itself.
+	node *node.Node
+	stop func() error
+}
+
+// connect finds the server, or starts one on a stopped folder for as long as the session lasts.
+func (t *target) connect(ctx context.Context, g *globals) (*session, error) {
+	if t.Addr != "" {
+		return dial(t.Addr)
+	}
+	if b, ok := node.FindServer(ctx, t.Data); ok {
+		return dial(b.GRPC)
+	}
+	if !node.HasData(t.Data) {
+		return nil, fmt.Errorf("%w: there is no data in %s and no server is named; start one with: tributary serve --data %s", eventstore.ErrInvalid, t.Data, t.Data)
+	}
+	config := t.config(g, t.Data)
+	config.HTTP, config.GRPC = "127.0.0.1:0", "127.0.0.1:0"
+	return startSession(ctx, config)
+}
+
+// startSession runs a node for as long as the session lasts.
+func startSession(ctx context.Context, config node.Config) (*session, error) {
+	n, err := node.Open(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	runCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan error, 1)
+	go func() { ended <- n.Run(runCtx) }()
+	s, err := dial(n.GRPCAddr())
+	if err != nil {
+		cancel()
+		return nil, errors.Join(err, <-ended, n.Close())
+	}
+	closeConn := s.stop
+	s.node = n
+	s.stop = func() error {
+		err := closeConn()
+		cancel()
+		return errors.Join(err, <-ended, n.Close())
+	}
+	return s, nil
+}
+
+func dial(addr string) (*session, error) {
+	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64<<20)))
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", addr, err)
+	}
+	return &session{conn: conn, stop: conn.Close}, nil
+}
+
+// requireEmpty refuses a folder that holds anything.
+func requireEmpty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) || err == nil && len(entries) == 0 {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%w: --data %s: %w", eventstore.ErrInvalid, dir, err)
+	}
+	return fmt.Errorf("%w: --data %s is not empty (it holds %s); name a folder that is new or empty",
+		eventstore.ErrInvalid, dir, filepath.Base(entries[0].Name()))
+}

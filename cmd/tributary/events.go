@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	apiv1 "github.com/tributary-es/tributary/schemas/gen/tributary/api/v1"
+)
+
+// eventsCmd reads the log.
+type eventsCmd struct {
+	Read eventsReadCmd `cmd:"" help:"Read the log, or one stream, and end."`
+	Tail eventsTailCmd `cmd:"" help:"Follow the log until interrupted."`
+}
+
+// logFilter chooses events.
+type logFilter struct {
+	After    string   `help:"Position after which to begin, such as 1-42." placeholder:"POSITION"`
+	Category []string `help:"Only these categories." placeholder:"NAME"`
+	Type     []string `help:"Only these event types." placeholder:"NAME"`
+	Limit    uint64   `help:"Stop after so many events; 0 means no limit."`
+	target
+}
+
+func (f *logFilter) list(ctx context.Context, g *globals, follow bool) (err error) {
+	s, err := f.connect(ctx, g)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.stop()) }()
+	stream, err := apiv1.NewStreamServiceClient(s.conn).ListEvents(ctx, &apiv1.ListEventsRequest{
+		After: f.After, Follow: follow, Categories: f.Category, Types: f.Type, Limit: f.Limit,
+	})
+	if err != nil {
+		return fmt.Errorf("read log: %w", err)
+	}
+	for {
+		e, err := stream.Recv()
+		switch {
+		case errors.Is(err, io.EOF), follow && (ctx.Err() != nil || status.Code(err) == codes.Canceled):
+			return nil
+		case err != nil:
+			return fmt.Errorf("read log: %w", err)
+		}
+		if err := printEvent(g, e); err != nil {
+			return err
+		}
+	}
+}
+
+func printEvent(g *globals, e *apiv1.Event) error {
+	return g.print(e, func() {
+		fmt.Fprintf(g.out, "%-12s %s %-28s %s/%s@%d %s\n", e.GetPosition(), e.GetRecordedAt().AsTime().Format("2006-01-02T15:04:05.000Z"),
+			e.GetType(), e.GetCategory(), e.GetStreamId(), e.GetVersion(), e.GetPayloadJson())
+	})
+}
+
+// eventsReadCmd reads and ends.
+type eventsReadCmd struct {
+	Stream string `help:"Only this stream, as category/id." placeholder:"CATEGORY/ID"`
+	logFilter
+}
+
+// Run prints the events, one a line.
+func (c *eventsReadCmd) Run(ctx context.Context, g *globals) error {
+	if c.Stream == "" {
+		return c.list(ctx, g, false)
+	}
+	return c.stream(ctx, g)
+}
+
+func (c *eventsReadCmd) stream(ctx context.Context, g *globals) (err error) {
+	category, id, err := cutStream(c.Stream)
+	if err != nil {
+		return err
+	}
+	s, err := c.connect(ctx, g)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.stop()) }()
+	client := apiv1.NewStreamServiceClient(s.conn)
+	for from, left := uint64(1), c.Limit; from > 0; {
+		page, err := client.ReadStream(ctx, &apiv1.ReadStreamRequest{Category: category, Id: id, FromVersion: from, Limit: 500})
+		if err != nil {
+			return fmt.Errorf("read stream %s: %w", c.Stream, err)
+		}
+		for _, e := range page.GetEvents() {
+			if err := printEvent(g, e); err != nil {
+				return err
+			}
+			if left--; left == 0 { // a limit of 0 wraps around and never ends
+				return nil
+			}
+		}
+		from = page.GetNextFromVersion()
+	}
+	return nil
+}
+
+// eventsTailCmd follows.
+type eventsTailCmd struct{ logFilter }
+
+// Run prints events as they become durable, one a line.
+func (c *eventsTailCmd) Run(ctx context.Context, g *globals) error { return c.list(ctx, g, true) }

@@ -1,0 +1,130 @@
+// Command tributary runs a Tributary server and does what its operators ask.
+//
+// Answers go to stdout, logs and progress to stderr. With --json every command prints JSON objects on stdout, one a line
+// where there are many. Exit codes:
+//
+//	0  done
+//	1  it failed; stderr says why
+//	2  the input or the command line is wrong; nothing was changed
+//	3  something that is needed is missing; stderr has the line that gets it
+//	4  verify found faults; each is named
+//	70 the disk failed the store, which stopped at once rather than promise what it cannot keep
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/tributary-es/tributary/commerce/retail"
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/internal/engine"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+// Exit codes.
+const (
+	exitDone    = 0
+	exitFailed  = 1
+	exitInput   = 2
+	exitMissing = 3
+	exitFaults  = 4
+)
+
+type cli struct {
+	globals
+
+	Serve   serveCmd   `cmd:"" help:"Run a server."`
+	Dev     devCmd     `cmd:"" help:"Run a server on throwaway data, with the sample shop loaded."`
+	Demo    demoCmd    `cmd:"" help:"Import retail files into a fresh folder and show what became of them."`
+	Import  importCmd  `cmd:"" help:"Import data into a shop."`
+	Events  eventsCmd  `cmd:"" help:"Read the log."`
+	Rebuild rebuildCmd `cmd:"" help:"Rebuild a read model from the log."`
+	Verify  verifyCmd  `cmd:"" help:"Verify the store, the mirror and the read models."`
+	Bench   benchCmd   `cmd:"" help:"Measure."`
+	Setup   setupCmd   `cmd:"" help:"Fetch the engines that are missing."`
+	Doctor  doctorCmd  `cmd:"" help:"Say what is missing, and the line that gets it."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+}
+
+// globals are the flags that every command takes.
+type globals struct {
+	JSON    bool `help:"Print JSON." short:"j"`
+	Verbose bool `help:"Log more, to stderr." short:"v"`
+
+	out io.Writer
+	err io.Writer
+	log *slog.Logger
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run is main without the process: it returns the exit code.
+func run(ctx context.Context, args []string, out, errOut io.Writer) int {
+	c := cli{globals: globals{out: out, err: errOut}}
+	parsed, exited := -1, false
+	parser, err := kong.New(&c, kong.Name("tributary"), kong.Description("An event store with read models, over a write-ahead log."),
+		kong.Writers(out, errOut), kong.Exit(func(code int) { parsed, exited = code, true }), kong.UsageOnError(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+	if err != nil {
+		fmt.Fprintln(errOut, "tributary:", err)
+		return exitFailed
+	}
+	kctx, err := parser.Parse(args)
+	if exited {
+		return parsed // help was asked for
+	}
+	if err != nil {
+		fmt.Fprintf(errOut, "tributary: %v; try tributary --help\n", err)
+		return exitInput
+	}
+	c.log = newLogger(errOut, c.Verbose)
+	slog.SetDefault(c.log)
+	kctx.BindTo(ctx, (*context.Context)(nil))
+	kctx.Bind(&c.globals)
+	return exitCode(kctx.Run(), errOut)
+}
+
+func newLogger(w io.Writer, verbose bool) *slog.Logger {
+	level := slog.LevelInfo
+	if verbose {
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+}
+
+// errFaults: verify found faults, which it has printed.
+var errFaults = errors.New("verification found faults")
+
+// exitCode prints err for a person and returns the code that scripts branch on.
+func exitCode(err error, w io.Writer) int {
+	if err == nil {
+		return exitDone
+	}
+	fmt.Fprintf(w, "tributary: %v\n", err)
+	var missing *engine.MissingError
+	var input *retail.InputError
+	switch {
+	case errors.As(err, &missing):
+		return exitMissing
+	case errors.Is(err, errFaults):
+		return exitFaults
+	case errors.As(err, &input), errors.Is(err, eventstore.ErrInvalid):
+		return exitInput
+	}
+	return exitFailed
+}

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"text/tabwriter"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+)
+
+// print writes v as JSON, or calls text where JSON was not asked for.
+func (g *globals) print(v any, text func()) error {
+	if !g.JSON {
+		text()
+		return nil
+	}
+	if m, ok := v.(proto.Message); ok {
+		body, err := (protojson.MarshalOptions{UseProtoNames: true, EmitDefaultValues: true}).Marshal(m)
+		if err != nil {
+			return fmt.Errorf("encode answer: %w", err)
+		}
+		v = json.RawMessage(body)
+	}
+	body, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encode answer: %w", err)
+	}
+	_, err = fmt.Fprintf(g.out, "%s\n", body)
+	return err
+}
+
+// say writes a line for a person, to stderr, so that stdout stays for the answer.
+func (g *globals) say(format string, args ...any) { fmt.Fprintf(g.err, format+"\n", args...) }
+
+// table writes rows in columns to stdout.
+func (g *globals) table(rows [][]string) {
+	w := tabwriter.NewWriter(g.out, 0, 4, 2, ' ', 0)
+	for _, row := range rows {
+		for i, cell := range row {
+			if i > 0 {
+				fmt.Fprint(w, "\t")
+			}
+			fmt.Fprint(w, cell)
+		}
+		fmt.Fprintln(w)
+	}
+	_ = w.Flush() // stdout is gone: nobody to tell
+}

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tributary-es/tributary/commerce/retail"
+	"github.com/tributary-es/tributary/node"
+	retailsample "github.com/tributary-es/tributary/testdata/retail"
+)
+
+// listenFlags say where a server listens.
+type listenFlags struct {
+	HTTP string `name:"http" help:"HTTP address; loopback only, port 0 takes a free one." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
+	GRPC string `name:"grpc" help:"gRPC address; loopback only, port 0 takes a free one." default:"127.0.0.1:9090" placeholder:"HOST:PORT"`
+}
+
+// serveCmd runs a server.
+type serveCmd struct {
+	Data   string `help:"Data folder." default:"./data" type:"path"`
+	Sample bool   `help:"Load the sample of real orders that comes with the program; a second time changes nothing."`
+	listenFlags
+	engineFlags
+}
+
+// Run serves until interrupted.
+func (c *serveCmd) Run(ctx context.Context, g *globals) error {
+	config := c.config(g, c.Data)
+	config.HTTP, config.GRPC = c.HTTP, c.GRPC
+	return serve(ctx, g, config, c.Sample)
+}
+
+// devCmd runs a server on throwaway data.
+type devCmd struct {
+	listenFlags
+	engineFlags
+}
+
+// Run serves until interrupted, and leaves nothing behind.
+func (c *devCmd) Run(ctx context.Context, g *globals) (err error) {
+	dir, err := os.MkdirTemp("", "tributary-dev-")
+	if err != nil {
+		return fmt.Errorf("make a throwaway folder: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	config := c.config(g, dir)
+	config.HTTP, config.GRPC = c.HTTP, c.GRPC
+	return serve(ctx, g, config, true)
+}
+
+// serve runs a node until ctx ends, and says on stdout where it listens once it does.
+func serve(ctx context.Context, g *globals, config node.Config, sample bool) (err error) {
+	n, err := node.Open(ctx, config)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, n.Close()) }()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return n.Run(ctx) })
+	group.Go(func() error {
+		if sample {
+			if err := loadSample(ctx, g, n); err != nil {
+				return err
+			}
+		}
+		return announce(g, n)
+	})
+	return group.Wait()
+}
+
+func announce(g *globals, n *node.Node) error {
+	addresses := map[string]string{
+		"page": "http://" + n.HTTPAddr() + "/", "http": "http://" + n.HTTPAddr() + "/v1/", "grpc": n.GRPCAddr(),
+		"health": "http://" + n.HTTPAddr() + "/v1/health", "openapi": "http://" + n.HTTPAddr() + "/openapi.json",
+	}
+	return g.print(addresses, func() {
+		fmt.Fprintf(g.out, "\nTributary is ready. Ctrl-C stops it; the data stay in %s.\n\n", n.Data())
+		g.table([][]string{
+			{"  page", addresses["page"]}, {"  HTTP API", addresses["http"]}, {"  gRPC API", addresses["grpc"]},
+			{"  health", addresses["health"]}, {"  OpenAPI", addresses["openapi"]},
+		})
+	})
+}
+
+// loadSample imports the sample and shows what it did.
+func loadSample(ctx context.Context, g *globals, n *node.Node) (err error) {
+	set, err := retail.ReadSources(retail.Source{Name: retailsample.Name, Open: func() (io.ReadCloser, error) {
+		return io.NopCloser(strings.NewReader(retailsample.Compressed())), nil
+	}})
+	if err != nil {
+		return fmt.Errorf("read the sample: %w", err)
+	}
+	s, err := dial(n.GRPCAddr())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.stop()) }()
+	answer, err := importSet(ctx, g, s, set)
+	if err != nil {
+		return err
+	}
+	if err := settle(ctx, g, s); err != nil {
+		return err
+	}
+	if g.JSON {
+		return nil
+	}
+	f, err := n.Figures(ctx)
+	if err != nil {
+		return fmt.Errorf("read back what the sample did: %w", err)
+	}
+	fmt.Fprintf(g.out, "\nThe sample: %d lines of real orders as %d commands (%d repeated) in %.1f s.\n\n", answer.Lines, answer.Items, answer.Repeated, answer.Seconds)
+	g.table(figureRows(f))
+	return nil
+}
+
+// figureRows is what became of an import, each figure with the place it was read from.
+func figureRows(f node.Figures) [][]string {
+	rows := [][]string{
+		{"  WHERE", "WHAT", "FIGURE"},
+		{"  log (Pebble)", "events in streams", fmt.Sprintf("%d in %d", f.Log.Events, f.Log.Streams)},
+	}
+	if f.Kafka != nil {
+		rows = append(rows, []string{"  Kafka", "records", strconv.FormatUint(f.Kafka.Records, 10)})
+	}
+	if r := f.Redis; r != nil {
+		rows = append(rows,
+			[]string{"  Redis", "orders, shipped", fmt.Sprintf("%d, %d", r.Orders, r.Shipped)},
+			[]string{"  Redis", "stock codes, units on hand", fmt.Sprintf("%d, %d", r.StockCodes, r.OnHand)})
+	}
+	if c := f.ClickHouse; c != nil {
+		rows = append(rows,
+			[]string{"  ClickHouse", "lines, invoices, customers", fmt.Sprintf("%d, %d, %d", c.Lines, c.Invoices, c.Customers)},
+			[]string{"  ClickHouse", "net sales", c.Net})
+	}
+	return rows
+}

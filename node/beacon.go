@@ -1,0 +1,62 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Beacon tells other programs on this machine where the server of a data folder listens.
+type Beacon struct {
+	HTTP    string `json:"http"`
+	GRPC    string `json:"grpc"`
+	PID     int    `json:"pid"`
+	Version string `json:"version"`
+}
+
+const beaconFile = "server.json"
+
+func (n *Node) lightBeacon() error {
+	b := Beacon{HTTP: n.server.HTTPAddr(), GRPC: n.server.GRPCAddr(), PID: os.Getpid(), Version: n.config.Version}
+	body, err := json.MarshalIndent(b, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode beacon: %w", err)
+	}
+	return writeFile(filepath.Join(n.config.Data, beaconFile), append(body, '\n'))
+}
+
+func (n *Node) douseBeacon() error {
+	err := os.Remove(filepath.Join(n.config.Data, beaconFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// FindServer returns where the server of a data folder listens, and whether one does. A beacon that a killed server left
+// behind does not count: what it names must answer.
+func FindServer(ctx context.Context, data string) (Beacon, bool) {
+	var b Beacon
+	body, err := os.ReadFile(filepath.Join(data, beaconFile))
+	if err != nil || json.Unmarshal(body, &b) != nil {
+		return Beacon{}, false
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.HTTP+"/v1/health/live", nil)
+	if err != nil {
+		return Beacon{}, false
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return Beacon{}, false
+	}
+	defer resp.Body.Close() //nolint:errcheck // nothing was written
+	return b, resp.StatusCode == http.StatusOK
+}

@@ -1,0 +1,160 @@
+package node
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// Embedded is the address of a dependency that the node runs itself; Off switches one off.
+const (
+	Embedded = "embedded"
+	Off      = "off"
+)
+
+// Sources that projections can read from.
+const (
+	SourceStore = "store"
+	SourceKafka = "kafka"
+)
+
+// Config says what a node is made of. Empty fields take the value that the data folder was last used with, else the
+// default.
+type Config struct {
+	// Data is the folder that holds everything the node keeps. Required.
+	Data string `json:"-"`
+	// Site names the site; default "local". It cannot change once the folder has a log.
+	Site string `json:"site,omitempty"`
+	// HTTP and GRPC are what to listen on; default 127.0.0.1:8080 and 127.0.0.1:9090. Only loopback addresses are taken.
+	HTTP string `json:"-"`
+	GRPC string `json:"-"`
+	// Kafka is "embedded" (default), "off", or brokers as host:port, separated by commas.
+	Kafka string `json:"kafka,omitempty"`
+	// Redis is "embedded" (default), or host:port, or a redis:// URL.
+	Redis string `json:"redis,omitempty"`
+	// ClickHouse is "embedded" (default), "off", or a clickhouse:// URL with user, password and database.
+	ClickHouse string `json:"clickhouse,omitempty"`
+	// Source is where projections read from: "store" (default) or "kafka".
+	Source string `json:"source,omitempty"`
+	// Domains are what the node serves; nil means the shop.
+	Domains []Domain `json:"-"`
+	// Logger takes the node's log; nil means slog.Default.
+	Logger *slog.Logger `json:"-"`
+	// Version of the program.
+	Version string `json:"-"`
+}
+
+// configFile keeps, in the data folder, what the folder was last used with. It holds no addresses with passwords.
+const configFile = "config.json"
+
+// complete fills empty fields from the data folder, then with the defaults, and validates. All faults are joined.
+func (c *Config) complete() error {
+	if c.Data == "" {
+		return fmt.Errorf("%w: no data folder is named (--data DIR)", eventstore.ErrInvalid)
+	}
+	last, err := lastConfig(c.Data)
+	if err != nil {
+		return err
+	}
+	c.Site = firstOf(c.Site, last.Site, "local")
+	c.HTTP = firstOf(c.HTTP, "127.0.0.1:8080")
+	c.GRPC = firstOf(c.GRPC, "127.0.0.1:9090")
+	c.Kafka = firstOf(c.Kafka, last.Kafka, Embedded)
+	c.Redis = firstOf(c.Redis, last.Redis, Embedded)
+	c.ClickHouse = firstOf(c.ClickHouse, last.ClickHouse, Embedded)
+	c.Source = firstOf(c.Source, last.Source, SourceStore)
+	if c.Domains == nil {
+		c.Domains = []Domain{Shop()}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c.validate(last)
+}
+
+func (c *Config) validate(last Config) error {
+	var faults []error
+	fault := func(format string, args ...any) {
+		faults = append(faults, fmt.Errorf("%w: "+format, append([]any{eventstore.ErrInvalid}, args...)...))
+	}
+	if err := eventstore.ValidateSite(c.Site); err != nil {
+		faults = append(faults, err)
+	}
+	if last.Site != "" && c.Site != last.Site {
+		fault("the folder %s belongs to site %q, not %q (--site)", c.Data, last.Site, c.Site)
+	}
+	for flag, addr := range map[string]string{"--http": c.HTTP, "--grpc": c.GRPC} {
+		if err := onLoopback(addr); err != nil {
+			fault("%s %s: %v", flag, addr, err)
+		}
+	}
+	if c.Redis == Off {
+		fault("--redis off: orders and stock are answered from Redis, so it cannot be switched off")
+	}
+	if c.Source != SourceStore && c.Source != SourceKafka {
+		fault("--source %s: use store or kafka", c.Source)
+	}
+	if c.Source == SourceKafka && c.Kafka == Off {
+		fault("--source kafka needs Kafka, which is switched off (--kafka)")
+	}
+	return errors.Join(faults...)
+}
+
+// save keeps what the folder is used with, for the next time. Addresses that carry a password are left out.
+func (c *Config) save() error {
+	kept := *c
+	for _, addr := range []*string{&kept.Kafka, &kept.Redis, &kept.ClickHouse} {
+		if strings.Contains(*addr, "@") {
+			*addr = ""
+		}
+	}
+	body, err := json.MarshalIndent(kept, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode configuration: %w", err)
+	}
+	return writeFile(filepath.Join(c.Data, configFile), append(body, '\n'))
+}
+
+func lastConfig(data string) (Config, error) {
+	var last Config
+	path := filepath.Join(data, configFile)
+	body, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return last, nil
+	}
+	if err != nil {
+		return last, fmt.Errorf("read configuration: %w", err)
+	}
+	if err := json.Unmarshal(body, &last); err != nil {
+		return last, fmt.Errorf("read configuration %s: %w; mend or remove the file", path, err)
+	}
+	return last, nil
+}
+
+// writeFile replaces a file as a whole.
+func writeFile(path string, body []byte) error {
+	tmp := path + ".new"
+	if err := os.WriteFile(tmp, body, 0o600); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return nil
+}
+
+func firstOf(values ...string) string {
+	for _, v := range values {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}

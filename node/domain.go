@@ -1,0 +1,151 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"net/http"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tributary-es/tributary/commands"
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/projections"
+	"github.com/tributary-es/tributary/queries"
+)
+
+// Domain is what a team brings: its aggregates, what is folded from their events, and how both are reached. Fields that
+// are not needed stay empty. Shop is one.
+type Domain struct {
+	// Name is a lower-case name.
+	Name string
+	// Register registers the aggregates at the bus.
+	Register func(*commands.Bus) error
+	// Keys is the read model in Redis; its name must be the node's only one.
+	Keys *projections.Projection[projections.Keys]
+	// Rows is the read model in ClickHouse, with its tables.
+	Rows *Tables
+	// Sagas are run by the node.
+	Sagas []Saga
+	// Commands are taken as JSON over HTTP: route ("POST /v1/points/{id}/earn") → a value of the command's type. Fields
+	// come from the body and from the path, by their JSON names; the answer is the receipt.
+	Commands map[string]any
+	// Queries are answered as JSON over HTTP: route ("GET /v1/points/{id}") → the query.
+	Queries map[string]Query
+	// Services are offered over gRPC and, where their methods have routes, over HTTP.
+	Services func(*Parts) []Service
+	// Codecs know the protobuf events, so that payloads can be shown as JSON.
+	Codecs []commands.Codec[proto.Message]
+	// Figures, when set, reads back what the read models hold, for verify and the demo.
+	Figures func(ctx context.Context, p *Parts, f *Figures) error
+}
+
+// Tables is a read model in ClickHouse.
+type Tables struct {
+	projections.Projection[projections.Rows]
+	// Schema holds the numbered SQL files of its tables, see package schemas/clickhouse.
+	Schema fs.FS
+}
+
+// Query answers from the domain's read model in Redis. param returns a variable of the path, or else of the query string.
+// An X-Read-After header has been waited for.
+type Query func(ctx context.Context, model queries.KeyReader, param func(name string) string) (any, error)
+
+// Service is a gRPC service with its implementation.
+type Service struct {
+	Desc *grpc.ServiceDesc
+	Impl any
+}
+
+// Parts is what services are made of.
+type Parts struct {
+	Bus  *commands.Bus
+	Keys queries.KeyReader
+	Rows queries.RowReader
+	// KeysProgress and RowsProgress say how far the read models are.
+	KeysProgress, RowsProgress queries.Progress
+}
+
+// Receipt is the JSON answer to a command of a Domain's own route.
+type Receipt struct {
+	Stream     string `json:"stream"`
+	Version    uint64 `json:"version"`
+	Position   string `json:"position"`
+	Durability string `json:"durability"`
+	Duplicate  bool   `json:"duplicate"`
+}
+
+func receiptOf(r eventstore.Receipt) Receipt {
+	out := Receipt{Position: r.Position.String(), Durability: r.Reached.String(), Duplicate: r.Duplicate}
+	if len(r.Streams) > 0 {
+		out.Stream, out.Version = r.Streams[0].Stream.String(), r.Streams[0].Last
+	}
+	return out
+}
+
+// add joins a domain with the machinery.
+func (n *Node) add(d Domain) error {
+	if d.Register != nil {
+		if err := d.Register(n.bus); err != nil {
+			return err
+		}
+	}
+	parts := &Parts{Bus: n.bus}
+	if d.Keys != nil {
+		m, err := n.addKeys(d.Keys)
+		if err != nil {
+			return err
+		}
+		parts.Keys, parts.KeysProgress = m.redis, m.runner
+	}
+	if d.Rows != nil && n.click.mode != Off {
+		m, err := n.addRows(d.Rows)
+		if err != nil {
+			return err
+		}
+		parts.Rows, parts.RowsProgress = m.click, m.runner
+	}
+	for _, make := range d.Sagas {
+		name, runner, err := make(n)
+		if err != nil {
+			return err
+		}
+		n.sagas = append(n.sagas, sagaRunner{name, runner})
+	}
+	if d.Services != nil {
+		for _, s := range d.Services(parts) {
+			if err := n.server.Register(s.Desc, s.Impl); err != nil {
+				return err
+			}
+		}
+	}
+	n.domains = append(n.domains, joined{d, parts})
+	return n.offer(d, parts)
+}
+
+// joined is a domain with the parts it was given.
+type joined struct {
+	Domain
+	parts *Parts
+}
+
+// offer puts the domain's own routes on the server.
+func (n *Node) offer(d Domain, p *Parts) error {
+	for route, prototype := range d.Commands {
+		take, err := commandRoute(p.Bus, prototype)
+		if err != nil {
+			return fmt.Errorf("route %s: %w", route, err)
+		}
+		n.server.Handle(route, take)
+	}
+	for route, query := range d.Queries {
+		n.server.Handle(route, func(ctx context.Context, r *http.Request) (any, error) {
+			if err := awaitHeader(ctx, p.KeysProgress, r.Header.Get("X-Read-After")); err != nil {
+				return nil, err
+			}
+			return query(ctx, p.Keys, func(name string) string { return firstOf(r.PathValue(name), r.URL.Query().Get(name)) })
+		})
+	}
+	return nil
+}

@@ -1,0 +1,71 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/eventstore/kafkalog"
+	"github.com/tributary-es/tributary/eventstore/kafkalog/embedded"
+)
+
+// kafkaPart is the mirror and, where it is embedded, the broker.
+type kafkaPart struct {
+	mode    string
+	broker  *embedded.Broker
+	mirror  *kafkalog.Mirror
+	options kafkalog.Options
+	log     *slog.Logger
+}
+
+// embeddedHeartbeat is longer than that of real brokers, for each heartbeat stays in the topic, and nobody else reads it.
+const embeddedHeartbeat = 5 * time.Second
+
+func openKafka(n *Node) (*kafkaPart, error) {
+	k := &kafkaPart{mode: n.config.Kafka, log: n.log}
+	if k.mode == Off {
+		return k, nil
+	}
+	k.options = kafkalog.Options{Logger: n.log, Checkpoint: kafkalog.FileCheckpoint(n.path("mirror.json")), Topic: kafkalog.TopicOf(n.config.Site)}
+	if k.mode == Embedded {
+		broker, err := embedded.Open(n.path("kafka"), embedded.Options{Logger: n.log})
+		if err != nil {
+			return k, fmt.Errorf("start embedded kafka: %w", err)
+		}
+		k.broker = broker
+		k.options.Brokers = []string{broker.Addr()}
+		k.options.Heartbeat = embeddedHeartbeat
+	} else {
+		k.options.Brokers = brokers(k.mode)
+	}
+	k.mirror = kafkalog.NewMirror(n.local, k.options)
+	return k, nil
+}
+
+// durable returns the store with durability Kafka, where there is a mirror.
+func (k *kafkaPart) durable(s eventstore.Store) eventstore.Store {
+	if k.mirror == nil {
+		return s
+	}
+	return kafkalog.WithMirror(s, k.mirror)
+}
+
+// run mirrors until ctx ends. A mirror that must not go on says so and stops; commands go on without it.
+func (k *kafkaPart) run(ctx context.Context) error {
+	if k.mirror == nil {
+		return nil
+	}
+	if err := k.mirror.Run(ctx); err != nil && ctx.Err() == nil {
+		k.log.Error("the mirror has stopped", slog.Any("error", err))
+	}
+	return nil
+}
+
+func (k *kafkaPart) close() error {
+	if k == nil || k.broker == nil {
+		return nil
+	}
+	return k.broker.Close()
+}

@@ -1,0 +1,101 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/projections"
+	"github.com/tributary-es/tributary/projections/redisview"
+	"github.com/tributary-es/tributary/queries"
+	apiv1 "github.com/tributary-es/tributary/schemas/gen/tributary/api/v1"
+)
+
+// Names of the shop's read models, as status and rebuild have them.
+const (
+	RedisProjection      = "shop-redis"
+	ClickHouseProjection = "shop-clickhouse"
+)
+
+// model is a read model: a projection in a sink, kept up by a runner.
+type model struct {
+	name   string // projection-sink
+	sink   string // redis or clickhouse
+	runner *projections.Runner
+	keys   *projections.Projection[projections.Keys]
+	redis  *redisview.View
+	rows   *projections.Projection[projections.Rows]
+	click  rowsView
+}
+
+// rowsView is what the node asks of a view in ClickHouse.
+type rowsView interface {
+	projections.Sink
+	projections.CursorReader
+	queries.RowReader
+}
+
+// ClickHouse pays for each commit, so that its runner waits a little for more; Redis does not.
+const (
+	clickHouseLinger = 200 * time.Millisecond
+	clickHouseBatch  = 20_000
+)
+
+func (n *Node) addKeys(p *projections.Projection[projections.Keys]) (*model, error) {
+	source, err := n.source()
+	if err != nil {
+		return nil, err
+	}
+	view := redisview.New(n.redis.client, *p, redisview.Options{})
+	m := &model{
+		name: p.Name + "-redis", sink: "redis", keys: p, redis: view,
+		runner: projections.NewRunner(source, view, projections.Options{Logger: n.log}),
+	}
+	n.models = append(n.models, m)
+	return m, nil
+}
+
+// model returns the read model of a name.
+func (n *Node) model(name string) (*model, error) {
+	known := make([]string, 0, len(n.models))
+	for _, m := range n.models {
+		if m.name == name {
+			return m, nil
+		}
+		known = append(known, m.name)
+	}
+	return nil, fmt.Errorf("%w: projection %q; there are %v", eventstore.ErrNotFound, name, known)
+}
+
+// Rebuild folds the whole log into a new model beside the live one, replaces it, and returns the digests of both.
+func (n *Node) Rebuild(ctx context.Context, name string, progress func(done, total uint64)) (before, after string, err error) {
+	m, err := n.model(name)
+	if err != nil {
+		return "", "", err
+	}
+	return m.rebuild(ctx, func(p *apiv1.RebuildProgress) { progress(p.GetDoneEvents(), p.GetTotalEvents()) })
+}
+
+func (m *model) rebuild(ctx context.Context, report func(*apiv1.RebuildProgress)) (before, after string, err error) {
+	return m.runner.Rebuild(ctx, func(p projections.RebuildProgress) {
+		report(&apiv1.RebuildProgress{DoneEvents: p.Done, TotalEvents: p.Total, Rate: p.Rate, EtaSeconds: p.ETA.Seconds()})
+	})
+}
+
+// awaitHeader waits for the position that an X-Read-After header names.
+func awaitHeader(ctx context.Context, progress queries.Progress, token string) error {
+	if token == "" {
+		return nil
+	}
+	p, err := eventstore.ParsePosition(token)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, readAfterTimeout)
+	defer cancel()
+	return progress.Await(ctx, p)
+}
+
+// readAfterTimeout is how long a query waits for the position of a receipt.
+const readAfterTimeout = 5 * time.Second

@@ -1,0 +1,175 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tributary-es/tributary/commands"
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/eventstore/pebblestore"
+	"github.com/tributary-es/tributary/internal/server"
+)
+
+// Node is a shard at a site, with all that follows its log.
+type Node struct {
+	config  Config
+	log     *slog.Logger
+	started time.Time
+
+	local   *pebblestore.Store
+	store   eventstore.Store // local, with durability Kafka where there is a mirror
+	bus     *commands.Bus
+	kafka   *kafkaPart
+	redis   *redisPart
+	click   *clickPart
+	sagas   []sagaRunner
+	models  []*model
+	domains []joined
+	server  *server.Server
+
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// Open opens the data folder, connects or starts what the configuration names, and takes the ports. What is down or
+// missing is tried again while the node runs; only the store must be there. The caller must Close the node.
+func Open(ctx context.Context, config Config) (_ *Node, err error) {
+	if err := config.complete(); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(config.Data, 0o700); err != nil {
+		return nil, fmt.Errorf("make data folder: %w", err)
+	}
+	n := &Node{config: config, log: config.Logger, started: time.Now()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.Close())
+		}
+	}()
+	if n.local, err = pebblestore.Open(n.path("store"), &pebblestore.Options{Site: config.Site, Logger: n.log}); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	if err := config.save(); err != nil {
+		return nil, err
+	}
+	if n.kafka, err = openKafka(n); err != nil {
+		return nil, err
+	}
+	n.store = n.kafka.durable(n.local)
+	if n.redis, err = openRedis(n); err != nil {
+		return nil, err
+	}
+	if n.click, err = openClickHouse(n); err != nil {
+		return nil, err
+	}
+	n.bus = commands.NewBus(n.store, commands.Options{})
+	n.server = server.New(server.Options{
+		HTTPAddr: config.HTTP, GRPCAddr: config.GRPC, Logger: n.log, Version: config.Version,
+		Health: n.health, Sample: n.sample, Page: n.page(),
+	})
+	if err := n.assemble(); err != nil {
+		return nil, err
+	}
+	if err := n.server.Listen(ctx); err != nil {
+		return nil, err
+	}
+	return n, n.lightBeacon()
+}
+
+// assemble joins the domains with the machinery.
+func (n *Node) assemble() error {
+	for _, d := range n.config.Domains {
+		if err := n.add(d); err != nil {
+			return fmt.Errorf("domain %s: %w", d.Name, err)
+		}
+	}
+	return n.registerOwn()
+}
+
+// Run serves until ctx ends, then drains: no new calls, then sagas, read models and mirror stop where they are; all of
+// them go on from there the next time. It returns early when something that cannot be repaired by waiting fails.
+func (n *Node) Run(ctx context.Context) error {
+	// Followers outlive the listeners, so that calls under way are still answered.
+	followers, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	g, gctx := errgroup.WithContext(followers)
+	g.Go(func() error { return ignoreCancel(n.kafka.run(gctx)) })
+	g.Go(func() error { return ignoreCancel(n.click.run(gctx)) })
+	for _, m := range n.models {
+		g.Go(func() error { return n.supervise(gctx, "projection "+m.name, m.runner.Run) })
+	}
+	for _, s := range n.sagas {
+		g.Go(func() error { return n.supervise(gctx, "saga "+s.name, s.Run) })
+	}
+	g.Go(func() error {
+		defer stop()
+		serving, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(gctx, cancel)()
+		return n.server.Run(serving)
+	})
+	return g.Wait()
+}
+
+// supervise runs a follower. One that gives up is logged and shown by status; commands and the other followers go on.
+func (n *Node) supervise(ctx context.Context, what string, run func(context.Context) error) error {
+	if err := ignoreCancel(run(ctx)); err != nil {
+		n.log.Error("gave up", slog.String("what", what), slog.Any("error", err))
+	}
+	return nil
+}
+
+// Close stops what Open started. It comes after Run has returned, and is safe to call twice.
+func (n *Node) Close() error {
+	n.closeOnce.Do(func() {
+		var errs []error
+		if n.server != nil {
+			errs = append(errs, n.douseBeacon(), n.server.Close())
+		}
+		for _, m := range n.models {
+			errs = append(errs, m.runner.Sink().Close())
+		}
+		for _, c := range []interface{ close() error }{n.click, n.redis, n.kafka} {
+			errs = append(errs, c.close())
+		}
+		if n.local != nil {
+			errs = append(errs, n.local.Close())
+		}
+		n.closeErr = errors.Join(errs...)
+	})
+	return n.closeErr
+}
+
+// HTTPAddr and GRPCAddr return where the node listens; Data is its folder.
+func (n *Node) HTTPAddr() string { return n.server.HTTPAddr() }
+
+// GRPCAddr returns where gRPC listens.
+func (n *Node) GRPCAddr() string { return n.server.GRPCAddr() }
+
+// Data returns the node's folder.
+func (n *Node) Data() string { return n.config.Data }
+
+func (n *Node) path(parts ...string) string {
+	return filepath.Join(append([]string{n.config.Data}, parts...)...)
+}
+
+// HasData reports whether a folder holds a log.
+func HasData(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "store"))
+	return err == nil
+}
+
+func ignoreCancel(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}

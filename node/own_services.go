@@ -1,0 +1,77 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/internal/server"
+	apiv1 "github.com/tributary-es/tributary/schemas/gen/tributary/api/v1"
+)
+
+// registerOwn offers the services that every node has.
+func (n *Node) registerOwn() error {
+	streams := &server.Streams{Store: n.local, PayloadJSON: n.payloadJSON}
+	if err := n.server.Register(&apiv1.StreamService_ServiceDesc, streams); err != nil {
+		return err
+	}
+	return n.server.Register(&apiv1.AdminService_ServiceDesc, &server.Admin{
+		Status: n.status, Outbox: n.outbox, Rebuild: n.rebuildStream, VerifyAll: n.verifyStream,
+	})
+}
+
+// payloadJSON renders payloads that a codec of a domain knows.
+func (n *Node) payloadJSON(e *eventstore.Recorded) string {
+	for _, d := range n.domains {
+		for _, codec := range d.Codecs {
+			if !slices.Contains(codec.Types(), e.Type) {
+				continue
+			}
+			m, err := codec.Decode(e)
+			if err != nil {
+				return ""
+			}
+			body, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(m)
+			if err != nil {
+				return ""
+			}
+			return string(body)
+		}
+	}
+	return ""
+}
+
+func (n *Node) rebuildStream(ctx context.Context, name string, send func(*apiv1.RebuildProgress) error) error {
+	m, err := n.model(name)
+	if err != nil {
+		return err
+	}
+	last := &apiv1.RebuildProgress{}
+	before, after, err := m.rebuild(ctx, func(p *apiv1.RebuildProgress) {
+		last = p
+		_ = send(p) // a client that is gone ends ctx, and with it the rebuild
+	})
+	if err != nil {
+		return fmt.Errorf("rebuild %s: %w", name, err)
+	}
+	last.Done, last.DigestBefore, last.DigestAfter = true, before, after
+	return send(last)
+}
+
+func (n *Node) verifyStream(ctx context.Context, parts []string, send func(*apiv1.VerifyProgress) error) error {
+	report, err := n.Verify(ctx, parts, func(part string, done, total uint64) {
+		_ = send(&apiv1.VerifyProgress{Part: part, DoneSteps: done, TotalSteps: total}) // a client that is gone ends ctx
+	})
+	if err != nil {
+		return err
+	}
+	body, err := json.Marshal(report)
+	if err != nil {
+		return fmt.Errorf("encode report: %w", err)
+	}
+	return send(&apiv1.VerifyProgress{Done: true, ReportJson: string(body), Faults: report.Faults})
+}

@@ -1,0 +1,20 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+)
+
+// Serve opens a node, says on stderr where it listens, and runs it until ctx ends: the main function of a team's own
+// program.
+func Serve(ctx context.Context, config Config) (err error) {
+	n, err := Open(ctx, config)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, n.Close()) }()
+	fmt.Fprintf(os.Stderr, "serving on http://%s/ and grpc %s, data in %s\n", n.HTTPAddr(), n.GRPCAddr(), n.Data())
+	return n.Run(ctx)
+}

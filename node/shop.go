@@ -1,0 +1,65 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tributary-es/tributary/commands"
+	"github.com/tributary-es/tributary/commerce/api"
+	"github.com/tributary-es/tributary/commerce/checkout"
+	"github.com/tributary-es/tributary/commerce/inventory"
+	"github.com/tributary-es/tributary/commerce/order"
+	"github.com/tributary-es/tributary/commerce/payment"
+	"github.com/tributary-es/tributary/commerce/returns"
+	"github.com/tributary-es/tributary/commerce/views"
+	clickhouseschema "github.com/tributary-es/tributary/schemas/clickhouse"
+	commerceapiv1 "github.com/tributary-es/tributary/schemas/gen/tributary/commerce/api/v1"
+)
+
+// Shop is the reference domain: orders, inventory, payments, returns, and the sagas that join them.
+func Shop() Domain {
+	keys := views.Keys()
+	return Domain{
+		Name:     views.Name,
+		Register: checkout.Register,
+		Keys:     &keys,
+		Rows:     &Tables{Projection: views.Rows(), Schema: clickhouseschema.Shop()},
+		Sagas:    []Saga{RunSaga(checkout.Saga(checkout.Options{})), RunSaga(checkout.ReturnSaga())},
+		Services: shopServices,
+		Codecs:   []commands.Codec[proto.Message]{order.Codec(), inventory.Codec(), payment.Codec(), returns.Codec()},
+		Figures:  shopFigures,
+	}
+}
+
+func shopServices(p *Parts) []Service {
+	newID := func() string { return uuid.Must(uuid.NewV7()).String() }
+	return []Service{
+		{&commerceapiv1.CommandService_ServiceDesc, &api.Commands{Bus: p.Bus, Now: time.Now, NewID: newID}},
+		{&commerceapiv1.QueryService_ServiceDesc, &api.Queries{Views: views.Queries{Keys: p.Keys, Rows: p.Rows}, Keys: p.KeysProgress, Rows: p.RowsProgress}},
+	}
+}
+
+func shopFigures(ctx context.Context, p *Parts, f *Figures) error {
+	q := views.Queries{Keys: p.Keys, Rows: p.Rows}
+	keys, err := q.KeyFigures(ctx)
+	if err != nil {
+		return fmt.Errorf("redis: %w", err)
+	}
+	f.Redis = &RedisFigures{Orders: keys.Orders, Shipped: keys.Shipped, StockCodes: keys.StockCodes, OnHand: keys.OnHand}
+	if p.Rows == nil {
+		return nil
+	}
+	rows, err := q.RowFigures(ctx)
+	if err != nil {
+		return fmt.Errorf("clickhouse: %w", err)
+	}
+	f.ClickHouse = &ClickHouseFigures{
+		Lines: rows.Lines, Invoices: rows.Invoices, Returns: rows.Returns, Customers: rows.Customers,
+		Net: rows.Net, ByMonth: rows.ByMonth, ByCountry: rows.ByCountry, ByStock: rows.ByStock,
+	}
+	return nil
+}

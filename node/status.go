@@ -1,0 +1,117 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tributary-es/tributary/eventstore/kafkalog"
+	"github.com/tributary-es/tributary/internal/server"
+	apiv1 "github.com/tributary-es/tributary/schemas/gen/tributary/api/v1"
+)
+
+// status says how the node is.
+func (n *Node) status(ctx context.Context) (*apiv1.Status, error) {
+	state, err := n.local.Log(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("ask the store: %w", err)
+	}
+	out := &apiv1.Status{
+		Version: n.config.Version, Shard: state.ID.String(), StartedAt: timestamppb.New(n.started),
+		Durable: state.Durable.String(), Events: state.Seq, Streams: state.Streams,
+	}
+	if n.kafka.mirror != nil {
+		out.Mirror = n.mirrorStatus(state.Seq)
+	}
+	for _, m := range n.models {
+		s := m.runner.Status()
+		out.Projections = append(out.Projections, &apiv1.ProjectionStatus{
+			Name: m.name, Version: uint32(s.Version), State: string(s.State), Position: s.Position.String(),
+			LagEvents: s.LagEvents, LagSeconds: s.LagSeconds, Rate: s.EventsPerSecond, Parked: uint64(s.Parked),
+			LastError: s.LastError, Sink: m.sink,
+		})
+	}
+	for _, s := range n.sagas {
+		out.Sagas = append(out.Sagas, &apiv1.SagaStatus{
+			Name: s.name, Open: uint64(s.Busy()), Position: s.Position().String(), LastError: s.LastError(),
+		})
+	}
+	for _, d := range n.health(ctx) {
+		out.Dependencies = append(out.Dependencies, &apiv1.Dependency{Name: d.Name, Up: d.Up, Mode: d.Mode, Problem: d.Problem})
+	}
+	return out, nil
+}
+
+func (n *Node) mirrorStatus(head uint64) *apiv1.MirrorStatus {
+	s := n.kafka.mirror.Status()
+	return &apiv1.MirrorStatus{
+		State: string(s.State), Topic: n.kafka.options.Topic, Mirrored: s.Position.String(),
+		LagEvents: head - min(head, s.Mirrored.Seq), LastError: errorText(s.Err),
+	}
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+const healthTimeout = time.Second
+
+// health says how each dependency is. Only the store is required: the others may be down while commands go on.
+func (n *Node) health(ctx context.Context) []server.Dependency {
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	defer cancel()
+	out := []server.Dependency{{Name: "store", Required: true, Mode: Embedded, Up: true}}
+	if _, err := n.local.Log(ctx); err != nil {
+		out[0].Up, out[0].Problem = false, err.Error()
+	}
+	if n.kafka.mirror != nil {
+		s := n.kafka.mirror.Status()
+		d := server.Dependency{Name: "kafka", Mode: withoutPassword(n.kafka.mode), Up: s.State == kafkalog.StateMirroring}
+		if !d.Up {
+			d.Problem = string(s.State) + ": " + cmp.Or(errorText(s.Err), "not connected yet")
+		}
+		out = append(out, d)
+	}
+	redis := server.Dependency{Name: "redis", Mode: withoutPassword(n.redis.mode), Up: true}
+	if err := n.redis.client.Ping(ctx); err != nil {
+		redis.Up, redis.Problem = false, err.Error()
+	}
+	out = append(out, redis)
+	if n.click.mode != Off {
+		click := server.Dependency{Name: "clickhouse", Mode: withoutPassword(n.click.mode), Up: true}
+		if err := n.click.ping(ctx); err != nil {
+			click.Up, click.Problem = false, err.Error()
+		}
+		out = append(out, click)
+	}
+	return out
+}
+
+// sample is what /metrics says.
+func (n *Node) sample() server.Sample {
+	ctx, cancel := context.WithTimeout(context.Background(), healthTimeout)
+	defer cancel()
+	out := server.Sample{SagasOpen: map[string]uint64{}}
+	if state, err := n.local.Log(ctx); err == nil {
+		out.LogEvents, out.LogStreams = state.Seq, state.Streams
+		if n.kafka.mirror != nil {
+			out.MirrorLag = n.mirrorStatus(state.Seq).GetLagEvents()
+		}
+	}
+	for _, m := range n.models {
+		s := m.runner.Status()
+		out.Projections = append(out.Projections, server.ProjectionSample{
+			Name: m.name, Sink: m.sink, Lag: s.LagEvents, LagSeconds: s.LagSeconds, Parked: uint64(s.Parked), Live: s.State == "live",
+		})
+	}
+	for _, s := range n.sagas {
+		out.SagasOpen[s.name] = uint64(s.Open())
+	}
+	return out
+}

@@ -1,0 +1,175 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/eventstore/kafkalog"
+	"github.com/tributary-es/tributary/projections"
+	"github.com/tributary-es/tributary/projections/memview"
+)
+
+// Report is what Verify found: the figures, and every fault, each naming what is wrong and where.
+type Report struct {
+	Figures
+	Faults []string `json:"faults"`
+}
+
+// The parts of a verification.
+var verifyParts = []string{"log", "kafka", "redis", "clickhouse"}
+
+// maxFaults bounds what is listed of one part; how many more there are is said.
+const maxFaults = 100
+
+// Verify checks the store against itself, the topic against the store, and the read models against a fold of the store,
+// and reads the figures back. Commands go on meanwhile; a read model stands still while it is compared. No parts means
+// all that the node has. What cannot be looked at is a fault.
+func (n *Node) Verify(ctx context.Context, parts []string, progress func(part string, done, total uint64)) (Report, error) {
+	out := Report{Faults: []string{}}
+	for _, p := range parts {
+		if !slices.Contains(verifyParts, p) {
+			return out, fmt.Errorf("%w: part %q is unknown, use %v", eventstore.ErrInvalid, p, verifyParts)
+		}
+	}
+	for _, part := range verifyParts {
+		if len(parts) > 0 && !slices.Contains(parts, part) {
+			continue
+		}
+		faults, err := n.verifyPart(ctx, part, &out.Figures, func(done, total uint64) { progress(part, done, total) })
+		if ctx.Err() != nil {
+			return out, ctx.Err()
+		}
+		if err != nil {
+			faults = append(faults, fmt.Sprintf("%s: cannot be verified: %v", part, err))
+		}
+		out.Faults = append(out.Faults, bounded(part, faults)...)
+	}
+	for _, d := range n.domains {
+		if d.Figures == nil {
+			continue
+		}
+		if err := d.Figures(ctx, d.parts, &out.Figures); err != nil {
+			out.Faults = append(out.Faults, fmt.Sprintf("figures of %s: cannot be read back: %v", d.Name, err))
+		}
+	}
+	return out, nil
+}
+
+// Figures verifies everything and returns the figures; any fault is an error.
+func (n *Node) Figures(ctx context.Context) (Figures, error) {
+	report, err := n.Verify(ctx, nil, func(string, uint64, uint64) {})
+	if err != nil {
+		return report.Figures, err
+	}
+	if len(report.Faults) > 0 {
+		return report.Figures, fmt.Errorf("%w: %d faults, the first: %s", eventstore.ErrCorrupt, len(report.Faults), report.Faults[0])
+	}
+	return report.Figures, nil
+}
+
+func (n *Node) verifyPart(ctx context.Context, part string, f *Figures, progress func(done, total uint64)) ([]string, error) {
+	switch part {
+	case "log":
+		return n.verifyLog(ctx, f, progress)
+	case "kafka":
+		return n.verifyKafka(ctx, f, progress)
+	}
+	var faults []string
+	for _, m := range n.models {
+		if m.sink != part {
+			continue
+		}
+		found, err := n.verifyModel(ctx, m, progress)
+		faults = append(faults, found...)
+		if err != nil {
+			return faults, fmt.Errorf("%s: %w", m.name, err)
+		}
+	}
+	return faults, nil
+}
+
+func (n *Node) verifyLog(ctx context.Context, f *Figures, progress func(done, total uint64)) ([]string, error) {
+	report, err := n.local.Verify(ctx, progress)
+	f.Log = LogFigures{
+		Events: report.Events, Streams: report.Streams, Position: report.Position.LSN,
+		Verified: err == nil && len(report.Faults) == 0,
+	}
+	return report.Faults, err
+}
+
+func (n *Node) verifyKafka(ctx context.Context, f *Figures, progress func(done, total uint64)) ([]string, error) {
+	if n.kafka.mirror == nil {
+		return nil, nil
+	}
+	if err := n.awaitMirror(ctx); err != nil {
+		return nil, err
+	}
+	report, err := kafkalog.Audit(ctx, n.local, n.kafka.options, progress)
+	if err != nil {
+		return nil, err
+	}
+	f.Kafka = &KafkaFigures{Records: report.Records, Missing: report.Missing, Duplicates: report.Duplicates}
+	return report.Faults, nil
+}
+
+// mirrorPatience is how long a verification waits for the mirror to come to the end of the log.
+const mirrorPatience = 10 * time.Second
+
+func (n *Node) awaitMirror(ctx context.Context) error {
+	state, err := n.local.Log(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, mirrorPatience)
+	defer cancel()
+	if err := n.kafka.mirror.Wait(ctx, state.Durable); err != nil {
+		return fmt.Errorf("wait for the mirror: %w", err)
+	}
+	return nil
+}
+
+// verifyModel compares a read model with a fold of the store up to the model's cursor, while the model stands still.
+func (n *Node) verifyModel(ctx context.Context, m *model, progress func(done, total uint64)) (faults []string, err error) {
+	if err := m.runner.Pause(ctx); err != nil && !errors.Is(err, projections.ErrStopped) {
+		return nil, err
+	}
+	defer m.runner.Resume()
+	at, err := m.cursor(ctx)
+	if err != nil {
+		return nil, err
+	}
+	total := at.Position.LSN
+	progress(0, total)
+	defer progress(total, total)
+	if m.redis != nil {
+		skipped, err := m.redis.Skipped(ctx)
+		if err != nil {
+			return nil, err
+		}
+		fold := memview.NewKeys(*m.keys, skipped...)
+		if err := projections.Replay(ctx, n.local, fold, at); err != nil {
+			return nil, fmt.Errorf("fold the store: %w", err)
+		}
+		return m.redis.Diff(ctx, fold)
+	}
+	return n.diffRows(ctx, m, at)
+}
+
+func (m *model) cursor(ctx context.Context) (projections.Cursor, error) {
+	if m.redis != nil {
+		return m.redis.Cursor(ctx)
+	}
+	return m.click.Cursor(ctx)
+}
+
+func bounded(part string, faults []string) []string {
+	if len(faults) <= maxFaults {
+		return faults
+	}
+	more := len(faults) - maxFaults
+	return append(faults[:maxFaults:maxFaults], fmt.Sprintf("%s: and %d more faults", part, more))
+}
