@@ -131,7 +131,7 @@ func (f *feed) put(ctx context.Context, p piece) error {
 }
 
 // waiting returns the number of queued events, and whether there is something to take or to tell.
-func (f *feed) waiting() (events int, any bool) {
+func (f *feed) waiting() (events int, something bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.events, len(f.queue) > 0 || f.err != nil

@@ -45,8 +45,8 @@ func begin(t *testing.T, address string) *load {
 		}
 	})
 	l.settle(t)
-	l.selling.Go(func() { l.sell(t, selling) })
-	l.selling.Go(func() { l.read(t, selling) })
+	l.selling.Go(func() { l.sell(selling, t) })
+	l.selling.Go(func() { l.read(selling, t) })
 	t.Cleanup(func() {
 		cancel()
 		l.selling.Wait()
@@ -57,7 +57,7 @@ func begin(t *testing.T, address string) *load {
 }
 
 // sell appends some 6,000 events a second.
-func (l *load) sell(t *testing.T, ctx context.Context) {
+func (l *load) sell(ctx context.Context, t *testing.T) {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for n := 200; ; n += 100 {
@@ -71,7 +71,7 @@ func (l *load) sell(t *testing.T, ctx context.Context) {
 }
 
 // read asks for an order that has been there from the beginning. It may be refused, it may never be missing.
-func (l *load) read(t *testing.T, ctx context.Context) {
+func (l *load) read(ctx context.Context, t *testing.T) {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for {

@@ -189,7 +189,7 @@ func TestReads(t *testing.T) {
 			page, total, err := r.SortedPage(t.Context(), "sorted", 1, 3)
 			check("SortedPage", page, []string{"d", "c", "b"}, err)
 			check("SortedPage's total", total, 5, err)
-			page, total, err = r.SortedPage(t.Context(), "sorted", 4, 100)
+			page, _, err = r.SortedPage(t.Context(), "sorted", 4, 100)
 			check("last SortedPage", page, []string{"a"}, err)
 			page, total, err = r.SortedPage(t.Context(), "sorted", 9, 3)
 			check("SortedPage behind the end", len(page)*10+total, 5, err)

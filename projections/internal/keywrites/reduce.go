@@ -130,9 +130,9 @@ func (k *Key) begin(b Base, value []byte) {
 func (f *Field) apply(o *op) error {
 	switch o.kind {
 	case hashSet:
-		f.Op, f.Value = FieldSet, o.value
+		*f = Field{Name: f.Name, Op: FieldSet, Value: o.value}
 	case hashDelete:
-		f.Op = FieldDelete
+		*f = Field{Name: f.Name, Op: FieldDelete}
 	case hashAdd:
 		delta := int64(o.number)
 		switch f.Op {
