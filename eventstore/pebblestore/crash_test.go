@@ -1,0 +1,365 @@
+package pebblestore
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+	"github.com/google/go-cmp/cmp"
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// crashRequest is what a writer of these tests appends: a batch over a stream of its own and one that all share.
+func crashRequest(id string, writer, n int) eventstore.Request {
+	r := request(id, eventstore.Stream("writer", fmt.Sprint(writer)), eventstore.Any, 1+n%3)
+	shared := request("", eventstore.Stream("shared", "all"), eventstore.Any, 1)
+	r.Appends = append(r.Appends, shared.Appends...)
+	return r
+}
+
+// checkRecovered checks that a store has everything that was acknowledged, each request once and whole, and verifies.
+func checkRecovered(t *testing.T, s *Store, acked map[string]eventstore.Receipt) {
+	t.Helper()
+	ctx := context.Background()
+	for id, want := range acked {
+		got, _, err := s.Receipt(ctx, "", id)
+		want.Duplicate = true
+		if err != nil || !cmp.Equal(got, want) {
+			t.Fatalf("request %s was acknowledged with %+v; after the crash there is %+v, %v", id, want, got, err)
+		}
+	}
+	seen := map[string]bool{}
+	versions := map[eventstore.StreamID]uint64{}
+	var events []eventstore.Recorded
+	for e, err := range s.ReadAll(ctx, eventstore.Position{}, eventstore.Filter{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		events = append(events, e)
+	}
+	for batch := range batchesOf(events) {
+		id := batch[0].CommandID
+		if seen[id] {
+			t.Fatalf("request %s stands in the log twice", id)
+		}
+		seen[id] = true
+		for i, e := range batch {
+			if e.CommandID != id || int(e.Batch.Count) != len(batch) || e.Dot.Seq != e.Batch.FirstSeq+uint64(i) || e.Position.LSN != e.Dot.Seq {
+				t.Fatalf("batch of request %s is not whole and dense at %s: %+v", id, e.Position, e.Batch)
+			}
+			if versions[e.Stream]++; e.Version != versions[e.Stream] {
+				t.Fatalf("stream %s has version %d after %d", e.Stream, e.Version, versions[e.Stream]-1)
+			}
+		}
+	}
+	for _, fault := range verify(t, s).Faults {
+		t.Fatalf("verify: %s", fault)
+	}
+}
+
+// A power loss at any moment, with any part of what was not synced lost, loses nothing that was acknowledged. The log
+// goes on from there, and may lose power again.
+func TestPowerLoss(t *testing.T) {
+	const lives, images, writers = 10, 6, 4
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 1))
+	var mu sync.Mutex // guards acked
+	acked := map[string]eventstore.Receipt{}
+	fs := vfs.NewCrashableMem()
+	for life := range lives {
+		s, err := Open("data/store", &Options{FS: fs, Logger: quietLog, IndexBatch: 50, MemTableBytes: 64 << 10})
+		if err != nil {
+			t.Fatalf("life %d: %v", life, err)
+		}
+		checkRecovered(t, s, acked)
+		tokens := make(chan struct{}) // each lets a writer append once, so that what is written stays small
+		var writing sync.WaitGroup
+		for w := range writers {
+			writing.Go(func() {
+				n := 0
+				for range tokens {
+					id := fmt.Sprintf("%d-%d-%d", life, w, n)
+					receipt, err := s.Append(context.Background(), crashRequest(id, w, n))
+					if err != nil {
+						t.Errorf("append: %v", err)
+						continue
+					}
+					n++
+					mu.Lock()
+					acked[id] = receipt
+					mu.Unlock()
+				}
+			})
+		}
+		var next *vfs.MemFS
+		for range images {
+			for range rng.IntN(100) {
+				tokens <- struct{}{}
+			}
+			mu.Lock()
+			before := make(map[string]eventstore.Receipt, len(acked))
+			for id, r := range acked {
+				before[id] = r
+			}
+			mu.Unlock()
+			image := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 25 * rng.IntN(5), RNG: rng})
+			recovered, err := Open("data/store", &Options{FS: image, Logger: quietLog, IndexBatch: 50})
+			if err != nil {
+				t.Fatalf("life %d: open after power loss: %v", life, err)
+			}
+			checkRecovered(t, recovered, before)
+			if err := recovered.Close(); err != nil {
+				t.Fatal(err)
+			}
+			next = image
+		}
+		close(tokens)
+		writing.Wait()
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		// The next life goes on from the last image: what was acknowledged after it was taken never happened.
+		fs = next
+		last, err := Open("data/store", &Options{FS: fs, Logger: quietLog})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for id := range acked {
+			if _, _, err := last.Receipt(context.Background(), "", id); errors.Is(err, eventstore.ErrNotFound) {
+				delete(acked, id)
+			}
+		}
+		if err := last.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("%d acknowledged requests survived %d images of %d lives", len(acked), lives*images, lives)
+}
+
+// Children of this test binary are told by the environment what to do.
+const (
+	childJob = "PEBBLESTORE_TEST_CHILD"
+	childDir = "PEBBLESTORE_TEST_DIR"
+	childRun = "PEBBLESTORE_TEST_RUN"
+)
+
+func TestMain(m *testing.M) {
+	switch job := os.Getenv(childJob); job {
+	case "":
+		os.Exit(m.Run())
+	case "append":
+		appendForEver(nil)
+	case "failing disk":
+		appendForEver(failingDisk)
+	default:
+		panic("no such child: " + job)
+	}
+}
+
+// appendForEver appends with 8 writers and prints a line for every acknowledged request.
+func appendForEver(disk func(current func() *Store) vfs.FS) {
+	var store atomic.Pointer[Store]
+	o := &Options{Logger: quietLog, IndexBatch: 500, MemTableBytes: 256 << 10}
+	if disk != nil {
+		o.FS = disk(store.Load)
+	}
+	s, err := Open(os.Getenv(childDir), o)
+	if err != nil {
+		fmt.Println("error", err)
+		os.Exit(1)
+	}
+	store.Store(s)
+	fmt.Println("open")
+	for w := range 8 {
+		go func() {
+			for n := 0; ; n++ {
+				id := fmt.Sprintf("%s-%d-%d", os.Getenv(childRun), w, n)
+				receipt, err := s.Append(context.Background(), crashRequest(id, w, n))
+				if err != nil {
+					fmt.Println("error", err)
+					os.Exit(1)
+				}
+				if limit := falseBeyond.Load(); limit > 0 && receipt.Position.LSN >= limit {
+					fmt.Println("error: acknowledged although its sync failed:", id)
+				}
+				fmt.Printf("ack %s %d %d\n", id, receipt.First.LSN, receipt.Position.LSN)
+			}
+		}()
+	}
+	select {}
+}
+
+// falseBeyond is the first lsn whose sync failed.
+var falseBeyond atomic.Uint64
+
+// failingDisk fails a sync of the WAL once some hundred have worked, and all that follow.
+func failingDisk(current func() *Store) vfs.FS {
+	var syncs atomic.Int64
+	return errorfs.Wrap(vfs.Default, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if !isWALSync(op) || syncs.Add(1) < 200 {
+			return nil
+		}
+		// The committer has published all before this one.
+		if falseBeyond.CompareAndSwap(0, current().durable.Load()+1) {
+			fmt.Println("failed", time.Now().UnixNano())
+		}
+		return syscall.EIO
+	}))
+}
+
+// child is a process that runs appendForEver.
+type child struct {
+	cmd   *exec.Cmd
+	lines *bufio.Scanner
+}
+
+func startChild(t *testing.T, job, dir, run string) *child {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &child{cmd: exec.Command(self)}
+	c.cmd.Env = append(os.Environ(), childJob+"="+job, childDir+"="+dir, childRun+"="+run)
+	out, err := c.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.cmd.Stderr = c.cmd.Stdout
+	if err := c.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.cmd.Process.Kill() })
+	c.lines = bufio.NewScanner(out)
+	return c
+}
+
+// ack parses a line of the child about an acknowledged request.
+func ack(line string) (id string, first, last uint64, ok bool) {
+	n, _ := fmt.Sscanf(line, "ack %s %d %d", &id, &first, &last)
+	return id, first, last, n == 3
+}
+
+func TestKill9(t *testing.T) {
+	const cycles = 10
+	dir := filepath.Join(t.TempDir(), "store")
+	type places struct{ first, last uint64 }
+	acked := map[string]places{}
+	for cycle := range cycles {
+		c := startChild(t, "append", dir, fmt.Sprint(cycle))
+		killAfter := 1 + rand.IntN(1500)
+		for n := 0; c.lines.Scan(); {
+			line := c.lines.Text()
+			if id, first, last, ok := ack(line); ok {
+				acked[id] = places{first, last}
+				if n++; n == killAfter {
+					if err := c.cmd.Process.Kill(); err != nil {
+						t.Fatal(err)
+					}
+				}
+			} else if line != "open" && !strings.HasPrefix(line, "ack ") { // the last line may be cut off
+				t.Fatalf("cycle %d: %s", cycle, line)
+			}
+		}
+		_ = c.cmd.Wait() // was killed
+	}
+	began := time.Now()
+	s, err := Open(dir, &Options{Logger: quietLog})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	t.Logf("%d acknowledged requests in %d cycles; opened in %s", len(acked), cycles, time.Since(began))
+	receipts := map[string]eventstore.Receipt{}
+	for id, p := range acked {
+		receipt, _, err := s.Receipt(context.Background(), "", id)
+		if err != nil || receipt.First.LSN != p.first || receipt.Position.LSN != p.last {
+			t.Fatalf("request %s was acknowledged at lsn %d to %d; there is %+v, %v", id, p.first, p.last, receipt, err)
+		}
+		receipts[id] = receipt
+	}
+	checkRecovered(t, s, receipts)
+}
+
+// When a sync fails, nothing that rests on it is acknowledged, and the process is gone in under a second.
+func TestFailedSync(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "store")
+	c := startChild(t, "failing disk", dir, "0")
+	acked := map[string]uint64{}
+	var failed time.Time
+	var rest []string
+	for c.lines.Scan() {
+		line := c.lines.Text()
+		var nanos int64
+		if id, _, last, ok := ack(line); ok {
+			acked[id] = last
+		} else if n, _ := fmt.Sscanf(line, "failed %d", &nanos); n == 1 {
+			failed = time.Unix(0, nanos)
+		} else if line != "open" {
+			rest = append(rest, line)
+		}
+	}
+	var exit *exec.ExitError
+	if err := c.cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != exitFatal {
+		t.Fatalf("child ended with %v, want exit status %d; it said %q", err, exitFatal, rest)
+	}
+	if took := time.Since(failed); failed.IsZero() || took > time.Second {
+		t.Errorf("process was gone %s after the failed sync", took)
+	}
+	if i := slices.IndexFunc(rest, func(line string) bool { return strings.HasPrefix(line, "error") }); i >= 0 {
+		t.Fatal(rest[i])
+	}
+	if len(acked) == 0 {
+		t.Fatal("nothing was acknowledged before the failure")
+	}
+	s, err := Open(dir, &Options{Logger: quietLog})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	receipts := map[string]eventstore.Receipt{}
+	for id, last := range acked {
+		receipt, _, err := s.Receipt(context.Background(), "", id)
+		if err != nil || receipt.Position.LSN != last {
+			t.Fatalf("request %s was acknowledged up to lsn %d; there is %+v, %v", id, last, receipt, err)
+		}
+		receipts[id] = receipt
+	}
+	checkRecovered(t, s, receipts)
+}
+
+// Nothing of Pebble reaches stdout or stderr; all goes through the logger.
+func TestNothingOnStderr(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "store")
+	c := startChild(t, "append", dir, "0")
+	n := 0
+	for c.lines.Scan() {
+		line := c.lines.Text()
+		if !strings.HasPrefix(line, "ack ") && line != "open" {
+			t.Errorf("child says %q", line)
+		}
+		if n++; n == 3000 {
+			_ = c.cmd.Process.Kill()
+		}
+	}
+	_ = c.cmd.Wait()
+	if n < 3000 {
+		t.Fatalf("child said %d lines", n)
+	}
+}
