@@ -23,7 +23,7 @@ func (b *Bus) handle(ctx context.Context, m Message) (eventstore.Receipt, error)
 		}
 		b.counters.conflicts.Add(1)
 		if attempt >= b.options.MaxAttempts {
-			return eventstore.Receipt{}, fmt.Errorf("%w: decided %d times, then %v", ErrContended, attempt, s.why)
+			return eventstore.Receipt{}, fmt.Errorf("%w: decided %d times, then %s", ErrContended, attempt, s.why.Error())
 		}
 		if err := pause(ctx, b.options.Backoff(attempt)); err != nil {
 			return eventstore.Receipt{}, fmt.Errorf("dispatch after %d conflicts: %w", attempt, err)

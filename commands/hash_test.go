@@ -53,17 +53,17 @@ func TestHashTellsCommandsApart(t *testing.T) {
 }
 
 func TestHashIsTheSameForTheSameCommand(t *testing.T) {
-	make := func() hashed {
+	command := func() hashed {
 		m := map[string]int{}
 		for _, k := range []string{"a", "b", "c", "d", "e", "f"} {
 			m[k] = len(m)
 		}
 		return hashed{Name: "n", Map: m, Any: inner{3}, Ptr: &inner{4}, Proto: wrapperspb.String("x")}
 	}
-	want, err := commands.HashOf(make())
+	want, err := commands.HashOf(command())
 	must(t, err)
 	for range 20 {
-		if got, err := commands.HashOf(make()); err != nil || got != want {
+		if got, err := commands.HashOf(command()); err != nil || got != want {
 			t.Fatalf("hash is %x, then %x (%v)", want, got, err)
 		}
 	}

@@ -78,10 +78,10 @@ func (r *Runner) syncTimers(i *instance) {
 // runAlarms rings alarms until ctx ends.
 func (r *Runner) runAlarms(ctx context.Context) {
 	for {
-		next, any := r.ring()
+		next, set := r.ring()
 		var due <-chan time.Time
 		timer := time.NewTimer(next)
-		if any {
+		if set {
 			due = timer.C
 		}
 		select {
@@ -96,7 +96,7 @@ func (r *Runner) runAlarms(ctx context.Context) {
 }
 
 // ring wakes the instances whose alarms are due and returns how long it is to the next.
-func (r *Runner) ring() (next time.Duration, any bool) {
+func (r *Runner) ring() (next time.Duration, set bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.options.Now()

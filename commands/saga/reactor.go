@@ -30,12 +30,12 @@ type typedReactor[S any] struct {
 func (t *typedReactor[S]) react(in Input) (actions []Action, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = fmt.Errorf("React to %T panicked: %v\n%s", in, v, debug.Stack())
+			err = fmt.Errorf("reaction to %T panicked: %v\n%s", in, v, debug.Stack())
 		}
 	}()
 	t.state, actions, err = t.definition.React(t.state, in)
 	if err != nil {
-		err = fmt.Errorf("React to %T: %w", in, err)
+		err = fmt.Errorf("reaction to %T: %w", in, err)
 	}
 	return actions, err
 }
@@ -50,10 +50,10 @@ func erase[S any](d Definition[S]) (definition, error) {
 		faults = append(faults, errors.New("no triggers"))
 	}
 	if d.Instance == nil {
-		faults = append(faults, errors.New("Instance is nil"))
+		faults = append(faults, errors.New("func Instance is nil"))
 	}
 	if d.React == nil {
-		faults = append(faults, errors.New("React is nil"))
+		faults = append(faults, errors.New("func React is nil"))
 	}
 	fresh := func() reactor {
 		t := &typedReactor[S]{definition: &d}

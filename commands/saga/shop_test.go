@@ -15,7 +15,7 @@ import (
 // The shop of these tests: orders, stock and payments. None of its aggregates is idempotent by itself: a command that is
 // carried out twice leaves two events, so that the tests can see it.
 
-type order struct{ placed, closed bool }
+type order struct{}
 
 type (
 	orderCommand interface{ orderID() string }
@@ -48,7 +48,7 @@ var orders = commands.Aggregate[order, orderCommand, orderEvent]{
 	Decide: func(s order, c orderCommand) ([]orderEvent, error) {
 		switch c := c.(type) {
 		case placeOrder:
-			return []orderEvent{orderPlaced{c.ID, c.Codes, c.Price}}, nil
+			return []orderEvent{orderPlaced(c)}, nil
 		case confirmOrder:
 			return []orderEvent{orderConfirmed{}}, nil
 		case cancelOrder:

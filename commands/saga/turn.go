@@ -99,7 +99,7 @@ func (r *Runner) record(ctx context.Context, i *instance) error {
 		// The log knows more than the memory: it holds this very step, or others. That happens after a restart, or beside
 		// another runner; happening over and over it is a fault.
 		if i.reloads++; i.reloads > maxReloads {
-			return broken(fmt.Errorf("the stream of the instance does not fit its memory, even after %d reloads: %v", maxReloads, err))
+			return broken(fmt.Errorf("the stream of the instance does not fit its memory, even after %d reloads", maxReloads))
 		}
 		i.forget()
 		return nil
