@@ -63,8 +63,35 @@ func TestSeveralCommandsAreOne(t *testing.T) {
 	if _, err := b.Dispatch(context.Background(), commands.Meta{}, withdraw{"a", 5}); !errors.As(err, &rejection) {
 		t.Errorf("error is %v, want the rejection: the deposit of the refused message must not count", err)
 	}
-	dispatch(t, b, commands.Meta{}, deposit{"a", 5})
-	dispatch(t, b, commands.Meta{}, withdraw{"a", 5})
+	// Events of one message are folded once each, though some were folded before they were in the log.
+	dispatch(t, b, commands.Meta{}, deposit{"a", 5}, withdraw{"a", 1})
+	if _, err := b.Dispatch(context.Background(), commands.Meta{}, withdraw{"a", 5}); !errors.As(err, &rejection) {
+		t.Errorf("error is %v, want the rejection: only 4 are left", err)
+	}
+	dispatch(t, b, commands.Meta{}, withdraw{"a", 4})
+}
+
+// forgetful finds no receipts, so that a repetition is noticed by Append alone.
+type forgetful struct{ eventstore.Store }
+
+func (forgetful) Receipt(context.Context, string, string) (eventstore.Receipt, eventstore.Hash, error) {
+	return eventstore.Receipt{}, eventstore.Hash{}, eventstore.ErrNotFound
+}
+
+func TestRepetitionsThatOnlyTheStoreNotices(t *testing.T) {
+	store := newStore(t)
+	b := newBank(t, forgetful{store}, commands.Options{})
+	var rejection *commands.Rejection
+	for range 2 {
+		dispatch(t, b, commands.Meta{ID: "d"}, deposit{"a", 5})
+		dispatch(t, b, commands.Meta{ID: "e"}, deposit{"b", 5}, withdraw{"b", 1})
+	}
+	for id, has := range map[string]int{"a": 5, "b": 4} {
+		if _, err := b.Dispatch(context.Background(), commands.Meta{}, withdraw{id, has + 1}); !errors.As(err, &rejection) {
+			t.Errorf("error is %v, want the rejection: %s has %d, the repetition must not count", err, id, has)
+		}
+		dispatch(t, b, commands.Meta{}, withdraw{id, has})
+	}
 }
 
 func TestConflictsAreDecidedAgain(t *testing.T) {

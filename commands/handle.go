@@ -68,8 +68,7 @@ func (b *Bus) attempt(ctx context.Context, p *plan, refresh bool) (eventstore.Re
 			return eventstore.Receipt{}, err
 		}
 	}
-	err = b.checkExpect(ctx, p)
-	if err == nil {
+	if err = p.checkExpect(); err == nil {
 		err = p.decide()
 	}
 	if err != nil {
@@ -130,19 +129,11 @@ func (b *Bus) nameFirst(ctx context.Context, p *plan, r eventstore.Receipt) (eve
 	return p.withFirst(r, version), nil
 }
 
-// checkExpect compares what the caller believes of the first stream with what the log says.
-func (b *Bus) checkExpect(ctx context.Context, p *plan) error {
+// checkExpect compares what the caller believes of the first stream with the state that will be decided on.
+func (p *plan) checkExpect() error {
 	first, want := p.work[0], p.message.Expect
 	if want.Holds(first.version) {
 		return nil
-	}
-	if !first.fresh {
-		if err := b.catchUp(ctx, first); err != nil {
-			return err
-		}
-		if want.Holds(first.version) {
-			return nil
-		}
 	}
 	return &eventstore.ConflictError{Conflicts: []eventstore.StreamConflict{
 		{Stream: first.stream, Want: want, Got: first.version},
@@ -171,16 +162,13 @@ func (p *plan) decide() error {
 	return nil
 }
 
-// refuse returns err unless it was decided on an old state, or the message was in truth applied a moment ago by another
+// refuse returns err, a refusal or a conflict with the caller's expectation, unless it was found on an old state, or the message was in truth applied a moment ago by another
 // dispatch with the same ID.
 func (b *Bus) refuse(ctx context.Context, p *plan, err error) (eventstore.Receipt, error) {
 	if eventstore.ClassOf(err) != eventstore.Rejected {
 		return eventstore.Receipt{}, err
 	}
 	for _, w := range p.work {
-		if w.folded == nil { // it could not be loaded, and err says so
-			return eventstore.Receipt{}, err
-		}
 		if stale := b.checkFresh(ctx, w); stale != nil {
 			return eventstore.Receipt{}, stale
 		}
