@@ -59,7 +59,7 @@ func (s *Server) Close() error {
 		if l == nil {
 			continue
 		}
-		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			errs = append(errs, err)
 		}
 	}

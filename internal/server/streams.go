@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -20,14 +21,17 @@ type Streams struct {
 	PayloadJSON func(*eventstore.Recorded) string
 }
 
+// Limits of a page. The bytes are of payloads, and leave room below the 4 MiB that gRPC clients take by default: payloads
+// travel as they are and as JSON.
 const (
-	defaultPage = 100
-	maxPage     = 1000
+	defaultPage  = 100
+	maxPage      = 1000
+	maxPageBytes = 1 << 20
 )
 
 // ReadStream returns a page of a stream.
 func (s *Streams) ReadStream(ctx context.Context, r *apiv1.ReadStreamRequest) (*apiv1.ReadStreamResponse, error) {
-	id := eventstore.StreamID{Tenant: r.GetTenant(), Category: r.GetCategory(), ID: r.GetId()}
+	id := eventstore.StreamID{Tenant: tenantOf(ctx, r.GetTenant()), Category: r.GetCategory(), ID: r.GetId()}
 	if id.Tenant == "" {
 		id.Tenant = eventstore.DefaultTenant
 	}
@@ -43,6 +47,7 @@ func (s *Streams) ReadStream(ctx context.Context, r *apiv1.ReadStreamRequest) (*
 		return nil, fmt.Errorf("version of %s: %w", id, err)
 	}
 	out := &apiv1.ReadStreamResponse{Version: version}
+	bytes := 0
 	read := s.Store.Read
 	if r.GetBackwards() {
 		read = s.Store.ReadBackwards
@@ -51,7 +56,8 @@ func (s *Streams) ReadStream(ctx context.Context, r *apiv1.ReadStreamRequest) (*
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", id, err)
 		}
-		if len(out.Events) == limit {
+		bytes += len(e.Payload)
+		if len(out.Events) == limit || bytes > maxPageBytes && len(out.Events) > 0 {
 			out.NextFromVersion = e.Version
 			break
 		}
@@ -70,7 +76,7 @@ func (s *Streams) ListEvents(r *apiv1.ListEventsRequest, stream grpc.ServerStrea
 			return err
 		}
 	}
-	filter := eventstore.Filter{Tenant: r.GetTenant(), Categories: r.GetCategories(), Types: r.GetTypes()}
+	filter := eventstore.Filter{Tenant: tenantOf(ctx, r.GetTenant()), Categories: r.GetCategories(), Types: r.GetTypes()}
 	left := r.GetLimit()
 	send := func(e *eventstore.Recorded) (more bool, err error) {
 		if err := stream.Send(s.event(e)); err != nil {
@@ -133,6 +139,14 @@ func (s *Streams) event(e *eventstore.Recorded) *apiv1.Event {
 		out.PayloadJson = s.PayloadJSON(e)
 	}
 	return out
+}
+
+// tenantOf returns the tenant that a request names, else the one that the call names, else nothing.
+func tenantOf(ctx context.Context, named string) string {
+	if v := metadata.ValueFromIncomingContext(ctx, "x-tenant"); named == "" && len(v) > 0 {
+		return v[0]
+	}
+	return named
 }
 
 // pageSize applies default and limit to a page size that a client asked for.
