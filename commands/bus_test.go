@@ -496,3 +496,28 @@ func TestLoad(t *testing.T) {
 		t.Errorf("the default tenant has %+v at %d, %v; want nothing", s, version, err)
 	}
 }
+
+// overtaken lets another dispatch go first, right after a receipt was looked for in vain.
+type overtaken struct {
+	eventstore.Store
+	once  sync.Once
+	other func()
+}
+
+func (o *overtaken) Receipt(ctx context.Context, tenant, id string) (eventstore.Receipt, eventstore.Hash, error) {
+	r, hash, err := o.Store.Receipt(ctx, tenant, id)
+	o.once.Do(o.other)
+	return r, hash, err
+}
+
+func TestARepetitionThatIsOvertakenIsNotRefused(t *testing.T) {
+	store := newStore(t)
+	dispatch(t, newBank(t, store, commands.Options{}), commands.Meta{}, deposit{"a", 10})
+	b := newBank(t, &overtaken{Store: store, other: func() {
+		dispatch(t, newBank(t, store, commands.Options{}), commands.Meta{ID: "w"}, withdraw{"a", 10})
+	}}, commands.Options{})
+	r := dispatch(t, b, commands.Meta{ID: "w"}, withdraw{"a", 10})
+	if !r.Duplicate || r.Streams[0].Last != 2 {
+		t.Errorf("receipt is %+v, want the one of the dispatch that went first", r)
+	}
+}
