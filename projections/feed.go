@@ -9,11 +9,27 @@ import (
 	"github.com/tributary-es/tributary/eventstore"
 )
 
+// Limits of what is in memory, in bytes as weigh counts them. A chunk is taken whole, however large the source made it.
+const (
+	maxQueued = 64 << 20
+	maxBatch  = 16 << 20
+)
+
 // piece is a chunk that was checked, with only the events that the projection wants.
 type piece struct {
 	events  []eventstore.Recorded
+	bytes   int
 	to      Cursor
 	durable eventstore.Position
+}
+
+// weigh returns about how much memory events take.
+func weigh(events []eventstore.Recorded) (bytes int) {
+	const envelope = 512
+	for i := range events {
+		bytes += envelope + len(events[i].Payload)
+	}
+	return bytes
 }
 
 // batch is what is committed at once.
@@ -24,7 +40,7 @@ type batch struct {
 }
 
 // feed reads a source ahead of its consumer: one goroutine subscribes, checks the order, drops the events that are not
-// wanted and queues the rest; the consumer takes it in batches. The queue is bounded by a number of events, so that a
+// wanted and queues the rest; the consumer takes it in batches. The queue is bounded by events and bytes, so that a
 // consumer that cannot go on costs bounded memory.
 type feed struct {
 	limit int
@@ -36,6 +52,7 @@ type feed struct {
 	mu     sync.Mutex // guards what follows
 	queue  []piece
 	events int // in the queue
+	bytes  int // in the queue
 	taken  Cursor
 	err    error // why the reading ended
 }
@@ -80,6 +97,7 @@ func (f *feed) read(ctx context.Context, source Source, order *sequence, wants m
 			return err
 		}
 		p := piece{events: wanted(c.Events, wants), to: Cursor{Position: c.Position, Seq: c.Seq}, durable: c.Durable}
+		p.bytes = weigh(p.events)
 		if err := f.put(ctx, p); err != nil {
 			return err
 		}
@@ -94,8 +112,11 @@ func wanted(events []eventstore.Recorded, wants map[string]bool) []eventstore.Re
 			n++
 		}
 	}
-	if n == len(events) || n == 0 {
-		return events[:n]
+	switch n {
+	case 0:
+		return nil // rather than nothing of a large array
+	case len(events):
+		return events
 	}
 	out := make([]eventstore.Recorded, 0, n)
 	for i := range events {
@@ -110,8 +131,9 @@ func wanted(events []eventstore.Recorded, wants map[string]bool) []eventstore.Re
 func (f *feed) put(ctx context.Context, p piece) error {
 	for {
 		f.mu.Lock()
-		if f.events < f.limit {
+		if f.events < f.limit && f.bytes < maxQueued {
 			f.events += len(p.events)
+			f.bytes += p.bytes
 			if n := len(f.queue); n > 0 && len(p.events) == 0 {
 				f.queue[n-1].to, f.queue[n-1].durable = p.to, p.durable
 			} else {
@@ -149,17 +171,18 @@ func (f *feed) oldest() time.Time {
 	return time.Time{}
 }
 
-// take returns what is queued as one batch: as many whole pieces as have up to limit events, at least one. ok is false
-// when nothing is queued. The error says why reading ended, once all that came before is taken.
+// take returns what is queued as one batch: as many whole pieces as have up to limit events and maxBatch bytes, at least
+// one. ok is false when nothing is queued. The error says why reading ended, once all that came before is taken.
 func (f *feed) take(limit int) (b batch, ok bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.queue) == 0 {
 		return batch{}, false, f.err
 	}
-	n, events := 1, len(f.queue[0].events)
-	for n < len(f.queue) && events+len(f.queue[n].events) <= limit {
+	n, events, bytes := 1, len(f.queue[0].events), f.queue[0].bytes
+	for n < len(f.queue) && events+len(f.queue[n].events) <= limit && bytes+f.queue[n].bytes <= maxBatch {
 		events += len(f.queue[n].events)
+		bytes += f.queue[n].bytes
 		n++
 	}
 	b.piece = f.queue[n-1]
@@ -172,6 +195,7 @@ func (f *feed) take(limit int) (b batch, ok bool, err error) {
 	b.read = b.to.Position.LSN - f.taken.Position.LSN
 	f.taken = b.to
 	f.events -= events
+	f.bytes -= bytes
 	clear(f.queue[:n])
 	f.queue = f.queue[n:]
 	if len(f.queue) == 0 {

@@ -9,7 +9,7 @@ import (
 
 // Options steer a Runner. The zero value is good.
 type Options struct {
-	// MaxBatch is how many events are committed at once when the projection is behind; zero means 2,000. A chunk that
+	// MaxBatch is how many events are committed at once when the projection is behind; zero means 1,000. A chunk that
 	// the source gives at once is never split, so a batch may be larger.
 	MaxBatch int
 	// Linger is how long a commit waits for more events when the projection is up to date. Zero: not at all, which is
@@ -29,7 +29,7 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
-	o.MaxBatch = cmp.Or(o.MaxBatch, 2000)
+	o.MaxBatch = cmp.Or(o.MaxBatch, 1000)
 	o.CheckEvery = cmp.Or(o.CheckEvery, time.Second)
 	o.RetryMin = cmp.Or(o.RetryMin, 50*time.Millisecond)
 	o.RetryMax = cmp.Or(o.RetryMax, 5*time.Second)

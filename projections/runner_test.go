@@ -353,6 +353,7 @@ func TestRunnerGoesOnWhenTheSourceIsBack(t *testing.T) {
 	})
 }
 
+// TestRunnerStopsWhenEventsAreMissing shows P2.
 func TestRunnerStopsWhenEventsAreMissing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, l, r := linked(t, 50, projections.Options{})
@@ -379,6 +380,7 @@ func TestRunnerStopsWhenEventsAreMissing(t *testing.T) {
 	})
 }
 
+// TestRunnerRebuildsAModelOfAnotherLog shows P3.
 func TestRunnerRebuildsAModelOfAnotherLog(t *testing.T) {
 	for name, old := range map[string]*memstore.Store{
 		"another incarnation": memstore.New(memstore.Options{LogID: eventstore.LogID{Incarnation: 7}}),
@@ -458,6 +460,7 @@ func TestRunnerIsPausedAndReset(t *testing.T) {
 // oneGeneration hides that a memory view has generations.
 type oneGeneration struct{ projections.Sink }
 
+// TestRebuildOfARunningProjection shows P5, with a switch at an exact position while the log grows.
 func TestRebuildOfARunningProjection(t *testing.T) {
 	for _, beside := range []bool{true, false} {
 		t.Run(fmt.Sprintf("beside=%t", beside), func(t *testing.T) {
@@ -584,6 +587,7 @@ func TestReplayStopsAtAPosition(t *testing.T) {
 	}
 }
 
+// TestRunnerCountsParkedEvents shows P6: parked events are told of and counted.
 func TestRunnerCountsParkedEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		told := make(chan projections.Parked, 10)

@@ -41,6 +41,7 @@ func TestSequenceLetsADenseLogThrough(t *testing.T) {
 	}
 }
 
+// TestSequenceStopsAtWhatIsOutOfOrder shows P2.
 func TestSequenceStopsAtWhatIsOutOfOrder(t *testing.T) {
 	for name, test := range map[string]struct {
 		chunk eventstore.Chunk

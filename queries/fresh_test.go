@@ -48,6 +48,7 @@ func (m *model) Await(ctx context.Context, p eventstore.Position) error {
 
 func at(lsn uint64) eventstore.Position { return eventstore.Position{Incarnation: 1, LSN: lsn} }
 
+// TestFreshWaitsForAPosition shows P7.
 func TestFreshWaitsForAPosition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &model{at: at(5), later: at(9), after: time.Second}
@@ -70,6 +71,7 @@ func TestFreshWaitsForAPosition(t *testing.T) {
 	})
 }
 
+// TestFreshSaysHowFarTheModelIs shows P7.
 func TestFreshSaysHowFarTheModelIs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &model{at: at(5), later: at(9), after: time.Second}

@@ -83,6 +83,7 @@ func (s *suite[W]) testGeneration(t *testing.T) {
 // patience bounds what the suite waits for.
 const patience = 30 * time.Second
 
+// testRunner shows P4 and P5: rebuilt beside the live model, or because it was lost, the model is as if it never had been.
 func (s *suite[W]) testRunner(t *testing.T) {
 	f := s.fixture(t, 500)
 	sink := f.sink(t)

@@ -23,6 +23,7 @@ func (s *suite[W]) sick(t testing.TB) (f fixture[W], parked int) {
 	return f, 5
 }
 
+// testParked shows P6.
 func (s *suite[W]) testParked(t *testing.T) {
 	f, want := s.sick(t)
 	sink := empty(t, f.sink(t))

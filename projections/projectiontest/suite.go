@@ -204,6 +204,7 @@ func (s *suite[W]) testWrongCursor(t *testing.T) {
 // mostSteps is more steps than any sink needs to open and to commit twice.
 const mostSteps = 200
 
+// testCrash shows P1: whatever step a process dies at, the next one finds model and cursor both before or both after.
 func (s *suite[W]) testCrash(t *testing.T) {
 	if s.open(t).Crashing == nil {
 		f := s.fixture(t, 10)
@@ -316,6 +317,7 @@ func (s *suite[W]) testVersion(t *testing.T) {
 	}
 }
 
+// testLost shows P4 for a sink: a model that is gone has no cursor.
 func (s *suite[W]) testLost(t *testing.T) {
 	f := s.fixture(t, 50)
 	if f.Lose == nil {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -19,6 +20,7 @@ type Client struct {
 	// Transactions go through connections of their own, and are never repeated by the driver: a repeated one would
 	// count twice.
 	reads, writes *redis.Client
+	warned        atomic.Bool
 }
 
 // Dial returns a client of the server at an address, "host:port" or a URL such as redis://user:password@host:port/0. It
@@ -56,6 +58,23 @@ func (c *Client) Ping(ctx context.Context) error {
 		return c.unavailable("ping", err)
 	}
 	return nil
+}
+
+// warnOfEviction says once that the server may throw away parts of a model when its memory is full, which nothing but a
+// comparison would show. A server that does not tell its settings is taken at its word.
+func (c *Client) warnOfEviction(ctx context.Context, log *slog.Logger) {
+	if c.warned.Load() {
+		return
+	}
+	settings, err := c.reads.ConfigGet(ctx, "maxmemory*").Result()
+	if err != nil {
+		return
+	}
+	policy := settings["maxmemory-policy"]
+	if limit := settings["maxmemory"]; limit != "" && limit != "0" && policy != "noeviction" && !c.warned.Swap(true) {
+		log.Warn("redis may evict parts of a read model: set maxmemory-policy noeviction",
+			"address", c.address, "maxmemory", limit, "maxmemory-policy", policy)
+	}
 }
 
 // Close closes the connections; views fail afterwards. It is safe to call twice.

@@ -69,6 +69,7 @@ func TestConformsEmbedded(t *testing.T) {
 	})
 }
 
+// TestConformsReal shows P1, P4, P5 and P6 on a real Redis.
 func TestConformsReal(t *testing.T) {
 	srv := testenv.Redis(t) // of its own: the suite empties it
 	projectiontest.RunKeys(t, func(t testing.TB) projectiontest.Storage[projections.Keys] {

@@ -145,6 +145,7 @@ func same(t testing.TB, log *memstore.Store, view *redisview.View) {
 	}
 }
 
+// TestRedisFlushedUnderLoad shows P4.
 func TestRedisFlushedUnderLoad(t *testing.T) {
 	srv := testenv.Redis(t)
 	l := begin(t, srv.Addr())
@@ -177,6 +178,7 @@ func until(t testing.TB, r *projections.Runner, what string, reached func(s proj
 	}
 }
 
+// TestRedisKilledUnderLoad shows P1 and P4.
 func TestRedisKilledUnderLoad(t *testing.T) {
 	for _, kept := range []bool{false, true} {
 		name := "restarted empty"

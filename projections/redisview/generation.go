@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strconv"
 
 	"github.com/redis/go-redis/v9"
@@ -124,7 +123,7 @@ func (v *View) sweep() {
 	}
 	v.sweeping.Go(func() {
 		if err := v.sweepAll(v.closing); err != nil && v.closing.Err() == nil {
-			slog.Debug("old generations are not swept yet", "projection", v.Name(), "cause", err)
+			v.logger.Debug("old generations are not swept yet", "projection", v.Name(), "cause", err)
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -20,6 +21,8 @@ import (
 type Options struct {
 	// Prefix is what all keys begin with, followed by a colon; empty means "tributary".
 	Prefix string
+	// Logger takes what an operator should know; nil means slog.Default.
+	Logger *slog.Logger
 	// Now gives the time, from which the first generation of a projection is numbered; nil means time.Now.
 	Now func() time.Time
 }
@@ -32,6 +35,7 @@ type View struct {
 	projection projections.Projection[projections.Keys]
 	names      names
 	now        func() time.Time
+	logger     *slog.Logger
 
 	// readable is the generation that reads have last found to be live.
 	readable atomic.Int64
@@ -51,7 +55,10 @@ func New(c *Client, p projections.Projection[projections.Keys], o Options) *View
 	closing, cancel := context.WithCancel(context.Background())
 	v := &View{
 		client: c, projection: p, names: newNames(cmp.Or(o.Prefix, "tributary"), p.Name), now: o.Now,
-		lots: make(map[string]*lot), closing: closing, close: cancel,
+		lots: make(map[string]*lot), closing: closing, close: cancel, logger: o.Logger,
+	}
+	if v.logger == nil {
+		v.logger = slog.Default()
 	}
 	if v.now == nil {
 		v.now = time.Now
@@ -77,8 +84,9 @@ func (v *View) Close() error {
 	return nil
 }
 
-// Open is part of projections.Sink.
+// Open is part of projections.Sink. It warns of a server that is set to evict keys.
 func (v *View) Open(ctx context.Context) (projections.Cursor, error) {
+	v.client.warnOfEviction(ctx, v.logger)
 	at, err := v.Cursor(ctx)
 	if err == nil {
 		v.sweep()
