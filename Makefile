@@ -98,7 +98,7 @@ baseline: tools-proto ## make the present schemas the ones that later changes mu
 tools: tools-proto bin/golangci-lint bin/gofumpt bin/govulncheck ## build every developer tool into ./bin at its pinned version
 
 .PHONY: tools-proto
-tools-proto: bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc
+tools-proto: bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc bin/protoc-gen-comments
 
 .PHONY: fmt
 fmt: bin/gofumpt ## format all Go files, generated ones apart
@@ -131,6 +131,10 @@ bin/protoc-gen-go-grpc: internal/tools/go.mod
 
 bin/protoc-gen-go: go.mod
 	go build -o bin/ google.golang.org/protobuf/cmd/protoc-gen-go
+	@touch $@
+
+bin/protoc-gen-comments: internal/tools/go.mod $(wildcard internal/tools/protoc-gen-comments/*.go)
+	cd internal/tools && go build -o ../../bin/ ./protoc-gen-comments
 	@touch $@
 
 bin/golangci-lint: internal/tools/go.mod
