@@ -122,3 +122,40 @@ func BenchmarkRead(b *testing.B) {
 		run(b, redisview.New(dial(b, srv.Addr()), orders(), redisview.Options{Prefix: testenv.Unique(b)}))
 	})
 }
+
+// BenchmarkVisible appends one event at a time and waits until a reader can see it: one operation is from the one to the
+// other, with a log in memory.
+func BenchmarkVisible(b *testing.B) {
+	run := func(b *testing.B, view *redisview.View) {
+		log := shop(b, 100)
+		runner := projections.NewRunner(log, view, projections.Options{})
+		ctx, cancel := context.WithCancel(b.Context())
+		done := make(chan error, 1)
+		go func() { done <- runner.Run(ctx) }()
+		if err := runner.Await(ctx, eventstore.Position{Incarnation: 1, LSN: 300}); err != nil {
+			b.Fatal(err)
+		}
+		for b.Loop() {
+			r, err := log.Append(ctx, eventstore.Request{Appends: []eventstore.StreamAppend{{
+				Stream: eventstore.Stream("order", "536365"), Events: []eventstore.Event{{Type: "order.shipped.v1"}},
+			}}})
+			if err != nil {
+				b.Fatal(err)
+			}
+			if err := runner.Await(ctx, r.Position); err != nil {
+				b.Fatal(err)
+			}
+		}
+		cancel()
+		if err := <-done; err != nil {
+			b.Error(err)
+		}
+	}
+	b.Run("embedded", func(b *testing.B) {
+		run(b, redisview.New(dial(b, embeddedServer(b)), orders(), redisview.Options{}))
+	})
+	b.Run("real", func(b *testing.B) {
+		srv := testenv.SharedRedis(b)
+		run(b, redisview.New(dial(b, srv.Addr()), orders(), redisview.Options{Prefix: testenv.Unique(b)}))
+	})
+}

@@ -185,7 +185,7 @@ func (tx *transaction) commit(ctx context.Context, h *head, fresh bool, keys []*
 		tx.watched = false
 		return errChanged
 	case done.Val() == "" && done.Err() != nil && !errors.Is(done.Err(), redis.Nil):
-		return tx.view.client.unavailable("commit", err)
+		return tx.view.client.unavailable("commit", refusal(cmds, err))
 	}
 	tx.watched = false
 	for _, cmd := range cmds {
@@ -194,6 +194,19 @@ func (tx *transaction) commit(ctx context.Context, h *head, fresh bool, keys []*
 		}
 	}
 	return fmt.Errorf("%w: the server was emptied during a commit", projections.ErrNoCursor)
+}
+
+// refusal returns why a transaction was not carried out: the first command that the server did not even take, where it
+// says so, such as for lack of memory.
+func refusal(cmds []redis.Cmder, err error) error {
+	if strings.HasPrefix(err.Error(), "EXECABORT") {
+		for _, cmd := range cmds {
+			if cause := cmd.Err(); cause != nil && !strings.HasPrefix(cause.Error(), "EXECABORT") {
+				return fmt.Errorf("%s: %w", cmd.Name(), cause)
+			}
+		}
+	}
+	return err
 }
 
 // write adds the writes to keys of one model.
