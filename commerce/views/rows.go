@@ -54,6 +54,9 @@ type document struct {
 	units, sign int64
 }
 
+// opening says of which countable things a line is the first: of its order or return, and of its product there.
+type opening struct{ document, product bool }
+
 // line is one line of a document.
 type line struct {
 	number                 uint32
@@ -64,7 +67,7 @@ type line struct {
 }
 
 // insert adds a row for a line. It refuses what the table could not sum up.
-func (d *document) insert(w projections.Rows, l line) error {
+func (d *document) insert(w projections.Rows, l line, opens opening) error {
 	price, err := money.Parse(l.unitPrice, d.currency)
 	if err != nil {
 		return fmt.Errorf("line %d: unit price: %w", l.number, err)
@@ -80,13 +83,16 @@ func (d *document) insert(w projections.Rows, l line) error {
 		return fmt.Errorf("line %d: %w", l.number, err)
 	}
 	w.Insert(linesTable, d.kind, d.id, l.number, l.stockCode, l.description, l.quantity*d.units, price.String(), d.currency,
-		d.customer, d.country, at, d.sign)
+		d.customer, d.country, at, d.sign, opens.document, opens.product)
 	return nil
 }
 
 func (d *document) insertAll(w projections.Rows, lines []*commercev1.Line) error {
-	for _, l := range lines {
-		err := d.insert(w, line{l.GetNumber(), l.GetStockCode(), l.GetDescription(), l.GetQuantity(), l.GetUnitPrice(), l.GetAtMs()})
+	seen := make(map[string]bool, len(lines))
+	for i, l := range lines {
+		code := l.GetStockCode()
+		err := d.insert(w, line{l.GetNumber(), code, l.GetDescription(), l.GetQuantity(), l.GetUnitPrice(), l.GetAtMs()}, opening{i == 0, !seen[code]})
+		seen[code] = true
 		if err != nil {
 			return err
 		}
@@ -201,7 +207,7 @@ func paperRow(w projections.Rows, kind string, paper *commercev1.Document, stock
 		currency = noCurrency
 	}
 	d := document{kind, paper.GetId(), paper.GetCustomerId(), paper.GetCountry(), currency, atMs, 1, 1}
-	return d.insert(w, line{paper.GetLine(), stockCode, description, paper.GetQuantity(), price, atMs})
+	return d.insert(w, line{paper.GetLine(), stockCode, description, paper.GetQuantity(), price, atMs}, opening{})
 }
 
 // noCurrency is the ISO 4217 code for a price that names no currency.

@@ -27,10 +27,9 @@ var groupings = map[string]grouping{
 
 // Measures of the tables that aggregate, and of the lines themselves.
 const (
-	aggregated = "sum(s.net) AS net, sum(s.units) AS units, sum(s.lines) AS lines," +
-		" toInt64(uniqExactIfMerge(s.documents)) - toInt64(uniqExactIfMerge(s.taken_back)) AS documents"
-	fromLines = "sum(s.net) AS net, sum(s.quantity * s.sign) AS units, sum(toInt64(s.sign)) AS lines," +
-		" toInt64(uniqExactIf(s.document, s.sign > 0)) - toInt64(uniqExactIf(s.document, s.sign < 0)) AS documents"
+	aggregated = "sum(s.net) AS net, sum(s.units) AS units, sum(s.lines) AS lines, sum(s.documents) AS documents"
+	fromLines  = "sum(s.net) AS net, sum(s.quantity * s.sign) AS units, sum(toInt64(s.sign)) AS lines," +
+		" sum(toInt64(s.of_product) * s.sign) AS documents"
 	aggregatedDescription = ", argMaxIfMerge(s.description) AS description"
 	lineDescription       = ", argMaxIf(toString(s.description), s.at, s.description != '' AND s.kind = 'order') AS description"
 )

@@ -87,6 +87,9 @@ func (m *model) load(ctx context.Context) error {
 	if err != nil {
 		return m.lostIfGone(err)
 	}
+	if pending != nil && pending.version != m.projection.Version {
+		return fmt.Errorf("%w: %s has an unfinished step of version %d of %s", projections.ErrNoCursor, m.db, pending.version, m.projection.Name)
+	}
 	if pending != nil {
 		if err := m.carryOut(ctx, &s, pending, nil); err != nil {
 			return m.lostIfGone(err)

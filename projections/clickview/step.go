@@ -10,6 +10,7 @@ import (
 	"maps"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/projections"
@@ -141,17 +142,8 @@ func (m *model) carryOut(ctx context.Context, at *state, s *step, blocks []*bloc
 			rows[t.Name] += uint64(t.Rows)
 		}
 	}
-	for i, cut := range s.blocks() {
-		var b *block
-		var err error
-		if blocks != nil {
-			b = blocks[i]
-		} else if b, err = m.prepare(ctx, s.number, cut); err != nil {
-			return err
-		}
-		if err := m.link.step(ctx, "insert into "+b.table, func(context.Context) error { return b.batch.Send() }); err != nil {
-			return err
-		}
+	if err := m.send(ctx, s, blocks); err != nil {
+		return err
 	}
 	columns := "(projection, version, step, incarnation, lsn, seq, rows)"
 	err := m.link.insert(ctx, "commit", m.table("projection_commits")+" "+columns, m.token(s.number, "commit", 0), func(b driver.Batch) error {
@@ -163,6 +155,24 @@ func (m *model) carryOut(ctx context.Context, at *state, s *step, blocks []*bloc
 	}
 	at.step, at.version, at.cursor, at.rows = s.number, s.version, s.to, rows
 	return nil
+}
+
+// send inserts the blocks of a step, those of several tables side by side.
+func (m *model) send(ctx context.Context, s *step, blocks []*block) error {
+	var g errgroup.Group
+	g.SetLimit(2)
+	for i, cut := range s.blocks() {
+		g.Go(func() (err error) {
+			var b *block
+			if blocks != nil {
+				b = blocks[i]
+			} else if b, err = m.prepare(ctx, s.number, cut); err != nil {
+				return err
+			}
+			return m.link.step(ctx, "insert into "+b.table, func(context.Context) error { return b.batch.Send() })
+		})
+	}
+	return g.Wait()
 }
 
 // block is rows that the server has been told of and has not been sent yet.

@@ -20,6 +20,7 @@ type View struct {
 	opts       Options
 	link       *link
 	reads      driver.Conn
+	checks     map[string]string
 	standing   standing
 
 	mu       sync.Mutex // guards what follows, and is held while a model is written
@@ -40,6 +41,10 @@ func New(p projections.Projection[projections.Rows], tables fs.FS, o Options) (*
 	if err != nil {
 		return nil, err
 	}
+	checks, err := readChecks(tables)
+	if err != nil {
+		return nil, err
+	}
 	writes, err := dial(&o, 32, o.OpTimeout)
 	if err != nil {
 		return nil, err
@@ -49,7 +54,7 @@ func New(p projections.Projection[projections.Rows], tables fs.FS, o Options) (*
 		return nil, errors.Join(err, writes.Close())
 	}
 	l := &link{conn: writes, timeout: o.OpTimeout, fault: o.fault}
-	v := &View{projection: p, opts: o, link: l, reads: reads}
+	v := &View{projection: p, opts: o, link: l, reads: reads, checks: checks}
 	v.live = &model{db: o.Database, projection: p, link: l, migrations: all, skipped: make(map[eventstore.Position]bool)}
 	return v, nil
 }

@@ -3,6 +3,9 @@
 // In the files {db} stands for the database. Statements end with a semicolon at the end of a line, and are such that
 // carrying one out twice does no harm (IF NOT EXISTS), because a crash may come between a file and the note that it was
 // applied. A file that was applied somewhere is never changed: what changes comes in a new file with the next number.
+//
+// The folder checks holds one query a file; what it returns is where a table that is derived from others disagrees with
+// them. They are not numbered and may be changed.
 package clickhouse
 
 import (
@@ -10,7 +13,7 @@ import (
 	"io/fs"
 )
 
-//go:embed bookkeeping/*.sql shop/*.sql
+//go:embed bookkeeping/*.sql shop/*.sql shop/checks/*.sql
 var files embed.FS
 
 // Bookkeeping returns the tables in which package clickview keeps cursors, intents and parked events.

@@ -16,6 +16,8 @@ CREATE TABLE IF NOT EXISTS {db}.order_lines
     country     LowCardinality(String),
     at          DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)) COMMENT 'when the line was written',
     sign        Int8 CODEC(ZSTD(1)),
+    of_document UInt8 CODEC(ZSTD(1)) COMMENT '1 on the first line of an order or return',
+    of_product  UInt8 CODEC(ZSTD(1)) COMMENT '1 on the first line with this product in an order or return',
     net         Decimal(38, 9) MATERIALIZED unit_price * toDecimal128(quantity * sign, 0) CODEC(ZSTD(1)),
     day         Date32 MATERIALIZED toDate32(at) CODEC(Delta, ZSTD(1)),
     INDEX by_position position TYPE minmax GRANULARITY 4,
@@ -148,13 +150,12 @@ GROUP BY order_id;
 -- Sales by day and country; the views sales_by_day and sales_by_country read it.
 CREATE TABLE IF NOT EXISTS {db}.sales_daily
 (
-    day        Date32,
-    country    LowCardinality(String),
-    net        SimpleAggregateFunction(sum, Decimal(38, 9)),
-    units      SimpleAggregateFunction(sum, Int64),
-    lines      SimpleAggregateFunction(sum, Int64),
-    documents  AggregateFunction(uniqExactIf, String, UInt8),
-    taken_back AggregateFunction(uniqExactIf, String, UInt8) COMMENT 'those of the documents that were cancelled'
+    day       Date32,
+    country   LowCardinality(String),
+    net       SimpleAggregateFunction(sum, Decimal(38, 9)),
+    units     SimpleAggregateFunction(sum, Int64),
+    lines     SimpleAggregateFunction(sum, Int64),
+    documents SimpleAggregateFunction(sum, Int64) COMMENT 'orders and returns, on the day of their first line'
 )
 ENGINE = AggregatingMergeTree
 ORDER BY (day, country)
@@ -167,8 +168,7 @@ SELECT
     sum(l.net) AS net,
     sum(l.quantity * l.sign) AS units,
     sum(toInt64(l.sign)) AS lines,
-    uniqExactIfState(l.document, l.sign > 0) AS documents,
-    uniqExactIfState(l.document, l.sign < 0) AS taken_back
+    sum(toInt64(l.of_document) * l.sign) AS documents
 FROM {db}.order_lines AS l
 GROUP BY day, country;
 
@@ -181,8 +181,7 @@ CREATE TABLE IF NOT EXISTS {db}.sales_monthly
     net         SimpleAggregateFunction(sum, Decimal(38, 9)),
     units       SimpleAggregateFunction(sum, Int64),
     lines       SimpleAggregateFunction(sum, Int64),
-    documents   AggregateFunction(uniqExactIf, String, UInt8),
-    taken_back  AggregateFunction(uniqExactIf, String, UInt8),
+    documents   SimpleAggregateFunction(sum, Int64),
     description AggregateFunction(argMaxIf, String, DateTime64(3, 'UTC'), UInt8)
 )
 ENGINE = AggregatingMergeTree
@@ -197,8 +196,7 @@ SELECT
     sum(l.net) AS net,
     sum(l.quantity * l.sign) AS units,
     sum(toInt64(l.sign)) AS lines,
-    uniqExactIfState(l.document, l.sign > 0) AS documents,
-    uniqExactIfState(l.document, l.sign < 0) AS taken_back,
+    sum(toInt64(l.of_product) * l.sign) AS documents,
     argMaxIfState(toString(l.description), l.at, l.description != '' AND l.kind = 'order') AS description
 FROM {db}.order_lines AS l
 GROUP BY stock_code, month, country;
@@ -209,7 +207,7 @@ SELECT
     sum(s.net) AS net,
     sum(s.units) AS units,
     sum(s.lines) AS lines,
-    uniqExactIfMerge(s.documents) - uniqExactIfMerge(s.taken_back) AS documents
+    sum(s.documents) AS documents
 FROM {db}.sales_daily AS s
 GROUP BY day;
 
@@ -219,7 +217,7 @@ SELECT
     sum(s.net) AS net,
     sum(s.units) AS units,
     sum(s.lines) AS lines,
-    uniqExactIfMerge(s.documents) - uniqExactIfMerge(s.taken_back) AS documents
+    sum(s.documents) AS documents
 FROM {db}.sales_daily AS s
 GROUP BY month;
 
@@ -229,7 +227,7 @@ SELECT
     sum(s.net) AS net,
     sum(s.units) AS units,
     sum(s.lines) AS lines,
-    uniqExactIfMerge(s.documents) - uniqExactIfMerge(s.taken_back) AS documents
+    sum(s.documents) AS documents
 FROM {db}.sales_daily AS s
 GROUP BY country;
 
@@ -240,6 +238,6 @@ SELECT
     sum(s.net) AS net,
     sum(s.units) AS units,
     sum(s.lines) AS lines,
-    uniqExactIfMerge(s.documents) - uniqExactIfMerge(s.taken_back) AS documents
+    sum(s.documents) AS documents
 FROM {db}.sales_monthly AS s
 GROUP BY stock_code;
