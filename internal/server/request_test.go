@@ -258,7 +258,7 @@ func TestSlowAndHugeRequestsEnd(t *testing.T) {
 				t.Fatalf("no answer: %v", err)
 			}
 			resp.Body.Close()
-			if resp.StatusCode != 400 && resp.StatusCode != 431 {
+			if resp.StatusCode != http.StatusBadRequest && resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
 				t.Errorf("HTTP %d", resp.StatusCode)
 			}
 		})

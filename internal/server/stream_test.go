@@ -22,8 +22,16 @@ import (
 	apiv1 "github.com/tributary-es/tributary/schemas/gen/tributary/api/v1"
 )
 
-// open begins a stream that the caller reads line by line.
-func (r *rig) open(tb testing.TB, method, path string, headers ...string) (*http.Response, *bufio.Scanner) {
+// lineStream is a stream that the caller reads line by line.
+type lineStream struct {
+	*bufio.Scanner
+	header http.Header
+	major  int // version of HTTP
+	leave  func()
+}
+
+// open begins a stream.
+func (r *rig) open(tb testing.TB, method, path string, headers ...string) *lineStream {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), 10*time.Second)
 	tb.Cleanup(cancel)
@@ -38,8 +46,9 @@ func (r *rig) open(tb testing.TB, method, path string, headers ...string) (*http
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() { resp.Body.Close() })
-	return resp, bufio.NewScanner(resp.Body)
+	leave := func() { resp.Body.Close() }
+	tb.Cleanup(leave)
+	return &lineStream{Scanner: bufio.NewScanner(resp.Body), header: resp.Header, major: resp.ProtoMajor, leave: leave}
 }
 
 type eventLine struct {
@@ -48,7 +57,7 @@ type eventLine struct {
 	Problem     server.Problem `json:"problem"`
 }
 
-func read(tb testing.TB, lines *bufio.Scanner) (e eventLine) {
+func read(tb testing.TB, lines *lineStream) (e eventLine) {
 	tb.Helper()
 	if !lines.Scan() {
 		tb.Fatalf("the stream ended: %v", lines.Err())
@@ -62,8 +71,8 @@ func read(tb testing.TB, lines *bufio.Scanner) (e eventLine) {
 func TestEventsAreOneJSONObjectALine(t *testing.T) {
 	r := start(t, server.Options{}, &fakes{})
 	r.fill(t, 5)
-	resp, lines := r.open(t, "GET", "/v1/events?after=1-2&limit=2")
-	if ct := resp.Header.Get("Content-Type"); ct != "application/x-ndjson" {
+	lines := r.open(t, "GET", "/v1/events?after=1-2&limit=2")
+	if ct := lines.header.Get("Content-Type"); ct != "application/x-ndjson" {
 		t.Errorf("content type %q", ct)
 	}
 	for _, want := range []string{"1-3", "1-4"} {
@@ -79,7 +88,7 @@ func TestEventsAreOneJSONObjectALine(t *testing.T) {
 func TestEventsAreFollowed(t *testing.T) {
 	for name, open := range map[string]func(*rig) func() (position string){
 		"HTTP": func(r *rig) func() string {
-			_, lines := r.open(t, "GET", "/v1/events?follow=true&after=1-1")
+			lines := r.open(t, "GET", "/v1/events?follow=true&after=1-1")
 			return func() string { return read(t, lines).Position }
 		},
 		"HTTP/2": func(r *rig) func() string {
@@ -89,9 +98,9 @@ func TestEventsAreFollowed(t *testing.T) {
 			t.Cleanup(transport.CloseIdleConnections)
 			r.web.Transport.(*http.Transport).CloseIdleConnections()
 			r.web = &http.Client{Transport: transport}
-			resp, lines := r.open(t, "GET", "/v1/events?follow=true&after=1-1")
-			if resp.ProtoMajor != 2 {
-				t.Errorf("protocol %s", resp.Proto)
+			lines := r.open(t, "GET", "/v1/events?follow=true&after=1-1")
+			if lines.major != 2 {
+				t.Errorf("HTTP/%d", lines.major)
 			}
 			return func() string { return read(t, lines).Position }
 		},
@@ -129,8 +138,8 @@ func TestEventsAreFollowed(t *testing.T) {
 func TestServerSentEvents(t *testing.T) {
 	r := start(t, server.Options{}, &fakes{})
 	r.fill(t, 3)
-	resp, lines := r.open(t, "GET", "/v1/events?limit=1", "Accept", "text/html, text/event-stream;q=0.9", "Last-Event-ID", "1-2")
-	if ct := resp.Header.Get("Content-Type"); ct != "text/event-stream" {
+	lines := r.open(t, "GET", "/v1/events?limit=1", "Accept", "text/html, text/event-stream;q=0.9", "Last-Event-ID", "1-2")
+	if ct := lines.header.Get("Content-Type"); ct != "text/event-stream" {
 		t.Errorf("content type %q", ct)
 	}
 	var got []string
@@ -186,7 +195,7 @@ func TestStreamsEndWithTheirClient(t *testing.T) {
 		return ctx.Err()
 	}}}
 	r := start(t, server.Options{MaxStreams: 1}, f)
-	resp, lines := r.open(t, "POST", "/v1/verify")
+	lines := r.open(t, "POST", "/v1/verify")
 	read(t, lines)
 	a := r.do(t, "GET", "/v1/events", "")
 	if a.status != 429 || a.header.Get("Retry-After") == "" {
@@ -199,7 +208,7 @@ func TestStreamsEndWithTheirClient(t *testing.T) {
 	if status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("a second stream over gRPC: %v", err)
 	}
-	resp.Body.Close()
+	lines.leave()
 	select {
 	case <-ended:
 	case <-time.After(5 * time.Second):
