@@ -25,7 +25,6 @@ type model struct {
 	runner *projections.Runner
 	keys   *projections.Projection[projections.Keys]
 	redis  *redisview.View
-	rows   *projections.Projection[projections.Rows]
 	click  rowsView
 }
 
@@ -34,6 +33,8 @@ type rowsView interface {
 	projections.Sink
 	projections.CursorReader
 	queries.RowReader
+	// Diff compares the tables with a fold of the log and names the rows that differ.
+	Diff(ctx context.Context, source projections.Source) ([]string, error)
 }
 
 // ClickHouse pays for each commit, so that its runner waits a little for more; Redis does not.

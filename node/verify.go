@@ -156,7 +156,7 @@ func (n *Node) verifyModel(ctx context.Context, m *model, progress func(done, to
 		}
 		return m.redis.Diff(ctx, fold)
 	}
-	return n.diffRows(ctx, m, at)
+	return m.click.Diff(ctx, n.local)
 }
 
 func (m *model) cursor(ctx context.Context) (projections.Cursor, error) {
