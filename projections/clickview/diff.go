@@ -57,14 +57,21 @@ func (s stretches) differing(other stretches) []uint64 {
 // Diff folds the log up to the model's cursor and names each row of the tables that is not as the fold has it (changed,
 // missing, or there without reason), and what the schema's checks find in tables that are derived from others. Nothing may
 // be committed meanwhile. Memory is bounded: the log is folded a second time for the stretches that differ. Parked and
-// skipped events are taken to be missing.
+// skipped events are taken to be missing. It also works where Cursor says that rows were lost.
 func (v *View) Diff(ctx context.Context, source projections.Source) ([]string, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if err := v.loadLive(ctx); err != nil {
+	if err := v.settle(ctx); err != nil {
 		return nil, err
 	}
 	m := v.live
+	m.known = false
+	if err := m.know(ctx); err != nil {
+		return nil, err
+	}
+	if _, err := m.cursor(); err != nil {
+		return nil, err
+	}
 	without := maps.Clone(m.skipped)
 	err := m.readParked(ctx, func(p projections.Parked, _ string) error {
 		without[p.Position] = true

@@ -74,10 +74,18 @@ func (m *model) cursor() (projections.Cursor, error) {
 	return m.state.cursor, nil
 }
 
-// load makes the state known. ErrNoCursor when the model is not there or not whole.
+// load makes the state known and looks after the tables. ErrNoCursor when the model is not there or not whole.
 func (m *model) load(ctx context.Context) error {
+	if err := m.know(ctx); err != nil {
+		return err
+	}
+	return m.check(ctx)
+}
+
+// know makes the state known without looking at the tables. A step that was cut off is finished.
+func (m *model) know(ctx context.Context) error {
 	if m.known {
-		return m.check(ctx)
+		return nil
 	}
 	s, err := m.readState(ctx)
 	if err != nil {
@@ -99,7 +107,7 @@ func (m *model) load(ctx context.Context) error {
 		return m.lostIfGone(err)
 	}
 	m.state, m.known = s, true
-	return m.check(ctx)
+	return nil
 }
 
 // lostIfGone makes of a missing table a missing model.
