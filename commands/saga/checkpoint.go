@@ -47,6 +47,7 @@ type checkpointState struct {
 	position eventstore.Position  // of the last
 	version  uint64               // of the checkpoints' stream
 	full     bool                 // the next must be full
+	unsure   bool                 // the last may not be in the log, so that there is a next in any case
 	listed   int                  // instances in checkpoints since the last full one
 }
 
@@ -114,7 +115,7 @@ func (r *Runner) writeCheckpoint(ctx context.Context) error {
 	defer r.mu.Unlock()
 	r.checkpoint.version = now
 	if err != nil {
-		r.checkpoint.full = true
+		r.checkpoint.full, r.checkpoint.unsure = true, true
 		return fmt.Errorf("append checkpoint: %w", err)
 	}
 	r.checkpoint.position = position
@@ -131,7 +132,7 @@ func (r *Runner) checkpointRecords() (records []checkpointRecord, position event
 	}
 	position = r.settledTo()
 	unread := position.LSN - min(c.position.LSN, position.LSN)
-	if c.triggers == 0 && len(c.dirty) == 0 && !c.full && unread < rescan {
+	if c.triggers == 0 && len(c.dirty) == 0 && !c.unsure && unread < rescan {
 		return nil, position, c.version
 	}
 	c.listed += len(c.dirty)
@@ -154,7 +155,7 @@ func (r *Runner) checkpointRecords() (records []checkpointRecord, position event
 			i.listed = true
 		}
 	}
-	c.dirty, c.triggers, c.full = map[instanceKey]bool{}, 0, false
+	c.dirty, c.triggers, c.full, c.unsure = map[instanceKey]bool{}, 0, false, false
 	if !full {
 		return []checkpointRecord{whole}, position, c.version
 	}
