@@ -636,3 +636,69 @@ func TestRunnerStopsWhenTheProjectionWritesNonsense(t *testing.T) {
 		}
 	})
 }
+
+func TestRunnerStartsWhenBothSidesAreThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, l, r := linked(t, 50, projections.Options{})
+		l.sourceDown, l.sinkDown = errDown, errDown
+		start(t, r)
+		for _, up := range []func(){func() { l.sourceDown = nil }, func() { l.sinkDown = nil }} {
+			time.Sleep(time.Minute)
+			if s := r.Status(); s.State != projections.Retrying || s.LastError == "" {
+				t.Errorf("the status is %+v", s)
+			}
+			if _, err := r.Position(t.Context()); !errors.Is(err, projections.ErrUnavailable) {
+				t.Errorf("the position is %v, want ErrUnavailable", err)
+			}
+			l.set(up)
+		}
+		await(t, r, eventstore.Position{Incarnation: 1, LSN: 50})
+		synctest.Wait()
+		if s := r.Status(); s.State != projections.Live || digest(t, l.Keys) != digestOf(t, log) {
+			t.Errorf("the status is %+v, or the model differs", s)
+		}
+	})
+}
+
+// TestPositionSaysThatThereIsNoModel shows P4: while a lost model is filled again, nobody is told a position.
+func TestPositionSaysThatThereIsNoModel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, l, r := linked(t, 50, projections.Options{})
+		start(t, r)
+		await(t, r, eventstore.Position{Incarnation: 1, LSN: 50})
+		filling, goOn := make(chan struct{}), make(chan struct{})
+		l.set(func() {
+			l.tamper = func(*eventstore.Chunk) {
+				filling <- struct{}{}
+				<-goOn
+			}
+		})
+		l.Keys.Lose()
+		<-filling
+		if _, err := r.Position(t.Context()); !errors.Is(err, projections.ErrRebuilding) {
+			t.Errorf("while the model is filled the position is %v, want ErrRebuilding", err)
+		}
+		if s := r.Status(); s.State != projections.Rebuilding || s.Rebuild == nil || s.Rebuild.Total != 50 {
+			t.Errorf("while the model is filled the status is %+v", s)
+		}
+		waited := make(chan error, 1)
+		go func() { waited <- r.Await(t.Context(), eventstore.Position{Incarnation: 1, LSN: 50}) }()
+		synctest.Wait()
+		if len(waited) > 0 {
+			t.Error("Await returned before the model was filled")
+		}
+		go func() {
+			for range filling {
+			}
+		}()
+		close(goOn)
+		if err := <-waited; err != nil {
+			t.Error(err)
+		}
+		if at, err := r.Position(t.Context()); err != nil || at.LSN != 50 {
+			t.Errorf("when the model is filled the position is %s, %v", at, err)
+		}
+		l.set(func() { l.tamper = nil })
+		close(filling)
+	})
+}

@@ -159,3 +159,25 @@ func BenchmarkVisible(b *testing.B) {
 		run(b, redisview.New(dial(b, srv.Addr()), orders(), redisview.Options{Prefix: testenv.Unique(b)}))
 	})
 }
+
+// BenchmarkDigest reads a model of 20,000 orders and some 1,000 customers back: one operation is the whole of it.
+func BenchmarkDigest(b *testing.B) {
+	log := shop(b, 20_000)
+	run := func(b *testing.B, view *redisview.View) {
+		if err := projections.Replay(b.Context(), log, view, projections.Cursor{}); err != nil {
+			b.Fatal(err)
+		}
+		for b.Loop() {
+			if _, err := view.Digest(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.Run("embedded", func(b *testing.B) {
+		run(b, redisview.New(dial(b, embeddedServer(b)), orders(), redisview.Options{}))
+	})
+	b.Run("real", func(b *testing.B) {
+		srv := testenv.SharedRedis(b)
+		run(b, redisview.New(dial(b, srv.Addr()), orders(), redisview.Options{Prefix: testenv.Unique(b)}))
+	})
+}

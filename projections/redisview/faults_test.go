@@ -253,3 +253,24 @@ func TestConnectionsCutUnderLoad(t *testing.T) {
 		t.Errorf("the model was filled %d times, want once: nothing was lost", n)
 	}
 }
+
+// TestTwoProcessesKeepOneModel: they take turns or get in each other's way, but no event counts twice.
+func TestTwoProcessesKeepOneModel(t *testing.T) {
+	everywhere(t, func(t *testing.T, address string) {
+		l := begin(t, address)
+		ctx, cancel := context.WithCancel(t.Context())
+		other := projections.NewRunner(l.log, newView(t, dial(t, address), orders()), projections.Options{
+			RetryMax: 20 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		})
+		done := make(chan error, 1)
+		go func() { done <- other.Run(ctx) }()
+		if err := other.Await(ctx, eventstore.Position{Incarnation: 1, LSN: 6000}); err != nil {
+			t.Error(err)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		l.check(t)
+	})
+}
