@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -19,7 +20,9 @@ import (
 // loss, and then lost by the disk, goes unseen.
 type watermark struct {
 	file vfs.File
-	turn uint64 // of the last slot written
+
+	mu   sync.Mutex // guards what follows, and the file's slots
+	turn uint64     // of the last slot written
 	last mark
 }
 
@@ -51,6 +54,8 @@ func openWatermark(files vfs.FS, path string) (w *watermark, newest mark, found 
 
 // write makes m the mark.
 func (w *watermark) write(m mark) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if m == w.last {
 		return nil
 	}
