@@ -1,0 +1,162 @@
+package eventstore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/tributary-es/tributary/eventstore"
+	"pgregory.net/rapid"
+)
+
+func TestPositionToken(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		want := eventstore.Position{Incarnation: rapid.Uint32().Draw(t, "incarnation"), LSN: rapid.Uint64().Draw(t, "lsn")}
+		got, err := eventstore.ParsePosition(want.String())
+		if err != nil || got != want {
+			t.Fatalf("%s parses as %v, %v", want, got, err)
+		}
+	})
+	for _, token := range []string{"", "-", "1", "1-", "-1", "1-x", "x-1", "1-2-3", "-1-2", " 1-2", "1-2 ", "4294967296-1", "1-18446744073709551616", "+1-2"} {
+		if p, err := eventstore.ParsePosition(token); !errors.Is(err, eventstore.ErrInvalid) {
+			t.Errorf("position %q parses as %v, %v", token, p, err)
+		}
+	}
+}
+
+func TestPositionCheck(t *testing.T) {
+	head := eventstore.Position{Incarnation: 2, LSN: 10}
+	for p, want := range map[eventstore.Position]error{
+		{}:                        nil,
+		{Incarnation: 7}:          nil,
+		{Incarnation: 2, LSN: 1}:  nil,
+		head:                      nil,
+		{Incarnation: 2, LSN: 11}: eventstore.ErrWrongIncarnation,
+		{Incarnation: 1, LSN: 5}:  eventstore.ErrWrongIncarnation,
+		{Incarnation: 3, LSN: 5}:  eventstore.ErrWrongIncarnation,
+	} {
+		if err := p.Check(head); !errors.Is(err, want) {
+			t.Errorf("position %s with the head at %s: %v, want %v", p, head, err, want)
+		}
+	}
+}
+
+func TestPositionOrder(t *testing.T) {
+	sorted := []eventstore.Position{{}, {Incarnation: 1, LSN: 1}, {Incarnation: 1, LSN: 2}, {Incarnation: 2, LSN: 0}, {Incarnation: 2, LSN: 1}}
+	for i, a := range sorted {
+		for j, b := range sorted {
+			if got := a.Compare(b); got != cmpInt(i, j) {
+				t.Errorf("%s compared with %s: %d", a, b, got)
+			}
+		}
+	}
+}
+
+func cmpInt(i, j int) int {
+	switch {
+	case i < j:
+		return -1
+	case i > j:
+		return 1
+	}
+	return 0
+}
+
+func TestStreamIDText(t *testing.T) {
+	for _, text := range []string{"default/order/1", "acme/order-x/a/b/c", "$sys/$receipt/ü", "default/order//"} {
+		s, err := eventstore.ParseStreamID(text)
+		if err != nil || s.String() != text {
+			t.Errorf("stream %q parses as %q, %v", text, s, err)
+		}
+	}
+	for _, text := range []string{"", "order", "default/order", "default/order/", "/order/1", "Default/order/1", "default//1", "default/order/\x00", "a$/b/c"} {
+		if s, err := eventstore.ParseStreamID(text); !errors.Is(err, eventstore.ErrInvalid) {
+			t.Errorf("stream %q parses as %q, %v", text, s, err)
+		}
+	}
+}
+
+func TestVector(t *testing.T) {
+	dot := func(site string, seq uint64) eventstore.Dot {
+		return eventstore.Dot{Log: eventstore.LogID{Site: site, Incarnation: 1}, Seq: seq}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		model := map[eventstore.LogID]uint64{}
+		var v eventstore.Vector
+		for range rapid.IntRange(0, 12).Draw(t, "steps") {
+			d := dot(rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(t, "site"), rapid.Uint64Range(1, 9).Draw(t, "seq"))
+			before := append(eventstore.Vector(nil), v...)
+			next := v.With(d)
+			if diff := cmp.Diff(before, v); diff != "" {
+				t.Fatalf("With changed the vector it was called on:\n%s", diff)
+			}
+			v, model[d.Log] = next, max(model[d.Log], d.Seq)
+		}
+		for i, d := range v {
+			if i > 0 && v[i-1].Log.Compare(d.Log) >= 0 {
+				t.Fatalf("not sorted: %v", v)
+			}
+		}
+		for _, site := range []string{"a", "b", "c", "d"} {
+			if log := dot(site, 0).Log; v.At(log) != model[log] {
+				t.Fatalf("At(%s) = %d, want %d", log, v.At(log), model[log])
+			}
+		}
+	})
+}
+
+func TestCellsAreEven(t *testing.T) {
+	const streams = 100 * eventstore.Cells
+	var count [eventstore.Cells]int
+	for i := range streams {
+		count[eventstore.CellOf(eventstore.Stream("order", fmt.Sprint(i)))]++
+	}
+	for cell, n := range count {
+		if n < 50 || n > 200 {
+			t.Errorf("cell %d has %d of %d streams", cell, n, streams)
+		}
+	}
+}
+
+func TestClasses(t *testing.T) {
+	for err, want := range map[error]eventstore.Class{
+		&eventstore.ConflictError{}:                     eventstore.Rejected,
+		fmt.Errorf("op: %w", eventstore.ErrIDReused):    eventstore.Rejected,
+		fmt.Errorf("op: %w", eventstore.ErrUnavailable): eventstore.Transient,
+		fmt.Errorf("op: %w", context.DeadlineExceeded):  eventstore.Transient,
+		fmt.Errorf("op: %w", eventstore.ErrCorrupt):     eventstore.Broken,
+		errors.New("never seen"):                        eventstore.Broken,
+		classified{}:                                    eventstore.Transient,
+	} {
+		if got := eventstore.ClassOf(err); got != want {
+			t.Errorf("%v is %s, want %s", err, got, want)
+		}
+	}
+}
+
+type classified struct{}
+
+func (classified) Error() string           { return "classified" }
+func (classified) Class() eventstore.Class { return eventstore.Transient }
+
+func TestChain(t *testing.T) {
+	log := eventstore.LogID{Site: "sh", Incarnation: 1}
+	start := eventstore.ChainStart(log)
+	if start == eventstore.ChainStart(eventstore.LogID{Site: "sh", Incarnation: 2}) {
+		t.Error("two lives of a log begin with the same chain")
+	}
+	plain := eventstore.NextChain(start, 1, 2, 3, eventstore.Hash{4})
+	for name, other := range map[string]eventstore.Hash{
+		"previous": eventstore.NextChain(eventstore.Hash{}, 1, 2, 3, eventstore.Hash{4}),
+		"seq":      eventstore.NextChain(start, 9, 2, 3, eventstore.Hash{4}),
+		"hlc":      eventstore.NextChain(start, 1, 9, 3, eventstore.Hash{4}),
+		"version":  eventstore.NextChain(start, 1, 2, 9, eventstore.Hash{4}),
+		"content":  eventstore.NextChain(start, 1, 2, 3, eventstore.Hash{9}),
+	} {
+		if other == plain {
+			t.Errorf("the chain does not depend on %s", name)
+		}
+	}
+}

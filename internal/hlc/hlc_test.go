@@ -1,0 +1,54 @@
+package hlc
+
+import (
+	"sync"
+	"testing"
+	"time"
+)
+
+func TestNeverTwiceNeverBack(t *testing.T) {
+	wall := time.Date(2010, 12, 1, 8, 26, 0, 0, time.UTC)
+	c := New(func() time.Time { return wall })
+	first := c.Now()
+	if first.Time() != wall || first.Logical() != 0 {
+		t.Errorf("first reading is %s at %s, want %s", first, first.Time(), wall)
+	}
+	second := c.Now()
+	wall = wall.Add(-time.Hour)
+	third := c.Now()
+	wall = wall.Add(2 * time.Hour)
+	fourth := c.Now()
+	if second <= first || third <= second || fourth <= third || fourth.Time() != wall {
+		t.Errorf("readings %s, %s, %s (an hour back), %s (an hour on)", first, second, third, fourth)
+	}
+	future := At(wall.Add(time.Minute))
+	c.Observe(future)
+	if after := c.Now(); after <= future {
+		t.Errorf("reading after one of the future is %s, not after %s", after, future)
+	}
+	c.Observe(first)
+	if after := c.Now(); after <= future {
+		t.Errorf("an old reading took the clock back to %s", after)
+	}
+}
+
+func TestConcurrentReadingsDiffer(t *testing.T) {
+	c := New(nil)
+	var mu sync.Mutex
+	seen := map[Timestamp]bool{}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 1000 {
+				now := c.Now()
+				mu.Lock()
+				if seen[now] {
+					t.Errorf("%s was given twice", now)
+				}
+				seen[now] = true
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+}
