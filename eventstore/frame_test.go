@@ -56,7 +56,7 @@ func frameOf(r *eventstore.Recorded) []byte {
 	return eventstore.AppendFrame(nil, r, eventstore.AppendContent(nil, r))
 }
 
-// The golden files are what other programs and old data rely on. A difference means a new frame version.
+// The golden files are what other programs and old data rely on (S10). A difference means a new frame version.
 func TestFrameIsWhatItWas(t *testing.T) {
 	for name, r := range map[string]eventstore.Recorded{"full": fullEvent(), "least": leastEvent()} {
 		path := filepath.Join("testdata", "frame_v1_"+name+".hex")
@@ -135,6 +135,7 @@ func drawRecorded(t *rapid.T) eventstore.Recorded {
 	return r
 }
 
+// TestFrameRoundTrip shows S10.
 func TestFrameRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		first, second := drawRecorded(t), drawRecorded(t)

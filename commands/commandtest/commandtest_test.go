@@ -104,6 +104,7 @@ func TestGoodAggregatePasses(t *testing.T) {
 	commandtest.For(t, shelves()).Given(added{"b", 5}).Given(shutDown{}).When(shut{}).ThenRejected("shelf.closed")
 }
 
+// TestFailures shows that a scenario notices what breaks C1 and C2.
 func TestFailures(t *testing.T) {
 	with := func(change func(*commands.Aggregate[shelf, any, event])) commands.Aggregate[shelf, any, event] {
 		a := shelves()

@@ -119,7 +119,7 @@ func expected(o placeOrder) map[string]int {
 	return out
 }
 
-// TestEveryCommandHasOneEffect cuts a runner off at any append, over and over, and starts a new one over the same log.
+// TestEveryCommandHasOneEffect cuts a runner off at any append, over and over, and starts a new one over the same log (C3).
 func TestEveryCommandHasOneEffect(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		lives := drawLives(rt)

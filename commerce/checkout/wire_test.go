@@ -59,7 +59,7 @@ func written() []proto.Message {
 }
 
 // TestEventsOnTheWire holds every event to what testdata/wire.txt says of it: its name, its bytes, its JSON. Events that
-// were recorded must be readable for ever, so a difference is a mistake, unless it only adds: a field, or an event.
+// were recorded must be readable for ever, so a difference is a mistake, unless it only adds: a field, or an event (C2).
 func TestEventsOnTheWire(t *testing.T) {
 	var known []string
 	for _, c := range codecs {

@@ -84,7 +84,7 @@ func writtenOffEvent(delta int64) *commercev1.InventoryAdjusted {
 }
 
 // TestCommands goes through every command in every situation that matters to it; of Try, Confirm and Cancel that is the
-// whole table of the package's documentation.
+// whole table of the package's documentation. Each scenario checks C1 and C2.
 func TestCommands(t *testing.T) {
 	type events = []inventory.Event
 	stock := received(10, "")

@@ -190,6 +190,7 @@ func expect(t *rapid.T, operation string, got Amount, err error, want *big.Rat) 
 	}
 }
 
+// TestArithmeticIsExact shows D1.
 func TestArithmeticIsExact(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := amounts("GBP").Draw(t, "a"), amounts("GBP").Draw(t, "b")

@@ -63,7 +63,7 @@ func cancelled(from string) *commercev1.OrderCancelled {
 	}
 }
 
-// TestTransitions goes through every command in every status.
+// TestTransitions goes through every command in every status; each scenario checks C1 and C2.
 func TestTransitions(t *testing.T) {
 	var (
 		placeIt = place()

@@ -89,7 +89,7 @@ func badDebtEvent(price string) *commercev1.PaymentAdjusted {
 	}
 }
 
-// TestCommands goes through every command in every status.
+// TestCommands goes through every command in every status; each scenario checks C1 and C2.
 func TestCommands(t *testing.T) {
 	type events = []payment.Event
 	var (

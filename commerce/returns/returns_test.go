@@ -46,7 +46,7 @@ func completed() *commercev1.ReturnCompleted {
 	return &commercev1.ReturnCompleted{CustomerId: "14527", AtMs: at.UnixMilli()}
 }
 
-// TestTransitions goes through every command in every status.
+// TestTransitions goes through every command in every status; each scenario checks C1 and C2.
 func TestTransitions(t *testing.T) {
 	complete := returns.Complete{ID: "C536379", At: at}
 	for name, c := range map[string]struct {

@@ -93,6 +93,7 @@ func referenceOf(t testing.TB, files ...string) reference {
 	return r
 }
 
+// TestFiguresAreThoseOfTheFiles shows D1, from the files to the sums in ClickHouse.
 func TestFiguresAreThoseOfTheFiles(t *testing.T) {
 	for _, files := range [][]string{sample[:1], sample[1:2], sample[2:], sample} {
 		t.Run(filepath.Base(files[len(files)-1]), func(t *testing.T) {

@@ -46,6 +46,7 @@ func progress(t testing.TB, m *kafkalog.Mirror, n uint64) {
 	eventually(t, "the mirror's progress", func() bool { return m.Status().Events >= begun+n })
 }
 
+// TestMirrorRestartedInFullFlight shows M1.
 func TestMirrorRestartedInFullFlight(t *testing.T) {
 	restarts := 40
 	onBrokers(t, func(t *testing.T, addr string) {
@@ -70,6 +71,7 @@ func TestMirrorRestartedInFullFlight(t *testing.T) {
 	})
 }
 
+// TestOlderMirrorIsFenced shows M2.
 func TestOlderMirrorIsFenced(t *testing.T) {
 	onBrokers(t, func(t *testing.T, addr string) {
 		s := newStore(t)
@@ -97,6 +99,7 @@ func TestOlderMirrorIsFenced(t *testing.T) {
 	})
 }
 
+// TestBrokerKilledUnderLoad shows M1 and M5.
 func TestBrokerKilledUnderLoad(t *testing.T) {
 	onServers(t, func(t *testing.T, broker server) {
 		s := newStore(t)
@@ -116,6 +119,7 @@ func TestBrokerKilledUnderLoad(t *testing.T) {
 	})
 }
 
+// TestBrokerPausedUnderLoad shows M1 and M5.
 func TestBrokerPausedUnderLoad(t *testing.T) {
 	onServers(t, func(t *testing.T, broker server) {
 		s := newStore(t)

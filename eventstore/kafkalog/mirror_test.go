@@ -6,6 +6,7 @@ import (
 	"github.com/tributary-es/tributary/eventstore/kafkalog"
 )
 
+// TestMirrorCopiesTheLog shows M1.
 func TestMirrorCopiesTheLog(t *testing.T) {
 	onBrokers(t, func(t *testing.T, addr string) {
 		s := newStore(t)

@@ -212,7 +212,7 @@ func drawEvent(t *rapid.T) eventstore.Recorded {
 	return e
 }
 
-// INVARIANT: value, key and headers of a record reproduce the canonical frame byte for byte.
+// INVARIANT: value, key and headers of a record reproduce the canonical frame byte for byte (M4).
 func TestRecordReproducesFrame(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		e := drawEvent(t)

@@ -45,7 +45,7 @@ func TestTopicDeletedWhileNoMirrorRuns(t *testing.T) {
 	})
 }
 
-// The topic comes back with only the first part of its records, as after a disaster of the brokers.
+// The topic comes back with only the first part of its records, as after a disaster of the brokers (M3).
 func TestTopicLostItsEnd(t *testing.T) {
 	onBrokers(t, func(t *testing.T, addr string) {
 		for _, keep := range []int{1, 2, 57, 400} {
@@ -128,7 +128,7 @@ func TestResumeBehindHeartbeats(t *testing.T) {
 	})
 }
 
-// INVARIANT: a topic that is not a copy of this log is never continued.
+// INVARIANT: a topic that is not a copy of this log is never continued (M3).
 func TestTopicOfAnotherHistory(t *testing.T) {
 	site := func(s eventstore.Reader) eventstore.LogID { return head(t, s).ID }
 	onBrokers(t, func(t *testing.T, addr string) {

@@ -73,7 +73,7 @@ func checkRecovered(t *testing.T, s *Store, acked map[string]eventstore.Receipt)
 }
 
 // A power loss at any moment, with any part of what was not synced lost, loses nothing that was acknowledged. The log
-// goes on from there, and may lose power again.
+// goes on from there, and may lose power again. Shows S2, S3, S4, S5 and S7.
 func TestPowerLoss(t *testing.T) {
 	const lives, images, writers = 10, 6, 4
 	seed := rand.Uint64()
@@ -256,6 +256,7 @@ func ack(line string) (id string, first, last uint64, ok bool) {
 	return id, first, last, n == 3
 }
 
+// TestKill9 shows S4, S5 and S7.
 func TestKill9(t *testing.T) {
 	const cycles = 10
 	dir := filepath.Join(t.TempDir(), "store")
@@ -297,7 +298,7 @@ func TestKill9(t *testing.T) {
 	checkRecovered(t, s, receipts)
 }
 
-// When a sync fails, nothing that rests on it is acknowledged, and the process is gone in under a second.
+// When a sync fails, nothing that rests on it is acknowledged, and the process is gone in under a second (S14).
 func TestFailedSync(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "store")
 	c := startChild(t, "failing disk", dir, "0")

@@ -73,6 +73,7 @@ func get(t *testing.T, db *pebble.DB, key []byte) []byte {
 	return bytes.Clone(value)
 }
 
+// TestVerifyNamesWhatIsDamaged shows S11.
 func TestVerifyNamesWhatIsDamaged(t *testing.T) {
 	const n = 100
 	block := func(t *testing.T, db *pebble.DB, lsn uint64) []byte { return get(t, db, blockKey(lsn)) }
@@ -250,7 +251,7 @@ func flip(t *testing.T, fs vfs.FS, path string, share float64) {
 	}
 }
 
-// A flipped bit in the WAL must never silently end the log. Pebble refuses to open when the damage lies before the last
+// A flipped bit in the WAL must never silently end the log (S13). Pebble refuses to open when the damage lies before the last
 // 32 KiB of what was synced, and only for a WAL of its newest format: which is why a new database is closed and opened
 // once more. What it takes for the end of the log there, the watermark finds.
 func TestFlippedBitInTheWALIsNeverSilent(t *testing.T) {

@@ -92,7 +92,7 @@ func TestOpenChecksWhatTheFolderHolds(t *testing.T) {
 	}
 }
 
-// The index may be gone, damaged, of another log, ahead of the log, or of a past that never was: it is made anew.
+// The index may be gone, damaged, of another log, ahead of the log, or of a past that never was: it is made anew (S12).
 func TestIndexIsMadeAnew(t *testing.T) {
 	const n = 100
 	changeMark := func(t *testing.T, fs vfs.FS, change func(*mark)) {

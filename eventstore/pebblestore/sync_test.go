@@ -113,7 +113,7 @@ func (p *pending) wait(t *testing.T) (eventstore.Receipt, error) {
 	}
 }
 
-// What is accepted but not yet synced must not show: not to readers, not in a refusal, not in a duplicate's receipt.
+// What is accepted but not yet synced must not show (S1): not to readers, not in a refusal, not in a duplicate's receipt.
 func TestNothingUnsyncedShows(t *testing.T) {
 	ctx := context.Background()
 	g := newGate(vfs.NewMem())

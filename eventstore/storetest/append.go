@@ -192,6 +192,7 @@ func envelopeIsKept(f *fixture) {
 	f.equal("events", got, want)
 }
 
+// expectations shows S6.
 func expectations(f *fixture) {
 	cases := []struct {
 		expect eventstore.Expect
@@ -227,6 +228,7 @@ func expectations(f *fixture) {
 	}
 }
 
+// batchesAndChain shows S2, S3 and S5.
 func batchesAndChain(f *fixture) {
 	for i := range 20 {
 		r := one(eventstore.Stream("order", fmt.Sprint(i%3)), eventstore.Any, 1+i%4)

@@ -144,6 +144,7 @@ var subscribeTests = []test{
 	}},
 }
 
+// noGap shows S8, and S5 for subscribers.
 func noGap(f *fixture) {
 	const writers, appends, readers = 8, 60, 4
 	var want atomic.Uint64 // the head once all writers are done

@@ -48,7 +48,7 @@ func readAll(t testing.TB, log *memstore.Store, after projections.Cursor) ([]eve
 	return events, after
 }
 
-// The commit dies before and after each of its calls to the server; the next process finishes what was intended.
+// The commit dies before and after each of its calls to the server; the next process finishes what was intended (P1).
 func TestCommitDiesAtEveryStage(t *testing.T) {
 	srv := testenv.SharedClickHouse(t)
 	log := memstore.New(memstore.Options{})
@@ -227,7 +227,7 @@ func TestPromotionDiesAtEveryStep(t *testing.T) {
 	}
 }
 
-// The server is killed again and again while a runner follows a growing log and rebuilds.
+// The server is killed again and again while a runner follows a growing log and rebuilds (P1, P5).
 func TestServerIsKilled(t *testing.T) {
 	srv := testenv.ClickHouse(t)
 	kills := 6
