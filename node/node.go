@@ -18,6 +18,9 @@ import (
 	"github.com/tributary-es/tributary/internal/server"
 )
 
+// commandTimeout bounds the handling of one message, however long its caller would wait.
+const commandTimeout = 30 * time.Second
+
 // Node is a shard at a site, with all that follows its log.
 type Node struct {
 	config  Config
@@ -70,7 +73,9 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 	if n.click, err = openClickHouse(n); err != nil {
 		return nil, err
 	}
-	n.bus = commands.NewBus(n.store, commands.Options{})
+	n.bus = commands.NewBus(n.store, commands.Options{Middleware: []commands.Middleware{
+		commands.Logging(n.log), commands.Recovery(), commands.Timeout(commandTimeout), commands.Validation(),
+	}})
 	n.server = server.New(server.Options{
 		HTTPAddr: config.HTTP, GRPCAddr: config.GRPC, Logger: n.log, Version: config.Version,
 		Health: n.health, Sample: n.sample, Page: n.page(),

@@ -198,11 +198,16 @@ func TestRequestsBecomeCommands(t *testing.T) {
 
 func TestMetadataBecomesMeta(t *testing.T) {
 	c, s := spied()
-	if _, err := c.ShipOrder(call(t, "x-tenant", "acme", "if-match", `"3"`, "x-durability", "kafka", "idempotency-key", "k"), &commerceapiv1.ShipOrderRequest{Id: "A"}); err != nil {
+	if _, err := c.ShipOrder(call(t, "x-tenant", "default", "if-match", `"3"`, "x-durability", "kafka", "idempotency-key", "k"), &commerceapiv1.ShipOrderRequest{Id: "A"}); err != nil {
 		t.Fatal(err)
 	}
-	if s.meta.Tenant != "acme" || s.meta.Expect != eventstore.Exactly(3) || s.meta.Durability != eventstore.Kafka || s.meta.ID != "k" {
+	if s.meta.Expect != eventstore.Exactly(3) || s.meta.Durability != eventstore.Kafka || s.meta.ID != "k" {
 		t.Errorf("meta %+v", s.meta)
+	}
+	for _, refused := range [][]string{{"x-tenant", "acme"}, {"idempotency-key", "saga/checkout/1/reserve"}} {
+		if _, err := c.ShipOrder(call(t, refused...), &commerceapiv1.ShipOrderRequest{Id: "A"}); eventstore.ClassOf(err) != eventstore.Rejected {
+			t.Errorf("%v is taken: %v", refused, err)
+		}
 	}
 	hash := s.meta.Hash
 	if hash == (eventstore.Hash{}) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"strings"
 
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
@@ -16,9 +17,11 @@ import (
 // from a repeated request, covers the request as it was sent, before defaults.
 func metaOf(ctx context.Context, request proto.Message) (commands.Meta, error) {
 	md, _ := metadata.FromIncomingContext(ctx)
+	if err := onlyDefaultTenant(md); err != nil {
+		return commands.Meta{}, err
+	}
 	m := commands.Meta{
-		Tenant: first(md, "x-tenant"),
-		ID:     first(md, "idempotency-key"),
+		ID: first(md, "idempotency-key"),
 		Metadata: eventstore.Metadata{
 			Causation: first(md, "x-causation-id"), Correlation: first(md, "x-correlation-id"),
 			TraceParent: first(md, "traceparent"), TraceState: first(md, "tracestate"),
@@ -30,6 +33,9 @@ func metaOf(ctx context.Context, request proto.Message) (commands.Meta, error) {
 	}
 	if m.Durability, err = eventstore.ParseDurability(first(md, "x-durability")); err != nil {
 		return m, err
+	}
+	if strings.HasPrefix(m.ID, sagaKeys) {
+		return m, fmt.Errorf("%w: an Idempotency-Key must not begin with %s, which sagas use", eventstore.ErrInvalid, sagaKeys)
 	}
 	if m.ID != "" {
 		body, err := proto.MarshalOptions{Deterministic: true}.Marshal(request)
@@ -45,12 +51,22 @@ func metaOf(ctx context.Context, request proto.Message) (commands.Meta, error) {
 	return m, nil
 }
 
-// callOf reads a query's metadata: the position that it waits for; zero means none. The read models are the default
-// tenant's, so that a query of another is refused rather than answered with what is not its own.
+// sagaKeys is what the idempotency keys of sagas begin with. They know their own events by it.
+const sagaKeys = "saga/"
+
+// onlyDefaultTenant refuses other tenants: the read models do not keep them apart.
+func onlyDefaultTenant(md metadata.MD) error {
+	if t := first(md, "x-tenant"); t != "" && t != eventstore.DefaultTenant {
+		return fmt.Errorf("%w: the read models hold tenant %q, not %q", eventstore.ErrUnsupported, eventstore.DefaultTenant, t)
+	}
+	return nil
+}
+
+// callOf reads a query's metadata: the position that it waits for; zero means none.
 func callOf(ctx context.Context) (readAfter eventstore.Position, err error) {
 	md, _ := metadata.FromIncomingContext(ctx)
-	if t := first(md, "x-tenant"); t != "" && t != eventstore.DefaultTenant {
-		return eventstore.Position{}, fmt.Errorf("%w: the read models hold tenant %q, not %q", eventstore.ErrUnsupported, eventstore.DefaultTenant, t)
+	if err := onlyDefaultTenant(md); err != nil {
+		return eventstore.Position{}, err
 	}
 	token := first(md, "x-read-after")
 	if token == "" {

@@ -1,0 +1,66 @@
+package e2e
+
+import (
+	"path/filepath"
+	"regexp"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestDemo runs the demo embedded and against real servers: the figures are equal, and equal to the script's.
+func TestDemo(t *testing.T) {
+	files := demoFiles(t)
+	want := sums(t, files)
+	embedded := demo(t, files)
+	against := demo(t, files, real(t).flags()...)
+	equalToSums(t, embedded.figures, want)
+	if diff := cmp.Diff(embedded.figures, against.figures); diff != "" {
+		t.Errorf("- embedded, + against real servers:\n%s", tail(diff, 4000))
+	}
+}
+
+func demoFiles(t *testing.T) []string {
+	t.Helper()
+	if *demoInputs == "" {
+		return sampleFiles(t)
+	}
+	files, err := filepath.Glob(*demoInputs)
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no files match -demo.inputs %s: %v", *demoInputs, err)
+	}
+	return files
+}
+
+var digest = regexp.MustCompile(`^[0-9a-f]{16,}$`)
+
+// demo runs a demo and checks what must hold of every one.
+func demo(t *testing.T, files []string, flags ...string) demoAnswer {
+	t.Helper()
+	args := append([]string{"demo", "--once", "--json"}, flags...)
+	for _, f := range files {
+		args = append(args, "--input", f)
+	}
+	a := decoded[demoAnswer](t, done(t, args...))
+	if !a.Log.Verified || a.Log.Events == 0 || a.Log.Position < a.Log.Events {
+		t.Errorf("log: %+v", a.Log)
+	}
+	if a.Kafka != (kafkaFigures{Records: a.Log.Events}) {
+		t.Errorf("kafka: %+v, want %d records", a.Kafka, a.Log.Events)
+	}
+	r := a.Rebuild
+	if !r.RedisEqual || !r.ClickHouseEqual || len(r.Redis) != 2 || len(r.ClickHouse) != 2 || r.Redis[0] != r.Redis[1] || r.ClickHouse[0] != r.ClickHouse[1] {
+		t.Errorf("rebuild: %+v", r)
+	}
+	for _, d := range append(r.Redis, r.ClickHouse...) {
+		if !digest.MatchString(d) {
+			t.Errorf("rebuild: %q is no digest", d)
+		}
+	}
+	if a.Seconds.Import <= 0 || a.Seconds.Rebuild <= 0 {
+		t.Errorf("seconds: %+v", a.Seconds)
+	}
+	t.Logf("%d events of %d lines: import %.1f s, catch up %.1f s, rebuild %.1f s",
+		a.Log.Events, a.ClickHouse.Lines, a.Seconds.Import, a.Seconds.CatchUp, a.Seconds.Rebuild)
+	return a
+}

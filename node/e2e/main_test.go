@@ -1,0 +1,53 @@
+package e2e
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/tributary-es/tributary/internal/testenv"
+)
+
+var (
+	long       = flag.Bool("long", false, "the long form: outages of 20 seconds, kills over the whole of a larger import")
+	demoInputs = flag.String("demo.inputs", "", "pattern of retail files for the demo, in place of the sample")
+)
+
+// built is the program under test, built once for all tests.
+var built string
+
+// root is the repository's folder.
+const root = "../.."
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	dir, err := os.MkdirTemp("", "tributary-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "make a folder for the program:", err)
+		os.Exit(1)
+	}
+	if built, err = build(root, dir, "./cmd/tributary"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		_ = os.RemoveAll(dir) // the build has failed, which is what counts
+		os.Exit(1)
+	}
+	testenv.Main(m, func() error { return os.RemoveAll(dir) })
+}
+
+// build compiles the main package pkg of the module in folder module into dir and returns the program's path.
+func build(module, dir, pkg string) (string, error) {
+	target, err := filepath.Abs(filepath.Join(dir, filepath.Base(pkg)))
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.Command("go", "build", "-trimpath", "-o", target, pkg)
+	cmd.Dir = module
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build %s: %w\n%s", pkg, err, out)
+	}
+	return target, nil
+}
