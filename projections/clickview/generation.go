@@ -128,6 +128,9 @@ func (v *View) promote(ctx context.Context) error {
 	if err := v.live.migrate(ctx); err != nil {
 		return err
 	}
+	if err := v.mend(ctx); err != nil {
+		return err
+	}
 	uuids, err := v.uuids(ctx, v.next())
 	if err != nil {
 		return err
@@ -140,6 +143,24 @@ func (v *View) promote(ctx context.Context) error {
 		return err
 	}
 	return v.switchTables(ctx, uuids)
+}
+
+// mend carries all migrations of the live database out again if it lacks a table or view that the next one has: somebody
+// dropped it, and views are not switched.
+func (v *View) mend(ctx context.Context) error {
+	if _, err := v.live.look(ctx); err != nil {
+		return err
+	}
+	for name := range v.building.objects {
+		if _, ok := v.live.objects[name]; !ok {
+			v.opts.Logger.Warn("a table or view was dropped by somebody and is made again", "name", v.live.table(name))
+			if err := v.link.exec(ctx, "forget migrations", "DROP TABLE IF EXISTS "+v.live.table("schema_migrations")+" SYNC"); err != nil {
+				return err
+			}
+			return v.live.migrate(ctx)
+		}
+	}
+	return nil
 }
 
 // finishPromotion goes on with a switch that was cut off. REQUIRES: v.mu is held.

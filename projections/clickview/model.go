@@ -26,8 +26,14 @@ type model struct {
 	// known says that state is what the server has. It is false at first and after every error.
 	known bool
 	state state
-	// tables are those that the database was last seen to have.
-	tables map[string]bool
+	// objects are the tables and views that the database was last seen to have.
+	objects map[string]object
+}
+
+// object is a table or a view.
+type object struct {
+	rows  uint64
+	table bool // holds rows itself
 }
 
 // state is what the bookkeeping says.
@@ -36,7 +42,8 @@ type state struct {
 	step    uint64
 	version int
 	cursor  projections.Cursor
-	// rows is what each table has had written to it; for tables that are derived from others it is 1 or 0.
+	// rows has all tables and views. It is the number of rows that the projection wrote to a table; for one that is
+	// derived from others 1 if it is not empty; for views and bookkeeping 0.
 	rows map[string]uint64
 	// lot has the streams with parked events, and the events that are skipped.
 	lot projections.Lot
@@ -137,13 +144,9 @@ func (m *model) readState(ctx context.Context) (state, error) {
 // check asks the server whether its bookkeeping is where we left it, and whether its tables have what they should.
 // REQUIRES: m.known.
 func (m *model) check(ctx context.Context) error {
-	counts, step, err := m.count(ctx)
+	step, err := m.look(ctx)
 	if err != nil {
 		return m.lostIfGone(err)
-	}
-	m.tables = make(map[string]bool, len(counts))
-	for table := range counts {
-		m.tables[table] = true
 	}
 	if step != m.state.step {
 		m.known = false
@@ -152,32 +155,64 @@ func (m *model) check(ctx context.Context) error {
 		}
 		return fmt.Errorf("%w: %s is at step %d, not %d", projections.ErrCursorMoved, m.db, step, m.state.step)
 	}
-	for table, want := range m.state.rows {
-		if got, ok := counts[table]; !ok || got < want {
+	for name, want := range m.state.rows {
+		if have, ok := m.objects[name]; !ok {
 			m.known = false
-			return fmt.Errorf("%w: table %s has %d rows, %d were written", projections.ErrNoCursor, m.table(table), got, want)
+			return fmt.Errorf("%w: %s is gone", projections.ErrNoCursor, m.table(name))
+		} else if have.rows < want {
+			m.known = false
+			return fmt.Errorf("%w: %s has %d rows, not %d", projections.ErrNoCursor, m.table(name), have.rows, want)
 		}
 	}
 	return nil
 }
 
-// count returns how many rows each table has, and the last step.
-func (m *model) count(ctx context.Context) (counts map[string]uint64, step uint64, err error) {
-	sql := "SELECT name, total_rows, (SELECT max(step) FROM " + m.table("projection_commits") + " WHERE projection = ?)" +
-		" FROM system.tables WHERE database = ? AND engine LIKE '%MergeTree' AND NOT is_temporary"
-	counts = make(map[string]uint64)
+// look sees which tables and views there are, and returns the last step.
+func (m *model) look(ctx context.Context) (step uint64, err error) {
+	sql := "SELECT name, engine LIKE '%MergeTree', ifNull(total_rows, 0), (SELECT max(step) FROM " + m.table("projection_commits") +
+		" WHERE projection = ?) FROM system.tables WHERE database = ? AND NOT is_temporary"
+	objects := make(map[string]object)
 	err = m.link.rows(ctx, "look after the tables", sql, []any{m.projection.Name, m.db}, func(r driver.Rows) error {
 		var name string
-		var rows *uint64
-		if err := r.Scan(&name, &rows, &step); err != nil {
+		var o object
+		if err := r.Scan(&name, &o.table, &o.rows, &step); err != nil {
 			return err
 		}
-		if rows != nil {
-			counts[name] = *rows
-		}
+		objects[name] = o
 		return nil
 	})
-	return counts, step, err
+	m.objects = objects
+	return step, err
+}
+
+// tally adds to the count of rows what a step wrote, and what there is beside it.
+func (m *model) tally(ctx context.Context, rows map[string]uint64, s *step) error {
+	for i := range s.payload {
+		if t := &s.payload[i]; !own(t.Name) {
+			rows[t.Name] += uint64(t.Rows)
+		}
+	}
+	known := len(m.objects) > 0
+	for name, o := range m.objects {
+		n, ok := rows[name]
+		known = known && ok && (n > 0 || !o.table || own(name))
+	}
+	if known {
+		return nil
+	}
+	if _, err := m.look(ctx); err != nil {
+		return err
+	}
+	for name, o := range m.objects {
+		switch {
+		case rows[name] > 0:
+		case o.table && !own(name):
+			rows[name] = min(o.rows, 1)
+		default:
+			rows[name] = 0
+		}
+	}
+	return nil
 }
 
 // own reports whether a table is bookkeeping.

@@ -136,13 +136,11 @@ func (m *model) readIntent(ctx context.Context, number uint64) (*step, error) {
 // carryOut inserts a step's rows and its commit row, as often as it is called, once. blocks are the step's, not sent yet; nil
 // makes them as they are needed. at is the state before the step and becomes the state after it, parked events apart.
 func (m *model) carryOut(ctx context.Context, at *state, s *step, blocks []*block) error {
-	rows := maps.Clone(at.rows)
-	for i := range s.payload {
-		if t := &s.payload[i]; !own(t.Name) {
-			rows[t.Name] += uint64(t.Rows)
-		}
-	}
 	if err := m.send(ctx, s, blocks); err != nil {
+		return err
+	}
+	rows := maps.Clone(at.rows)
+	if err := m.tally(ctx, rows, s); err != nil {
 		return err
 	}
 	columns := "(projection, version, step, incarnation, lsn, seq, rows)"
@@ -221,7 +219,7 @@ func (m *model) prepareAll(ctx context.Context, s *step) (blocks []*block, err e
 		}
 	}()
 	for _, cut := range s.blocks() {
-		if !m.tables[cut.table.Name] {
+		if !m.objects[cut.table.Name].table {
 			return blocks, fmt.Errorf("%w: %s has no table %s", projections.ErrBadWrite, m.db, cut.table.Name)
 		}
 		b, err := m.prepare(ctx, s.number, cut)
