@@ -20,7 +20,8 @@ type topicEvent struct {
 	fences, heartbeatsBeforeIt int
 }
 
-// readTopic reads a topic from its beginning until it has events up to a seq, and wants them dense and in order.
+// readTopic reads a topic from its beginning until it has events up to a seq, perhaps a few more, and wants them dense and
+// in order.
 func readTopic(t *testing.T, broker, topic string, upTo uint64) []topicEvent {
 	t.Helper()
 	client, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.ConsumeTopics(topic),
