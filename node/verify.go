@@ -35,8 +35,9 @@ func (n *Node) Verify(ctx context.Context, parts []string, progress func(part st
 			return out, fmt.Errorf("%w: part %q is unknown, use %v", eventstore.ErrInvalid, p, verifyParts)
 		}
 	}
+	wanted := func(part string) bool { return len(parts) == 0 || slices.Contains(parts, part) }
 	for _, part := range verifyParts {
-		if len(parts) > 0 && !slices.Contains(parts, part) {
+		if !wanted(part) {
 			continue
 		}
 		faults, err := n.verifyPart(ctx, part, &out.Figures, func(done, total uint64) { progress(part, done, total) })
@@ -48,6 +49,20 @@ func (n *Node) Verify(ctx context.Context, parts []string, progress func(part st
 		}
 		out.Faults = append(out.Faults, bounded(part, faults)...)
 	}
+	if wanted("redis") || wanted("clickhouse") {
+		n.readFigures(ctx, &out)
+	}
+	if !wanted("redis") {
+		out.Redis = nil
+	}
+	if !wanted("clickhouse") {
+		out.ClickHouse = nil
+	}
+	return out, nil
+}
+
+// readFigures has the domains read back what their models hold.
+func (n *Node) readFigures(ctx context.Context, out *Report) {
 	for _, d := range n.domains {
 		if d.Figures == nil {
 			continue
@@ -56,7 +71,6 @@ func (n *Node) Verify(ctx context.Context, parts []string, progress func(part st
 			out.Faults = append(out.Faults, fmt.Sprintf("figures of %s: cannot be read back: %v", d.Name, err))
 		}
 	}
-	return out, nil
 }
 
 // Figures verifies everything and returns the figures; any fault is an error.
