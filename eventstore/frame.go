@@ -72,14 +72,25 @@ func AppendFrame(dst []byte, r *Recorded, content []byte) []byte {
 // DecodeFrame decodes the frame at the start of b and returns it with what follows. Position and Chain are not part of a
 // frame. The payload shares b's memory; nothing else does. Errors match ErrCorrupt.
 func DecodeFrame(b []byte) (r Recorded, rest []byte, err error) {
-	content, rest, err := decodeHeader(b, &r)
+	rest, err = DecodeFrameInto(&r, b)
 	if err != nil {
 		return Recorded{}, nil, err
 	}
-	if err := decodeContent(content, &r); err != nil {
-		return Recorded{}, nil, err
-	}
 	return r, rest, nil
+}
+
+// DecodeFrameInto is DecodeFrame for those who decode many: it sets *r, which is large to copy. After an error *r is of no
+// use.
+func DecodeFrameInto(r *Recorded, b []byte) (rest []byte, err error) {
+	*r = Recorded{}
+	content, rest, err := decodeHeader(b, r)
+	if err != nil {
+		return nil, err
+	}
+	if err := decodeContent(content, r); err != nil {
+		return nil, err
+	}
+	return rest, nil
 }
 
 // FrameContent checks the frame at the start of b and returns its content part with what follows.

@@ -1,6 +1,10 @@
 package eventstore
 
-import "sync"
+import (
+	"maps"
+	"sync"
+	"sync/atomic"
+)
 
 // intern returns one shared string for names that repeat without end (sites, tenants, categories, event types), so that
 // decoding does not allocate them anew. The table is bounded: past its limit names are simply copied.
@@ -8,24 +12,34 @@ func intern(b []byte) string {
 	if len(b) == 0 {
 		return ""
 	}
-	interned.RLock()
-	s, ok := interned.names[string(b)]
-	interned.RUnlock()
-	if ok {
+	if s, ok := (*interned.Load())[string(b)]; ok {
 		return s
 	}
-	s = string(b)
-	interned.Lock()
-	defer interned.Unlock()
-	if len(interned.names) < maxInterned {
-		interned.names[s] = s
-	}
-	return s
+	return internNew(string(b))
 }
 
 const maxInterned = 4096
 
-var interned = struct {
-	sync.RWMutex // guards names
-	names        map[string]string
-}{names: map[string]string{}}
+// interned is read several times for every decoded event and hardly ever written: so it is copied when a name is added.
+var (
+	interned  atomic.Pointer[map[string]string]
+	interning sync.Mutex // held by who replaces interned
+)
+
+func init() { interned.Store(&map[string]string{}) }
+
+func internNew(s string) string {
+	interning.Lock()
+	defer interning.Unlock()
+	names := *interned.Load()
+	if shared, ok := names[s]; ok {
+		return shared
+	}
+	if len(names) >= maxInterned {
+		return s
+	}
+	next := maps.Clone(names)
+	next[s] = s
+	interned.Store(&next)
+	return s
+}

@@ -126,18 +126,18 @@ func (b *block) frame(i int) ([]byte, error) {
 	return b.data[start:end:end], nil
 }
 
-// decode decodes the i-th event. Its payload shares frame, which is what frame(i) returned or a copy of it.
-func (b *block) decode(i int, frame []byte, incarnation uint32) (eventstore.Recorded, error) {
+// decode decodes the i-th event into r. Its payload shares frame, which is what frame(i) returned or a copy of it.
+func (b *block) decode(r *eventstore.Recorded, i int, frame []byte, incarnation uint32) error {
 	lsn := b.first + uint64(i)
-	r, rest, err := eventstore.DecodeFrame(frame)
+	rest, err := eventstore.DecodeFrameInto(r, frame)
 	if err == nil && len(rest) > 0 {
 		err = fmt.Errorf("%w: %d bytes after the frame", eventstore.ErrCorrupt, len(rest))
 	}
 	if err != nil {
-		return r, fmt.Errorf("log block from lsn %d, event at lsn %d: %w", b.first, lsn, err)
+		return fmt.Errorf("log block from lsn %d, event at lsn %d: %w", b.first, lsn, err)
 	}
 	r.Position = eventstore.Position{Incarnation: incarnation, LSN: lsn}
-	return r, nil
+	return nil
 }
 
 // chainAfter returns the chain after an event, given the chain before it and its frame.

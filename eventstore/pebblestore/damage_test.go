@@ -180,8 +180,8 @@ func resealed(t *testing.T, b block, change func(*eventstore.Recorded)) []byte {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e, err := b.decode(i, frame, 1)
-		if err != nil {
+		var e eventstore.Recorded
+		if err := b.decode(&e, i, frame, 1); err != nil {
 			t.Fatal(err)
 		}
 		if i == 0 {

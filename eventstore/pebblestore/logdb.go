@@ -62,8 +62,8 @@ func readHead(db *pebble.DB, id eventstore.LogID, observe func(*eventstore.Recor
 		if err != nil {
 			return head, err
 		}
-		e, err := r.cur.decode(i, frame, id.Incarnation)
-		if err != nil {
+		var e eventstore.Recorded
+		if err := r.cur.decode(&e, i, frame, id.Incarnation); err != nil {
 			return head, err
 		}
 		if head.chain, err = chainAfter(head.chain, &e, frame); err != nil {

@@ -116,43 +116,41 @@ func (s *Store) readVersions(ctx context.Context, stream eventstore.StreamID, fr
 
 // readPlaces returns the events at the given lsns, which the index says are the stream's from a version on.
 func (s *Store) readPlaces(stream eventstore.StreamID, version uint64, lsns []uint64) ([]eventstore.Recorded, error) {
-	events := make([]eventstore.Recorded, 0, len(lsns))
+	events := make([]eventstore.Recorded, len(lsns))
 	var r *blockReader
-	for _, lsn := range lsns {
-		e, ok := s.tail.get(lsn)
-		e.Chain = eventstore.Hash{}
-		if !ok {
+	for i, lsn := range lsns {
+		e := &events[i]
+		if !s.tail.get(e, lsn) {
 			var err error
 			if r == nil {
 				if r, err = newBlockReader(s.log); err != nil {
-					return events, err
+					return events[:i], err
 				}
 				defer r.close()
 			}
-			if e, err = r.event(lsn, s.id.Incarnation); err != nil {
-				return events, err
+			if err = r.event(e, lsn, s.id.Incarnation); err != nil {
+				return events[:i], err
 			}
 		}
-		if want := version + uint64(len(events)); e.Stream != stream || e.Version != want {
-			return events, fmt.Errorf("stream %s, version %d: %w: the index names lsn %d, which holds version %d of %s",
+		if want := version + uint64(i); e.Stream != stream || e.Version != want {
+			return events[:i], fmt.Errorf("stream %s, version %d: %w: the index names lsn %d, which holds version %d of %s",
 				stream, want, eventstore.ErrCorrupt, lsn, e.Version, e.Stream)
 		}
-		events = append(events, e)
 	}
 	return events, nil
 }
 
-// event returns one event, with memory of its own.
-func (r *blockReader) event(lsn uint64, incarnation uint32) (eventstore.Recorded, error) {
+// event decodes one event, with memory of its own.
+func (r *blockReader) event(e *eventstore.Recorded, lsn uint64, incarnation uint32) error {
 	if err := r.seek(lsn); err != nil {
-		return eventstore.Recorded{}, err
+		return err
 	}
 	i := int(lsn - r.cur.first)
 	frame, err := r.cur.frame(i)
 	if err != nil {
-		return eventstore.Recorded{}, err
+		return err
 	}
-	return r.cur.decode(i, bytes.Clone(frame), incarnation)
+	return r.cur.decode(e, i, bytes.Clone(frame), incarnation)
 }
 
 // pageLimits says when a page of the log is long enough.
@@ -189,20 +187,21 @@ func (s *Store) readPage(page []eventstore.Recorded, from, to uint64, limits pag
 			if err != nil {
 				return nil, err
 			}
-			e, err := b.decode(i, frame, s.id.Incarnation)
-			if err != nil {
+			page = append(page, eventstore.Recorded{})
+			e := &page[len(page)-1]
+			if err := b.decode(e, i, frame, s.id.Incarnation); err != nil {
 				return nil, err
 			}
 			if limits.chain {
-				if chain, err = chainAfter(chain, &e, frame); err != nil {
+				if chain, err = chainAfter(chain, e, frame); err != nil {
 					return nil, err
 				}
 				e.Chain = chain
 			}
-			if lsn < from {
+			if lsn < from { // was needed for the chain only
+				page = page[:len(page)-1]
 				continue
 			}
-			page = append(page, e)
 			bytes += len(frame)
 			full := len(page) >= limits.events || limits.bytes > 0 && bytes >= limits.bytes
 			if lsn == to || full && (!limits.whole || e.EndsBatch()) {

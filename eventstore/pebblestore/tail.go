@@ -86,16 +86,20 @@ func (t *tail) find(lsn uint64) (i int, ok bool) {
 	return i, ok
 }
 
-// get returns the event at an lsn if it is here.
-func (t *tail) get(lsn uint64) (eventstore.Recorded, bool) {
+// get sets *e to the event at an lsn, without its chain, if it is here.
+func (t *tail) get(e *eventstore.Recorded, lsn uint64) bool {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	i, ok := t.find(lsn)
-	if !ok {
-		return eventstore.Recorded{}, false
+	if len(t.batches) == 0 || lsn < t.batches[0][0].Position.LSN {
+		return false
 	}
-	b := t.batches[i]
-	return b[lsn-b[0].Position.LSN], true
+	i, ok := t.find(lsn)
+	if ok {
+		b := t.batches[i]
+		*e = b[lsn-b[0].Position.LSN]
+		e.Chain = eventstore.Hash{}
+	}
+	return ok
 }
 
 // moved returns a channel that is closed when the log is durable beyond an lsn; nil when it is so already.

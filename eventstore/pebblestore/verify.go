@@ -176,7 +176,7 @@ func (v *verifier) block(b *block) (next uint64, err error) {
 		frame, err := b.frame(i)
 		if err == nil {
 			var e eventstore.Recorded
-			if e, err = b.decode(i, frame, v.store.id.Incarnation); err == nil {
+			if err = b.decode(&e, i, frame, v.store.id.Incarnation); err == nil {
 				v.log.event(&e, frame, v.fault)
 				continue
 			}
