@@ -83,7 +83,7 @@ type audit struct {
 	last    eventstore.Recorded // the last own event that the topic was found to have, with its chain
 	enc     encoder
 	dec     decoder
-	frame   []byte
+	frame   framer
 }
 
 func (a *audit) run(ctx context.Context) error {
@@ -113,8 +113,10 @@ func (a *audit) records(ctx context.Context) iter.Seq2[Record, error] {
 			yield(Record{}, a.unavailable(ctx, c, err))
 			return
 		}
+		var size fetchSize
 		for at, failures := start, 0; at < end; {
-			records, _, err := c.fetch(ctx, at, fetchBytes, readWait)
+			records, _, err := c.fetch(ctx, at, size.bytes(), readWait)
+			size.learn(err)
 			switch {
 			case ctx.Err() != nil:
 				yield(Record{}, ctx.Err())
@@ -290,8 +292,7 @@ func (a *audit) found(r Record, e *eventstore.Recorded) {
 // compare holds a record against the one that the log's event gives.
 func (a *audit) compare(r Record, e *eventstore.Recorded) {
 	a.enc.reset()
-	a.frame = frameOf(a.frame[:0], e)
-	if diff := differences(a.enc.event(e, a.frame), r); len(diff) > 0 {
+	if diff := differences(a.enc.event(e, a.frame.of(e)), r); len(diff) > 0 {
 		a.report.Changed++
 		a.report.fault("event %s at offset %d is changed: %s", e.Dot, r.Offset, strings.Join(diff, "; "))
 	}

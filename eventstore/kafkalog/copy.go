@@ -180,7 +180,7 @@ type packer struct {
 	bytes   int
 	enc     encoder
 	records []Record
-	frame   []byte
+	frame   framer
 	size    int
 }
 
@@ -207,14 +207,14 @@ func (k *packer) chunk(chunk *eventstore.Chunk, give func(parcel) bool) error {
 		if e.Dot.Log.Site != k.w.log.Site || e.Dot.Log.Shard != k.w.log.Shard {
 			continue
 		}
-		k.frame = frameOf(k.frame[:0], e)
-		size := 2 * len(k.frame) // near enough: headers spell out what a frame packs
+		frame := k.frame.of(e)
+		size := 2 * len(frame) // near enough: headers spell out what a frame packs
 		if k.size > 0 && k.size+size > k.bytes {
 			if err := flush(eventstore.Position{}); err != nil {
 				return err
 			}
 		}
-		k.records = append(k.records, k.enc.event(e, k.frame))
+		k.records = append(k.records, k.enc.event(e, frame))
 		k.size += size
 		pending.events++
 		pending.last, pending.at, pending.chain = e.Dot, e.Position, e.Chain

@@ -170,3 +170,17 @@ func TestBrokerAndMirrorsKilled(t *testing.T) {
 		sameAsStore(t, broker.Addr(), s)
 	})
 }
+
+// A mirror renews its hold on the partition, in time for the brokers not to forget it.
+func TestMirrorRenewsItsSession(t *testing.T) {
+	defer kafkalog.SetSessionLife(20 * time.Millisecond)()
+	onBrokers(t, func(t *testing.T, addr string) {
+		s := newStore(t)
+		stop := load(t, s)
+		m := runMirror(t, s, fast(addr))
+		eventually(t, "sessions", func() bool { return m.Status().Sessions >= 20 })
+		stop()
+		waitFor(t, m.Mirror, s)
+		sameAsStore(t, addr, s)
+	})
+}

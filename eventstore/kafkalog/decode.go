@@ -26,7 +26,7 @@ func Decode(r Record) (Entry, error) {
 // decoder keeps names that repeat without end, so that each is one string, and buffers. The zero value is ready.
 type decoder struct {
 	names map[string]string
-	frame []byte
+	frame framer
 }
 
 const maxNames = 4096
@@ -158,8 +158,8 @@ func (d *decoder) event(r Record, e *eventstore.Recorded) error {
 
 // check compares the checksum of the event's frame with the one that the record carries.
 func (d *decoder) check(e *eventstore.Recorded, crc []byte) error {
-	d.frame = frameOf(d.frame[:0], e)
-	sum := d.frame[len(d.frame)-4:]
+	frame := d.frame.of(e)
+	sum := frame[len(frame)-4:]
 	var want [4]byte
 	if n, err := hex.Decode(want[:], crc[:min(len(crc), 8)]); err != nil || n != 4 || len(crc) != 8 {
 		return corruptf("event %s: header %s is %q", e.Dot, headerCRC, crc)

@@ -32,7 +32,9 @@ func TestDurabilityKafka(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- mirror.Run(run) }()
 		defer func() { cancel(); <-done }()
-		eventually(t, "the mirror copies", func() bool { return mirror.Status().State == kafkalog.StateMirroring })
+		if err := mirror.Ready(ctx); err != nil {
+			t.Fatal(err)
+		}
 		if seq := head(t, s).Seq; seq != 0 {
 			t.Fatalf("a refused append left %d events", seq)
 		}
@@ -100,7 +102,9 @@ func TestDurabilityOfRefusedAppends(t *testing.T) {
 	s := newStore(t)
 	m := runMirror(t, s, fast(openEmbedded(t)))
 	store := kafkalog.WithMirror(s, m.Mirror)
-	eventually(t, "the mirror copies", func() bool { return m.Status().State == kafkalog.StateMirroring })
+	if err := m.Ready(context.Background()); err != nil {
+		t.Fatal(err)
+	}
 	r := durable(1)
 	r.Appends[0].Expect = eventstore.Exactly(7)
 	if receipt, err := store.Append(context.Background(), r); !errors.Is(err, eventstore.ErrConflict) || !receipt.Position.IsZero() {

@@ -23,6 +23,8 @@ type follower struct {
 	out    chan<- eventstore.Chunk
 	logger *slog.Logger
 	dec    decoder
+	event  eventstore.Recorded // the one at hand
+	size   fetchSize
 
 	cursor  eventstore.Position
 	durable eventstore.Position // the farthest that the log is known to be durable
@@ -42,7 +44,8 @@ func (f *follower) session(ctx context.Context, ready func()) error {
 		return err
 	}
 	for moved := false; ; {
-		records, _, err := c.fetch(ctx, offset, fetchBytes, readWait)
+		records, _, err := c.fetch(ctx, offset, f.size.bytes(), readWait)
+		f.size.learn(err)
 		if err != nil {
 			return err
 		}
@@ -140,6 +143,12 @@ func (t *tail) dot() eventstore.Dot {
 
 // take reads one record.
 func (f *follower) take(ctx context.Context, r Record) error {
+	if recordKind(r.Headers) == headerDot {
+		if err := f.dec.event(r, &f.event); err != nil {
+			return fmt.Errorf("record at offset %d: %w", r.Offset, err)
+		}
+		return f.takeEvent(ctx, &f.event, r.Offset)
+	}
 	entry, err := f.dec.decode(r)
 	if errors.Is(err, ErrForeign) {
 		f.logger.Warn("topic holds a record that no mirror wrote", "offset", r.Offset)
@@ -148,11 +157,8 @@ func (f *follower) take(ctx context.Context, r Record) error {
 	if err != nil {
 		return err
 	}
-	switch e := entry.(type) {
-	case *Event:
-		return f.event(ctx, &e.Recorded, r.Offset)
-	case *Heartbeat:
-		return f.heartbeat(e, r.Offset)
+	if h, ok := entry.(*Heartbeat); ok {
+		return f.takeHeartbeat(h, r.Offset)
 	}
 	return nil
 }
@@ -169,7 +175,7 @@ func (f *follower) follows(d eventstore.Dot) int {
 	return 1
 }
 
-func (f *follower) event(ctx context.Context, e *eventstore.Recorded, offset int64) error {
+func (f *follower) takeEvent(ctx context.Context, e *eventstore.Recorded, offset int64) error {
 	if f.last.Log.Site != "" && (f.last.Log.Site != e.Dot.Log.Site || f.last.Log.Shard != e.Dot.Log.Shard) {
 		return fmt.Errorf("%w: event %s at offset %d follows events of %s", eventstore.ErrCorrupt, e.Dot, offset, f.last.Log)
 	}
@@ -206,7 +212,7 @@ func (f *follower) event(ctx context.Context, e *eventstore.Recorded, offset int
 	return nil
 }
 
-func (f *follower) heartbeat(h *Heartbeat, offset int64) error {
+func (f *follower) takeHeartbeat(h *Heartbeat, offset int64) error {
 	if h.Mirrored.Seq > 0 && f.last.Log.Site != "" && f.last.Log.Incarnation == h.Mirrored.Log.Incarnation && h.Mirrored.Seq > f.last.Seq {
 		return fmt.Errorf("%w: the heartbeat at offset %d speaks of event %s, seq %d was the last one seen", ErrGap, offset, h.Mirrored, f.last.Seq)
 	}

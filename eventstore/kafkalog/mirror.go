@@ -95,21 +95,32 @@ func (m *Mirror) update(change func(*Status)) {
 // Wait returns when every own event up to a position of the log is in the topic, acknowledged by all its in-sync replicas.
 // It ends with ctx's error, or with ErrUnavailable when the mirror has stopped by itself.
 func (m *Mirror) Wait(ctx context.Context, p eventstore.Position) error {
+	return m.until(ctx, "wait for the mirror at "+p.String(), func(s *Status) bool {
+		return p.IsZero() || s.Position.Incarnation == p.Incarnation && s.Position.LSN >= p.LSN
+	})
+}
+
+// Ready returns when the mirror copies. It ends as Wait does.
+func (m *Mirror) Ready(ctx context.Context) error {
+	return m.until(ctx, "wait for the mirror to begin", func(s *Status) bool { return s.State == StateMirroring })
+}
+
+// until waits for a status.
+func (m *Mirror) until(ctx context.Context, what string, reached func(*Status) bool) error {
 	for {
 		m.mu.Lock()
-		reached := m.status.Position.Incarnation == p.Incarnation && m.status.Position.LSN >= p.LSN || p.IsZero()
-		state, err, changed := m.status.State, m.status.Err, m.changed
+		status, changed := m.status, m.changed
 		m.mu.Unlock()
 		switch {
-		case reached:
+		case reached(&status):
 			return nil
-		case state == StateFenced || state == StateForked:
-			return fmt.Errorf("wait for the mirror at %s: %w: %w", p, eventstore.ErrUnavailable, err)
+		case status.State == StateFenced || status.State == StateForked:
+			return fmt.Errorf("%s: %w: %w", what, eventstore.ErrUnavailable, status.Err)
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return fmt.Errorf("wait for the mirror at %s: %w", p, ctx.Err())
+			return fmt.Errorf("%s: %w", what, ctx.Err())
 		}
 	}
 }
@@ -138,6 +149,9 @@ func (m *Mirror) Run(ctx context.Context) error {
 
 func (m *Mirror) run(ctx context.Context) error {
 	state, err := m.store.Log(ctx)
+	if ctx.Err() != nil {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("mirror: %w", err)
 	}

@@ -38,7 +38,7 @@ type Options struct {
 	TransactionalID string
 	// Heartbeat is the time between heartbeats, busy or idle; zero means 250 ms. Each is a record of the topic for good.
 	Heartbeat time.Duration
-	// Compression of batches: lz4 (also when empty), zstd, snappy, gzip or none.
+	// Compression of batches: snappy (also when empty), lz4, zstd, gzip or none.
 	Compression string
 	// BatchBytes is the size, before compression, at which a batch of records is sent; zero means 512 KiB. A single event
 	// may exceed it.
@@ -70,7 +70,7 @@ func (o Options) withDefaults(log eventstore.LogID) (Options, error) {
 		faults = append(faults, errors.New("no topic given"))
 	}
 	if _, ok := compressions[o.Compression]; !ok {
-		faults = append(faults, fmt.Errorf("compression %q is unknown: use lz4, zstd, snappy, gzip or none", o.Compression))
+		faults = append(faults, fmt.Errorf("compression %q is unknown: use snappy, lz4, zstd, gzip or none", o.Compression))
 	}
 	if err := errors.Join(faults...); err != nil {
 		return o, fmt.Errorf("%w: kafka: %w", eventstore.ErrInvalid, err)

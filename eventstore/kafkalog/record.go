@@ -317,11 +317,19 @@ func appendUUID(b []byte, id uuid.UUID) []byte {
 	return append(b, text[:]...)
 }
 
-// frameOf returns the canonical frame of an event, appended to dst.
-func frameOf(dst []byte, e *eventstore.Recorded) []byte {
-	content := eventstore.AppendContent(make([]byte, 0, 256+len(e.Payload)), e)
-	return eventstore.AppendFrame(dst, e, content)
+// framer makes canonical frames. The zero value is ready; a frame is valid until the next.
+type framer struct {
+	content, frame []byte
 }
+
+func (f *framer) of(e *eventstore.Recorded) []byte {
+	f.content = eventstore.AppendContent(f.content[:0], e)
+	f.frame = eventstore.AppendFrame(f.frame[:0], e, f.content)
+	return f.frame
+}
+
+// frameOf returns the canonical frame of an event.
+func frameOf(e *eventstore.Recorded) []byte { return new(framer).of(e) }
 
 func corruptf(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", eventstore.ErrCorrupt, fmt.Sprintf(format, args...))

@@ -81,7 +81,7 @@ tributary-epoch: 3
 tributary-key-ref: 12
 tributary-crc: 7fedc668
 `
-	got := EncodeEvent(&e, frameOf(nil, &e))
+	got := EncodeEvent(&e, frameOf(&e))
 	if diff := cmp.Diff(want, text(got)); diff != "" {
 		t.Fatalf("record (-want +got):\n%s", diff)
 	}
@@ -114,7 +114,7 @@ tributary-event-id: 019a5b3c-7d1e-7f00-8a3b-0123456789ab
 content-type: application/protobuf
 tributary-crc: d179f873
 `
-	got := EncodeEvent(&e, frameOf(nil, &e))
+	got := EncodeEvent(&e, frameOf(&e))
 	if diff := cmp.Diff(want, text(got)); diff != "" {
 		t.Fatalf("record (-want +got):\n%s", diff)
 	}
@@ -216,13 +216,13 @@ func drawEvent(t *rapid.T) eventstore.Recorded {
 func TestRecordReproducesFrame(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		e := drawEvent(t)
-		frame := frameOf(nil, &e)
+		frame := frameOf(&e)
 		entry, err := Decode(EncodeEvent(&e, frame))
 		if err != nil {
 			t.Fatal(err)
 		}
 		got := entry.(*Event).Recorded
-		if !bytes.Equal(frameOf(nil, &got), frame) {
+		if !bytes.Equal(frameOf(&got), frame) {
 			t.Fatalf("frame differs:\n%s", cmp.Diff(e, got))
 		}
 		if got.Position != e.Position {
@@ -235,7 +235,7 @@ func TestRecordReproducesFrame(t *testing.T) {
 // one header outside the frame; Audit compares it with the store.)
 func TestDecodeRefusesChanges(t *testing.T) {
 	e := full()
-	original := EncodeEvent(&e, frameOf(nil, &e))
+	original := EncodeEvent(&e, frameOf(&e))
 	copied := func() Record {
 		r := original
 		r.Key, r.Value = bytes.Clone(r.Key), bytes.Clone(r.Value)
@@ -278,7 +278,7 @@ func TestDecodeRefusesChanges(t *testing.T) {
 
 func FuzzDecode(f *testing.F) {
 	e := full()
-	r := EncodeEvent(&e, frameOf(nil, &e))
+	r := EncodeEvent(&e, frameOf(&e))
 	f.Add(r.Key, r.Value, headerDot, []byte("shard-01@sh/2/42"), headerCRC, []byte("00000000"))
 	f.Add([]byte("a/b/c"), []byte{}, headerRecord, []byte(recordHeartbeat), headerDep, []byte("shard-01@sh/2/42,"))
 	f.Fuzz(func(t *testing.T, key, value []byte, name1 string, value1 []byte, name2 string, value2 []byte) {

@@ -6,13 +6,39 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"net"
 	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
 )
 
-// fetchBytes is how much one fetch of many asks for.
-const fetchBytes = 4 << 20
+// How much one fetch of many asks for, in compressed bytes. Unpacked and as records it is a multiple of that in memory.
+const (
+	fetchBytes    = 512 << 10
+	minFetchBytes = 16 << 10
+)
+
+// fetchSize adapts how much is asked for to what arrives within a request's time, so that a slow machine or network does
+// not ask in vain for ever.
+type fetchSize int
+
+func (s *fetchSize) bytes() int {
+	if *s == 0 {
+		*s = fetchBytes
+	}
+	return int(*s)
+}
+
+// learn takes the outcome of a fetch.
+func (s *fetchSize) learn(err error) {
+	var timeout net.Error
+	switch {
+	case err == nil:
+		*s = fetchSize(min(2*s.bytes(), fetchBytes))
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		*s = fetchSize(max(s.bytes()/2, minFetchBytes))
+	}
+}
 
 // records yields the records from one offset up to before another.
 func (c *connection) records(ctx context.Context, from, to int64) iter.Seq2[Record, error] {
@@ -135,7 +161,7 @@ func (w *writer) resumeAfterEvent(ctx context.Context, t tail) (eventstore.Posit
 	if err != nil {
 		return eventstore.Position{}, err
 	}
-	if !bytes.Equal(frameOf(nil, &own), frameOf(nil, t.event)) {
+	if !bytes.Equal(frameOf(&own), frameOf(t.event)) {
 		return eventstore.Position{}, fmt.Errorf("%w: event %s at offset %d is %s of %s there, %s of %s here", ErrForked,
 			t.event.Dot, t.offset, t.event.Event.ID, t.event.Stream, own.Event.ID, own.Stream)
 	}

@@ -13,7 +13,7 @@ import (
 
 // sessionLife bounds a session, so that the brokers, which forget transactional ids that are not used for a week, do not
 // forget this one while it writes: a forgotten id fences nobody.
-const sessionLife = 12 * time.Hour
+var sessionLife = 12 * time.Hour
 
 // markEvery is how often the checkpoint is saved while copying.
 const markEvery = 5 * time.Second
