@@ -123,7 +123,7 @@ func (o *Options) logOptions(cache *pebble.Cache) *pebble.Options {
 	p.MemTableSize = o.MemTableBytes
 	for i := range p.Levels {
 		p.Levels[i].BlockSize = blockBytes
-		p.TargetFileSizes[i] = 64 << 20
+		p.TargetFileSizes[i] = 256 << 20
 	}
 	p.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
 	return p

@@ -226,37 +226,6 @@ func (b *block) clone() block {
 	return c
 }
 
-// ReadAll implements eventstore.Reader.
-func (s *Store) ReadAll(ctx context.Context, after eventstore.Position, f eventstore.Filter) iter.Seq2[eventstore.Recorded, error] {
-	return func(yield func(eventstore.Recorded, error) bool) {
-		end, err := s.checkPosition(ctx, after)
-		if err != nil {
-			yield(eventstore.Recorded{}, err)
-			return
-		}
-		var page []eventstore.Recorded
-		for next := after.LSN + 1; next <= end; {
-			page, err = s.pageFor(ctx, page[:0], next, end, pageLimits{events: scanEvents, bytes: scanBytes, chain: f.Chain})
-			if err != nil {
-				yield(eventstore.Recorded{}, err)
-				return
-			}
-			for i := range page {
-				if f.Matches(&page[i]) && !yield(page[i], nil) {
-					return
-				}
-			}
-			next += uint64(len(page))
-		}
-	}
-}
-
-// How much of the log a scan reads at a time.
-const (
-	scanEvents = 2048
-	scanBytes  = 1 << 20
-)
-
 // pageFor is readPage for those who do not hold the databases yet.
 func (s *Store) pageFor(ctx context.Context, page []eventstore.Recorded, from, to uint64, limits pageLimits) ([]eventstore.Recorded, error) {
 	release, err := s.useFor(ctx)
