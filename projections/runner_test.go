@@ -425,6 +425,29 @@ func TestRunnerRebuildsWhatIsLostWhileIdle(t *testing.T) {
 	})
 }
 
+// TestRunnerNoticesAnOlderModel: a server that was restored behind our back has a whole model of an earlier position.
+func TestRunnerNoticesAnOlderModel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, l, r := linked(t, 100, projections.Options{})
+		start(t, r)
+		await(t, r, eventstore.Position{Incarnation: 1, LSN: 100})
+		synctest.Wait()
+		l.Keys.Lose()
+		older := projections.Cursor{Position: eventstore.Position{Incarnation: 1, LSN: 40}, Seq: 40}
+		if err := projections.Replay(t.Context(), log, l.Keys, older); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(1500 * time.Millisecond)
+		synctest.Wait()
+		if digest(t, l.Keys) != digestOf(t, log) {
+			t.Error("the older model was not brought up to date")
+		}
+		if n := r.Status().Rebuilds; n != 1 {
+			t.Errorf("the model was filled %d times, want once: it only had to catch up", n)
+		}
+	})
+}
+
 func TestRunnerIsPausedAndReset(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, l, r := linked(t, 100, projections.Options{})

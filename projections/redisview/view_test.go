@@ -523,3 +523,52 @@ func TestKeysAsDocumented(t *testing.T) {
 		}
 	})
 }
+
+// TestSkippedDuringARebuild: what an operator skips while a generation is being filled is skipped there too.
+func TestSkippedDuringARebuild(t *testing.T) {
+	everywhere(t, func(t *testing.T, address string) {
+		p := orders()
+		p.Apply = func(w projections.Keys, e *eventstore.Recorded) error {
+			if e.Stream.ID == "bad" {
+				return errors.New("cannot be")
+			}
+			w.HashAdd("n", "n", 1)
+			return nil
+		}
+		log := memstore.New(memstore.Options{})
+		for _, id := range []string{"good", "bad", "good"} {
+			if _, err := log.Append(t.Context(), eventstore.Request{Appends: []eventstore.StreamAppend{{
+				Stream: eventstore.Stream("order", id), Events: []eventstore.Event{{Type: p.Types[0]}},
+			}}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		view := newView(t, dial(t, address), p)
+		if err := projections.Replay(t.Context(), log, view, projections.Cursor{}); err != nil {
+			t.Fatal(err)
+		}
+		g, err := view.Beside(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var events []eventstore.Recorded
+		for e, err := range log.ReadAll(t.Context(), eventstore.Position{}, eventstore.Filter{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			events = append(events, e)
+		}
+		at := func(i int) projections.Cursor {
+			return projections.Cursor{Position: events[i].Position, Seq: events[i].Dot.Seq}
+		}
+		if _, err := g.Commit(t.Context(), projections.Cursor{}, at(0), events[:1]); err != nil {
+			t.Fatal(err)
+		}
+		if err := view.Skip(t.Context(), events[1].Position); err != nil {
+			t.Fatal(err)
+		}
+		if parked, err := g.Commit(t.Context(), at(0), at(2), events[1:]); err != nil || len(parked) != 0 {
+			t.Errorf("Commit: %v, %v, want nothing parked", parked, err)
+		}
+	})
+}
