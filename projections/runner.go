@@ -17,8 +17,10 @@ import (
 //	 └── cursor moved ──┴──────────────► follow: read ahead, commit, answer holds, look after the sink ◄┘
 //
 // It reads and checks ahead of the commits in a second goroutine. It goes on for ever while source or sink cannot be
-// reached, in bounded memory. A model that is lost is noticed within Options.CheckEvery and rebuilt. All methods are safe
-// for concurrent use; Run is called once at a time, and may be called again after it has returned.
+// reached, in bounded memory. A model that is lost is noticed within Options.CheckEvery and rebuilt. One runner is meant
+// for a model: a second one, in another process, does no harm to what is counted, but the two hinder each other.
+//
+// All methods are safe for concurrent use; Run is called once at a time, and may be called again after it has returned.
 type Runner struct {
 	source Source
 	sink   Sink

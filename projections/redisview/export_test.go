@@ -12,4 +12,4 @@ func (c *Client) AddHook(h redis.Hook) {
 func (c *Client) Raw() *redis.Client { return c.reads }
 
 // Swept waits until the sweeping under way is done.
-func (v *View) Swept() { v.sweeping.Wait() }
+func (v *View) Swept() { v.sweeper.owned.Wait() }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/tributary-es/tributary/eventstore"
@@ -108,70 +107,4 @@ func (g *generation) Discard(ctx context.Context) error {
 	}
 	g.view.sweep()
 	return nil
-}
-
-// sweepPage is how many keys are deleted in one round trip.
-const sweepPage = 1000
-
-// sweep deletes, beside everything else, the keys of generations that are no longer wanted. What it does not get done is
-// left to the next sweep.
-func (v *View) sweep() {
-	v.sweepMu.Lock()
-	defer v.sweepMu.Unlock()
-	if v.closing.Err() != nil {
-		return
-	}
-	v.sweeping.Go(func() {
-		if err := v.sweepAll(v.closing); err != nil && v.closing.Err() == nil {
-			v.logger.Debug("old generations are not swept yet", "projection", v.Name(), "cause", err)
-		}
-	})
-}
-
-func (v *View) sweepAll(ctx context.Context) error {
-	garbage, err := v.client.reads.SMembers(ctx, v.names.garbage).Result()
-	if err != nil {
-		return v.client.unavailable("sweep", err)
-	}
-	for _, text := range garbage {
-		// Numbers are never given twice, so nothing new can be under this one.
-		number, err := strconv.ParseInt(text, 10, 64)
-		if err == nil {
-			err = v.scan(ctx, number, func(keys []string) error {
-				return v.client.reads.Unlink(ctx, keys...).Err()
-			})
-			if err == nil {
-				err = v.client.reads.Unlink(ctx, v.names.parked(number)).Err()
-			}
-		}
-		if err == nil {
-			err = v.client.reads.SRem(ctx, v.names.garbage, text).Err()
-		}
-		if err != nil {
-			return v.client.unavailable("sweep", err)
-		}
-	}
-	return nil
-}
-
-// scan calls visit with the whole keys of a generation's model, some at a time. A key may come twice.
-func (v *View) scan(ctx context.Context, generation int64, visit func(keys []string) error) error {
-	match := globEscaper.Replace(v.names.model(generation)) + "*"
-	for cursor := uint64(0); ; {
-		keys, next, err := v.client.reads.Scan(ctx, cursor, match, sweepPage).Result()
-		if err != nil {
-			return err
-		}
-		for len(keys) > 0 {
-			n := min(len(keys), sweepPage)
-			if err := visit(keys[:n]); err != nil {
-				return err
-			}
-			keys = keys[n:]
-		}
-		if next == 0 {
-			return nil
-		}
-		cursor = next
-	}
 }

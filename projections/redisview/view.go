@@ -44,18 +44,14 @@ type View struct {
 	recorder keywrites.Recorder
 	lots     map[string]*lot // by key of the cursor
 
-	closing  context.Context
-	close    context.CancelFunc
-	sweepMu  sync.Mutex // makes sure that no sweeping begins when Close waits for it
-	sweeping sync.WaitGroup
+	sweeper sweeper
 }
 
 // New returns a view of the projection on the client's server. It connects when it is used.
 func New(c *Client, p projections.Projection[projections.Keys], o Options) *View {
-	closing, cancel := context.WithCancel(context.Background())
 	v := &View{
 		client: c, projection: p, names: newNames(cmp.Or(o.Prefix, "tributary"), p.Name), now: o.Now,
-		lots: make(map[string]*lot), closing: closing, close: cancel, logger: o.Logger,
+		lots: make(map[string]*lot), logger: o.Logger,
 	}
 	if v.logger == nil {
 		v.logger = slog.Default()
@@ -77,10 +73,7 @@ func (v *View) Version() int { return v.projection.Version }
 
 // Close is part of projections.Sink. The client stays open.
 func (v *View) Close() error {
-	v.sweepMu.Lock()
-	v.close()
-	v.sweepMu.Unlock()
-	v.sweeping.Wait()
+	v.sweeper.close()
 	return nil
 }
 
