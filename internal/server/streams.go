@@ -1,7 +1,9 @@
 package server
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 
 	"google.golang.org/grpc"
@@ -136,9 +138,18 @@ func (s *Streams) event(e *eventstore.Recorded) *apiv1.Event {
 	case e.Encoding == eventstore.JSON:
 		out.PayloadJson = string(e.Payload)
 	case s.PayloadJSON != nil:
-		out.PayloadJson = s.PayloadJSON(e)
+		out.PayloadJson = compact(s.PayloadJSON(e))
 	}
 	return out
+}
+
+// compact takes the spaces out of a JSON text, which protojson varies; what is not JSON stays as it is.
+func compact(text string) string {
+	var out bytes.Buffer
+	if json.Compact(&out, []byte(text)) != nil {
+		return text
+	}
+	return out.String()
 }
 
 // tenantOf returns the tenant that a request names, else the one that the call names, else nothing.

@@ -101,11 +101,13 @@ function follower(name, kind, f) {
   small.textContent = kind;
   first.append(small);
   const state = cell(badge(f.state));
-  // A model keeps its last error for the record; it is one of now only while it is not well.
-  if (f.last_error && tone(f.state) !== "good") {
+  // Followers keep their last error for the record; it is one of now only while they are not well.
+  if (f.last_error) {
     const fault = document.createElement("small");
-    fault.className = "fault";
-    fault.textContent = f.last_error;
+    const now = tone(f.state) !== "good";
+    fault.className = now ? "fault" : "past";
+    fault.textContent = now ? f.last_error : `earlier: ${f.last_error}`;
+    fault.title = f.last_error;
     state.append(fault);
   }
   cell(f.position || "–", "n");
@@ -128,7 +130,7 @@ function showFollowers(s) {
     }));
   }
   for (const g of s.sagas || []) {
-    rows.push(follower(g.name, `saga, ${count(g.open)} open`, { state: g.last_error ? "retrying" : "running", position: g.position, last_error: g.last_error }));
+    rows.push(follower(g.name, `saga, ${count(g.open)} open`, { state: "running", position: g.position, last_error: g.last_error }));
   }
   find("followers").replaceChildren(...rows);
 }
