@@ -148,7 +148,7 @@ var commandHeaders = []headerParam{
 // headerParams are the headers that a route reads: those of commands where it has a receipt to give, those of queries where
 // it answers from a read model.
 func headerParams(rt *route) []headerParam {
-	tenant := headerParam{"X-Tenant", "Tenant that owns the streams; empty means default"}
+	tenant := headerParam{"X-Tenant", "Tenant that owns the streams; not given means default"}
 	switch {
 	case rt.waits():
 		return []headerParam{{"X-Read-After", "Position of a receipt: wait until the read model has come that far, 504 after 5 s"}, tenant}
