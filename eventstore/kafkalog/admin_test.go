@@ -2,7 +2,6 @@ package kafkalog_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"testing"
 
@@ -32,14 +31,12 @@ func listEnd(client *kgo.Client, topic string) (int64, error) {
 	rp.Timestamp = -1
 	rt.Partitions = append(rt.Partitions, rp)
 	request.Topics = append(request.Topics, rt)
-	for _, shard := range client.RequestSharded(context.Background(), request) {
-		if shard.Err != nil {
-			return 0, shard.Err
-		}
-		p := shard.Resp.(*kmsg.ListOffsetsResponse).Topics[0].Partitions[0]
-		return p.Offset, kerr.ErrorForCode(p.ErrorCode)
+	shards := client.RequestSharded(context.Background(), request)
+	if len(shards) != 1 || shards[0].Err != nil {
+		return 0, fmt.Errorf("ask for the end of %s: %+v", topic, shards)
 	}
-	return 0, errors.New("no answer")
+	p := shards[0].Resp.(*kmsg.ListOffsetsResponse).Topics[0].Partitions[0]
+	return p.Offset, kerr.ErrorForCode(p.ErrorCode)
 }
 
 func deleteTopic(t testing.TB, addr, topic string) {

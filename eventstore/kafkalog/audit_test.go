@@ -120,20 +120,29 @@ func plants() []plant {
 		list = append(list, changed("header "+name+" is", func(r *kgo.Record) { setHeader(r, name, headerOf(r, name)+"1") }))
 	}
 	return append(list,
-		plant{"missing", func(r []*kgo.Record, i int) []*kgo.Record { return slices.Delete(r, i, i+1) },
-			kafkalog.AuditReport{Records: 119, Missing: 1}, "is missing"},
-		plant{"again", func(r []*kgo.Record, i int) []*kgo.Record { c := *r[i]; return append(r, &c) },
-			kafkalog.AuditReport{Records: 120, Duplicates: 1}, "is there again at offset"},
+		plant{
+			"missing", func(r []*kgo.Record, i int) []*kgo.Record { return slices.Delete(r, i, i+1) },
+			kafkalog.AuditReport{Records: 119, Missing: 1},
+			"is missing",
+		},
+		plant{
+			"again", func(r []*kgo.Record, i int) []*kgo.Record { c := *r[i]; return append(r, &c) },
+			kafkalog.AuditReport{Records: 120, Duplicates: 1},
+			"is there again at offset",
+		},
 		plant{"again and changed", func(r []*kgo.Record, i int) []*kgo.Record {
 			c := *r[i]
 			c.Value = []byte("x")
 			return append(r, &c)
 		}, kafkalog.AuditReport{Records: 120, Duplicates: 1, Changed: 1}, "is changed: value"},
-		plant{"late", func(r []*kgo.Record, i int) []*kgo.Record {
-			late := r[i]
-			return append(slices.Delete(r, i, i+1), late)
+		plant{
+			"late", func(r []*kgo.Record, i int) []*kgo.Record {
+				late := r[i]
+				return append(slices.Delete(r, i, i+1), late)
+			},
+			kafkalog.AuditReport{Records: 120, OutOfOrder: 1},
+			"stands too late",
 		},
-			kafkalog.AuditReport{Records: 120, OutOfOrder: 1}, "stands too late"},
 		plant{"another identity", func(r []*kgo.Record, i int) []*kgo.Record {
 			setHeader(r[i], "tributary-dot", headerOf(r[i], "tributary-dot")+"000")
 			return r

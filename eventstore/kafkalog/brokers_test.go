@@ -45,7 +45,9 @@ func serveBroker(dir, port string) int {
 	}
 	defer b.Close()
 	fmt.Println(b.Addr())
-	io.Copy(io.Discard, os.Stdin)
+	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
+		return 1
+	}
 	return 0
 }
 
@@ -135,8 +137,8 @@ func (p *brokerProcess) Restart(context.Context) error {
 
 func (p *brokerProcess) Kill() {
 	if p.cmd != nil {
-		p.cmd.Process.Kill()
-		p.cmd.Wait()
+		_ = p.cmd.Process.Kill()
+		_ = p.cmd.Wait() // "signal: killed"
 		p.stdin.Close()
 		p.cmd = nil
 	}

@@ -60,7 +60,7 @@ func TestMirrorRestartedInFullFlight(t *testing.T) {
 				// Anywhere, in the middle of taking over too.
 				time.Sleep(time.Duration(rand.IntN(30)) * time.Millisecond)
 			}
-			if err := m.stop(); err != nil {
+			if err := m.end(); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -85,7 +85,7 @@ func TestOlderMirrorIsFenced(t *testing.T) {
 			case <-time.After(within):
 				t.Fatalf("older mirror goes on: %+v", m.Status())
 			}
-			if err := m.stop(); !errors.Is(err, kafkalog.ErrFenced) {
+			if err := m.end(); !errors.Is(err, kafkalog.ErrFenced) {
 				t.Fatalf("older mirror ended with %v", err)
 			}
 			if state := m.Status().State; state != kafkalog.StateFenced {
@@ -159,7 +159,7 @@ func TestBrokerAndMirrorsKilled(t *testing.T) {
 			}
 			time.Sleep(time.Duration(rand.IntN(400)) * time.Millisecond)
 			for _, m := range []mirrorRun{a, b} {
-				if err := m.stop(); err != nil && !errors.Is(err, kafkalog.ErrFenced) {
+				if err := m.end(); err != nil && !errors.Is(err, kafkalog.ErrFenced) {
 					t.Fatal(err)
 				}
 			}

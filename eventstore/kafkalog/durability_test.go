@@ -31,7 +31,12 @@ func TestDurabilityKafka(t *testing.T) {
 		run, cancel := context.WithCancel(ctx)
 		done := make(chan error, 1)
 		go func() { done <- mirror.Run(run) }()
-		defer func() { cancel(); <-done }()
+		defer func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Errorf("mirror ended with %v", err)
+			}
+		}()
 		if err := mirror.Ready(ctx); err != nil {
 			t.Fatal(err)
 		}

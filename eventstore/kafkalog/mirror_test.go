@@ -21,7 +21,7 @@ func TestMirrorCopiesTheLog(t *testing.T) {
 		if status.State != kafkalog.StateMirroring || status.Mirrored.Seq != 3500 || status.Events != 3500 || status.Sessions != 1 || status.Err != nil {
 			t.Errorf("status %+v", status)
 		}
-		if err := m.stop(); err != nil {
+		if err := m.end(); err != nil {
 			t.Fatal(err)
 		}
 		if status := m.Status(); status.State != kafkalog.StateStopped {

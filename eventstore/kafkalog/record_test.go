@@ -176,7 +176,7 @@ tributary-dep: shard-01@bj/1/8,shard-00@gz/1/9
 func drawEvent(t *rapid.T) eventstore.Recorded {
 	name := rapid.StringMatching(`[a-z0-9$][a-z0-9._-]{0,20}`)
 	site := rapid.StringMatching(`[a-z0-9][a-z0-9-]{0,15}`)
-	any := rapid.String()
+	anything := rapid.String()
 	log := rapid.Custom(func(t *rapid.T) eventstore.LogID {
 		return eventstore.LogID{Site: site.Draw(t, "site"), Incarnation: rapid.Uint32().Draw(t, "inc"), Shard: rapid.Uint16().Draw(t, "shard")}
 	})
@@ -189,20 +189,20 @@ func drawEvent(t *rapid.T) eventstore.Recorded {
 		Dot:      dot.Draw(t, "dot"),
 		Batch:    eventstore.Batch{FirstSeq: rapid.Uint64Min(1).Draw(t, "first"), Count: rapid.Uint32Min(1).Draw(t, "count")},
 		HLC:      hlc.Timestamp(rapid.Uint64Max(1<<57).Draw(t, "hlc")),
-		Stream:   eventstore.StreamID{Tenant: name.Draw(t, "tenant"), Category: name.Draw(t, "category"), ID: any.Draw(t, "id")},
+		Stream:   eventstore.StreamID{Tenant: name.Draw(t, "tenant"), Category: name.Draw(t, "category"), ID: anything.Draw(t, "id")},
 		Version:  rapid.Uint64().Draw(t, "version"),
 		Cell:     rapid.Uint16().Draw(t, "cell"), Epoch: rapid.Uint32().Draw(t, "epoch"),
 		Event: eventstore.Event{
-			ID: uuid.UUID(rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "uuid")), Type: any.Draw(t, "type"),
+			ID: uuid.UUID(rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "uuid")), Type: anything.Draw(t, "type"),
 			SchemaVersion: rapid.Uint16().Draw(t, "schema"), Kind: eventstore.Kind(rapid.IntRange(1, 5).Draw(t, "kind")),
 			Encoding: eventstore.Encoding(rapid.IntRange(1, 2).Draw(t, "encoding")),
 			Payload:  rapid.SliceOf(rapid.Byte()).Draw(t, "payload"),
 			Tags:     rapid.SliceOfN(rapid.StringN(1, -1, 40), 0, 4).Draw(t, "tags"), KeyRef: rapid.Uint32().Draw(t, "key"),
 		},
-		CommandID: any.Draw(t, "command"),
+		CommandID: anything.Draw(t, "command"),
 		Metadata: eventstore.Metadata{
-			Causation: any.Draw(t, "causation"), Correlation: any.Draw(t, "correlation"),
-			TraceParent: any.Draw(t, "parent"), TraceState: any.Draw(t, "state"), Actor: any.Draw(t, "actor"),
+			Causation: anything.Draw(t, "causation"), Correlation: anything.Draw(t, "correlation"),
+			TraceParent: anything.Draw(t, "parent"), TraceState: anything.Draw(t, "state"), Actor: anything.Draw(t, "actor"),
 		},
 		Context: vector.Draw(t, "context"), Dep: vector.Draw(t, "dep"),
 	}

@@ -77,8 +77,17 @@ func request(size int) eventstore.Request {
 // mirrorRun is a mirror at work.
 type mirrorRun struct {
 	*kafkalog.Mirror
-	stop func() error // ends Run and returns what it returned
+	end  func() error // ends Run and returns what it returned
 	done <-chan struct{}
+	t    testing.TB
+}
+
+// stop ends a mirror that must have been well to the end.
+func (m mirrorRun) stop() {
+	m.t.Helper()
+	if err := m.end(); err != nil {
+		m.t.Errorf("mirror ended with %v", err)
+	}
 }
 
 func runMirror(t testing.TB, s eventstore.Reader, o kafkalog.Options) mirrorRun {
@@ -94,13 +103,13 @@ func runMirror(t testing.TB, s eventstore.Reader, o kafkalog.Options) mirrorRun 
 		defer close(done)
 		err = m.Run(ctx)
 	}()
-	stop := sync.OnceValue(func() error {
+	end := sync.OnceValue(func() error {
 		cancel()
 		<-done
 		return err
 	})
-	t.Cleanup(func() { stop() })
-	return mirrorRun{m, stop, done}
+	t.Cleanup(func() { _ = end() })
+	return mirrorRun{m, end, done, t}
 }
 
 // testWriter puts logs into the test's output.

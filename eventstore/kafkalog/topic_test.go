@@ -166,7 +166,7 @@ func TestTopicOfAnotherHistory(t *testing.T) {
 				fill(t, here, c.here)
 				m = runMirror(t, here, o)
 				<-m.done
-				err := m.stop()
+				err := m.end()
 				if !errors.Is(err, c.want) {
 					t.Fatalf("mirror ended with %v, should with %v", err, c.want)
 				}
@@ -219,7 +219,7 @@ func TestTopicEndsWithOtherRecords(t *testing.T) {
 		copyRecords(t, addr, topic, last)
 		m = runMirror(t, s, o)
 		<-m.done
-		if err := m.stop(); !errors.Is(err, eventstore.ErrCorrupt) {
+		if err := m.end(); !errors.Is(err, eventstore.ErrCorrupt) {
 			t.Fatalf("behind a changed record the mirror ended with %v", err)
 		}
 	})
