@@ -217,6 +217,14 @@ func (d *decoder) count(size int) int {
 }
 
 func (d *decoder) span() span {
+	// Most pieces are short: their length is one byte.
+	if d.err == nil && d.off < len(d.b) && d.b[d.off] < 0x80 {
+		start, end := d.off+1, d.off+1+int(d.b[d.off])
+		if end <= len(d.b) {
+			d.off = end
+			return span{start, end}
+		}
+	}
 	n := d.count(1)
 	s := span{d.off, d.off + n}
 	d.off += n
