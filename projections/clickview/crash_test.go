@@ -63,7 +63,6 @@ func TestCommitDiesAtEveryStage(t *testing.T) {
 	}{
 		{"store the intent", false, false},
 		{"store the intent", true, true},
-		{"read the intent back", true, true},
 		{"insert into entries", false, true},
 		{"insert into entries", true, true},
 		{"insert into notes", false, true},

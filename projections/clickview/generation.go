@@ -148,19 +148,23 @@ func (v *View) promote(ctx context.Context) error {
 // mend carries all migrations of the live database out again if it lacks a table or view that the next one has: somebody
 // dropped it, and views are not switched.
 func (v *View) mend(ctx context.Context) error {
-	if _, err := v.live.look(ctx); err != nil {
+	_, _, err := v.live.look(ctx, 0)
+	if err != nil && !errors.Is(err, errGone) {
 		return err
 	}
+	missing := err != nil
 	for name := range v.building.objects {
-		if _, ok := v.live.objects[name]; !ok {
-			v.opts.Logger.Warn("a table or view was dropped by somebody and is made again", "name", v.live.table(name))
-			if err := v.link.exec(ctx, "forget migrations", "DROP TABLE IF EXISTS "+v.live.table("schema_migrations")+" SYNC"); err != nil {
-				return err
-			}
-			return v.live.migrate(ctx)
-		}
+		_, ok := v.live.objects[name]
+		missing = missing || !ok
 	}
-	return nil
+	if !missing {
+		return nil
+	}
+	v.opts.Logger.Warn("a table or view was dropped by somebody; what is missing is made again", "database", v.live.db)
+	if err := v.link.exec(ctx, "forget migrations", "DROP TABLE IF EXISTS "+v.live.table("schema_migrations")+" SYNC"); err != nil {
+		return err
+	}
+	return v.live.migrate(ctx)
 }
 
 // finishPromotion goes on with a switch that was cut off. REQUIRES: v.mu is held.

@@ -86,7 +86,8 @@ func (m *model) load(ctx context.Context) error {
 	if err := m.know(ctx); err != nil {
 		return err
 	}
-	return m.check(ctx)
+	_, err := m.check(ctx, 0)
+	return err
 }
 
 // know makes the state known without looking at the tables. A step that was cut off is finished.
@@ -141,48 +142,51 @@ func (m *model) readState(ctx context.Context) (state, error) {
 	return s, err
 }
 
-// check asks the server whether its bookkeeping is where we left it, and whether its tables have what they should.
-// REQUIRES: m.known.
-func (m *model) check(ctx context.Context) error {
-	step, err := m.look(ctx)
+// check asks the server whether its bookkeeping is where we left it, and whether its tables have what they should. It
+// returns the nonces of the intents of a step. REQUIRES: m.state is what was left.
+func (m *model) check(ctx context.Context, number uint64) (nonces []string, err error) {
+	known := m.known
+	m.known = false
+	last, nonces, err := m.look(ctx, number)
 	if err != nil {
-		return m.lostIfGone(err)
+		return nil, m.lostIfGone(err)
 	}
-	if step != m.state.step {
-		m.known = false
-		if step < m.state.step {
-			return fmt.Errorf("%w: bookkeeping of %s ends at step %d, not %d", projections.ErrNoCursor, m.db, step, m.state.step)
-		}
-		return fmt.Errorf("%w: %s is at step %d, not %d", projections.ErrCursorMoved, m.db, step, m.state.step)
+	switch {
+	case last < m.state.step:
+		return nil, fmt.Errorf("%w: bookkeeping of %s ends at step %d, not %d", projections.ErrNoCursor, m.db, last, m.state.step)
+	case last > m.state.step:
+		return nil, fmt.Errorf("%w: %s is at step %d, not %d", projections.ErrCursorMoved, m.db, last, m.state.step)
 	}
 	for name, want := range m.state.rows {
 		if have, ok := m.objects[name]; !ok {
-			m.known = false
-			return fmt.Errorf("%w: %s is gone", projections.ErrNoCursor, m.table(name))
+			return nil, fmt.Errorf("%w: %s is gone", projections.ErrNoCursor, m.table(name))
 		} else if have.rows < want {
-			m.known = false
-			return fmt.Errorf("%w: %s has %d rows, not %d", projections.ErrNoCursor, m.table(name), have.rows, want)
+			return nil, fmt.Errorf("%w: %s has %d rows, not %d", projections.ErrNoCursor, m.table(name), have.rows, want)
 		}
 	}
-	return nil
+	m.known = known
+	return nonces, nil
 }
 
-// look sees which tables and views there are, and returns the last step.
-func (m *model) look(ctx context.Context) (step uint64, err error) {
-	sql := "SELECT name, engine LIKE '%MergeTree', ifNull(total_rows, 0), (SELECT max(step) FROM " + m.table("projection_commits") +
-		" WHERE projection = ?) FROM system.tables WHERE database = ? AND NOT is_temporary"
+// look sees which tables and views there are, and returns the last step and the nonces of the intents of a step.
+func (m *model) look(ctx context.Context, number uint64) (last uint64, nonces []string, err error) {
+	sql := "SELECT name, engine LIKE '%MergeTree', ifNull(total_rows, 0)," +
+		" (SELECT max(step) FROM " + m.table("projection_commits") + " WHERE projection = ?)," +
+		" (SELECT groupArray(nonce) FROM " + m.table("projection_intents") + " WHERE projection = ? AND step = ?)" +
+		" FROM system.tables WHERE database = ? AND NOT is_temporary"
 	objects := make(map[string]object)
-	err = m.link.rows(ctx, "look after the tables", sql, []any{m.projection.Name, m.db}, func(r driver.Rows) error {
+	args := []any{m.projection.Name, m.projection.Name, number, m.db}
+	err = m.link.rows(ctx, "look after the tables", sql, args, func(r driver.Rows) error {
 		var name string
 		var o object
-		if err := r.Scan(&name, &o.table, &o.rows, &step); err != nil {
+		if err := r.Scan(&name, &o.table, &o.rows, &last, &nonces); err != nil {
 			return err
 		}
 		objects[name] = o
 		return nil
 	})
 	m.objects = objects
-	return step, err
+	return last, nonces, err
 }
 
 // tally adds to the count of rows what a step wrote, and what there is beside it.
@@ -200,7 +204,7 @@ func (m *model) tally(ctx context.Context, rows map[string]uint64, s *step) erro
 	if known {
 		return nil
 	}
-	if _, err := m.look(ctx); err != nil {
+	if _, _, err := m.look(ctx, s.number); err != nil {
 		return err
 	}
 	for name, o := range m.objects {
@@ -247,6 +251,9 @@ func (m *model) commit(ctx context.Context, from, to projections.Cursor, events 
 
 // ready makes the state known, with tables to write to if the commit begins a model.
 func (m *model) ready(ctx context.Context, from projections.Cursor) error {
+	if m.known && m.state.step > 0 {
+		return nil // the step looks after the tables once more
+	}
 	err := m.load(ctx)
 	if from != (projections.Cursor{}) || !errors.Is(err, projections.ErrNoCursor) {
 		return err

@@ -15,7 +15,9 @@ import (
 
 // The server is away, or hangs, while the log grows; afterwards the model catches up, whole, and memory was bounded.
 func TestServerIsAwayUnderLoad(t *testing.T) {
-	for name, outage := range map[string]struct{ begin, end func(t *testing.T, srv *engine.ClickHouse) }{
+	for name, outage := range map[string]struct {
+		begin, end func(t *testing.T, srv *engine.ClickHouse)
+	}{
 		"stopped": {
 			func(_ *testing.T, srv *engine.ClickHouse) { srv.Stop() },
 			func(t *testing.T, srv *engine.ClickHouse) {

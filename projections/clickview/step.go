@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"golang.org/x/sync/errgroup"
@@ -78,8 +79,8 @@ func (s *step) note(write func(w *rowwrites.Recorder)) error {
 	return nil
 }
 
-// intend stores the intent of a step. Of several writers that want a step of one number, one succeeds; the others get
-// ErrCursorMoved.
+// intend stores the intent of a step and sees whether it may be carried out. Of several writers that want a step of one
+// number, one succeeds; the others get ErrCursorMoved. ErrNoCursor when the model is not whole; it is not read again then.
 func (m *model) intend(ctx context.Context, s *step) error {
 	blob := s.payload.Append(nil)
 	sum := sha256.Sum256(blob)
@@ -95,15 +96,8 @@ func (m *model) intend(ctx context.Context, s *step) error {
 	if err != nil {
 		return err
 	}
-	mine := false
-	sql := "SELECT nonce FROM " + m.table("projection_intents") + " WHERE projection = ? AND step = ?"
-	err = m.link.rows(ctx, "read the intent back", sql, []any{m.projection.Name, s.number}, func(r driver.Rows) error {
-		var found string
-		err := r.Scan(&found)
-		mine = found == nonce
-		return err
-	})
-	if err == nil && !mine {
+	nonces, err := m.check(ctx, s.number)
+	if err == nil && !slices.Equal(nonces, []string{nonce}) {
 		err = fmt.Errorf("%w: step %d of %s was taken by another writer", projections.ErrCursorMoved, s.number, m.db)
 	}
 	return err
@@ -218,17 +212,20 @@ func (m *model) prepareAll(ctx context.Context, s *step) (blocks []*block, err e
 			closeAll(blocks)
 		}
 	}()
-	for _, cut := range s.blocks() {
-		if !m.objects[cut.table.Name].table {
-			return blocks, fmt.Errorf("%w: %s has no table %s", projections.ErrBadWrite, m.db, cut.table.Name)
-		}
-		b, err := m.prepare(ctx, s.number, cut)
-		if err != nil {
-			return blocks, err
-		}
-		blocks = append(blocks, b)
+	var g errgroup.Group
+	g.SetLimit(4)
+	cuts := s.blocks()
+	blocks = make([]*block, len(cuts))
+	for i, cut := range cuts {
+		g.Go(func() (err error) {
+			if !m.objects[cut.table.Name].table {
+				return fmt.Errorf("%w: %s has no table %s", projections.ErrBadWrite, m.db, cut.table.Name)
+			}
+			blocks[i], err = m.prepare(ctx, s.number, cut)
+			return err
+		})
 	}
-	return blocks, nil
+	return blocks, g.Wait()
 }
 
 func (m *model) prepare(ctx context.Context, number uint64, cut blockCut) (*block, error) {
@@ -251,7 +248,9 @@ func (m *model) prepare(ctx context.Context, number uint64, cut blockCut) (*bloc
 // closeAll gives back the connections of blocks that were not sent.
 func closeAll(blocks []*block) {
 	for _, b := range blocks {
-		_ = b.batch.Close()
+		if b != nil {
+			_ = b.batch.Close()
+		}
 	}
 }
 

@@ -19,10 +19,7 @@ CREATE TABLE IF NOT EXISTS {db}.order_lines
     of_document UInt8 CODEC(ZSTD(1)) COMMENT '1 on the first line of an order or return',
     of_product  UInt8 CODEC(ZSTD(1)) COMMENT '1 on the first line with this product in an order or return',
     net         Decimal(38, 9) MATERIALIZED unit_price * toDecimal128(quantity * sign, 0) CODEC(ZSTD(1)),
-    day         Date32 MATERIALIZED toDate32(at) CODEC(Delta, ZSTD(1)),
-    INDEX by_position position TYPE minmax GRANULARITY 4,
-    INDEX by_document document TYPE bloom_filter GRANULARITY 4,
-    INDEX by_customer customer_id TYPE bloom_filter GRANULARITY 4
+    day         Date32 MATERIALIZED toDate32(at) CODEC(Delta, ZSTD(1))
 )
 ENGINE = MergeTree
 PARTITION BY toYYYYMM(at)
@@ -43,9 +40,7 @@ CREATE TABLE IF NOT EXISTS {db}.order_changes
     total       Decimal(38, 9) CODEC(ZSTD(1)) COMMENT 'the same',
     lines       UInt32 CODEC(ZSTD(1)) COMMENT 'the same',
     reason      String CODEC(ZSTD(1)),
-    at          DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
-    INDEX by_position position TYPE minmax GRANULARITY 4,
-    INDEX by_order order_id TYPE bloom_filter GRANULARITY 4
+    at          DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1))
 )
 ENGINE = MergeTree
 PARTITION BY toYYYYMM(at)
@@ -66,8 +61,7 @@ CREATE TABLE IF NOT EXISTS {db}.payments
     currency    LowCardinality(String),
     method      LowCardinality(String) COMMENT 'only with authorized',
     reason      String CODEC(ZSTD(1)),
-    at          DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
-    INDEX by_position position TYPE minmax GRANULARITY 4
+    at          DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1))
 )
 ENGINE = MergeTree
 PARTITION BY toYYYYMM(at)
@@ -84,8 +78,7 @@ CREATE TABLE IF NOT EXISTS {db}.stock_movements
     on_hand    Int64 CODEC(ZSTD(1)) COMMENT 'what on hand changes by',
     reserved   Int64 CODEC(ZSTD(1)) COMMENT 'what the promised units change by',
     reference  String CODEC(ZSTD(1)) COMMENT 'order, delivery, return or paper',
-    at         DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
-    INDEX by_position position TYPE minmax GRANULARITY 4
+    at         DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1))
 )
 ENGINE = MergeTree
 PARTITION BY toYYYYMM(at)
