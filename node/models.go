@@ -93,10 +93,6 @@ func awaitHeader(ctx context.Context, progress queries.Progress, token string) e
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, readAfterTimeout)
-	defer cancel()
-	return progress.Await(ctx, p)
+	_, err = queries.Fresh(ctx, progress, p, 0)
+	return err
 }
-
-// readAfterTimeout is how long a query waits for the position of a receipt.
-const readAfterTimeout = 5 * time.Second

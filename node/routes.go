@@ -42,6 +42,9 @@ func commandRoute(bus *commands.Bus, prototype any) (server.Call, error) {
 			meta.Hash = sha256.Sum256(append([]byte(t.String()+" "+r.URL.Path+" "), body...))
 		}
 		receipt, err := bus.Dispatch(ctx, meta, cmd.Elem().Interface())
+		if errors.Is(err, eventstore.ErrDurabilityTimeout) {
+			return receiptOf(receipt), err
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -99,7 +99,7 @@ func (n *Node) sample() server.Sample {
 	defer cancel()
 	out := server.Sample{SagasOpen: map[string]uint64{}}
 	if state, err := n.local.Log(ctx); err == nil {
-		out.LogEvents, out.LogStreams = state.Seq, state.Streams
+		out.LogEvents, out.LogStreams, out.LogPosition = state.Seq, state.Streams, state.Durable.LSN
 		if n.kafka.mirror != nil {
 			out.MirrorLag = n.mirrorStatus(state.Seq).GetLagEvents()
 		}
@@ -107,7 +107,7 @@ func (n *Node) sample() server.Sample {
 	for _, m := range n.models {
 		s := m.runner.Status()
 		out.Projections = append(out.Projections, server.ProjectionSample{
-			Name: m.name, Sink: m.sink, Lag: s.LagEvents, LagSeconds: s.LagSeconds, Parked: uint64(s.Parked), Live: s.State == "live",
+			Name: m.name, Sink: m.sink, Lag: s.LagEvents, LagSeconds: s.LagSeconds, Rate: s.EventsPerSecond, Parked: uint64(s.Parked), Live: s.State == "live",
 		})
 	}
 	for _, s := range n.sagas {

@@ -28,6 +28,9 @@ func (e *NotYetError) Error() string {
 	return fmt.Sprintf("read model is at %s, has not come to %s yet", e.At, e.Want)
 }
 
+// NotYet marks the error for the server.
+func (e *NotYetError) NotYet() bool { return true }
+
 // Class tells callers to try again.
 func (e *NotYetError) Class() eventstore.Class { return eventstore.Transient }
 

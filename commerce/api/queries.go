@@ -57,9 +57,6 @@ const (
 	MaxSalesRows      = 10_000
 )
 
-// DefaultReadAfterWait is how long a query waits for the position it names.
-const DefaultReadAfterWait = 5 * time.Second
-
 // Queries implements QueryService. Orders, customers and stock come from the key model, sales from the row model; each
 // answer says the position that its model had reached before it was read, so that it holds at least that much.
 type Queries struct {
@@ -68,7 +65,7 @@ type Queries struct {
 	Views Views
 	// Keys and Rows say how far the two models are; one that is nil is switched off.
 	Keys, Rows queries.Progress
-	// Wait bounds how long a query waits for the position it names; zero means DefaultReadAfterWait.
+	// Wait bounds how long a query waits for the position it names; zero means queries.DefaultWait.
 	Wait time.Duration
 }
 
@@ -185,24 +182,6 @@ func salesQuery(r *commerceapiv1.GetSalesRequest) (SalesQuery, error) {
 	}, errors.Join(groupErr, fromErr, toErr, orderErr, limitErr)
 }
 
-// NotYetError: a query waited in vain for a read model to come as far as the caller asked. It is of class Transient.
-type NotYetError struct {
-	// Want is the position that was asked for, At the one that was reached.
-	Want, At eventstore.Position
-	Waited   time.Duration
-}
-
-// Error says how far the model has come.
-func (e *NotYetError) Error() string {
-	return fmt.Sprintf("the read model stands at %s, not yet at %s, after waiting %s", e.At, e.Want, e.Waited)
-}
-
-// NotYet marks the error for the server.
-func (e *NotYetError) NotYet() bool { return true }
-
-// Class returns eventstore.Transient.
-func (e *NotYetError) Class() eventstore.Class { return eventstore.Transient }
-
 // ready waits for the position that the call names, if it names one, and returns the one that the model stands at.
 func (q *Queries) ready(ctx context.Context, model queries.Progress) (string, error) {
 	want, err := callOf(ctx)
@@ -212,39 +191,11 @@ func (q *Queries) ready(ctx context.Context, model queries.Progress) (string, er
 	if model == nil {
 		return "", fmt.Errorf("%w: the read model is switched off", eventstore.ErrUnsupported)
 	}
-	if !want.IsZero() {
-		if err := q.await(ctx, model, want); err != nil {
-			return "", err
-		}
-	}
-	at, err := model.Position(ctx)
+	at, err := queries.Fresh(ctx, model, want, q.Wait)
 	if err != nil {
-		return "", fmt.Errorf("position of read model: %w", err)
+		return "", fmt.Errorf("wait for read model: %w", err)
 	}
 	return at.String(), nil
-}
-
-func (q *Queries) await(ctx context.Context, model queries.Progress, want eventstore.Position) error {
-	wait := q.Wait
-	if wait <= 0 {
-		wait = DefaultReadAfterWait
-	}
-	bounded, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	err := model.Await(bounded, want)
-	switch {
-	case err == nil:
-		return nil
-	case ctx.Err() != nil:
-		return fmt.Errorf("wait for read model: %w", ctx.Err())
-	case bounded.Err() == nil:
-		return fmt.Errorf("wait for read model: %w", err)
-	}
-	at, err := model.Position(ctx)
-	if err != nil { // a model that is gone or being rebuilt says more than that it is late
-		return fmt.Errorf("wait for read model: %w", err)
-	}
-	return &NotYetError{Want: want, At: at, Waited: wait}
 }
 
 // bounded applies default and limit to a number that a request names.

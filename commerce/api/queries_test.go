@@ -120,7 +120,7 @@ func TestQueriesWaitForAPosition(t *testing.T) {
 		"there already": {&model{at: at(7)}, "1-7", "1-7", nil, 0},
 		"a moment":      {&model{at: at(7), later: at(9), after: time.Second}, "1-8", "1-9", nil, time.Second},
 		"too long": {&model{at: at(7)}, "1-8", "", func(err error) bool {
-			var late *api.NotYetError
+			var late *queries.NotYetError
 			return errors.As(err, &late) && late.NotYet() && late.At == at(7) && late.Want == at(8) && eventstore.ClassOf(err) == eventstore.Transient
 		}, 5 * time.Second},
 		"another log": {&model{at: at(7)}, "2-8", "", func(err error) bool { return errors.Is(err, eventstore.ErrWrongIncarnation) }, 0},

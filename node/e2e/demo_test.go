@@ -12,11 +12,13 @@ import (
 func TestDemo(t *testing.T) {
 	files := demoFiles(t)
 	want := sums(t, files)
-	embedded := demo(t, files)
-	against := demo(t, files, real(t).flags()...)
-	equalToSums(t, embedded.figures, want)
-	if diff := cmp.Diff(embedded.figures, against.figures); diff != "" {
-		t.Errorf("- embedded, + against real servers:\n%s", tail(diff, 4000))
+	data, flags := [2]string{t.TempDir(), t.TempDir()}, real(t).flags()
+	embedded := demo(t, data[0], files)
+	against := demo(t, data[1], files, flags...)
+	equalModels(t, "- the script, + embedded", want, embedded.figures)
+	equalModels(t, "- embedded, + against real servers", embedded.figures, against.figures)
+	if diff := cmp.Diff(eventCounts(t, data[0]), eventCounts(t, data[1], flags...)); diff != "" {
+		t.Errorf("events by type, - embedded, + against real servers:\n%s", diff)
 	}
 }
 
@@ -34,10 +36,10 @@ func demoFiles(t *testing.T) []string {
 
 var digest = regexp.MustCompile(`^[0-9a-f]{16,}$`)
 
-// demo runs a demo and checks what must hold of every one.
-func demo(t *testing.T, files []string, flags ...string) demoAnswer {
+// demo runs a demo on a new folder and checks what must hold of every one.
+func demo(t *testing.T, data string, files []string, flags ...string) demoAnswer {
 	t.Helper()
-	args := append([]string{"demo", "--once", "--json"}, flags...)
+	args := append([]string{"demo", "--once", "--json", "--data", data}, flags...)
 	for _, f := range files {
 		args = append(args, "--input", f)
 	}

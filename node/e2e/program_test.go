@@ -53,7 +53,7 @@ func launch(t *testing.T, cmd *exec.Cmd) *program {
 	t.Cleanup(func() {
 		p.kill()
 		if t.Failed() {
-			t.Logf("%s said on stderr:\n%s", strings.Join(p.cmd.Args, " "), tail(p.errText(), 6000))
+			t.Logf("%s said on stderr:\n%s", strings.Join(p.cmd.Args, " "), tail(p.errText(), 2000))
 		}
 	})
 	return p
