@@ -94,6 +94,7 @@ func referenceOf(t testing.TB, files ...string) reference {
 }
 
 // TestFiguresAreThoseOfTheFiles shows D1, from the files to the sums in ClickHouse.
+// D1: the sums of both models are exactly those of the files.
 func TestFiguresAreThoseOfTheFiles(t *testing.T) {
 	for _, files := range [][]string{sample[:1], sample[1:2], sample[2:], sample} {
 		t.Run(filepath.Base(files[len(files)-1]), func(t *testing.T) {

@@ -250,7 +250,10 @@ func TestQuery(t *testing.T) {
 	}
 	// The reader may stop early, and nothing is held up.
 	for range 50 {
-		for range v.Query(t.Context(), "SELECT number FROM numbers(900)") {
+		for _, err := range v.Query(t.Context(), "SELECT number FROM numbers(900)") {
+			if err != nil {
+				t.Fatal(err)
+			}
 			break
 		}
 	}
