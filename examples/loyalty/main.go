@@ -26,14 +26,11 @@ type (
 		Customer string
 		Points   int64
 	}
-	Spend struct {
-		Customer string
-		Points   int64
-	}
+	Spend Earn
 
 	Event  interface{ change() int64 }
 	Earned struct{ Points int64 }
-	Spent  struct{ Points int64 }
+	Spent  Earned
 )
 
 func (e Earn) customer() string  { return e.Customer }
@@ -89,8 +86,10 @@ func main() {
 	defer stop()
 	data := append(os.Args, "loyalty-data")[1]
 	if err := node.Serve(ctx, node.Config{Data: data, ClickHouse: node.Off, Domains: []node.Domain{{
-		Name:     "loyalty",
-		Register: func(b *commands.Bus) error { return commands.Register[int64, Command, Event](b, points, Earn{}, Spend{}) },
+		Name: "loyalty",
+		Register: func(b *commands.Bus) error {
+			return commands.Register[int64, Command, Event](b, points, Earn{}, Spend{})
+		},
 		Keys:     &balances,
 		Commands: map[string]any{"POST /v1/points/{customer}/earn": Earn{}, "POST /v1/points/{customer}/spend": Spend{}},
 		Queries:  map[string]node.Query{"GET /v1/points/{customer}": balance},
