@@ -27,6 +27,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(brokerFolder); dir != "" {
 		os.Exit(serveBroker(dir, os.Getenv(brokerFolder+"_PORT")))
 	}
+	if dir := os.Getenv(nodeFolder); dir != "" {
+		os.Exit(serveNode(dir))
+	}
 	testenv.Main(m, func() error {
 		return goleak.Find(
 			// kafka-go's idle connections end after their transport's close, each in its own time.
