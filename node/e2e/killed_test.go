@@ -21,7 +21,7 @@ const kills = 10
 
 // TestKilledDuringImport kills whoever imports with -9, ten times, at random moments: sometimes a process that imports
 // into a stopped folder by itself, sometimes a server that another process imports into. The import that is then repeated
-// to its end leaves exactly what one undisturbed import leaves.
+// to its end leaves exactly what one undisturbed import leaves. Shows S4, S7 and C3.
 func TestKilledDuringImport(t *testing.T) {
 	copies := 4
 	if *long {

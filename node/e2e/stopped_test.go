@@ -15,7 +15,7 @@ import (
 )
 
 // TestServersStopped stops Kafka, Redis and ClickHouse, one after the other, under a load of commands: no command fails,
-// and everything catches up.
+// and everything catches up. Shows M5.
 func TestServersStopped(t *testing.T) {
 	outage := 3 * time.Second
 	sources := []string{"store"}
