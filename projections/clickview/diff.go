@@ -131,7 +131,8 @@ type refolding struct {
 	at      projections.Cursor
 }
 
-func (r *refolding) Name() string                                     { return r.model.projection.Name }
+func (r *refolding) Name() string { return r.model.projection.Name }
+
 func (r *refolding) Types() []string                                  { return r.model.projection.Types }
 func (r *refolding) Open(context.Context) (projections.Cursor, error) { return r.at, nil }
 func (r *refolding) Reset(context.Context) error                      { return nil }

@@ -61,7 +61,7 @@ func (t *Table) Each(yield func(row []byte, position uint64) bool) error {
 	for range t.Rows {
 		before := r.b
 		position, _ := r.Next().Uint()
-		for range t.Columns - 1 {
+		for n := 1; n < t.Columns && r.err == nil; n++ {
 			r.Next()
 		}
 		if r.err != nil {
