@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -45,9 +46,11 @@ func (n *Node) Verify(ctx context.Context, parts []string, progress func(part st
 			return out, ctx.Err()
 		}
 		if err != nil {
-			faults = append(faults, fmt.Sprintf("%s: cannot be verified: %v", part, err))
+			faults = append(faults, fmt.Sprintf("cannot be verified: %v", err))
 		}
-		out.Faults = append(out.Faults, bounded(part, faults)...)
+		for _, f := range bounded(faults) {
+			out.Faults = append(out.Faults, part+": "+strings.TrimPrefix(f, part+": "))
+		}
 	}
 	if wanted("redis") || wanted("clickhouse") {
 		n.readFigures(ctx, &out)
@@ -180,10 +183,10 @@ func (m *model) cursor(ctx context.Context) (projections.Cursor, error) {
 	return m.click.Cursor(ctx)
 }
 
-func bounded(part string, faults []string) []string {
+func bounded(faults []string) []string {
 	if len(faults) <= maxFaults {
 		return faults
 	}
 	more := len(faults) - maxFaults
-	return append(faults[:maxFaults:maxFaults], fmt.Sprintf("%s: and %d more faults", part, more))
+	return append(faults[:maxFaults:maxFaults], fmt.Sprintf("and %d more faults", more))
 }
