@@ -93,7 +93,6 @@ func referenceOf(t testing.TB, files ...string) reference {
 	return r
 }
 
-// TestFiguresAreThoseOfTheFiles shows D1, from the files to the sums in ClickHouse.
 // D1: the sums of both models are exactly those of the files.
 func TestFiguresAreThoseOfTheFiles(t *testing.T) {
 	for _, files := range [][]string{sample[:1], sample[1:2], sample[2:], sample} {

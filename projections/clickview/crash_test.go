@@ -226,7 +226,7 @@ func TestPromotionDiesAtEveryStep(t *testing.T) {
 	}
 }
 
-// P1 and P5: the server is killed again and again while a runner follows a growing log and rebuilds (P1, P5).
+// P1 and P5: the server is killed again and again while a runner follows a growing log and rebuilds.
 func TestServerIsKilled(t *testing.T) {
 	srv := testenv.ClickHouse(t)
 	kills := 6

@@ -43,6 +43,7 @@ func queryError(v *View, sql string) error {
 	return nil
 }
 
+// TestLostTablesAreMissed shows P4: a model that lacks something is no model.
 func TestLostTablesAreMissed(t *testing.T) {
 	srv := testenv.SharedClickHouse(t)
 	conn := admin(t, srv)
