@@ -1,0 +1,168 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// TestTampering changes a Redis key, a ClickHouse row, a Kafka record and a block of the log by hand, one after the other:
+// verify ends with code 4 and names each.
+func TestTampering(t *testing.T) {
+	servers := real(t)
+	s := serve(t, t.TempDir(), servers.flags()...)
+	fiveOrders(t, s)
+	if r := verify(t, s.data); len(r.Faults) > 0 {
+		t.Fatalf("verify, before anything was changed: %v", r.Faults)
+	}
+
+	t.Run("redis", func(t *testing.T) { tamperRedis(t, s, servers) })
+	t.Run("clickhouse", func(t *testing.T) { tamperClickHouse(t, s, servers) })
+	t.Run("kafka", func(t *testing.T) { tamperKafka(t, s, servers) })
+}
+
+// fiveOrders places orders T-0 to T-4.
+func fiveOrders(t *testing.T, s *serving) {
+	t.Helper()
+	s.post(t, "/v1/stock/MUG-1/receive", `{"quantity": 100}`)
+	for n := range 5 {
+		s.post(t, "/v1/orders", fmt.Sprintf(`{"id": "T-%d", "customer_id": "17850", "country": "France",
+			"lines": [{"stock_code": "MUG-1", "quantity": 2, "unit_price": "4.25"}]}`, n))
+	}
+	s.caughtUp(t)
+}
+
+// named wants a verification to find a fault that has all of some words, and faults of that part alone.
+func named(t *testing.T, s *serving, part string, words ...string) {
+	t.Helper()
+	faults := verify(t, s.data).Faults
+	if !slices.ContainsFunc(faults, func(f string) bool { return has(f, words) }) {
+		t.Errorf("verify found %q; want a fault that names %q", faults, words)
+	}
+	for _, f := range faults {
+		if !strings.HasPrefix(f, part+": ") {
+			t.Errorf("verify found %q, though only %s was changed", f, part)
+		}
+	}
+}
+
+// has reports whether a text has all of some words.
+func has(text string, words []string) bool {
+	return !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(text, w) })
+}
+
+// mended wants a rebuild to bring a read model back.
+func mended(t *testing.T, s *serving, projection string) {
+	t.Helper()
+	done(t, "rebuild", projection, "--data", s.data)
+	if r := verify(t, s.data); len(r.Faults) > 0 {
+		t.Errorf("verify, after %s was rebuilt: %v", projection, r.Faults)
+	}
+}
+
+func tamperRedis(t *testing.T, s *serving, servers realServers) {
+	client := dialRedis(t, servers.redis)
+	client.do(t, "HSET", client.modelKey(t, "order:T-1"), "total", "0.01")
+	named(t, s, "redis", "order:T-1", "total")
+	client.do(t, "HSET", client.modelKey(t, "order:T-1"), "total", "8.5")
+	client.do(t, "DEL", client.modelKey(t, "order:T-2"))
+	named(t, s, "redis", "order:T-2")
+	mended(t, s, "shop-redis")
+	client.do(t, "SET", client.modelKey(t, "order:forged"), "x")
+	named(t, s, "redis", "order:forged")
+	mended(t, s, "shop-redis")
+}
+
+func tamperClickHouse(t *testing.T, s *serving, servers realServers) {
+	position := servers.sql(t, "SELECT position FROM order_lines WHERE document = 'T-3'")[0]
+	servers.sql(t, "ALTER TABLE order_lines UPDATE quantity = 200 WHERE document = 'T-3' SETTINGS mutations_sync = 2")
+	named(t, s, "clickhouse", "order_lines: row", "position "+position+" is changed", "200")
+	mended(t, s, "shop-clickhouse")
+	servers.sql(t, "DELETE FROM payments WHERE position = (SELECT max(position) FROM payments)")
+	named(t, s, "clickhouse", "payments: row", "missing")
+	mended(t, s, "shop-clickhouse")
+	servers.sql(t, "INSERT INTO stock_movements (position, row, stock_code, kind, on_hand) VALUES (1, 7, 'MUG-1', 'received', 5)")
+	named(t, s, "clickhouse", "stock_movements: row 7 of position 1", "should not be there")
+	mended(t, s, "shop-clickhouse")
+}
+
+// tamperKafka publishes an event a second time, and then once more with another payload.
+func tamperKafka(t *testing.T, s *serving, servers realServers) {
+	client, err := kgo.NewClient(kgo.SeedBrokers(servers.kafka), kgo.DefaultProduceTopic(servers.topic()),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	victim := readTopic(t, servers.kafka, servers.topic(), 3)[2]
+	produce := func(value []byte) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		record := kgo.Record{Key: victim.record.Key, Value: value, Headers: victim.record.Headers, Timestamp: victim.record.Timestamp}
+		if err := client.ProduceSync(ctx, &record).FirstErr(); err != nil {
+			t.Fatalf("produce a forged record: %v", err)
+		}
+	}
+	dot := header(victim.record, "tributary-dot")
+	produce(victim.record.Value)
+	named(t, s, "kafka", dot)
+	if r := verify(t, s.data); r.Kafka.Duplicates != 1 || r.Kafka.Missing != 0 {
+		t.Errorf("kafka with a record twice: %+v", r.Kafka)
+	}
+	produce(append(bytes.Clone(victim.record.Value), "forged"...))
+	named(t, s, "kafka", dot, "is changed")
+}
+
+// TestTamperedLog flips one bit of an event in the log's files, while nothing runs: in a table, as a stop in good order
+// leaves it, and in Pebble's own log, as kill -9 does.
+func TestTamperedLog(t *testing.T) {
+	t.Run("table", func(t *testing.T) { tamperLog(t, "*.sst", (*serving).stop) })
+	t.Run("log", func(t *testing.T) { tamperLog(t, "*.log", func(s *serving, _ *testing.T) { s.kill() }) })
+}
+
+func tamperLog(t *testing.T, files string, end func(*serving, *testing.T)) {
+	s := serve(t, t.TempDir(), "--clickhouse", "off")
+	fiveOrders(t, s)
+	end(s, t)
+	flipBit(t, filepath.Join(s.data, "store", "log", files), []byte("T-2"))
+	a := tributary(t, "verify", "--json", "--data", s.data)
+	if a.code != 4 {
+		t.Errorf("verify of a damaged log: exit code %d, want 4; stderr:\n%s", a.code, tail(a.stderr, 3000))
+	}
+	if text := a.stdout; !strings.Contains(text, `"log: `) || !strings.Contains(text, `"verified":false`) {
+		t.Errorf("verify of a damaged log says %s\nwant a fault of the log", tail(text, 2000))
+	}
+	t.Log(tail(a.stdout, 3000)+tail(a.stderr,3000))
+}
+
+// flipBit changes a bit at the first place where text stands in one of the files that match a pattern.
+func flipBit(t *testing.T, pattern string, text []byte) {
+	t.Helper()
+	paths, err := filepath.Glob(pattern)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range paths {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at := bytes.Index(content, text); at >= 0 {
+			content[at] ^= 1
+			if err := os.WriteFile(path, content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("flipped a bit of %s, byte %d of %d", path, at, len(content))
+			return
+		}
+	}
+	t.Fatalf("none of %q has the text %q", paths, text)
+}
