@@ -36,32 +36,39 @@ func (r *Request) Records(newID func() uuid.UUID) []Recorded {
 		n += len(r.Appends[i].Events)
 	}
 	if n == 0 {
-		receipt := Event{ID: newID(), Type: ReceiptType, SchemaVersion: 1, Kind: KindSystem, Encoding: Protobuf}
+		receipt := Event{Type: ReceiptType, SchemaVersion: 1, Kind: KindSystem, Encoding: Protobuf}
 		stream := StreamID{Tenant: r.Tenant, Category: ReceiptCategory, ID: r.ID}
-		return []Recorded{r.record(stream, receipt, nil)}
+		records := make([]Recorded, 1)
+		r.fill(&records[0], stream, CellOf(stream), &receipt, newID)
+		return records
 	}
-	records := make([]Recorded, 0, n)
+	records := make([]Recorded, n)
+	next := records
 	for i := range r.Appends {
 		a := &r.Appends[i]
-		for _, e := range a.Events {
-			if e.ID == (uuid.UUID{}) {
-				e.ID = newID()
-			}
-			records = append(records, r.record(a.Stream, e, a.Context))
+		cell := CellOf(a.Stream)
+		for j := range a.Events {
+			r.fill(&next[0], a.Stream, cell, &a.Events[j], newID)
+			next[0].Context = a.Context
+			next = next[1:]
 		}
 	}
 	return records
 }
 
-func (r *Request) record(stream StreamID, e Event, context Vector) Recorded {
-	rec := Recorded{
-		Stream: stream, Cell: CellOf(stream), Event: e,
-		CommandID: r.ID, Metadata: r.Metadata, Context: context,
+// fill sets the fields of a record that is zero.
+func (r *Request) fill(rec *Recorded, stream StreamID, cell uint16, e *Event, newID func() uuid.UUID) {
+	rec.Stream, rec.Cell, rec.Event = stream, cell, *e
+	if rec.Event.ID == (uuid.UUID{}) {
+		rec.Event.ID = newID()
 	}
+	if len(rec.Payload) == 0 {
+		rec.Payload = nil // as it is when it is read
+	}
+	rec.Metadata = r.Metadata
 	if r.ID != "" {
-		rec.RequestHash = r.Hash
+		rec.CommandID, rec.RequestHash = r.ID, r.Hash
 	}
-	return rec
 }
 
 // ReceiptOf returns the receipt of a request from the whole batch that recorded it, in order. The batch must not be

@@ -179,21 +179,19 @@ func (r *Request) Normalize() error {
 	if r.Durability > Peer {
 		return invalidf("durability %d is unknown", r.Durability)
 	}
-	seen := make(map[StreamID]bool, len(r.Appends))
 	events, bytes := 0, 0
 	for i := range r.Appends {
 		a := &r.Appends[i]
 		if err := a.normalize(r.Tenant); err != nil {
 			return err
 		}
-		if seen[a.Stream] {
-			return invalidf("stream %s is named twice in one request", a.Stream)
-		}
-		seen[a.Stream] = true
 		events += len(a.Events)
 		for j := range a.Events {
 			bytes += len(a.Events[j].Payload)
 		}
+	}
+	if s, twice := r.streamTwice(); twice {
+		return invalidf("stream %s is named twice in one request", s)
 	}
 	if events > MaxRequestEvents {
 		return fmt.Errorf("%w: %d events in one request, the limit is %d", ErrTooLarge, events, MaxRequestEvents)
@@ -205,6 +203,21 @@ func (r *Request) Normalize() error {
 		r.Hash = r.contentHash()
 	}
 	return nil
+}
+
+// streamTwice returns a stream that the request names more than once.
+func (r *Request) streamTwice() (StreamID, bool) {
+	if len(r.Appends) < 2 {
+		return StreamID{}, false
+	}
+	seen := make(map[StreamID]struct{}, len(r.Appends))
+	for i := range r.Appends {
+		seen[r.Appends[i].Stream] = struct{}{}
+		if len(seen) == i {
+			return r.Appends[i].Stream, true
+		}
+	}
+	return StreamID{}, false
 }
 
 func (a *StreamAppend) normalize(tenant string) error {

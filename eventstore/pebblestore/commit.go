@@ -35,7 +35,7 @@ func (s *Store) newGroup() *group {
 	default:
 		g = &group{}
 	}
-	g.blocks = s.log.NewBatch()
+	g.blocks = s.log.NewBatch(pebble.WithInitialSizeBytes(4*blockBytes), pebble.WithMaxRetainedSizeBytes(4<<20))
 	return g
 }
 

@@ -2,6 +2,7 @@ package pebblestore
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -15,10 +16,8 @@ type pending struct {
 	request eventstore.Request
 	records []eventstore.Recorded
 	// contents holds the content parts of all records, one after the other, content i ending at ends[i]; hashes are
-	// theirs.
-	contents []byte
-	ends     []int
-	hashes   []eventstore.Hash
+	// theirs. They go back to where they were borrowed when the request is finished.
+	*encoded
 
 	// heads are the versions of the request's streams as they were durable at lsn checked, where no request of this ID
 	// was known.
@@ -32,21 +31,41 @@ type pending struct {
 	err     error
 }
 
+// encoded is the memory that requests need on their way, borrowed from a pool: most of what an append would allocate.
+type encoded struct {
+	contents []byte
+	ends     []int
+	hashes   []eventstore.Hash
+}
+
+var encodings = sync.Pool{New: func() any { return &encoded{} }}
+
+// maxEncoded bounds what is kept for later.
+const maxEncoded = 1 << 20
+
+func (e *encoded) giveBack() {
+	if cap(e.contents) <= maxEncoded {
+		e.contents, e.ends, e.hashes = e.contents[:0], e.ends[:0], e.hashes[:0]
+		encodings.Put(e)
+	}
+}
+
 // prepare does on the caller's goroutine all that needs no turn: ids, encoding, hashing. REQUIRES: r is normalized.
 func (s *Store) prepare(ctx context.Context, r eventstore.Request) *pending {
-	p := &pending{ctx: ctx, request: r, records: r.Records(s.opts.NewID), done: make(chan struct{})}
+	p := &pending{
+		ctx: ctx, request: r, records: r.Records(s.opts.NewID), done: make(chan struct{}),
+		encoded: encodings.Get().(*encoded),
+	}
 	size := 0
 	for i := range p.records {
 		size += 256 + len(p.records[i].Payload)
 	}
-	p.contents = make([]byte, 0, size)
-	p.ends = make([]int, len(p.records))
-	p.hashes = make([]eventstore.Hash, len(p.records))
+	p.contents = slices.Grow(p.contents, size)
 	for i := range p.records {
 		start := len(p.contents)
 		p.contents = eventstore.AppendContent(p.contents, &p.records[i])
-		p.ends[i] = len(p.contents)
-		p.hashes[i] = eventstore.ContentHash(p.contents[start:])
+		p.ends = append(p.ends, len(p.contents))
+		p.hashes = append(p.hashes, eventstore.ContentHash(p.contents[start:]))
 	}
 	return p
 }
@@ -70,6 +89,8 @@ func (p *pending) enter(ctx context.Context, room *semaphore.Weighted, most int6
 // finish gives the request back to its caller. Nobody else may touch it from then on.
 func (p *pending) finish() {
 	p.room.Release(p.weight)
+	p.encoded.giveBack()
+	p.encoded = nil
 	close(p.done)
 }
 

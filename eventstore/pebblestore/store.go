@@ -239,10 +239,15 @@ func (s *Store) Append(ctx context.Context, r eventstore.Request) (eventstore.Re
 	if !s.queue.put(p) {
 		p.answer(eventstore.Receipt{}, eventstore.ErrClosed)
 	}
+	left := ctx.Done()
+	if left == nil {
+		<-p.done
+		return p.receipt, p.err
+	}
 	select {
 	case <-p.done:
 		return p.receipt, p.err
-	case <-ctx.Done():
+	case <-left:
 		return eventstore.Receipt{}, ctx.Err()
 	}
 }
