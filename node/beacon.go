@@ -9,21 +9,38 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
 // Beacon tells other programs on this machine where the server of a data folder listens.
 type Beacon struct {
-	HTTP    string `json:"http"`
-	GRPC    string `json:"grpc"`
-	PID     int    `json:"pid"`
-	Version string `json:"version"`
+	HTTP string `json:"http"`
+	GRPC string `json:"grpc"`
+	// Kafka, Redis and ClickHouse are where these are found; empty when switched off or not up yet.
+	Kafka      string `json:"kafka,omitempty"`
+	Redis      string `json:"redis,omitempty"`
+	ClickHouse string `json:"clickhouse_http,omitempty"`
+	PID        int    `json:"pid"`
+	Version    string `json:"version"`
 }
 
 const beaconFile = "server.json"
 
+// Beacon says where the node and what it works with are found.
+func (n *Node) Beacon() Beacon {
+	b := Beacon{
+		HTTP: n.server.HTTPAddr(), GRPC: n.server.GRPCAddr(), PID: os.Getpid(), Version: n.config.Version,
+		Redis: withoutPassword(n.redis.client.Address()), ClickHouse: n.click.address(),
+	}
+	if n.kafka.mirror != nil {
+		b.Kafka = strings.Join(n.kafka.options.Brokers, ",")
+	}
+	return b
+}
+
 func (n *Node) lightBeacon() error {
-	b := Beacon{HTTP: n.server.HTTPAddr(), GRPC: n.server.GRPCAddr(), PID: os.Getpid(), Version: n.config.Version}
+	b := n.Beacon()
 	body, err := json.MarshalIndent(b, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode beacon: %w", err)

@@ -18,6 +18,7 @@ type clickPart struct {
 	dir            string
 	user, password string
 	log            *slog.Logger
+	started        func() // called when a child serves
 
 	mu      sync.Mutex // guards what follows
 	child   *engine.ClickHouse
@@ -50,6 +51,7 @@ func (c *clickPart) run(ctx context.Context) error {
 		child, err := engine.StartClickHouse(ctx, engine.ClickHouseOptions{Dir: c.dir, Logger: c.log})
 		if err == nil {
 			c.set(child, nil)
+			c.started()
 			return child.Run(ctx)
 		}
 		if ctx.Err() != nil {
@@ -84,6 +86,22 @@ func (c *clickPart) dial(ctx context.Context) (net.Conn, error) {
 	}
 	var d net.Dialer
 	return d.DialContext(ctx, "tcp", child.TCPAddr())
+}
+
+// address returns where SQL is taken over HTTP, or the address of the server; empty when there is none.
+func (c *clickPart) address() string {
+	switch c.mode {
+	case Off:
+		return ""
+	case Embedded:
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.child == nil {
+			return ""
+		}
+		return c.child.HTTPAddr()
+	}
+	return withoutPassword(c.mode)
 }
 
 func (c *clickPart) close() error {

@@ -1,11 +1,13 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/url"
 	"strings"
 
+	"github.com/tributary-es/tributary/commerce/views"
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/projections"
 	"github.com/tributary-es/tributary/projections/clickview"
@@ -17,6 +19,9 @@ func (n *Node) addRows(t *Tables) (*model, error) {
 		return nil, err
 	}
 	options.Logger = n.log
+	if t.Name != views.Name { // a view has its database to itself; the shop's keeps the plain name
+		options.Database = cmp.Or(options.Database, "tributary") + "_" + strings.ReplaceAll(t.Name, "-", "_")
+	}
 	view, err := clickview.New(t.Projection, t.Schema, options)
 	if err != nil {
 		return nil, err

@@ -66,9 +66,13 @@ func (c *Config) complete() error {
 	c.Site = firstOf(c.Site, last.Site, "local")
 	c.HTTP = firstOf(c.HTTP, "127.0.0.1:8080")
 	c.GRPC = firstOf(c.GRPC, "127.0.0.1:9090")
-	c.Kafka = firstOf(c.Kafka, last.Kafka, Embedded)
-	c.Redis = firstOf(c.Redis, last.Redis, Embedded)
-	c.ClickHouse = firstOf(c.ClickHouse, last.ClickHouse, Embedded)
+	var secrets [3]error
+	c.Kafka, secrets[0] = remembered("--kafka", c.Kafka, last.Kafka)
+	c.Redis, secrets[1] = remembered("--redis", c.Redis, last.Redis)
+	c.ClickHouse, secrets[2] = remembered("--clickhouse", c.ClickHouse, last.ClickHouse)
+	if err := errors.Join(secrets[:]...); err != nil {
+		return err
+	}
 	c.Source = firstOf(c.Source, last.Source, SourceStore)
 	if c.Domains == nil {
 		c.Domains = []Domain{Shop()}
@@ -107,12 +111,24 @@ func (c *Config) validate(last Config) error {
 	return errors.Join(faults...)
 }
 
-// save keeps what the folder is used with, for the next time. Addresses that carry a password are left out.
+// secretMark stands before an address that was given with a password, which is not kept.
+const secretMark = "with a password: "
+
+// remembered returns what a folder was last used with; an address that had a password has to be given again.
+func remembered(flag, given, last string) (string, error) {
+	if given != "" || !strings.HasPrefix(last, secretMark) {
+		return firstOf(given, last, Embedded), nil
+	}
+	return "", fmt.Errorf("%w: the folder was last used with %s %s and a password, which is not kept; give it again, or %s %s",
+		eventstore.ErrInvalid, flag, strings.TrimPrefix(last, secretMark), flag, Embedded)
+}
+
+// save keeps what the folder is used with, for the next time, without passwords.
 func (c *Config) save() error {
 	kept := *c
 	for _, addr := range []*string{&kept.Kafka, &kept.Redis, &kept.ClickHouse} {
 		if strings.Contains(*addr, "@") {
-			*addr = ""
+			*addr = secretMark + withoutPassword(*addr)
 		}
 	}
 	body, err := json.MarshalIndent(kept, "", "  ")

@@ -86,6 +86,11 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 	if err := n.server.Listen(ctx); err != nil {
 		return nil, err
 	}
+	n.click.started = func() {
+		if err := n.lightBeacon(); err != nil {
+			n.log.Warn("could not say where clickhouse is", slog.Any("error", err))
+		}
+	}
 	return n, n.lightBeacon()
 }
 

@@ -16,7 +16,7 @@ type rebuildCmd struct {
 	target
 }
 
-// Run rebuilds, and prints the digests of the model before and after.
+// Run rebuilds, and prints the digests of the model before and after. A model that was wrong before ends with exit code 4.
 func (c *rebuildCmd) Run(ctx context.Context, g *globals) (err error) {
 	s, err := c.connect(ctx, g)
 	if err != nil {
@@ -38,13 +38,17 @@ func (c *rebuildCmd) Run(ctx context.Context, g *globals) (err error) {
 		if p.GetDone() {
 			bar.end()
 			equal := p.GetDigestBefore() == p.GetDigestAfter()
-			return g.print(map[string]any{
+			err := g.print(map[string]any{
 				"projection": c.Projection, "events": p.GetDoneEvents(), "rate": p.GetRate(),
 				"digest": []string{p.GetDigestBefore(), p.GetDigestAfter()}, "equal": equal,
 			}, func() {
 				fmt.Fprintf(g.out, "%s rebuilt from %d events at %.0f/s; digest before %s, after %s\n",
 					c.Projection, p.GetDoneEvents(), p.GetRate(), p.GetDigestBefore(), p.GetDigestAfter())
 			})
+			if err == nil && !equal && p.GetDigestBefore() != "" {
+				err = fmt.Errorf("%w: the model was not what the log gives; it is now", errFaults)
+			}
+			return err
 		}
 	}
 }

@@ -76,15 +76,18 @@ func serve(ctx context.Context, g *globals, config node.Config, sample bool) (er
 }
 
 func announce(g *globals, n *node.Node) error {
+	b := n.Beacon()
 	addresses := map[string]string{
 		"page": "http://" + n.HTTPAddr() + "/", "http": "http://" + n.HTTPAddr() + "/v1/", "grpc": n.GRPCAddr(),
 		"health": "http://" + n.HTTPAddr() + "/v1/health", "openapi": "http://" + n.HTTPAddr() + "/openapi.json",
+		"kafka": b.Kafka, "redis": b.Redis, "clickhouse": b.ClickHouse,
 	}
 	return g.print(addresses, func() {
 		fmt.Fprintf(g.out, "\nTributary is ready. Ctrl-C stops it; the data stay in %s.\n\n", n.Data())
 		g.table([][]string{
 			{"  page", addresses["page"]}, {"  HTTP API", addresses["http"]}, {"  gRPC API", addresses["grpc"]},
 			{"  health", addresses["health"]}, {"  OpenAPI", addresses["openapi"]},
+			{"  Kafka", orDash(b.Kafka)}, {"  Redis", orDash(b.Redis)}, {"  ClickHouse", orDash(b.ClickHouse)},
 		})
 	})
 }
@@ -141,4 +144,11 @@ func figureRows(f node.Figures) [][]string {
 			[]string{"  ClickHouse", "net sales", c.Net})
 	}
 	return rows
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
 }

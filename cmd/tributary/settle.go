@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -15,6 +16,7 @@ func settle(ctx context.Context, g *globals, s *session) error {
 	admin := apiv1.NewAdminServiceClient(s.conn)
 	bar := newProgress(g, "catch up", "events")
 	defer bar.end()
+	moved, seen := time.Now(), ""
 	for tick := time.NewTicker(50 * time.Millisecond); ; {
 		st, err := admin.GetStatus(ctx, &apiv1.GetStatusRequest{})
 		if err != nil {
@@ -28,6 +30,12 @@ func settle(ctx context.Context, g *globals, s *session) error {
 			tick.Stop()
 			return nil
 		}
+		if now := progressOf(st); now != seen {
+			moved, seen = time.Now(), now
+		} else if time.Since(moved) > settlePatience {
+			tick.Stop()
+			return fmt.Errorf("nothing has moved for %s: %s", settlePatience, laggards(st))
+		}
 		bar.set(int64(st.GetEvents()-min(behind, st.GetEvents())), int64(st.GetEvents()))
 		select {
 		case <-ctx.Done():
@@ -38,11 +46,11 @@ func settle(ctx context.Context, g *globals, s *session) error {
 	}
 }
 
-// backlog is how many events the last of all followers is behind, at least 1 while a saga has work under way.
+// backlog is how many events the last of all followers is behind, at least 1 while a saga has something to do.
 func backlog(st *apiv1.Status) uint64 {
 	var behind uint64
 	for _, saga := range st.GetSagas() {
-		if saga.GetOpen() > 0 || before(saga.GetPosition(), st.GetDurable()) {
+		if saga.GetBusy() > 0 || before(saga.GetPosition(), st.GetDurable()) {
 			behind = 1
 		}
 	}
@@ -56,6 +64,40 @@ func backlog(st *apiv1.Status) uint64 {
 		behind = max(behind, m.GetLagEvents())
 	}
 	return behind
+}
+
+// settlePatience is how long settle waits while nothing moves.
+const settlePatience = time.Minute
+
+// progressOf is different whenever something has moved.
+func progressOf(st *apiv1.Status) string {
+	out := st.GetDurable() + st.GetMirror().GetMirrored()
+	for _, p := range st.GetProjections() {
+		out += " " + p.GetPosition()
+	}
+	for _, s := range st.GetSagas() {
+		out += fmt.Sprint(" ", s.GetPosition(), s.GetBusy())
+	}
+	return out
+}
+
+// laggards names what is behind, and why where that is known.
+func laggards(st *apiv1.Status) string {
+	var out []string
+	if m := st.GetMirror(); m.GetLagEvents() > 0 {
+		out = append(out, fmt.Sprintf("the mirror is %s, %d events behind %s", m.GetState(), m.GetLagEvents(), m.GetLastError()))
+	}
+	for _, p := range st.GetProjections() {
+		if before(p.GetPosition(), st.GetDurable()) {
+			out = append(out, fmt.Sprintf("%s is %s at %s %s", p.GetName(), p.GetState(), p.GetPosition(), p.GetLastError()))
+		}
+	}
+	for _, s := range st.GetSagas() {
+		if s.GetBusy() > 0 || before(s.GetPosition(), st.GetDurable()) {
+			out = append(out, fmt.Sprintf("saga %s has %d instances to work on %s", s.GetName(), s.GetBusy(), s.GetLastError()))
+		}
+	}
+	return strings.Join(out, "; ")
 }
 
 // stopped names what has given up.

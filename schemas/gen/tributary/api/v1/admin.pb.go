@@ -189,7 +189,7 @@ func (x *Status) GetDependencies() []*Dependency {
 // MirrorStatus says how far the mirror is.
 type MirrorStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// State: connecting, mirroring, fenced, ...
+	// State: stopped, connecting, fencing, mirroring, fenced or forked.
 	State string `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
 	// Topic it writes to.
 	Topic string `protobuf:"bytes,2,opt,name=topic,proto3" json:"topic,omitempty"`
@@ -275,7 +275,7 @@ type ProjectionStatus struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Version of the projection.
 	Version uint32 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
-	// State: live, catching-up, rebuilding, retrying, stopped.
+	// State: starting, catching up, live, rebuilding, retrying, paused or stopped.
 	State string `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
 	// How far it has come.
 	Position string `protobuf:"bytes,4,opt,name=position,proto3" json:"position,omitempty"`
@@ -400,12 +400,16 @@ type SagaStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of the saga.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Instances under way.
+	// Instances that have begun and not ended.
 	Open uint64 `protobuf:"varint,2,opt,name=open,proto3" json:"open,omitempty"`
 	// How far its triggers are handled.
 	Position string `protobuf:"bytes,3,opt,name=position,proto3" json:"position,omitempty"`
 	// Last error; empty when all is well.
-	LastError     string `protobuf:"bytes,4,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	LastError string `protobuf:"bytes,4,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	// Instances among the open ones that have something to do, and wait neither for an event nor for a timer.
+	Busy uint64 `protobuf:"varint,5,opt,name=busy,proto3" json:"busy,omitempty"`
+	// Instances that cannot go on until a person looks at them.
+	Parked        uint64 `protobuf:"varint,6,opt,name=parked,proto3" json:"parked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -466,6 +470,20 @@ func (x *SagaStatus) GetLastError() string {
 		return x.LastError
 	}
 	return ""
+}
+
+func (x *SagaStatus) GetBusy() uint64 {
+	if x != nil {
+		return x.Busy
+	}
+	return 0
+}
+
+func (x *SagaStatus) GetParked() uint64 {
+	if x != nil {
+		return x.Parked
+	}
+	return 0
 }
 
 // Dependency is something that the server needs.
@@ -1057,14 +1075,16 @@ const file_tributary_api_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"last_error\x18\t \x01(\tR\tlastError\x12\x12\n" +
 	"\x04sink\x18\n" +
-	" \x01(\tR\x04sink\"o\n" +
+	" \x01(\tR\x04sink\"\x9b\x01\n" +
 	"\n" +
 	"SagaStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04open\x18\x02 \x01(\x04R\x04open\x12\x1a\n" +
 	"\bposition\x18\x03 \x01(\tR\bposition\x12\x1d\n" +
 	"\n" +
-	"last_error\x18\x04 \x01(\tR\tlastError\"^\n" +
+	"last_error\x18\x04 \x01(\tR\tlastError\x12\x12\n" +
+	"\x04busy\x18\x05 \x01(\x04R\x04busy\x12\x16\n" +
+	"\x06parked\x18\x06 \x01(\x04R\x06parked\"^\n" +
 	"\n" +
 	"Dependency\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
