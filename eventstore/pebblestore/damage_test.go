@@ -242,7 +242,7 @@ func flip(t *testing.T, fs vfs.FS, path string, share float64) {
 	}
 	b := make([]byte, 1)
 	at := int64(share * float64(info.Size()))
-	if _, err := f.ReadAt(b, at); err != nil && err != io.EOF {
+	if _, err := f.ReadAt(b, at); err != nil && !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
 	b[0] ^= 1 << rand.IntN(8)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/tributary-es/tributary/eventstore"
 )
 
@@ -117,18 +118,16 @@ func (s *Store) readVersions(ctx context.Context, stream eventstore.StreamID, fr
 // readPlaces returns the events at the given lsns, which the index says are the stream's from a version on.
 func (s *Store) readPlaces(stream eventstore.StreamID, version uint64, lsns []uint64) ([]eventstore.Recorded, error) {
 	events := make([]eventstore.Recorded, len(lsns))
-	var r *blockReader
+	from := lazyReader{db: s.log}
+	defer from.close()
 	for i, lsn := range lsns {
 		e := &events[i]
 		if !s.tail.get(e, lsn) {
-			var err error
-			if r == nil {
-				if r, err = newBlockReader(s.log); err != nil {
-					return events[:i], err
-				}
-				defer r.close()
+			r, err := from.open()
+			if err == nil {
+				err = r.event(e, lsn, s.id.Incarnation)
 			}
-			if err = r.event(e, lsn, s.id.Incarnation); err != nil {
+			if err != nil {
 				return events[:i], err
 			}
 		}
@@ -138,6 +137,25 @@ func (s *Store) readPlaces(stream eventstore.StreamID, version uint64, lsns []ui
 		}
 	}
 	return events, nil
+}
+
+// lazyReader is a blockReader that is opened when it is needed: recent streams need none.
+type lazyReader struct {
+	db *pebble.DB
+	r  *blockReader
+}
+
+func (l *lazyReader) open() (r *blockReader, err error) {
+	if l.r == nil {
+		l.r, err = newBlockReader(l.db)
+	}
+	return l.r, err
+}
+
+func (l *lazyReader) close() {
+	if l.r != nil {
+		l.r.close()
+	}
 }
 
 // event decodes one event, with memory of its own.

@@ -53,7 +53,7 @@ func newRecent(from logState) *recent {
 	return r
 }
 
-// add makes whole batches durable that follow what was. Lock-free callers must not exist: it is the committer's.
+// add makes whole batches durable that follow what was. It is called by Open, and then by the committer alone.
 func (r *recent) add(batches [][]eventstore.Recorded) (unindexed int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -71,13 +71,11 @@ func (g *generation) add(batch []eventstore.Recorded, state *logState) {
 		if i == 0 || e.Stream != batch[i-1].Stream {
 			run = g.streams[e.Stream]
 		}
-		switch {
-		case run == nil:
-			run = &streamRun{first: e.Version, lsns: []uint64{e.Position.LSN}}
+		if run == nil {
+			run = &streamRun{first: e.Version}
 			g.streams[e.Stream] = run
-		default:
-			run.lsns = append(run.lsns, e.Position.LSN)
 		}
+		run.lsns = append(run.lsns, e.Position.LSN)
 		if e.Version == 1 {
 			state.streams++
 		}

@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"hash/maphash"
@@ -174,7 +175,7 @@ func (x *indexCheck) entry(it *pebble.Iterator, m *mark) error {
 	case len(key) > 1 && key[0] == requestPrefix:
 		var buf [512]byte
 		x.requests.add(hashOf(append(append(buf[:0], key...), value...)))
-	case string(key) == string(metaKey):
+	case bytes.Equal(key, metaKey):
 		var ok bool
 		if *m, ok = parseMark(value); !ok {
 			return fmt.Errorf("%w: mark is %x", eventstore.ErrCorrupt, value)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -155,14 +156,18 @@ var readTests = []test{
 
 	{"stopping early", func(f *fixture) {
 		interleave(f, 10)
-		for range f.store.ReadAll(f.ctx, eventstore.Position{}, eventstore.Filter{}) {
-			break
-		}
-		for range f.store.Read(f.ctx, order, 1) {
-			break
-		}
-		for range f.store.ReadBackwards(f.ctx, order, 0) {
-			break
+		for name, seq := range map[string]iter.Seq2[eventstore.Recorded, error]{
+			"ReadAll": f.store.ReadAll(f.ctx, eventstore.Position{}, eventstore.Filter{}),
+			"Read":    f.store.Read(f.ctx, order, 1), "ReadBackwards": f.store.ReadBackwards(f.ctx, order, 0),
+		} {
+			answers := 0
+			seq(func(_ eventstore.Recorded, err error) bool {
+				if answers++; err != nil {
+					f.Errorf("%s: %v", name, err)
+				}
+				return false
+			})
+			f.equal("answers of "+name+" to who wants one", answers, 1)
 		}
 	}},
 

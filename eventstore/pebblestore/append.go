@@ -1,0 +1,137 @@
+package pebblestore
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// Append implements eventstore.Appender.
+func (s *Store) Append(ctx context.Context, r eventstore.Request) (eventstore.Receipt, error) {
+	if err := ctx.Err(); err != nil {
+		return eventstore.Receipt{}, err
+	}
+	if err := s.writable(); err != nil {
+		return eventstore.Receipt{}, err
+	}
+	if err := r.Normalize(); err != nil {
+		return eventstore.Receipt{}, err
+	}
+	if err := r.Supported(); err != nil {
+		return eventstore.Receipt{}, err
+	}
+	p := s.prepare(ctx, r)
+	if receipt, found, err := s.check(p); found || err != nil {
+		return receipt, err
+	}
+	if err := p.enter(ctx, s.room, s.opts.MaxQueueBytes); err != nil {
+		return eventstore.Receipt{}, err
+	}
+	if !s.queue.put(p) {
+		p.answer(eventstore.Receipt{}, eventstore.ErrClosed)
+	}
+	left := ctx.Done()
+	if left == nil {
+		<-p.done
+		return p.receipt, p.err
+	}
+	select {
+	case <-p.done:
+		return p.receipt, p.err
+	case <-left:
+		return eventstore.Receipt{}, ctx.Err()
+	}
+}
+
+// writable says why the store takes no writes.
+func (s *Store) writable() error {
+	if fault := s.readOnly.Load(); fault != nil {
+		return *fault
+	}
+	return nil
+}
+
+// check looks up what is durable: whether the request was applied before (then it returns what to answer), and the
+// versions of its streams.
+func (s *Store) check(p *pending) (receipt eventstore.Receipt, found bool, err error) {
+	release, err := s.use()
+	if err != nil {
+		return receipt, false, err
+	}
+	defer release()
+	unknown := p.lookRecent(s.recent)
+	for _, i := range unknown {
+		if p.heads[i], err = s.index.version(p.request.Appends[i].Stream); err != nil {
+			return receipt, false, err
+		}
+	}
+	if p.request.ID == "" {
+		return receipt, false, nil
+	}
+	entry, found, err := s.lookRequest(p.key())
+	if err != nil || !found {
+		return receipt, false, err
+	}
+	if receipt, err = s.receiptAt(entry); err == nil {
+		receipt, err = repeated(p, entry.hash, receipt)
+	}
+	return receipt, true, err
+}
+
+// lookRecent fills in the heads that are known in memory, and returns the places of the others.
+func (p *pending) lookRecent(r *recent) (unknown []int) {
+	if p.heads == nil {
+		p.heads = make([]uint64, len(p.request.Appends))
+	}
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	p.checked = r.durable.lsn
+	for i := range p.request.Appends {
+		version, known := r.headLocked(p.request.Appends[i].Stream)
+		if !known {
+			unknown = append(unknown, i)
+		}
+		p.heads[i] = version
+	}
+	return unknown
+}
+
+// lookRequest finds a durable request. It looks in memory first, since entries move from there to the index.
+func (s *Store) lookRequest(k requestKey) (requestEntry, bool, error) {
+	if e, known := s.recent.request(k); known {
+		return e, true, nil
+	}
+	return s.index.request(k)
+}
+
+// receiptAt reads the batch that recorded a request and returns its receipt.
+func (s *Store) receiptAt(e requestEntry) (eventstore.Receipt, error) {
+	batch, err := s.readPage(nil, e.first, e.last(), pageLimits{events: int(e.count)})
+	if err != nil {
+		return eventstore.Receipt{}, fmt.Errorf("read receipt: %w", err)
+	}
+	return eventstore.ReceiptOf(batch), nil
+}
+
+// Receipt implements eventstore.Appender.
+func (s *Store) Receipt(ctx context.Context, tenant, id string) (eventstore.Receipt, eventstore.Hash, error) {
+	release, err := s.useFor(ctx)
+	if err != nil {
+		return eventstore.Receipt{}, eventstore.Hash{}, err
+	}
+	defer release()
+	if tenant == "" {
+		tenant = eventstore.DefaultTenant
+	}
+	entry, found, err := s.lookRequest(requestKey{tenant, id})
+	if err != nil {
+		return eventstore.Receipt{}, eventstore.Hash{}, err
+	}
+	if !found {
+		return eventstore.Receipt{}, eventstore.Hash{}, fmt.Errorf("receipt of request %q: %w", id, eventstore.ErrNotFound)
+	}
+	receipt, err := s.receiptAt(entry)
+	receipt.Duplicate = true
+	return receipt, entry.hash, err
+}

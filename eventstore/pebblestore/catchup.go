@@ -1,0 +1,86 @@
+package pebblestore
+
+import (
+	"fmt"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// catchUp checks that the index fits the log, and reads what it lacks from the log's tail.
+func (s *Store) catchUp(head logHead) error {
+	m, err := s.usableMark(head)
+	if err != nil {
+		return err
+	}
+	if m.log != s.id { // of another log, or none
+		m = mark{log: s.id}
+		m.chain = eventstore.ChainStart(s.id)
+	}
+	s.recent = newRecent(m.logState)
+	for m.lsn < head.lsn {
+		page, err := s.readPage(nil, m.lsn+1, head.lsn, pageLimits{events: s.opts.IndexBatch, bytes: catchUpBytes, whole: true, chain: true})
+		if err != nil {
+			return fmt.Errorf("bring the index up to date: %w", err)
+		}
+		for batch := range batchesOf(page) {
+			s.recent.add([][]eventstore.Recorded{batch})
+		}
+		m.logState = s.recent.state()
+		if s.recent.unindexed() >= s.opts.IndexBatch {
+			if err := s.index.fill(s.recent.turn(), s.id); err != nil {
+				return err
+			}
+		}
+	}
+	if state := s.recent.state(); state.logHead != head {
+		return fmt.Errorf("bring the index up to date: %w: came to lsn %d with chain %x, the log's head is %d with %x",
+			eventstore.ErrCorrupt, state.lsn, state.chain[:8], head.lsn, head.chain[:8])
+	}
+	return nil
+}
+
+// catchUpBytes bounds the memory of one step of bringing the index up to date.
+const catchUpBytes = 8 << 20
+
+// usableMark returns up to where the index is filled; it wipes an index that does not fit the log and returns a mark of
+// no log.
+func (s *Store) usableMark(head logHead) (mark, error) {
+	m, found, err := s.index.mark()
+	var why string
+	switch {
+	case err != nil:
+		why = err.Error()
+	case !found:
+		if head.lsn > 0 {
+			s.opts.Logger.Info("the index is made from the log", "events", head.lsn)
+		}
+		return mark{}, nil
+	case m.log != s.id:
+		why = fmt.Sprintf("it is of %s", m.log)
+	case m.lsn > head.lsn:
+		why = fmt.Sprintf("it goes to lsn %d, the log to %d", m.lsn, head.lsn)
+	default:
+		at, err := s.chainAt(m.lsn)
+		if err != nil {
+			return mark{}, err
+		}
+		if at == m.chain {
+			return m, nil
+		}
+		why = fmt.Sprintf("its chain at lsn %d is another than the log's", m.lsn)
+	}
+	s.opts.Logger.Warn("the index does not fit the log and is made anew", "cause", why)
+	return mark{}, s.index.wipe()
+}
+
+// chainAt returns the log's chain after an event.
+func (s *Store) chainAt(lsn uint64) (eventstore.Hash, error) {
+	if lsn == 0 {
+		return eventstore.ChainStart(s.id), nil
+	}
+	page, err := s.readPage(nil, lsn, lsn, pageLimits{events: 1, chain: true})
+	if err != nil {
+		return eventstore.Hash{}, fmt.Errorf("check the index against the log: %w", err)
+	}
+	return page[0].Chain, nil
+}
