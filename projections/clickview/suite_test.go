@@ -9,6 +9,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"go.uber.org/goleak"
 
 	"github.com/tributary-es/tributary/internal/engine"
 	"github.com/tributary-es/tributary/internal/testenv"
@@ -16,7 +17,7 @@ import (
 	"github.com/tributary-es/tributary/projections/projectiontest"
 )
 
-func TestMain(m *testing.M) { testenv.Main(m) }
+func TestMain(m *testing.M) { testenv.Main(m, func() error { return goleak.Find() }) }
 
 // movements is the table of the conformance suite, with a view that sums it up and more than one partition.
 var movements = fstest.MapFS{"0001_movements.sql": {Data: []byte(strings.ReplaceAll(`
