@@ -11,20 +11,19 @@ import (
 // checkOut gets the state of a stream that the caller has locked: from the cache, or from the log. With refresh, a state
 // from the cache is brought up to the log's end, for which only the events that it lacks are read.
 func (b *Bus) checkOut(ctx context.Context, w *work, refresh bool) error {
-	w.folded = b.cache.take(w.stream)
-	if w.folded == nil {
+	f := b.cache.take(w.stream)
+	if f == nil {
 		b.counters.misses.Add(1)
-		w.folded = &folded{stream: w.stream, state: w.decider.newInstance()}
-		return b.catchUp(ctx, w)
+		return b.catchUp(ctx, w, &folded{stream: w.stream, state: w.decider.newInstance()})
 	}
 	b.counters.hits.Add(1)
-	if err := b.foldPending(w.folded); err != nil {
-		w.folded = nil
+	if err := b.foldPending(f); err != nil {
 		return err
 	}
 	if refresh {
-		return b.catchUp(ctx, w)
+		return b.catchUp(ctx, w, f)
 	}
+	w.folded = f
 	return nil
 }
 
@@ -38,19 +37,19 @@ func (b *Bus) putBack(p *plan) {
 	}
 }
 
-// catchUp folds the events of the log that the state lacks. After an error there is no state.
-func (b *Bus) catchUp(ctx context.Context, w *work) error {
-	before := w.version
-	err := w.folded.catchUp(ctx, b.store)
-	b.counters.folded.Add(w.version - before)
+// catchUp folds the events of the log that a state lacks, and makes it the one to work with. After an error there is none.
+func (b *Bus) catchUp(ctx context.Context, w *work, f *folded) error {
+	before := f.version
+	err := f.catchUp(ctx, b.store)
+	b.counters.folded.Add(f.version - before)
 	if err != nil {
-		w.folded = nil
 		return err
 	}
-	w.fresh = true
+	w.folded, w.fresh = f, true
 	return nil
 }
 
+// foldPending folds what the log has and the state has not. After an error the state is of no use.
 func (b *Bus) foldPending(f *folded) error {
 	first := f.version - uint64(len(f.pending)) + 1
 	for i := range f.pending {
@@ -60,6 +59,20 @@ func (b *Bus) foldPending(f *folded) error {
 	}
 	b.counters.folded.Add(uint64(len(f.pending)))
 	f.pending = nil
+	return nil
+}
+
+// foldDecided folds what was decided and is not folded yet. While it does, and after an error, there is no state: it may
+// have seen an event that is not counted.
+func (w *work) foldDecided() error {
+	f := w.folded
+	w.folded = nil
+	for ; w.applied < len(w.decided); w.applied++ {
+		if err := f.foldEvent(&w.decided[w.applied], f.version+uint64(w.applied)+1); err != nil {
+			return err
+		}
+	}
+	w.folded = f
 	return nil
 }
 

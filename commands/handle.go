@@ -60,15 +60,22 @@ func (b *Bus) attempt(ctx context.Context, p *plan, refresh bool) (eventstore.Re
 		return eventstore.Receipt{}, fmt.Errorf("wait for stream: %w", err)
 	}
 	defer b.locks.unlockAll(streams)
-	defer b.putBack(p)
+	receipt, err = b.decideAndAppend(ctx, p, refresh)
+	// Not deferred: after a panic nobody knows what is folded in the states.
+	b.putBack(p)
+	return receipt, err
+}
 
+// decideAndAppend is the part of an attempt that is done with all streams locked.
+func (b *Bus) decideAndAppend(ctx context.Context, p *plan, refresh bool) (eventstore.Receipt, error) {
 	b.counters.attempts.Add(1)
 	for _, w := range p.work {
 		if err := b.checkOut(ctx, w, refresh); err != nil {
 			return eventstore.Receipt{}, err
 		}
 	}
-	if err = p.checkExpect(); err == nil {
+	err := p.checkExpect()
+	if err == nil {
 		err = p.decide()
 	}
 	if err != nil {
@@ -145,10 +152,8 @@ func (p *plan) decide() error {
 	for _, s := range p.steps {
 		w := s.work
 		// What earlier commands of the message decided for this stream is folded only now that somebody looks at it.
-		for ; w.applied < len(w.decided); w.applied++ {
-			if err := w.foldEvent(&w.decided[w.applied], w.version+uint64(w.applied)+1); err != nil {
-				return err
-			}
+		if err := w.foldDecided(); err != nil {
+			return err
 		}
 		events, err := w.state.decide(s.cmd)
 		if err != nil {
