@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"unicode"
 	"unicode/utf8"
 )
@@ -17,6 +18,9 @@ const (
 	MaxTags           = 16
 	MaxTagBytes       = 256
 	MaxTypeBytes      = 128
+	// MaxMetadataBytes bounds each text of the Metadata, MaxContext the entries of a stream's Context.
+	MaxMetadataBytes = 1024
+	MaxContext       = 1024
 )
 
 // Expect is what the caller believes of a stream's version. The zero value is Any.
@@ -29,12 +33,13 @@ const (
 	Exists   Expect = -2 // the stream has at least one event
 )
 
-// Exactly expects the stream to stand at version v; Exactly(0) is NoStream.
+// Exactly expects the stream to stand at version v; Exactly(0) is NoStream. No stream ever stands at a version beyond
+// math.MaxInt64, so that what is beyond it is never met.
 func Exactly(v uint64) Expect {
 	if v == 0 {
 		return NoStream
 	}
-	return Expect(v)
+	return Expect(min(v, math.MaxInt64))
 }
 
 // Holds reports whether the expectation is met by a stream at the given version (0: no events).
@@ -179,6 +184,9 @@ func (r *Request) Normalize() error {
 	if r.Durability > Peer {
 		return invalidf("durability %d is unknown", r.Durability)
 	}
+	if err := r.Metadata.validate(); err != nil {
+		return err
+	}
 	events, bytes := 0, 0
 	for i := range r.Appends {
 		a := &r.Appends[i]
@@ -220,7 +228,24 @@ func (r *Request) streamTwice() (StreamID, bool) {
 	return StreamID{}, false
 }
 
+func (m *Metadata) validate() error {
+	for _, text := range [...]struct{ name, value string }{
+		{"causation", m.Causation}, {"correlation", m.Correlation}, {"traceparent", m.TraceParent}, {"tracestate", m.TraceState}, {"actor", m.Actor},
+	} {
+		if len(text.value) > MaxMetadataBytes {
+			return fmt.Errorf("%w: %s has %d bytes, the limit is %d", ErrTooLarge, text.name, len(text.value), MaxMetadataBytes)
+		}
+		if !utf8.ValidString(text.value) {
+			return invalidf("%s is not valid UTF-8", text.name)
+		}
+	}
+	return nil
+}
+
 func (a *StreamAppend) normalize(tenant string) error {
+	if len(a.Context) > MaxContext {
+		return fmt.Errorf("%w: a context of %d entries, the limit is %d", ErrTooLarge, len(a.Context), MaxContext)
+	}
 	if err := a.Stream.Validate(); err != nil {
 		return err
 	}
@@ -259,7 +284,7 @@ func validateRequestID(id string) error {
 	return nil
 }
 
-// contentHash covers what was asked: streams, expectations, types, payloads. Event ids are left out, for a repeated
+// contentHash covers what was asked: streams, expectations, and of each event everything but its id, for a repeated
 // request may have been given new ones.
 func (r *Request) contentHash() Hash {
 	h := sha256.New()
@@ -269,13 +294,24 @@ func (r *Request) contentHash() Hash {
 		h.Write(n[:])
 		h.Write(b)
 	}
+	number := func(v uint64) {
+		binary.BigEndian.PutUint64(n[:], v)
+		h.Write(n[:])
+	}
 	for i := range r.Appends {
 		a := &r.Appends[i]
 		write([]byte(a.Stream.String()))
 		write([]byte(a.Expect.String()))
+		number(uint64(len(a.Events)))
 		for j := range a.Events {
-			write([]byte(a.Events[j].Type))
-			write(a.Events[j].Payload)
+			e := &a.Events[j]
+			write([]byte(e.Type))
+			write(e.Payload)
+			number(uint64(e.SchemaVersion)<<48 | uint64(e.Kind)<<40 | uint64(e.Encoding)<<32 | uint64(e.KeyRef))
+			number(uint64(len(e.Tags)))
+			for _, tag := range e.Tags {
+				write([]byte(tag))
+			}
 		}
 	}
 	var out Hash

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -70,10 +71,15 @@ func (n *Node) health(ctx context.Context) []server.Dependency {
 	out := []server.Dependency{{Name: "store", Required: true, Mode: Embedded, Up: true}}
 	if _, err := n.local.Log(ctx); err != nil {
 		out[0].Up, out[0].Problem = false, err.Error()
+	} else if err := n.local.Writable(); err != nil {
+		out[0].Up, out[0].Problem = false, err.Error()
 	}
 	if n.kafka.mirror != nil {
 		s := n.kafka.mirror.Status()
 		d := server.Dependency{Name: "kafka", Mode: withoutPassword(n.kafka.mode), Up: s.State == kafkalog.StateMirroring}
+		if len(s.TopicFaults) > 0 {
+			d.Problem = "the topic is weaker than it should be: " + strings.Join(s.TopicFaults, "; ")
+		}
 		if !d.Up {
 			d.Problem = string(s.State) + ": " + cmp.Or(errorText(s.Err), "not connected yet")
 		}

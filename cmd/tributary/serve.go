@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"strconv"
 	"strings"
@@ -55,7 +56,7 @@ func (c *devCmd) Run(ctx context.Context, g *globals) (err error) {
 	return serve(ctx, g, config, true)
 }
 
-// serve runs a node until ctx ends, and says on stdout where it listens once it does.
+// serve runs a node until ctx ends, says on stdout where it listens, and loads the sample if asked to.
 func serve(ctx context.Context, g *globals, config node.Config, sample bool) (err error) {
 	n, err := node.Open(ctx, config)
 	if err != nil {
@@ -64,14 +65,19 @@ func serve(ctx context.Context, g *globals, config node.Config, sample bool) (er
 	defer func() { err = errors.Join(err, n.Close()) }()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return n.Run(ctx) })
-	group.Go(func() error {
-		if sample {
-			if err := loadSample(ctx, g, n); err != nil {
-				return err
+	if err := announce(g, n); err != nil {
+		return errors.Join(err, group.Wait())
+	}
+	if sample {
+		group.Go(func() error {
+			// The server goes on without its sample: what kept it from loading, an engine that is missing say, is no reason
+			// to take no commands.
+			if err := loadSample(ctx, g, n); err != nil && ctx.Err() == nil {
+				g.log.Warn("the sample is not loaded whole", slog.Any("problem", err))
 			}
-		}
-		return announce(g, n)
-	})
+			return nil
+		})
+	}
 	return group.Wait()
 }
 
@@ -115,7 +121,7 @@ func loadSample(ctx context.Context, g *globals, n *node.Node) (err error) {
 	if g.JSON {
 		return nil
 	}
-	f, err := n.Figures(ctx)
+	f, err := n.ReadFigures(ctx)
 	if err != nil {
 		return fmt.Errorf("read back what the sample did: %w", err)
 	}

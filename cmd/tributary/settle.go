@@ -73,7 +73,7 @@ const settlePatience = time.Minute
 func progressOf(st *apiv1.Status) string {
 	out := st.GetDurable() + st.GetMirror().GetMirrored()
 	for _, p := range st.GetProjections() {
-		out += " " + p.GetPosition()
+		out += fmt.Sprintf(" %s %.0f", p.GetPosition(), p.GetRate())
 	}
 	for _, s := range st.GetSagas() {
 		out += fmt.Sprint(" ", s.GetPosition(), s.GetBusy())

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 
 	"google.golang.org/grpc/metadata"
 
@@ -52,14 +53,21 @@ func (s *Server) Handle(pattern string, call Call) {
 	}))
 }
 
-// Meta reads a command's Meta from the headers of a plain route's request. The caller sets the Hash.
+// Meta reads a command's Meta from the headers of a plain route's request. The caller sets the Hash. Tenants other than the
+// default one are refused, for read models do not keep them apart, and so are keys of the form that sagas use.
 func Meta(r *http.Request) (commands.Meta, error) {
+	if t := r.Header.Get("X-Tenant"); t != "" && t != eventstore.DefaultTenant {
+		return commands.Meta{}, fmt.Errorf("%w: the read models hold tenant %q, not %q", eventstore.ErrUnsupported, eventstore.DefaultTenant, t)
+	}
 	m := commands.Meta{
-		Tenant: r.Header.Get("X-Tenant"), ID: r.Header.Get("Idempotency-Key"),
+		ID: r.Header.Get("Idempotency-Key"),
 		Metadata: eventstore.Metadata{
 			Causation: r.Header.Get("X-Causation-Id"), Correlation: r.Header.Get("X-Correlation-Id"),
 			TraceParent: r.Header.Get("Traceparent"), TraceState: r.Header.Get("Tracestate"),
 		},
+	}
+	if strings.HasPrefix(m.ID, "saga/") {
+		return m, fmt.Errorf("%w: an Idempotency-Key must not begin with saga/, which sagas use", eventstore.ErrInvalid)
 	}
 	var err error
 	if m.Expect, err = eventstore.ParseIfMatch(r.Header.Values("If-Match")); err != nil {
