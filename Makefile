@@ -67,7 +67,8 @@ bench: ## the Go benchmarks, with memory figures
 	go test -run '^$$' -bench . -benchmem -timeout 60m ./...
 
 .PHONY: night
-night: race ## the long form: race detector, then every fuzz target for FUZZTIME each
+night: race ## the long form: race detector, long end-to-end tests (INPUTS='DIR/*.csv.gz': with real months), every fuzz target for FUZZTIME
+	go test -timeout 90m -count=1 ./node/e2e -long $(if $(INPUTS),-demo.inputs '$(INPUTS)')
 	internal/tools/fuzz.sh $(FUZZTIME)
 
 .PHONY: vulncheck
