@@ -16,6 +16,7 @@ type group struct {
 	events  int
 	bytes   int
 	answers []answer
+	err     error // why it was not written
 }
 
 // answer is what a request gets that the sequencer did not accept.
@@ -68,62 +69,102 @@ func (g *group) seal() {
 }
 
 // commit is the committer: it makes groups durable, in order, and answers their requests.
+//
+// Once a sync has returned, the next group's is started before the first group is published and answered: the disk does
+// not wait for what is only work in memory. Syncs return in order, so one goroutine is enough for both.
 func (s *Store) commit(groups <-chan *group) {
-	var batches [][]eventstore.Recorded
-	for g := range groups {
-		g.seal()
-		if len(g.batches) > 0 {
-			if err := s.sync(g); err != nil {
-				s.refuse(g, err)
-				continue
+	var next *group
+	for {
+		g := next
+		if g == nil {
+			var open bool
+			if g, open = <-groups; !open {
+				return
 			}
-			batches = batches[:0]
-			for _, p := range g.batches {
-				batches = append(batches, p.records)
+			s.start(g)
+		}
+		s.wait(g)
+		select {
+		case next = <-groups:
+			if next != nil { // nil: closed, which the receive above will see
+				s.start(next)
 			}
-			s.publish(batches)
+		default:
+			next = nil
 		}
-		for _, p := range g.batches {
-			p.finish()
-		}
-		for _, a := range g.answers {
-			a.p.answer(a.receipt, a.err)
-		}
-		s.recycle(g)
+		s.finish(g)
 		s.indexer.hold()
 	}
 }
 
+// start writes the group to the log, without waiting for the disk.
+func (s *Store) start(g *group) {
+	g.seal()
+	if len(g.batches) == 0 {
+		return
+	}
+	if g.err = s.writable(); g.err != nil {
+		return
+	}
+	if err := s.log.ApplyNoSyncWait(g.blocks, pebble.Sync); err != nil {
+		g.err = s.fail(err)
+	}
+}
+
+// wait waits until the group is durable. A failed sync ends the process: what the disk has is not known any more, and
+// Pebble, which ends it in all other ways of committing, leaves this one to its caller.
+func (s *Store) wait(g *group) {
+	switch {
+	case g.err != nil:
+	case len(g.batches) == 0:
+		g.err = s.writable() // what its answers rest on may have failed
+	default:
+		if err := g.blocks.SyncWait(); err != nil {
+			s.opts.logger("log").Fatalf("sync of the log: %v", err)
+		}
+	}
+}
+
+// fail makes the store read-only: numbers were given that the log does not have, so nothing can be accepted any more.
+func (s *Store) fail(err error) error {
+	fault := fmt.Errorf("%w: the log could not be written; look at its disk, then start again: %w", eventstore.ErrReadOnly, err)
+	s.readOnly.Store(&fault)
+	s.opts.Logger.Error("the store takes no more writes", "error", fault)
+	return fault
+}
+
+// finish publishes a durable group and answers its requests; those of a group that failed are told why.
+func (s *Store) finish(g *group) {
+	if g.err != nil {
+		for _, p := range g.batches {
+			p.answer(eventstore.Receipt{}, g.err)
+		}
+		for _, a := range g.answers {
+			a.p.answer(eventstore.Receipt{}, g.err)
+		}
+		return
+	}
+	if len(g.batches) > 0 {
+		s.publish(g)
+	}
+	for _, p := range g.batches {
+		p.finish()
+	}
+	for _, a := range g.answers {
+		a.p.answer(a.receipt, a.err)
+	}
+	s.recycle(g)
+}
+
 // publish lets everybody see what has become durable.
-func (s *Store) publish(batches [][]eventstore.Recorded) {
+func (s *Store) publish(g *group) {
+	batches := make([][]eventstore.Recorded, len(g.batches))
+	for i, p := range g.batches {
+		batches[i] = p.records
+	}
 	unindexed := s.recent.add(batches)
 	state := s.recent.state()
 	s.durable.Store(state.lsn)
 	s.tail.add(batches, state)
 	s.indexer.notify(unindexed)
-}
-
-// sync writes the group to the log and waits for the disk.
-func (s *Store) sync(g *group) error {
-	if err := s.writable(); err != nil {
-		return err
-	}
-	if err := g.blocks.Commit(pebble.Sync); err != nil {
-		fault := fmt.Errorf("%w: the log could not be written; look at its disk, then start again: %w", eventstore.ErrReadOnly, err)
-		s.readOnly.Store(&fault)
-		s.opts.Logger.Error("the store takes no more writes", "error", fault)
-		return fault
-	}
-	return nil
-}
-
-// refuse answers a group that was not written. Numbers have been given that the log does not have, so nothing can be
-// accepted after it.
-func (s *Store) refuse(g *group, err error) {
-	for _, p := range g.batches {
-		p.answer(eventstore.Receipt{}, err)
-	}
-	for _, a := range g.answers {
-		a.p.answer(eventstore.Receipt{}, err)
-	}
 }

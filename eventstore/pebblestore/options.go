@@ -103,7 +103,7 @@ func (o *Options) fs() vfs.FS {
 
 // pebbleOptions returns what both databases have in common.
 func (o *Options) pebbleOptions(name string, cache *pebble.Cache) *pebble.Options {
-	logger := pebbleLogger{log: o.Logger.With("database", name), fatal: o.Fatal}
+	logger := o.logger(name)
 	p := &pebble.Options{
 		Cache:              cache,
 		FormatMajorVersion: pebble.FormatNewest,
@@ -137,6 +137,10 @@ func (o *Options) indexOptions(cache *pebble.Cache) *pebble.Options {
 		p.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
 	return p
+}
+
+func (o *Options) logger(database string) pebbleLogger {
+	return pebbleLogger{log: o.Logger.With("database", database), fatal: o.Fatal}
 }
 
 // pebbleLogger hands what Pebble says to slog.

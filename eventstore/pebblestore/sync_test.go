@@ -235,3 +235,28 @@ func TestAppendsWaitForTheIndex(t *testing.T) {
 		t.Fatal("the indexer has caught up, and appends are still held back")
 	}
 }
+
+// After a write that failed nothing is accepted, and nothing is said that rests on what was not written.
+func TestNothingIsAcceptedAfterAFailedWrite(t *testing.T) {
+	s := openMem(t, vfs.NewMem(), Options{})
+	a := eventstore.Stream("order", "a")
+	broken := errors.New("broken")
+	if err := s.fail(broken); !errors.Is(err, broken) {
+		t.Fatal(err)
+	}
+	for name, p := range map[string]*pending{
+		"append":    submit(t, s, request("id", a, eventstore.NoStream, 1)),
+		"conflict":  submit(t, s, request("", a, eventstore.NoStream, 1)),
+		"duplicate": submit(t, s, request("id", a, eventstore.NoStream, 1)),
+	} {
+		if _, err := p.wait(t); !errors.Is(err, eventstore.ErrReadOnly) || !errors.Is(err, broken) {
+			t.Errorf("%s: %v, want %v and its cause", name, err, eventstore.ErrReadOnly)
+		}
+	}
+	if _, err := s.Append(context.Background(), request("", a, eventstore.Any, 1)); !errors.Is(err, eventstore.ErrReadOnly) {
+		t.Errorf("append: %v, want %v", err, eventstore.ErrReadOnly)
+	}
+	if state, err := s.Log(context.Background()); err != nil || state.Durable.LSN != 0 {
+		t.Errorf("log: %+v, %v", state, err)
+	}
+}
