@@ -14,7 +14,8 @@ type Definition[S any] struct {
 	// Triggers are the wire names of the events that start or move an instance.
 	Triggers []string
 	// Instance returns the id of the instance that a trigger is for; empty when it is for none. The instance belongs to
-	// the trigger's tenant. It is pure, and may be called by several goroutines at a time.
+	// the trigger's tenant. It is pure, and may be called by several goroutines at a time. An id that no stream can have,
+	// or a panic, is a bug, and parks the trigger.
 	Instance func(*eventstore.Recorded) string
 	// Zero returns the state of an instance that nothing has happened to; nil means the zero value of S.
 	Zero func() S

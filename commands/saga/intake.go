@@ -64,9 +64,7 @@ func (r *Runner) follow(ctx context.Context, from eventstore.Position, f eventst
 		}
 		got = true
 		for i := range chunk.Events {
-			if err := r.take(&chunk.Events[i]); err != nil {
-				return got, err
-			}
+			r.take(&chunk.Events[i])
 		}
 		if !r.passed(chunk.Position) {
 			return got, ctx.Err()
@@ -82,14 +80,15 @@ func (r *Runner) readFrom(p eventstore.Position) {
 	r.announce()
 }
 
-// take hands a trigger to its instance, and waits for room first.
-func (r *Runner) take(e *eventstore.Recorded) (err error) {
-	id, err := r.instanceOf(e)
-	if err != nil {
-		return err
-	}
-	if id == "" {
-		return nil
+// take hands a trigger to its instance, or to the tenant's collector when it has none, and waits for room first.
+func (r *Runner) take(e *eventstore.Recorded) {
+	id, fault := r.instanceOf(e)
+	switch {
+	case fault != nil:
+		r.options.Log.Error("saga trigger is parked: its instance cannot be told",
+			"saga", r.definition.name, "tenant", e.Stream.Tenant, "error", fault)
+	case id == "":
+		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -97,29 +96,20 @@ func (r *Runner) take(e *eventstore.Recorded) (err error) {
 		r.room.Wait()
 	}
 	if r.state != started {
-		return nil
+		return
 	}
-	key := instanceKey{e.Stream.Tenant, id}
-	i := r.instances[key]
-	if i == nil {
-		i = r.open(key)
-		i.memory, i.assumed = newMemory(r.definition.fresh()), true
+	if fault != nil {
+		r.lastFault = fault.Error()
 	}
 	event := *e
 	a := &arrival{
 		in:    inputRecord{Kind: kindTriggered, Stream: e.Stream.String(), Version: e.Version, Type: e.Type},
 		event: &event,
+		mark:  &mark{before: beforeBatch(e)},
 	}
-	i.inbox = append(i.inbox, a)
-	if i.phase == parked {
-		r.checkpoint.dirty[key] = true // the checkpoint remembers what a parked instance has yet to see
-	} else {
-		a.mark = &mark{before: beforeBatch(e)}
-		r.marks = append(r.marks, a.mark)
-		r.rouse(i)
-	}
+	r.marks = append(r.marks, a.mark)
+	r.hand(instanceKey{e.Stream.Tenant, id}, a)
 	r.read = e.Position
-	return nil
 }
 
 // beforeBatch returns the position before the batch that e came in.
@@ -131,21 +121,6 @@ func beforeBatch(e *eventstore.Recorded) eventstore.Position {
 	}
 	p.LSN -= min(back, p.LSN)
 	return p
-}
-
-func (r *Runner) instanceOf(e *eventstore.Recorded) (id string, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("trigger %s, stream %s, version %d: Instance panicked: %v", e.Type, e.Stream, e.Version, v)
-		}
-	}()
-	if id = r.definition.instance(e); id == "" {
-		return "", nil
-	}
-	if err := r.streamOf(instanceKey{e.Stream.Tenant, id}).Validate(); err != nil {
-		return "", fmt.Errorf("trigger %s, stream %s, version %d: its instance: %w", e.Type, e.Stream, e.Version, err)
-	}
-	return id, nil
 }
 
 // passed notes that all triggers up to p have been handed out; false when it is time to stop.

@@ -172,13 +172,6 @@ func TestDefinitionsAreChecked(t *testing.T) {
 			t.Errorf("error %v does not mention %q", err, text)
 		}
 	}
-	bad := sleeper
-	bad.Instance = func(r *eventstore.Recorded) string { return strings.Repeat("x", 1000) }
-	place(t, newShop(t, store), "1", "A", 1)
-	r := newRunner(t, store, newShop(t, store), bad, saga.Options{})
-	if err := r.Run(context.Background()); err == nil || !strings.Contains(err.Error(), "order.placed.v1") {
-		t.Errorf("Run gives %v, want an error that names the trigger", err)
-	}
 }
 
 // script is a saga whose reactions are given by the test, by input.

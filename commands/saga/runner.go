@@ -151,8 +151,9 @@ func (r *Runner) reset() {
 }
 
 // Run runs the saga until ctx ends, then it finishes what is under way (for at most Options.Grace), writes a checkpoint
-// and returns nil. It returns an error when the log cannot be read, or a trigger has no valid instance id; what is wrong
-// with single instances parks them. It is called once at a time; it may be called again after it has returned.
+// and returns nil. It returns an error when the log cannot be read; what is wrong with single instances parks them, and so
+// it does with triggers whose instance cannot be told. It is called once at a time; it may be called again after it has
+// returned.
 func (r *Runner) Run(ctx context.Context) error {
 	r.mu.Lock()
 	if r.state == started || r.state == stopping {

@@ -121,7 +121,7 @@ func (r *Runner) leave(i *instance, retryAt time.Time, blocked bool) bool {
 	case !retryAt.IsZero():
 		i.wake = r.setAlarm(i, "", retryAt)
 		r.enter(i, waiting)
-	case i.memory != nil && (i.memory.over() || i.memory.version == 0):
+	case i.collects() || i.memory != nil && (i.memory.over() || i.memory.version == 0):
 		// It has ended, or ignored all it ever saw.
 		r.close(i)
 	default:
@@ -176,13 +176,17 @@ func (r *Runner) pop(i *instance, a *arrival) {
 
 // park stops an instance until somebody has looked at it.
 func (r *Runner) park(ctx context.Context, i *instance, err error) {
-	r.options.Log.ErrorContext(ctx, "saga instance is parked",
-		"saga", r.definition.name, "tenant", i.tenant, "instance", i.id, "error", err)
+	if !i.collects() {
+		r.options.Log.ErrorContext(ctx, "saga instance is parked",
+			"saga", r.definition.name, "tenant", i.tenant, "instance", i.id, "error", err)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	i.memory, i.unrecorded, i.assumed = nil, nil, false
 	i.fault = err
-	r.lastFault = i.id + ": " + err.Error()
+	if r.lastFault = err.Error(); !i.collects() {
+		r.lastFault = i.id + ": " + r.lastFault
+	}
 	for _, m := range i.messages {
 		if m.Status == StatusPending {
 			m.Status, m.LastError = StatusFailed, err.Error()

@@ -11,7 +11,7 @@ import (
 // Name returns the saga's name.
 func (r *Runner) Name() string { return r.definition.name }
 
-// Open returns how many instances have begun and not ended, parked ones included.
+// Open returns how many instances have begun and not ended, all that Parked lists included.
 func (r *Runner) Open() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -39,7 +39,8 @@ func (r *Runner) LastError() string {
 	return r.lastFault
 }
 
-// Parked is an instance that something broken has stopped.
+// Parked is an instance that something broken has stopped. Where Instance is empty, it stands for all triggers of the
+// tenant whose instance cannot be told, because Definition.Instance panics or returns no valid id.
 type Parked struct {
 	Tenant, Instance string
 	Err              error
@@ -63,8 +64,9 @@ func (r *Runner) Parked() []Parked {
 	return out
 }
 
-// Retry has a parked instance go on: it is loaded anew, and what it has to send is sent again. ErrNotFound when no such
-// instance is parked.
+// Retry has a parked instance go on: it is loaded anew, and what it has to send is sent again. With an empty instance the
+// tenant's triggers without one are handed to those that Definition.Instance names now; an instance that has seen a later
+// event of the same stream meanwhile passes over them. ErrNotFound when no such instance is parked.
 func (r *Runner) Retry(tenant, instance string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -134,8 +136,8 @@ func (r *Runner) noTriggers(ctx context.Context, after, upTo eventstore.Position
 		if event.Position.Compare(upTo) > 0 {
 			break
 		}
-		if id, err := r.instanceOf(&event); id != "" || err != nil {
-			return false, err
+		if id, fault := r.instanceOf(&event); id != "" || fault != nil {
+			return false, nil
 		}
 	}
 	return true, nil

@@ -17,6 +17,9 @@ func (r *Runner) turn(ctx context.Context, i *instance, now time.Time) (retryAt 
 	ctx, cancel := context.WithTimeout(ctx, r.options.Timeout)
 	defer cancel()
 	switch {
+	case i.collects():
+		did, err := r.place(ctx, i)
+		return time.Time{}, did, err
 	case i.memory == nil:
 		return time.Time{}, true, r.load(ctx, i)
 	case i.unrecorded != nil:
