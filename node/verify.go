@@ -177,32 +177,23 @@ func (n *Node) verifyModel(ctx context.Context, m *model, progress func(done, to
 		return nil, fmt.Errorf("it does not stand still, it is %s: %s: %w", m.runner.Status().State, m.runner.Status().LastError, err)
 	}
 	defer m.runner.Resume()
-	at, err := m.cursor(ctx)
+	progress(0, 0)
+	if m.click != nil {
+		return m.click.Diff(ctx, n.local)
+	}
+	at, err := m.redis.Cursor(ctx)
 	if err != nil {
 		return nil, err
 	}
-	total := at.Position.LSN
-	progress(0, total)
-	defer progress(total, total)
-	if m.redis != nil {
-		skipped, err := m.redis.Skipped(ctx)
-		if err != nil {
-			return nil, err
-		}
-		fold := memview.NewKeys(*m.keys, skipped...)
-		if err := projections.Replay(ctx, n.local, fold, at); err != nil {
-			return nil, fmt.Errorf("fold the store: %w", err)
-		}
-		return m.redis.Diff(ctx, fold)
+	skipped, err := m.redis.Skipped(ctx)
+	if err != nil {
+		return nil, err
 	}
-	return m.click.Diff(ctx, n.local)
-}
-
-func (m *model) cursor(ctx context.Context) (projections.Cursor, error) {
-	if m.redis != nil {
-		return m.redis.Cursor(ctx)
+	fold := memview.NewKeys(*m.keys, skipped...)
+	if err := projections.Replay(ctx, n.local, fold, at); err != nil {
+		return nil, fmt.Errorf("fold the store: %w", err)
 	}
-	return m.click.Cursor(ctx)
+	return m.redis.Diff(ctx, fold)
 }
 
 func bounded(faults []string) []string {
