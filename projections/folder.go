@@ -33,6 +33,8 @@ type folder struct {
 	retrying  func(err error, sink bool)
 	recovered func()
 	parked    func([]Parked)
+	// rest waits before another attempt; an error of it ends the folding.
+	rest func(ctx context.Context, failures int) error
 }
 
 func newFolder(name string, source Source, log eventstore.LogID, types []string, into committer, at Cursor, opts *Options) *folder {
@@ -40,7 +42,9 @@ func newFolder(name string, source Source, log eventstore.LogID, types []string,
 	for _, t := range types {
 		wants[t] = true
 	}
-	return &folder{name: name, source: source, log: log, wants: wants, into: into, opts: opts, at: at, committed: at}
+	return &folder{
+		name: name, source: source, log: log, wants: wants, into: into, opts: opts, at: at, committed: at, rest: opts.pause,
+	}
 }
 
 // final reports whether an error ends the folding rather than being retried.
@@ -49,7 +53,7 @@ func final(ctx context.Context, err error) bool {
 		return true
 	}
 	for _, e := range []error{
-		ErrOrder, ErrBadWrite, ErrNoCursor, ErrCursorMoved, eventstore.ErrWrongIncarnation, eventstore.ErrCorrupt,
+		ErrOrder, ErrBadWrite, ErrNoCursor, ErrCursorMoved, eventstore.ErrWrongIncarnation, eventstore.ErrCorrupt, errReopen,
 	} {
 		if errors.Is(err, e) {
 			return true
@@ -78,6 +82,18 @@ func (f *folder) flush(ctx context.Context) error {
 	return f.store(ctx, f.at, nil)
 }
 
+// tryFlush is flush without another attempt.
+func (f *folder) tryFlush(ctx context.Context) error {
+	if f.committed == f.at {
+		return nil
+	}
+	if _, err := f.into.Commit(ctx, f.committed, f.at, nil); err != nil {
+		return fmt.Errorf("commit %s up to %s: %w", f.name, f.at, err)
+	}
+	f.committed = f.at
+	return nil
+}
+
 func (f *folder) store(ctx context.Context, to Cursor, events []eventstore.Recorded) error {
 	for failures := 0; ; failures++ {
 		parked, err := f.into.Commit(ctx, f.committed, to, events)
@@ -95,7 +111,7 @@ func (f *folder) store(ctx context.Context, to Cursor, events []eventstore.Recor
 			return err
 		}
 		f.tell(err, true)
-		if err := f.opts.pause(ctx, failures); err != nil {
+		if err := f.rest(ctx, failures); err != nil {
 			return err
 		}
 	}
@@ -164,7 +180,7 @@ func (f *folder) upTo(ctx context.Context, target Cursor, progress func(at Curso
 			failures = 0
 		}
 		f.tell(err, false)
-		if err := f.opts.pause(ctx, failures); err != nil {
+		if err := f.rest(ctx, failures); err != nil {
 			return err
 		}
 		failures++

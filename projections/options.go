@@ -39,13 +39,17 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// wait returns how long to wait before the attempt after the given number of failures.
+func (o *Options) wait(failures int) time.Duration {
+	if failures < 20 {
+		return min(o.RetryMax, o.RetryMin<<failures)
+	}
+	return o.RetryMax
+}
+
 // pause waits before the attempt after the given number of failures, or until ctx ends.
 func (o *Options) pause(ctx context.Context, failures int) error {
-	wait := o.RetryMax
-	if failures < 20 {
-		wait = min(o.RetryMax, o.RetryMin<<failures)
-	}
-	t := time.NewTimer(wait)
+	t := time.NewTimer(o.wait(failures))
 	defer t.Stop()
 	select {
 	case <-t.C:

@@ -28,18 +28,18 @@ type Runner struct {
 
 	board    board
 	progress progress
-	holds    chan *hold
+	holds    holds
 	// rebuilding is held by the one rebuild that an operator may run at a time.
 	rebuilding sync.Mutex
 
 	mu     sync.Mutex // guards what follows
 	ended  chan struct{}
-	paused *hold
+	paused []*hold // those that are standing and not resumed
 }
 
 // NewRunner returns a runner that carries the source's log into the sink. Call Run.
 func NewRunner(source Source, sink Sink, o Options) *Runner {
-	r := &Runner{source: source, sink: sink, opts: o.withDefaults(), holds: make(chan *hold)}
+	r := &Runner{source: source, sink: sink, opts: o.withDefaults(), holds: newHolds()}
 	r.board.status = Status{Name: sink.Name(), State: Starting}
 	if v, ok := sink.(Versioned); ok {
 		r.board.status.Version = v.Version()
@@ -124,7 +124,7 @@ func (r *Runner) run(ctx context.Context) error {
 		if r.Status().Events != before {
 			failures = 0
 		}
-		if err := r.opts.pause(ctx, failures); err != nil {
+		if err := r.rest(ctx, failures); err != nil && !errors.Is(err, errReopen) {
 			return err
 		}
 		failures++
@@ -165,7 +165,7 @@ func (r *Runner) session(ctx context.Context) error {
 
 func (r *Runner) folder(log eventstore.LogID, into committer, at Cursor) *folder {
 	f := newFolder(r.sink.Name(), r.source, log, r.sink.Types(), into, at, &r.opts)
-	f.retrying, f.recovered, f.parked = r.retrying, r.recovered, r.parked
+	f.retrying, f.recovered, f.parked, f.rest = r.retrying, r.recovered, r.parked, r.rest
 	return f
 }
 
@@ -201,6 +201,7 @@ func (r *Runner) refill(ctx context.Context, log eventstore.LogState) (Cursor, e
 		return Cursor{}, err
 	}
 	f.retrying, f.recovered, f.parked = r.retrying, r.recovered, r.parked
+	f.rest = r.rest
 	r.board.update(func(s *Status) { s.Parked = 0 })
 	target := headOf(log)
 	meter.tell(f.at, target)
@@ -239,8 +240,16 @@ func (r *Runner) follow(ctx context.Context, f *folder) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case h := <-r.holds:
-			if err := r.stand(ctx, f, h); err != nil {
+		case h := <-r.holds.pause:
+			if err := r.standFlushed(ctx, f, h, r.holds.pause); err != nil {
+				return err
+			}
+		case h := <-r.holds.reset:
+			if err := r.standFlushed(ctx, f, h, nil); err != nil {
+				return err
+			}
+		case h := <-r.holds.exact:
+			if err := r.standExactly(ctx, f, h); err != nil {
 				return err
 			}
 		case <-check.C:
