@@ -64,22 +64,3 @@ func Fresh(ctx context.Context, p Progress, want eventstore.Position, wait time.
 	}
 	return p.Position(ctx)
 }
-
-// Answer is what a query returns, with the position that it stands at: everything up to there is in it, and perhaps more.
-type Answer[T any] struct {
-	Value    T
-	Position eventstore.Position
-}
-
-// Ask waits as Fresh does and then reads.
-func Ask[T any](ctx context.Context, p Progress, want eventstore.Position, wait time.Duration, read func(context.Context) (T, error)) (Answer[T], error) {
-	at, err := Fresh(ctx, p, want, wait)
-	if err != nil {
-		return Answer[T]{}, err
-	}
-	value, err := read(ctx)
-	if err != nil {
-		return Answer[T]{}, err
-	}
-	return Answer[T]{Value: value, Position: at}, nil
-}

@@ -97,19 +97,3 @@ func TestFreshSaysHowFarTheModelIs(t *testing.T) {
 		}
 	})
 }
-
-func TestAskDoesNotReadWhatIsNotThere(t *testing.T) {
-	m := &model{err: queries.ErrRebuilding}
-	read := func(context.Context) (string, error) {
-		t.Error("a model that is being rebuilt was read")
-		return "", nil
-	}
-	if _, err := queries.Ask(t.Context(), m, eventstore.Position{}, 0, read); !errors.Is(err, queries.ErrRebuilding) {
-		t.Errorf("got %v, want ErrRebuilding", err)
-	}
-	m = &model{at: at(3)}
-	got, err := queries.Ask(t.Context(), m, at(2), 0, func(context.Context) (string, error) { return "x", nil })
-	if want := (queries.Answer[string]{Value: "x", Position: at(3)}); err != nil || got != want {
-		t.Errorf("got %+v, %v, want %+v", got, err, want)
-	}
-}

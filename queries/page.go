@@ -71,14 +71,6 @@ func (p Page) Next(total int) string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-// List is a page of things, with the token of the next page and the number of things in all.
-type List[T any] struct {
-	Items []T
-	// Next is empty on the last page.
-	Next  string
-	Total int
-}
-
 // short cuts what a client sent to what an error can bear.
 func short(s string) string {
 	if most := 40; len(s) > most {

@@ -2,11 +2,8 @@ package api
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -102,8 +99,9 @@ func (q *Queries) CountOrders(ctx context.Context, _ *commerceapiv1.CountOrdersR
 // ListCustomerOrders returns a customer's orders, newest first. Pages are counted from the newest, so that an order placed
 // between two pages moves one that was seen to the next.
 func (q *Queries) ListCustomerOrders(ctx context.Context, r *commerceapiv1.ListCustomerOrdersRequest) (*commerceapiv1.ListCustomerOrdersResponse, error) {
-	offset, tokenErr := parsePageToken(r.GetPageToken())
 	size, sizeErr := bounded("page_size", r.GetPageSize(), DefaultOrdersPage, MaxOrdersPage)
+	// A size that is refused leaves the page's own, so that both faults are told.
+	page, tokenErr := queries.ParsePage("orders of customer "+r.GetCustomerId(), r.GetPageToken(), size)
 	var idErr error
 	if r.GetCustomerId() == "" {
 		idErr = fmt.Errorf("%w: customer_id is empty", eventstore.ErrInvalid)
@@ -115,7 +113,7 @@ func (q *Queries) ListCustomerOrders(ctx context.Context, r *commerceapiv1.ListC
 	if err != nil {
 		return nil, err
 	}
-	orders, total, err := q.Views.CustomerOrders(ctx, r.GetCustomerId(), offset, size)
+	orders, total, err := q.Views.CustomerOrders(ctx, r.GetCustomerId(), page.Offset, page.Limit)
 	if err != nil {
 		return nil, fmt.Errorf("orders of customer %q: %w", r.GetCustomerId(), err)
 	}
@@ -123,8 +121,8 @@ func (q *Queries) ListCustomerOrders(ctx context.Context, r *commerceapiv1.ListC
 		o.Position = at
 	}
 	out := &commerceapiv1.ListCustomerOrdersResponse{Orders: orders, Total: uint32(min(max(total, 0), 1<<32-1)), Position: at}
-	if next := offset + len(orders); len(orders) > 0 && next < total {
-		out.NextPageToken = pageToken(next)
+	if len(orders) > 0 {
+		out.NextPageToken = page.Next(total)
 	}
 	return out, nil
 }
@@ -218,26 +216,4 @@ func parseDay(field, text string) (time.Time, error) {
 		return time.Time{}, fmt.Errorf("%w: %s %q is not a day YYYY-MM-DD", eventstore.ErrInvalid, field, text)
 	}
 	return day, nil
-}
-
-const pageTokenPrefix = "offset:"
-
-// pageToken makes a token that clients are to hand back and not to look into.
-func pageToken(offset int) string {
-	return base64.RawURLEncoding.EncodeToString([]byte(pageTokenPrefix + strconv.Itoa(offset)))
-}
-
-func parsePageToken(token string) (int, error) {
-	if token == "" {
-		return 0, nil
-	}
-	text, err := base64.RawURLEncoding.DecodeString(token)
-	if err == nil {
-		if number, ok := strings.CutPrefix(string(text), pageTokenPrefix); ok {
-			if n, err := strconv.ParseUint(number, 10, 31); err == nil {
-				return int(n), nil
-			}
-		}
-	}
-	return 0, fmt.Errorf("%w: page_token %q is not one that this server gave", eventstore.ErrInvalid, token)
 }

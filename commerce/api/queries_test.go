@@ -186,6 +186,18 @@ func TestCustomersOrdersArePaged(t *testing.T) {
 	}
 }
 
+func TestAPageTokenIsOfOneCustomer(t *testing.T) {
+	q := &api.Queries{Views: &shelf{orders: 45}, Keys: &model{at: at(7)}}
+	page, err := q.ListCustomerOrders(t.Context(), &commerceapiv1.ListCustomerOrdersRequest{CustomerId: "9"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = q.ListCustomerOrders(t.Context(), &commerceapiv1.ListCustomerOrdersRequest{CustomerId: "10", PageToken: page.GetNextPageToken()})
+	if !errors.Is(err, eventstore.ErrInvalid) || !strings.Contains(err.Error(), "of another query") {
+		t.Errorf("another customer's token: %v, want ErrInvalid", err)
+	}
+}
+
 func TestSalesQueries(t *testing.T) {
 	day := func(text string) time.Time {
 		d, err := time.Parse(time.DateOnly, text)
@@ -239,8 +251,8 @@ func TestQueriesAreRefused(t *testing.T) {
 			_, err := q.GetStock(ctx, &commerceapiv1.GetStockRequest{})
 			return err
 		}, []string{"stock_code is empty"}},
-		"customer, size, token": {orders(&commerceapiv1.ListCustomerOrdersRequest{PageSize: 101, PageToken: "?"}), []string{"customer_id is empty", "page_size 101", `page_token "?"`}},
-		"token of another kind": {orders(&commerceapiv1.ListCustomerOrdersRequest{CustomerId: "9", PageToken: "b2Zmc2V0Oi0x"}), []string{"page_token"}}, // offset:-1
+		"customer, size, token": {orders(&commerceapiv1.ListCustomerOrdersRequest{PageSize: 101, PageToken: "?"}), []string{"customer_id is empty", "page_size 101", `page token "?"`}},
+		"token of another kind": {orders(&commerceapiv1.ListCustomerOrdersRequest{CustomerId: "9", PageToken: "b2Zmc2V0Oi0x"}), []string{"page token"}}, // offset:-1
 		"group":                 {sales(&commerceapiv1.GetSalesRequest{Group: "by-week"}), []string{`group "by-week"`, "by-product"}},
 		"days":                  {sales(&commerceapiv1.GetSalesRequest{Group: "by-day", From: "1.1.2011", To: "2011-02-30"}), []string{"from", "1.1.2011", "to", "2011-02-30"}},
 		"order of days":         {sales(&commerceapiv1.GetSalesRequest{Group: "by-day", From: "2011-02-02", To: "2011-02-01"}), []string{"2011-02-01 is before from 2011-02-02"}},
