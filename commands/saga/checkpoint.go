@@ -16,11 +16,12 @@ import (
 const checkpointType = "saga.checkpoint.v1"
 
 // checkpointRecord is the payload of a checkpoint event: how far triggers are dealt with, and which instances are open.
-// A full checkpoint lists them all, over several events (parts, from 1) where they are many; any other tells what changed
-// since the one before.
+// A full checkpoint lists them all, over several events (parts, from 1) where they are many, each in a request of its own:
+// it counts only when all its parts are there. Any other tells what changed since the one before.
 type checkpointRecord struct {
 	Position string           `json:"position"`
 	Part     int              `json:"full_part,omitempty"`
+	Parts    int              `json:"full_parts,omitempty"` // of this full checkpoint; 0: they came in one request
 	Open     []instanceRecord `json:"open,omitempty"`
 	Closed   []instanceRecord `json:"closed,omitempty"`
 }
@@ -36,6 +37,9 @@ func (i *instanceRecord) key() instanceKey { return instanceKey{i.Tenant, i.ID} 
 
 // partSize is how many instances one checkpoint event lists.
 const partSize = 2_000
+
+// maxChanges is how many instances a checkpoint event tells the changes of; beyond it a full checkpoint is written.
+const maxChanges = 4 * partSize
 
 // rescan is how far the log may grow without a trigger before a checkpoint spares the next start reading it.
 const rescan = 20_000
@@ -91,20 +95,14 @@ func (r *Runner) writeCheckpoint(ctx context.Context) error {
 	if len(records) == 0 {
 		return nil
 	}
-	request := eventstore.Request{Appends: []eventstore.StreamAppend{{
-		Stream: r.checkpointStream(), Expect: eventstore.Exactly(version),
-	}}, Metadata: eventstore.Metadata{Actor: "saga/" + r.definition.name}}
-	for _, record := range records {
-		payload, err := json.Marshal(record)
-		if err != nil {
-			return fmt.Errorf("encode checkpoint: %w", err)
+	now := version
+	var err error
+	for i := range records {
+		if err = r.appendCheckpoint(ctx, &records[i], now); err != nil {
+			break
 		}
-		request.Appends[0].Events = append(request.Appends[0].Events, eventstore.Event{
-			Type: checkpointType, Kind: eventstore.KindSystem, Encoding: eventstore.JSON, Payload: payload,
-		})
+		now++
 	}
-	_, err := r.store.Append(ctx, request)
-	now := version + uint64(len(records))
 	if err != nil {
 		// Whether it stands there or not, a full one is right after it.
 		if v, versionErr := r.store.Version(ctx, r.checkpointStream()); versionErr == nil {
@@ -122,6 +120,23 @@ func (r *Runner) writeCheckpoint(ctx context.Context) error {
 	return nil
 }
 
+func (r *Runner) appendCheckpoint(ctx context.Context, c *checkpointRecord, after uint64) error {
+	payload, err := json.Marshal(c)
+	if err != nil {
+		return fmt.Errorf("encode: %w", err)
+	}
+	_, err = r.store.Append(ctx, eventstore.Request{
+		Appends: []eventstore.StreamAppend{{
+			Stream: r.checkpointStream(), Expect: eventstore.Exactly(after),
+			Events: []eventstore.Event{{
+				Type: checkpointType, Kind: eventstore.KindSystem, Encoding: eventstore.JSON, Payload: payload,
+			}},
+		}},
+		Metadata: eventstore.Metadata{Actor: "saga/" + r.definition.name},
+	})
+	return err
+}
+
 // checkpointRecords returns what a checkpoint has to say now, nothing when there is nothing new, and takes it as said.
 func (r *Runner) checkpointRecords() (records []checkpointRecord, position eventstore.Position, version uint64) {
 	r.mu.Lock()
@@ -137,7 +152,7 @@ func (r *Runner) checkpointRecords() (records []checkpointRecord, position event
 	}
 	c.listed += len(c.dirty)
 	// A full one now and then keeps a start from reading many; it costs no more than the changes since the one before.
-	full := c.full || c.listed > max(len(r.instances), 1_000)
+	full := c.full || c.listed > max(len(r.instances), 1_000) || len(c.dirty) > maxChanges
 	keys := c.dirty
 	if full {
 		keys = make(map[instanceKey]bool, len(r.instances))
@@ -172,6 +187,9 @@ func (c checkpointRecord) parts() []checkpointRecord {
 		}
 		out = append(out, checkpointRecord{Position: c.Position, Part: len(out) + 1, Open: open})
 	}
+	for i := range out {
+		out[i].Parts = len(out)
+	}
 	return out
 }
 
@@ -194,6 +212,7 @@ func compareKeys(a, b instanceKey) int {
 func (r *Runner) resume(ctx context.Context) (from eventstore.Position, err error) {
 	var records []checkpointRecord
 	var version uint64
+	missing := 0 // the part that has to come next, where a full checkpoint has begun
 	for event, err := range r.store.ReadBackwards(ctx, r.checkpointStream(), 0) {
 		if err != nil {
 			return from, fmt.Errorf("read checkpoint: %w", err)
@@ -203,6 +222,10 @@ func (r *Runner) resume(ctx context.Context) (from eventstore.Position, err erro
 		if err := json.Unmarshal(event.Payload, &c); err != nil || event.Type != checkpointType {
 			return from, fmt.Errorf("checkpoint at version %d: %w", event.Version, errors.Join(eventstore.ErrCorrupt, err))
 		}
+		if c.Part < c.Parts && c.Part != missing {
+			continue // the last parts were never written
+		}
+		missing = c.Part - 1
 		records = append(records, c)
 		if c.Part == 1 {
 			break

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -179,4 +180,65 @@ func TestBadCheckpointIsAnError(t *testing.T) {
 	if err := r.Run(context.Background()); !errors.Is(err, eventstore.ErrCorrupt) {
 		t.Errorf("Run gives %v, want ErrCorrupt", err)
 	}
+}
+
+// brittle is a store that takes only the first part of a checkpoint while it is broken, and notes the largest request.
+type brittle struct {
+	eventstore.Store
+	broken atomic.Bool
+	most   atomic.Int64 // events of a checkpoint in one request
+}
+
+func (b *brittle) Append(ctx context.Context, r eventstore.Request) (eventstore.Receipt, error) {
+	if len(r.Appends) == 1 && r.Appends[0].Stream.Category == "$saga" {
+		var c checkpoint
+		if err := json.Unmarshal(r.Appends[0].Events[0].Payload, &c); err != nil {
+			return eventstore.Receipt{}, err
+		}
+		if b.broken.Load() && c.FullPart != 1 {
+			return eventstore.Receipt{}, eventstore.ErrUnavailable
+		}
+		b.most.Store(max(b.most.Load(), int64(len(r.Appends[0].Events))))
+	}
+	return b.Store.Append(ctx, r)
+}
+
+func TestACheckpointThatIsNotCompleteIsNotUsed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &brittle{Store: memstore.New(memstore.Options{})}
+		shop := newShop(t, store)
+		const many = 4_500
+		live := func(id string) {
+			t.Helper()
+			r := newRunner(t, store, shop, sleeper, saga.Options{CheckpointTriggers: 1 << 30})
+			stop := run(t, r)
+			place(t, shop, id, "A", 1)
+			idle(t, r, store)
+			stop()
+		}
+		for n := range many {
+			place(t, shop, fmt.Sprint(n), "A", 1)
+		}
+		live("first")
+		live("second") // writes all parts
+		if last := checkpoints(t, store, "sleeper"); last[len(last)-1].FullPart != 3 {
+			t.Fatalf("the last checkpoint is part %d, want 3", last[len(last)-1].FullPart)
+		}
+		store.broken.Store(true)
+		live("third")
+		if last := checkpoints(t, store, "sleeper"); last[len(last)-1].FullPart != 1 {
+			t.Fatalf("the last checkpoint is part %d, want 1", last[len(last)-1].FullPart)
+		}
+		store.broken.Store(false)
+		r := newRunner(t, store, shop, sleeper, saga.Options{})
+		stop := run(t, r)
+		idle(t, r, store)
+		if r.Open() != many+3 {
+			t.Errorf("%d instances are open after a restart, want %d", r.Open(), many+3)
+		}
+		stop()
+		if n := store.most.Load(); n != 1 {
+			t.Errorf("a request held %d parts of a checkpoint, want 1", n)
+		}
+	})
 }
