@@ -109,7 +109,10 @@ func begin(ctx context.Context, source Source, log eventstore.LogID, sink Sink, 
 		}
 		g = inPlace{sink}
 	}
-	return newFolder(sink.Name(), source, log, sink.Types(), g, Cursor{}, o), g, nil
+	f := newFolder(sink.Name(), source, log, sink.Types(), g, Cursor{}, o)
+	// The beginning of this log, so that one without events is at its end already.
+	f.at.Position.Incarnation = log.Incarnation
+	return f, g, nil
 }
 
 // inPlace is the generation of a sink that has but one: the sink itself.
