@@ -1,6 +1,6 @@
 // Loyalty keeps the bonus points of customers: an aggregate, a projection and a query of one's own, on Tributary.
 //
-//	go run . [DATA]
+//	go run . [DATA]          # HTTP=127.0.0.1:8081 and GRPC=… in the environment name other addresses
 //	curl -X POST http://127.0.0.1:8080/v1/points/ann/earn -d '{"points": 50}'
 //	curl http://127.0.0.1:8080/v1/points/ann
 package main
@@ -26,8 +26,7 @@ type (
 		Customer string
 		Points   int64
 	}
-	Spend Earn
-
+	Spend  Earn
 	Event  interface{ change() int64 }
 	Earned struct{ Points int64 }
 	Spent  Earned
@@ -84,8 +83,8 @@ func balance(ctx context.Context, model queries.KeyReader, param func(string) st
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	data := append(os.Args, "loyalty-data")[1]
-	if err := node.Serve(ctx, node.Config{Data: data, ClickHouse: node.Off, Domains: []node.Domain{{
+	config := node.Config{Data: append(os.Args, "loyalty-data")[1], HTTP: os.Getenv("HTTP"), GRPC: os.Getenv("GRPC"), ClickHouse: node.Off}
+	config.Domains = []node.Domain{{
 		Name: "loyalty",
 		Register: func(b *commands.Bus) error {
 			return commands.Register[int64, Command, Event](b, points, Earn{}, Spend{})
@@ -93,7 +92,8 @@ func main() {
 		Keys:     &balances,
 		Commands: map[string]any{"POST /v1/points/{customer}/earn": Earn{}, "POST /v1/points/{customer}/spend": Spend{}},
 		Queries:  map[string]node.Query{"GET /v1/points/{customer}": balance},
-	}}}); err != nil {
+	}}
+	if err := node.Serve(ctx, config); err != nil {
 		fmt.Fprintln(os.Stderr, "loyalty:", err)
 		os.Exit(1)
 	}

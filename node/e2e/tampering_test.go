@@ -140,7 +140,7 @@ func tamperLog(t *testing.T, files string, end func(*serving, *testing.T)) {
 	if text := a.stdout; !strings.Contains(text, `"log: `) || !strings.Contains(text, `"verified":false`) {
 		t.Errorf("verify of a damaged log says %s\nwant a fault of the log", tail(text, 2000))
 	}
-	t.Log(tail(a.stdout, 3000)+tail(a.stderr,3000))
+	t.Log(tail(a.stdout, 3000) + tail(a.stderr, 3000))
 }
 
 // flipBit changes a bit at the first place where text stands in one of the files that match a pattern.

@@ -1,0 +1,81 @@
+package e2e
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestReadmeExamples runs the README's examples, word for word but for the ports, and the position that a receipt gives.
+func TestReadmeExamples(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tools := t.TempDir()
+	if _, err := build(filepath.Join(root, "internal/tools"), tools, "github.com/fullstorydev/grpcurl/cmd/grpcurl"); err != nil {
+		t.Fatal(err)
+	}
+	r := readme{tools: tools, text: string(text), s: serve(t, t.TempDir())}
+	r.s.caughtUp(t)
+
+	http := r.run(t, "http")
+	for _, want := range []string{`"total":"8.5"`, `"on_hand":"10"`, `"stream":"default/order/A-1"`, `order.created.v1`} {
+		if !strings.Contains(http, want) {
+			t.Errorf("the HTTP examples do not say %s:\n%s", want, http)
+		}
+	}
+	grpc := r.run(t, "grpc")
+	for _, want := range []string{`"customerId": "17850"`, `"type": "inventory.received.v1"`} {
+		if !strings.Contains(grpc, want) {
+			t.Errorf("the gRPC examples do not say %s:\n%s", want, grpc)
+		}
+	}
+}
+
+type readme struct {
+	tools string // folder with grpcurl
+	text  string
+	s     *serving
+}
+
+var (
+	shownPosition   = regexp.MustCompile(`# \{.*"position": ?"([^"]+)"`)
+	receiptPosition = regexp.MustCompile(`"stream": ?"default/order/.*"position": ?"([^"]+)"`)
+)
+
+// run runs the block of a name, paragraph by paragraph, and returns what it says. A command that fails, and an answer over
+// HTTP that is an error, end it.
+func (r *readme) run(t *testing.T, name string) string {
+	t.Helper()
+	_, block, ok := strings.Cut(r.text, "<!-- example:"+name+" -->\n```sh\n")
+	block, _, closed := strings.Cut(block, "\n```")
+	if !ok || !closed {
+		t.Fatalf("the README has no example %q", name)
+	}
+	block = strings.NewReplacer("127.0.0.1:8080", r.s.http, "127.0.0.1:9090", r.s.grpc).Replace(block)
+	var said strings.Builder
+	position := strings.NewReplacer()
+	for _, paragraph := range strings.Split(block, "\n\n") {
+		paragraph = position.Replace(paragraph)
+		cmd := exec.CommandContext(t.Context(), "sh", "-ec", `curl() { command curl --fail-with-body "$@"; echo; }`+"\n"+paragraph)
+		cmd.Env = append(os.Environ(), "PATH="+r.tools+string(os.PathListSeparator)+os.Getenv("PATH"))
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s\n%v\n%s", paragraph, err, out)
+		}
+		said.Write(out)
+		// The position that the README shows stands for the one that the receipt gives.
+		if shown := shownPosition.FindStringSubmatch(paragraph); shown != nil {
+			receipt := receiptPosition.FindStringSubmatch(string(out))
+			if receipt == nil {
+				t.Fatalf("%s\ngives no receipt of an order: %s", paragraph, out)
+			}
+			position = strings.NewReplacer(shown[1], receipt[1])
+		}
+	}
+	return said.String()
+}
