@@ -142,10 +142,19 @@ func (r *Runner) session(ctx context.Context) error {
 	}
 	r.board.head(log.Durable, time.Time{})
 	at, err := r.sink.Open(ctx)
+	placed := error(nil)
+	if err == nil {
+		placed = place(r.source, at, log)
+	}
 	switch {
 	case errors.Is(err, ErrNoCursor):
 		at, err = r.refill(ctx, log)
-	case err == nil && !fits(at, log):
+	case errors.Is(placed, ErrSourceBehind):
+		if _, err := r.Position(ctx); err != nil {
+			r.opened(ctx, at) // it can be read meanwhile
+		}
+		return placed
+	case placed != nil:
 		r.opts.Logger.Warn("model is of another log, it is rebuilt", "projection", r.sink.Name(),
 			"cursor", at.String(), "log", log.ID.String(), "durable", log.Durable.String())
 		// It speaks of events that the log does not have: nobody must read it meanwhile.
@@ -331,8 +340,10 @@ func (r *Runner) lookAfter(ctx context.Context, f *folder) error {
 	switch {
 	case err != nil:
 		r.retrying(fmt.Errorf("read the log's head: %w", err), false)
-	case log.ID != f.log || !fits(f.at, log):
-		return fmt.Errorf("%w: the projection is at %s, %s ends at %s", eventstore.ErrWrongIncarnation, f.at, log.ID, log.Durable)
+	case log.ID != f.log:
+		return fmt.Errorf("%w: the projection is at %s of %s, the source is %s", eventstore.ErrWrongIncarnation, f.at, f.log, log.ID)
+	case place(r.source, f.at, log) != nil:
+		return place(r.source, f.at, log)
 	default:
 		r.board.head(log.Durable, time.Time{})
 	}

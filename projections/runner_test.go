@@ -119,6 +119,7 @@ func await(t testing.TB, r *projections.Runner, p eventstore.Position) {
 // link stands between a runner and its source and sink, and can be cut.
 type link struct {
 	projections.Source
+	eventstore.Appender
 	*memview.Keys
 
 	mu                   sync.Mutex
@@ -204,7 +205,7 @@ func linked(t *testing.T, n int, o projections.Options) (*memstore.Store, *link,
 	if n > 0 {
 		count(t, log, n)
 	}
-	l := &link{Source: log, Keys: memview.NewKeys(counters(1))}
+	l := &link{Source: log, Appender: log, Keys: memview.NewKeys(counters(1))}
 	o.Logger = quiet.Logger
 	return log, l, projections.NewRunner(l, l, o)
 }
@@ -405,6 +406,39 @@ func TestRunnerRebuildsAModelOfAnotherLog(t *testing.T) {
 			})
 		})
 	}
+}
+
+// copied is a source that may be behind the log.
+type copied struct{ projections.Source }
+
+// TestRunnerWaitsForACopyOfTheLog: a topic that is behind the model is no reason to drop the model.
+func TestRunnerWaitsForACopyOfTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		whole := memstore.New(memstore.Options{})
+		count(t, whole, 300)
+		log, l, _ := linked(t, 200, projections.Options{})
+		if err := projections.Replay(t.Context(), whole, l.Keys, projections.Cursor{}); err != nil {
+			t.Fatal(err)
+		}
+		before := digest(t, l.Keys)
+		r := projections.NewRunner(copied{l}, l, quiet)
+		start(t, r)
+		time.Sleep(time.Minute)
+		if s := r.Status(); s.State != projections.Retrying || !strings.Contains(s.LastError, projections.ErrSourceBehind.Error()) || s.Rebuilds != 0 {
+			t.Errorf("while the source is behind the status is %+v", s)
+		}
+		if at, err := r.Position(t.Context()); err != nil || at.LSN != 300 || digest(t, l.Keys) != before {
+			t.Errorf("while the source is behind the position is %s, %v, or the model was touched", at, err)
+		}
+		for i := 200; i < 320; i++ {
+			appendTo(t, log, "c"+strconv.Itoa(i%5), counted, strconv.Itoa(i))
+		}
+		await(t, r, eventstore.Position{Incarnation: 1, LSN: 320})
+		synctest.Wait()
+		if s := r.Status(); s.Rebuilds != 0 || s.State != projections.Live || l.Value("c0").Hash["events"] != "64" {
+			t.Errorf("when the source has caught up the status is %+v, the counter %v", s, l.Value("c0").Hash)
+		}
+	})
 }
 
 func TestRunnerRebuildsWhatIsLostWhileIdle(t *testing.T) {
