@@ -23,7 +23,7 @@ func TestReadmeExamples(t *testing.T) {
 	r.s.caughtUp(t)
 
 	http := r.run(t, "http")
-	for _, want := range []string{`"total":"8.5"`, `"on_hand":"10"`, `"stream":"default/order/A-1"`, `order.created.v1`} {
+	for _, want := range []string{`"total":"8.5"`, `"stock_code":"MUG-1","on_hand"`, `"key":"France","description":"","net":"8.5"`, `"stream":"default/order/A-1"`, `order.created.v1`} {
 		if !strings.Contains(http, want) {
 			t.Errorf("the HTTP examples do not say %s:\n%s", want, http)
 		}
