@@ -74,6 +74,6 @@ func FindServer(ctx context.Context, data string) (Beacon, bool) {
 	if err != nil {
 		return Beacon{}, false
 	}
-	defer resp.Body.Close() //nolint:errcheck // nothing was written
+	defer resp.Body.Close()
 	return b, resp.StatusCode == http.StatusOK
 }

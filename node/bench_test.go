@@ -89,7 +89,7 @@ func post(b *testing.B, url, body string) string {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // it was only read
+	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusCreated {
 		b.Fatalf("POST %s: %s", url, resp.Status)
 	}
@@ -110,7 +110,7 @@ func get(b *testing.B, client *http.Client, url, readAfter string) {
 		b.Error(err)
 		return
 	}
-	defer resp.Body.Close() //nolint:errcheck // it was only read
+	defer resp.Body.Close()
 	if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != http.StatusOK {
 		b.Errorf("GET %s: %s, %v", url, resp.Status, err)
 	}

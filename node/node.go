@@ -91,7 +91,10 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 			n.log.Warn("could not say where clickhouse is", slog.Any("error", err))
 		}
 	}
-	return n, n.lightBeacon()
+	if err := n.lightBeacon(); err != nil {
+		return nil, err
+	}
+	return n, nil
 }
 
 // assemble joins the domains with the machinery.

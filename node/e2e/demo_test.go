@@ -12,7 +12,7 @@ import (
 func TestDemo(t *testing.T) {
 	files := demoFiles(t)
 	want := sums(t, files)
-	data, flags := [2]string{t.TempDir(), t.TempDir()}, real(t).flags()
+	data, flags := [2]string{t.TempDir(), t.TempDir()}, realOnes(t).flags()
 	embedded := demo(t, data[0], files)
 	against := demo(t, data[1], files, flags...)
 	equalModels(t, "- the script, + embedded", want, embedded.figures)

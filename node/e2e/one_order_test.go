@@ -21,7 +21,7 @@ func TestOneOrder(t *testing.T) {
 }
 
 func oneOrder(t *testing.T, source string) {
-	servers := real(t)
+	servers := realOnes(t)
 	s := serve(t, t.TempDir(), append(servers.flags(), "--source", source)...)
 
 	s.post(t, "/v1/stock/MUG-1/receive", `{"quantity": 10}`)

@@ -39,7 +39,7 @@ type realServers struct {
 	user, password, click string // and where the native protocol is
 }
 
-func real(t *testing.T) realServers {
+func realOnes(t *testing.T) realServers {
 	t.Helper()
 	name := testenv.Unique(t)
 	click := testenv.SharedClickHouse(t)

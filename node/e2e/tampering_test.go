@@ -16,7 +16,7 @@ import (
 // TestTampering changes a Redis key, a ClickHouse row, a Kafka record and a block of the log by hand, one after the other:
 // verify ends with code 4 and names each.
 func TestTampering(t *testing.T) {
-	servers := real(t)
+	servers := realOnes(t)
 	s := serve(t, t.TempDir(), servers.flags()...)
 	fiveOrders(t, s)
 	if r := verify(t, s.data); len(r.Faults) > 0 {
