@@ -88,6 +88,14 @@ func (c *clickPart) dial(ctx context.Context) (net.Conn, error) {
 	return d.DialContext(ctx, "tcp", child.TCPAddr())
 }
 
+// ClickHouseStarts reports whether an embedded ClickHouse is on its way: neither up nor known not to come up.
+func (n *Node) ClickHouseStarts() bool {
+	c := n.click
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mode == Embedded && c.child == nil && errors.Is(c.problem, errStarting)
+}
+
 // address returns where SQL is taken over HTTP, or the address of the server; empty when there is none.
 func (c *clickPart) address() string {
 	switch c.mode {

@@ -43,6 +43,8 @@ type Config struct {
 	ClickHouse string `json:"clickhouse,omitempty"`
 	// Source is where projections read from: "store" (default) or "kafka".
 	Source string `json:"source,omitempty"`
+	// Remember keeps the fields above for the next time the folder is used without them. A new folder always does.
+	Remember bool `json:"-"`
 	// Domains are what the node serves; nil means the shop.
 	Domains []Domain `json:"-"`
 	// Logger takes the node's log; nil means slog.Default.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -58,10 +59,10 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 		}
 	}()
 	if n.local, err = pebblestore.Open(n.path("store"), &pebblestore.Options{Site: config.Site, Logger: n.log}); err != nil {
+		if b, ok := FindServer(ctx, config.Data); ok {
+			return nil, fmt.Errorf("%w: a server with process id %d serves it on %s", err, b.PID, b.HTTP)
+		}
 		return nil, fmt.Errorf("open store: %w", err)
-	}
-	if err := config.save(); err != nil {
-		return nil, err
 	}
 	if n.kafka, err = openKafka(n); err != nil {
 		return nil, err
@@ -85,6 +86,11 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 	}
 	if err := n.server.Listen(ctx); err != nil {
 		return nil, err
+	}
+	if _, err := os.Stat(n.path(configFile)); config.Remember || errors.Is(err, fs.ErrNotExist) {
+		if err := config.save(); err != nil {
+			return nil, err
+		}
 	}
 	n.click.started = func() {
 		if err := n.lightBeacon(); err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tributary-es/tributary/eventstore/kafkalog"
 	"github.com/tributary-es/tributary/internal/server"
+	"github.com/tributary-es/tributary/projections"
 	apiv1 "github.com/tributary-es/tributary/schemas/gen/tributary/api/v1"
 )
 
@@ -32,7 +33,7 @@ func (n *Node) status(ctx context.Context) (*apiv1.Status, error) {
 		out.Projections = append(out.Projections, &apiv1.ProjectionStatus{
 			Name: m.name, Version: uint32(s.Version), State: string(s.State), Position: s.Position.String(),
 			LagEvents: s.LagEvents, LagSeconds: s.LagSeconds, Rate: s.EventsPerSecond, Parked: uint64(s.Parked),
-			LastError: s.LastError, Sink: m.sink,
+			LastError: currentError(s), Sink: m.sink,
 		})
 	}
 	for _, s := range n.sagas {
@@ -45,6 +46,14 @@ func (n *Node) status(ctx context.Context) (*apiv1.Status, error) {
 		out.Dependencies = append(out.Dependencies, &apiv1.Dependency{Name: d.Name, Up: d.Up, Mode: d.Mode, Problem: d.Problem})
 	}
 	return out, nil
+}
+
+// currentError is what is wrong now: a model that is live has got over what went wrong before.
+func currentError(s projections.Status) string {
+	if s.State == projections.Live {
+		return ""
+	}
+	return s.LastError
 }
 
 func (n *Node) mirrorStatus(head uint64) *apiv1.MirrorStatus {

@@ -80,7 +80,7 @@ func (c *demoCmd) Run(ctx context.Context, g *globals) (err error) {
 	if err := g.print(answer, func() { printDemo(g, answer) }); err != nil || c.Once {
 		return err
 	}
-	if err := announce(g, s.node); err != nil {
+	if err := announce(g, s.node, "are in "+dir); err != nil {
 		return err
 	}
 	<-ctx.Done()

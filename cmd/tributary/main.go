@@ -19,9 +19,12 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/tributary-es/tributary/commerce/retail"
 	"github.com/tributary-es/tributary/eventstore"
@@ -123,7 +126,7 @@ func exitCode(err error, w io.Writer) int {
 	if err == nil {
 		return exitDone
 	}
-	fmt.Fprintf(w, "tributary: %v\n", err)
+	fmt.Fprintf(w, "tributary: %s\n", inWords(err))
 	var missing *engine.MissingError
 	var input *retail.InputError
 	switch {
@@ -131,8 +134,18 @@ func exitCode(err error, w io.Writer) int {
 		return exitMissing
 	case errors.Is(err, errFaults):
 		return exitFaults
-	case errors.As(err, &input), errors.Is(err, eventstore.ErrInvalid):
+	case errors.As(err, &input), errors.Is(err, eventstore.ErrInvalid), status.Code(err) == codes.InvalidArgument, status.Code(err) == codes.NotFound:
 		return exitInput
 	}
 	return exitFailed
+}
+
+// inWords takes the form of gRPC off an error that came from a server.
+func inWords(err error) string {
+	const form = "rpc error: code = "
+	before, rest, remote := strings.Cut(err.Error(), form)
+	if _, description, ok := strings.Cut(rest, " desc = "); remote && ok {
+		return before + description
+	}
+	return err.Error()
 }

@@ -7,8 +7,10 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -34,8 +36,8 @@ type serveCmd struct {
 // Run serves until interrupted.
 func (c *serveCmd) Run(ctx context.Context, g *globals) error {
 	config := c.config(g, c.Data)
-	config.HTTP, config.GRPC = c.HTTP, c.GRPC
-	return serve(ctx, g, config, c.Sample)
+	config.HTTP, config.GRPC, config.Remember = c.HTTP, c.GRPC, true
+	return serve(ctx, g, config, c.Sample, "stay in "+c.Data)
 }
 
 // devCmd runs a server on throwaway data.
@@ -53,11 +55,11 @@ func (c *devCmd) Run(ctx context.Context, g *globals) (err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	config := c.config(g, dir)
 	config.HTTP, config.GRPC = c.HTTP, c.GRPC
-	return serve(ctx, g, config, true)
+	return serve(ctx, g, config, true, "in "+dir+" go with it")
 }
 
 // serve runs a node until ctx ends, says on stdout where it listens, and loads the sample if asked to.
-func serve(ctx context.Context, g *globals, config node.Config, sample bool) (err error) {
+func serve(ctx context.Context, g *globals, config node.Config, sample bool, data string) (err error) {
 	n, err := node.Open(ctx, config)
 	if err != nil {
 		return err
@@ -65,7 +67,8 @@ func serve(ctx context.Context, g *globals, config node.Config, sample bool) (er
 	defer func() { err = errors.Join(err, n.Close()) }()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return n.Run(ctx) })
-	if err := announce(g, n); err != nil {
+	awaitClickHouse(ctx, n)
+	if err := announce(g, n, data); err != nil {
 		return errors.Join(err, group.Wait())
 	}
 	if sample {
@@ -81,7 +84,22 @@ func serve(ctx context.Context, g *globals, config node.Config, sample bool) (er
 	return group.Wait()
 }
 
-func announce(g *globals, n *node.Node) error {
+// clickHousePatience is how long the announcement waits for the embedded ClickHouse to have an address.
+const clickHousePatience = 3 * time.Second
+
+func awaitClickHouse(ctx context.Context, n *node.Node) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(clickHousePatience); n.ClickHouseStarts() && time.Now().Before(end); {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func announce(g *globals, n *node.Node, data string) error {
 	b := n.Beacon()
 	addresses := map[string]string{
 		"page": "http://" + n.HTTPAddr() + "/", "http": "http://" + n.HTTPAddr() + "/v1/", "grpc": n.GRPCAddr(),
@@ -89,11 +107,11 @@ func announce(g *globals, n *node.Node) error {
 		"kafka": b.Kafka, "redis": b.Redis, "clickhouse": b.ClickHouse,
 	}
 	return g.print(addresses, func() {
-		fmt.Fprintf(g.out, "\nTributary is ready. Ctrl-C stops it; the data stay in %s.\n\n", n.Data())
+		fmt.Fprintf(g.out, "\nTributary is ready. Ctrl-C stops it; the data %s.\n\n", data)
 		g.table([][]string{
 			{"  page", addresses["page"]}, {"  HTTP API", addresses["http"]}, {"  gRPC API", addresses["grpc"]},
 			{"  health", addresses["health"]}, {"  OpenAPI", addresses["openapi"]},
-			{"  Kafka", orDash(b.Kafka)}, {"  Redis", orDash(b.Redis)}, {"  ClickHouse", orDash(b.ClickHouse)},
+			{"  Kafka", orDash(b.Kafka)}, {"  Redis", orDash(b.Redis)}, {"  ClickHouse", clickHouseRow(b.ClickHouse, n)},
 		})
 	})
 }
@@ -157,4 +175,12 @@ func orDash(s string) string {
 		return "-"
 	}
 	return s
+}
+
+// clickHouseRow says how to ask SQL over HTTP.
+func clickHouseRow(addr string, n *node.Node) string {
+	if addr == "" || strings.Contains(addr, "://") {
+		return orDash(addr)
+	}
+	return addr + " (HTTP; user tributary, password in " + filepath.Join(n.Data(), "clickhouse", "password") + ")"
 }
