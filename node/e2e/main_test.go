@@ -43,7 +43,7 @@ func build(module, dir, pkg string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.Command("go", "build", "-trimpath", "-o", target, pkg)
+	cmd := exec.Command("go", "build", "-o", target, pkg)
 	cmd.Dir = module
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
