@@ -132,7 +132,7 @@ func exitCode(err error, w io.Writer) int {
 	switch {
 	case errors.As(err, &missing):
 		return exitMissing
-	case errors.Is(err, errFaults):
+	case errors.Is(err, errFaults), errors.Is(err, eventstore.ErrCorrupt):
 		return exitFaults
 	case errors.As(err, &input), errors.Is(err, eventstore.ErrInvalid), status.Code(err) == codes.InvalidArgument, status.Code(err) == codes.NotFound:
 		return exitInput
