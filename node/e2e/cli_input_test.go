@@ -122,11 +122,11 @@ func TestMissingEngine(t *testing.T) {
 	s := serve(t, t.TempDir())
 	s.post(t, "/v1/stock/MUG-1/receive", `{"quantity": 10}`)
 	eventually(t, "health names the missing engine", func() bool {
-		resp, body := roundTrip(t, request(t, "GET", "http://"+s.http+"/v1/health", ""))
+		resp, body := roundTrip(t, request(t, http.MethodGet, "http://"+s.http+"/v1/health", ""))
 		return resp.StatusCode == 200 && strings.Contains(body, "tributary setup")
 	})
 	eventually(t, "sales are refused with the line that enables them", func() bool {
-		resp, body := roundTrip(t, request(t, "GET", "http://"+s.http+"/v1/sales/by-month", ""))
+		resp, body := roundTrip(t, request(t, http.MethodGet, "http://"+s.http+"/v1/sales/by-month", ""))
 		if resp.StatusCode != http.StatusServiceUnavailable {
 			t.Fatalf("sales without ClickHouse: %s: %s; want 503", resp.Status, body)
 		}
