@@ -40,6 +40,11 @@ func start(t *testing.T, path string, args ...string) *program {
 
 func launch(t *testing.T, cmd *exec.Cmd) *program {
 	t.Helper()
+	lookAtSources.Do(func() {
+		if err := lookAt(root); err != nil {
+			t.Fatal(err)
+		}
+	})
 	p := &program{cmd: cmd, lines: make(chan string, 1<<16), ended: make(chan struct{})}
 	said, err := p.cmd.StdoutPipe()
 	if err != nil {
@@ -57,6 +62,21 @@ func launch(t *testing.T, cmd *exec.Cmd) *program {
 		}
 	})
 	return p
+}
+
+// lookAtSources tells go test that the result depends on the program's sources, which these tests do not import: it would
+// be taken from the cache otherwise. It counts from the first test on only, so that TestMain is no place for it.
+var lookAtSources sync.Once
+
+// lookAt lists the folders below dir that hold sources.
+func lookAt(dir string) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if name := e.Name(); e.IsDir() && name[0] != '.' && name != "bin" && name != "dist" && name != "data" {
+			err = errors.Join(err, lookAt(filepath.Join(dir, name)))
+		}
+	}
+	return err
 }
 
 // guarded writes under the program's lock.
