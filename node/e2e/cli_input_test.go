@@ -123,7 +123,7 @@ func TestMissingEngine(t *testing.T) {
 	s.post(t, "/v1/stock/MUG-1/receive", `{"quantity": 10}`)
 	eventually(t, "health names the missing engine", func() bool {
 		resp, body := roundTrip(t, request(t, http.MethodGet, "http://"+s.http+"/v1/health", ""))
-		return resp.StatusCode == 200 && strings.Contains(body, "tributary setup")
+		return resp.StatusCode == http.StatusOK && strings.Contains(body, "tributary setup")
 	})
 	eventually(t, "sales are refused with the line that enables them", func() bool {
 		resp, body := roundTrip(t, request(t, http.MethodGet, "http://"+s.http+"/v1/sales/by-month", ""))
