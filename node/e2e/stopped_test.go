@@ -54,11 +54,15 @@ func serversStopped(t *testing.T, source string, outage time.Duration) {
 		if err := engine.Restart(t.Context()); err != nil {
 			t.Fatalf("start %s again: %v", engine.name, err)
 		}
-		t.Logf("%s was away while %d orders were placed", engine.name, load.placed.Load()-before)
+		back := time.Now()
 		s.follows(t, s.status(t).Durable)
+		t.Logf("%s was away while %d orders were placed; what they led to was everywhere %.1f s later",
+			engine.name, load.placed.Load()-before, time.Since(back).Seconds())
 	}
 	placed := load.stop()
+	ended := time.Now()
 	s.caughtUp(t)
+	t.Logf("%d orders were placed; %.1f s later everything had caught up", placed, time.Since(ended).Seconds())
 
 	if got := servers.sql(t, "SELECT count(), countIf(status = 'shipped') FROM orders")[0]; got != fmt.Sprintf("%d\t%d", placed, placed) {
 		t.Errorf("clickhouse has %s orders and shipped ones, %d were placed", got, placed)
