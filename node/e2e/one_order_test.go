@@ -24,7 +24,9 @@ func oneOrder(t *testing.T, source string) {
 	servers := realOnes(t)
 	s := serve(t, t.TempDir(), append(servers.flags(), "--source", source)...)
 
-	s.post(t, "/v1/stock/MUG-1/receive", `{"quantity": 10}`)
+	if r := s.post(t, "/v1/stock/MUG-1/receive", `{"quantity": 10}`, "X-Durability: kafka"); r["durability"] != "kafka" {
+		t.Errorf("receipt of a command that was to be in Kafka: %v", r)
+	}
 	receipt := s.post(t, "/v1/orders", `{"id": "A-1", "customer_id": "17850", "country": "France",
 		"lines": [{"stock_code": "MUG-1", "description": "Mug", "quantity": 3, "unit_price": "4.255"}]}`, "Idempotency-Key: my-first-order")
 	if receipt["stream"] != "default/order/A-1" || receipt["version"] != "1" || receipt["duplicate"] != false {
