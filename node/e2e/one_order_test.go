@@ -23,7 +23,7 @@ func TestOneOrder(t *testing.T) {
 func oneOrder(t *testing.T, source string) {
 	servers := realOnes(t)
 	s := serve(t, t.TempDir(), append(servers.flags(), "--source", source)...)
-
+	s.caughtUp(t)
 	if r := s.post(t, "/v1/stock/MUG-1/receive", `{"quantity": 10}`, "X-Durability: kafka"); r["durability"] != "kafka" {
 		t.Errorf("receipt of a command that was to be in Kafka: %v", r)
 	}
