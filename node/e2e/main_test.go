@@ -24,7 +24,8 @@ const root = "../.."
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	dir, err := os.MkdirTemp("", "tributary-e2e-")
+	// The name is of the form by which testenv clears away what killed tests left.
+	dir, err := os.MkdirTemp("", fmt.Sprintf("tributary-test-%d-", os.Getpid()))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "make a folder for the program:", err)
 		os.Exit(1)
