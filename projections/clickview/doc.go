@@ -4,7 +4,7 @@
 // several tables, and an insert is atomic only within one table's partition, so a commit is a step of three stages:
 //
 //	intent   one row: from, to, and all rows that will be inserted, encoded
-//	inserts  one block for each table (and the views that hang on it), each with a deduplication token named after the step
+//	inserts  one block for each table (and the views that hang on it), each with a deduplication token named after the intent
 //	commit   one row: the new cursor, and how many rows each table has had
 //
 // The cursor is the last commit row. Whoever finds an intent without its commit (after a crash of this program, of the
@@ -16,7 +16,8 @@
 // Readers see the tables of a step appear one after the other, within some milliseconds.
 //
 // A model that is lost (database or table dropped, table emptied, bookkeeping gone) is noticed by the counts in the commit
-// row, at every commit and whenever the cursor is asked for, and reported as ErrNoCursor. A rebuild fills the database
+// row, at every commit and whenever the cursor is asked for, and reported as ErrNoCursor; so are, whenever the bookkeeping
+// is read anew (at a start, after an error), rows of a step that the bookkeeping has forgotten. A rebuild fills the database
 // <name>__next and switches by exchanging each table with its counterpart, the bookkeeping last; a switch that was cut off
 // is finished by the next Open.
 //

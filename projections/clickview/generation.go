@@ -63,6 +63,20 @@ func (g *generation) Commit(ctx context.Context, from, to projections.Cursor, ev
 	return g.model.commit(ctx, from, to, events)
 }
 
+// Cursor is projections.CursorReader: where the generation stands, ErrNoCursor when nothing was committed to it yet or it
+// has lost something, ErrCursorMoved when another one was begun.
+func (g *generation) Cursor(ctx context.Context) (projections.Cursor, error) {
+	g.view.mu.Lock()
+	defer g.view.mu.Unlock()
+	if err := g.current(); err != nil {
+		return projections.Cursor{}, err
+	}
+	if err := g.model.load(ctx); err != nil {
+		return projections.Cursor{}, err
+	}
+	return g.model.cursor()
+}
+
 // Digest is part of projections.Generation.
 func (g *generation) Digest(ctx context.Context) (string, error) {
 	g.view.mu.Lock()

@@ -2,6 +2,7 @@ package clickview
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"maps"
@@ -81,13 +82,42 @@ func (m *model) cursor() (projections.Cursor, error) {
 	return m.state.cursor, nil
 }
 
-// load makes the state known and looks after the tables. ErrNoCursor when the model is not there or not whole.
+// load makes the state known and looks after the tables. ErrNoCursor when the model is not there or not whole. When the
+// state had to be read, at a start or after an error, the tables may not have more rows than they should either.
 func (m *model) load(ctx context.Context) error {
+	read := !m.known
 	if err := m.know(ctx); err != nil {
 		return err
 	}
-	_, err := m.check(ctx, 0)
+	if _, err := m.check(ctx, 0); err != nil || !read {
+		return err
+	}
+	err := m.checkSurplus(ctx)
+	m.known = err == nil
 	return err
+}
+
+// checkSurplus returns ErrNoCursor when a table that the projection writes was last seen to have rows that no step
+// accounts for: the server has forgotten the step, but not all of its rows. REQUIRES: m.state is what was left.
+func (m *model) checkSurplus(ctx context.Context) error {
+	for name, want := range m.state.rows {
+		have := m.objects[name].rows
+		if want < 2 || have <= want { // of derived tables it is not known how many rows they should have
+			continue
+		}
+		// Another writer may have begun a step since the state was read. Its intent is older than its rows.
+		var begun uint64
+		sql := "SELECT max(step) FROM " + m.table("projection_intents") + " WHERE projection = ?"
+		err := m.link.rows(ctx, "read the last intent", sql, []any{m.projection.Name}, func(r driver.Rows) error { return r.Scan(&begun) })
+		if err != nil {
+			return m.lostIfGone(err)
+		}
+		if begun > m.state.step {
+			return nil
+		}
+		return fmt.Errorf("%w: %s has %d rows, not %d", projections.ErrNoCursor, m.table(name), have, want)
+	}
+	return nil
 }
 
 // know makes the state known without looking at the tables. A step that was cut off is finished.
@@ -269,7 +299,7 @@ func (m *model) ready(ctx context.Context, from projections.Cursor) error {
 
 // make takes a step: intent, inserts, commit. After an error the state is unknown until it is read again.
 func (m *model) make(ctx context.Context, s *step) error {
-	s.number = m.state.step + 1
+	s.number, s.nonce = m.state.step+1, rand.Text()
 	m.known = false
 	blocks, err := m.prepareAll(ctx, s)
 	if err != nil {

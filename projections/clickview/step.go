@@ -2,7 +2,6 @@ package clickview
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -26,6 +25,8 @@ type step struct {
 	version  int
 	from, to projections.Cursor
 	payload  rowwrites.Payload
+	// nonce tells the step from another one of its number, and is part of the tokens of all that it inserts.
+	nonce string
 }
 
 // parkedTable is written to like the projection's own tables, so that events are parked in the same step.
@@ -84,20 +85,19 @@ func (s *step) note(write func(w *rowwrites.Recorder)) error {
 func (m *model) intend(ctx context.Context, s *step) error {
 	blob := s.payload.Append(nil)
 	sum := sha256.Sum256(blob)
-	nonce := rand.Text()
 	columns := "(projection, version, step, from_incarnation, from_lsn, from_seq, to_incarnation, to_lsn, to_seq, nonce, hash, payload)"
-	err := m.link.insert(ctx, "store the intent", m.table("projection_intents")+" "+columns, m.token(s.number, "intent", 0),
+	err := m.link.insert(ctx, "store the intent", m.table("projection_intents")+" "+columns, m.intentToken(s.number),
 		func(b driver.Batch) error {
 			return b.Append(m.projection.Name, uint32(s.version), s.number,
 				s.from.Position.Incarnation, s.from.Position.LSN, s.from.Seq,
 				s.to.Position.Incarnation, s.to.Position.LSN, s.to.Seq,
-				nonce, hex.EncodeToString(sum[:]), string(blob))
+				s.nonce, hex.EncodeToString(sum[:]), string(blob))
 		})
 	if err != nil {
 		return err
 	}
 	nonces, err := m.check(ctx, s.number)
-	if err == nil && !slices.Equal(nonces, []string{nonce}) {
+	if err == nil && !slices.Equal(nonces, []string{s.nonce}) {
 		err = fmt.Errorf("%w: step %d of %s was taken by another writer", projections.ErrCursorMoved, s.number, m.db)
 	}
 	return err
@@ -106,14 +106,14 @@ func (m *model) intend(ctx context.Context, s *step) error {
 // readIntent returns the stored step of a number, nil when there is none.
 func (m *model) readIntent(ctx context.Context, number uint64) (*step, error) {
 	var s *step
-	sql := "SELECT version, from_incarnation, from_lsn, from_seq, to_incarnation, to_lsn, to_seq, hash, payload FROM " +
+	sql := "SELECT version, from_incarnation, from_lsn, from_seq, to_incarnation, to_lsn, to_seq, nonce, hash, payload FROM " +
 		m.table("projection_intents") + " WHERE projection = ? AND step = ?"
 	err := m.link.rows(ctx, "read the intent", sql, []any{m.projection.Name, number}, func(r driver.Rows) error {
 		var version uint32
 		var hash, blob string
 		s = &step{number: number}
 		err := r.Scan(&version, &s.from.Position.Incarnation, &s.from.Position.LSN, &s.from.Seq,
-			&s.to.Position.Incarnation, &s.to.Position.LSN, &s.to.Seq, &hash, &blob)
+			&s.to.Position.Incarnation, &s.to.Position.LSN, &s.to.Seq, &s.nonce, &hash, &blob)
 		if err != nil {
 			return err
 		}
@@ -138,7 +138,7 @@ func (m *model) carryOut(ctx context.Context, at *state, s *step, blocks []*bloc
 		return err
 	}
 	columns := "(projection, version, step, incarnation, lsn, seq, rows)"
-	err := m.link.insert(ctx, "commit", m.table("projection_commits")+" "+columns, m.token(s.number, "commit", 0), func(b driver.Batch) error {
+	err := m.link.insert(ctx, "commit", m.table("projection_commits")+" "+columns, m.token(s, "commit", 0), func(b driver.Batch) error {
 		return b.Append(m.projection.Name, uint32(s.version), s.number,
 			s.to.Position.Incarnation, s.to.Position.LSN, s.to.Seq, rows)
 	})
@@ -158,7 +158,7 @@ func (m *model) send(ctx context.Context, s *step, blocks []*block) error {
 			var b *block
 			if blocks != nil {
 				b = blocks[i]
-			} else if b, err = m.prepare(ctx, s.number, cut); err != nil {
+			} else if b, err = m.prepare(ctx, s, cut); err != nil {
 				return err
 			}
 			return m.link.step(ctx, "insert into "+b.table, func(context.Context) error { return b.batch.Send() })
@@ -221,16 +221,16 @@ func (m *model) prepareAll(ctx context.Context, s *step) (blocks []*block, err e
 			if !m.objects[cut.table.Name].table {
 				return fmt.Errorf("%w: %s has no table %s", projections.ErrBadWrite, m.db, cut.table.Name)
 			}
-			blocks[i], err = m.prepare(ctx, s.number, cut)
+			blocks[i], err = m.prepare(ctx, s, cut)
 			return err
 		})
 	}
 	return blocks, g.Wait()
 }
 
-func (m *model) prepare(ctx context.Context, number uint64, cut blockCut) (*block, error) {
+func (m *model) prepare(ctx context.Context, s *step, cut blockCut) (*block, error) {
 	name := cut.table.Name
-	batch, err := m.link.prepare(ctx, m.table(name), m.token(number, name, cut.number))
+	batch, err := m.link.prepare(ctx, m.table(name), m.token(s, name, cut.number))
 	if err != nil {
 		return nil, fmt.Errorf("begin to insert into %s: %w", name, classify(err))
 	}
@@ -254,7 +254,12 @@ func closeAll(blocks []*block) {
 	}
 }
 
-// token names one block of a step.
-func (m *model) token(number uint64, table string, block int) string {
-	return fmt.Sprintf("%s/%d/%s/%d", m.projection.Name, number, table, block)
+// intentToken names the intent of a step, whoever wants it: the server takes one of them.
+func (m *model) intentToken(number uint64) string {
+	return fmt.Sprintf("%s/%d/intent/0", m.projection.Name, number)
+}
+
+// token names one block of a step, and not of another step of its number, which the server may have forgotten.
+func (m *model) token(s *step, table string, block int) string {
+	return fmt.Sprintf("%s/%d/%s/%s/%d", m.projection.Name, s.number, s.nonce, table, block)
 }
