@@ -17,7 +17,7 @@ import (
 const (
 	DefaultMaxAttempts  = 12
 	DefaultCacheEntries = 50_000
-	DefaultCacheBytes   = 32 << 20
+	DefaultCacheBytes   = 16 << 20
 )
 
 // Options tune a Bus. The zero value is good.

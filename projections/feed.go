@@ -11,8 +11,8 @@ import (
 
 // Limits of what is in memory, in bytes as weigh counts them. A chunk is taken whole, however large the source made it.
 const (
-	maxQueued = 64 << 20
-	maxBatch  = 16 << 20
+	maxQueued = 16 << 20
+	maxBatch  = 8 << 20
 )
 
 // piece is a chunk that was checked, with only the events that the projection wants.

@@ -26,14 +26,15 @@ type link struct {
 
 func dial(o *Options, conns int, readTimeout time.Duration) (driver.Conn, error) {
 	opts := &clickhouse.Options{
-		Addr:         []string{o.Addr},
-		Auth:         clickhouse.Auth{Username: o.User, Password: o.Password},
-		TLS:          o.TLS,
-		Compression:  &clickhouse.Compression{Method: clickhouse.CompressionLZ4},
-		DialTimeout:  5 * time.Second,
-		ReadTimeout:  readTimeout,
-		MaxOpenConns: conns,
-		MaxIdleConns: conns,
+		MaxCompressionBuffer: 1 << 20, // a connection keeps one for good
+		Addr:                 []string{o.Addr},
+		Auth:                 clickhouse.Auth{Username: o.User, Password: o.Password},
+		TLS:                  o.TLS,
+		Compression:          &clickhouse.Compression{Method: clickhouse.CompressionLZ4},
+		DialTimeout:          5 * time.Second,
+		ReadTimeout:          readTimeout,
+		MaxOpenConns:         conns,
+		MaxIdleConns:         conns,
 	}
 	if o.Dial != nil {
 		opts.Addr = []string{"dialled"} // the driver wants one; it is only passed to DialContext
