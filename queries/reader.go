@@ -26,8 +26,9 @@ type KeyReader interface {
 	// SortedPage returns up to limit members from the highest score down, after skipping offset, and how many there are.
 	// Members of equal score come in descending byte order. An absent key has no members; it is no error.
 	SortedPage(ctx context.Context, key string, offset, limit int) (members []string, total int, err error)
-	// GetMany returns the values of several keys in their order, nil for absent ones, in one round trip.
-	GetMany(ctx context.Context, keys []string) ([][]byte, error)
+	// Hashes returns the named fields of several hashes in the order of their keys, in one round trip. A field that a hash
+	// has not is left out; what is read of an absent key is empty.
+	Hashes(ctx context.Context, keys []string, fields ...string) ([]map[string]string, error)
 }
 
 // RowReader reads the tables that projections.Rows wrote.

@@ -46,6 +46,9 @@ func (q Queries) Order(ctx context.Context, id string) (*commerceapiv1.Order, er
 	return o, nil
 }
 
+// orderFields are those that orderOf reads.
+var orderFields = []string{"id", "customer_id", "status", "country", "currency", "total", "placed_at", "line_count", "version"}
+
 // orderOf reads an order without its lines.
 func orderOf(fields map[string]string) (*commerceapiv1.Order, error) {
 	placed, err1 := time.Parse(time.RFC3339Nano, fields["placed_at"])
@@ -95,17 +98,19 @@ func (q Queries) CustomerOrders(ctx context.Context, customerID string, offset, 
 	if err != nil {
 		return nil, 0, err
 	}
-	orders := make([]*commerceapiv1.Order, 0, len(ids))
-	for _, id := range ids {
-		fields, err := q.Keys.Hash(ctx, orderKey(id))
-		if err != nil {
-			return nil, 0, err
+	keys := make([]string, len(ids))
+	for i, id := range ids {
+		keys[i] = orderKey(id)
+	}
+	hashes, err := q.Keys.Hashes(ctx, keys, orderFields...)
+	if err != nil {
+		return nil, 0, err
+	}
+	orders := make([]*commerceapiv1.Order, len(ids))
+	for i, fields := range hashes {
+		if orders[i], err = orderOf(fields); err != nil {
+			return nil, 0, fmt.Errorf("order %s: %w", ids[i], err)
 		}
-		o, err := orderOf(fields)
-		if err != nil {
-			return nil, 0, fmt.Errorf("order %s: %w", id, err)
-		}
-		orders = append(orders, o)
 	}
 	return orders, total, nil
 }

@@ -293,19 +293,6 @@ func (k *Keys) Get(_ context.Context, key string) ([]byte, error) {
 	return v.Bytes, err
 }
 
-// GetMany is part of queries.KeyReader.
-func (k *Keys) GetMany(_ context.Context, keys []string) ([][]byte, error) {
-	out := make([][]byte, len(keys))
-	for i, key := range keys {
-		v, err := k.read(key, projections.StringValue)
-		if err != nil {
-			return nil, err
-		}
-		out[i] = v.Bytes
-	}
-	return out, nil
-}
-
 // Hash is part of queries.KeyReader.
 func (k *Keys) Hash(_ context.Context, key string) (map[string]string, error) {
 	v, err := k.read(key, projections.HashValue)
@@ -313,6 +300,24 @@ func (k *Keys) Hash(_ context.Context, key string) (map[string]string, error) {
 		err = fmt.Errorf("key %q: %w", key, projections.ErrNotFound)
 	}
 	return v.Hash, err
+}
+
+// Hashes is part of queries.KeyReader.
+func (k *Keys) Hashes(_ context.Context, keys []string, fields ...string) ([]map[string]string, error) {
+	out := make([]map[string]string, len(keys))
+	for i, key := range keys {
+		v, err := k.read(key, projections.HashValue)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = make(map[string]string, len(fields))
+		for _, field := range fields {
+			if value, ok := v.Hash[field]; ok {
+				out[i][field] = value
+			}
+		}
+	}
+	return out, nil
 }
 
 // HashField is part of queries.KeyReader.

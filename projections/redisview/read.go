@@ -71,31 +71,6 @@ func (v *View) Get(ctx context.Context, key string) ([]byte, error) {
 	return notFound("key "+key, value, err)
 }
 
-// GetMany is part of queries.KeyReader.
-func (v *View) GetMany(ctx context.Context, keys []string) ([][]byte, error) {
-	if len(keys) == 0 {
-		return nil, nil
-	}
-	var cmd *redis.SliceCmd
-	err := v.read(ctx, "get keys", func(pipe redis.Pipeliner, model string) {
-		full := make([]string, len(keys))
-		for i, key := range keys {
-			full[i] = model + key
-		}
-		cmd = pipe.MGet(ctx, full...)
-	})
-	if err != nil {
-		return nil, err
-	}
-	out := make([][]byte, len(keys))
-	for i, value := range cmd.Val() {
-		if s, ok := value.(string); ok {
-			out[i] = []byte(s)
-		}
-	}
-	return out, nil
-}
-
 // Hash is part of queries.KeyReader.
 func (v *View) Hash(ctx context.Context, key string) (map[string]string, error) {
 	var cmd *redis.MapStringStringCmd
@@ -107,6 +82,36 @@ func (v *View) Hash(ctx context.Context, key string) (map[string]string, error) 
 		err = redis.Nil
 	}
 	return notFound("key "+key, fields, err)
+}
+
+// Hashes is part of queries.KeyReader.
+func (v *View) Hashes(ctx context.Context, keys []string, fields ...string) ([]map[string]string, error) {
+	out := make([]map[string]string, len(keys))
+	if len(keys) == 0 || len(fields) == 0 {
+		return out, nil
+	}
+	cmds := make([]*redis.SliceCmd, len(keys))
+	err := v.read(ctx, "hashes", func(pipe redis.Pipeliner, model string) {
+		for i, key := range keys {
+			cmds[i] = pipe.HMGet(ctx, model+key, fields...)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i, cmd := range cmds {
+		values, err := cmd.Result()
+		if err != nil {
+			return nil, v.readError(ctx, "hash "+keys[i], err)
+		}
+		out[i] = make(map[string]string, len(fields))
+		for n, value := range values {
+			if text, ok := value.(string); ok {
+				out[i][fields[n]] = text
+			}
+		}
+	}
+	return out, nil
 }
 
 // HashField is part of queries.KeyReader.

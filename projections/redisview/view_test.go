@@ -167,7 +167,7 @@ func TestReads(t *testing.T) {
 			Hash(ctx context.Context, key string) (map[string]string, error)
 			HashField(ctx context.Context, key, field string) (string, error)
 			SortedPage(ctx context.Context, key string, offset, limit int) (members []string, total int, err error)
-			GetMany(ctx context.Context, keys []string) ([][]byte, error)
+			Hashes(ctx context.Context, keys []string, fields ...string) ([]map[string]string, error)
 		}
 		for name, r := range map[string]reader{"redis": view, "memory": memory} {
 			check := func(what string, got, want any, err error) {
@@ -180,8 +180,13 @@ func TestReads(t *testing.T) {
 			check("Get", string(text), "a\x00b", err)
 			empty, err := r.Get(t.Context(), "empty")
 			check("Get of an empty string", len(empty), 0, err)
-			many, err := r.GetMany(t.Context(), []string{"nope", "text", "empty"})
-			check("GetMany", []bool{many[0] == nil, string(many[1]) == "a\x00b", len(many[2]) == 0}, []bool{true, true, true}, err)
+			many, err := r.Hashes(t.Context(), []string{"nope", "hash"}, "g", "f", "none")
+			check("Hashes", many, []map[string]string{{}, {"f": "1", "g": ""}}, err)
+			many, err = r.Hashes(t.Context(), nil, "f")
+			check("Hashes of no key", len(many), 0, err)
+			if _, err := r.Hashes(t.Context(), []string{"hash", "text"}, "f"); err == nil {
+				t.Errorf("%s: Hashes took a string for a hash", name)
+			}
 			hash, err := r.Hash(t.Context(), "hash")
 			check("Hash", hash, map[string]string{"f": "1", "g": ""}, err)
 			field, err := r.HashField(t.Context(), "hash", "g")
