@@ -50,11 +50,14 @@ func brokers(list string) []string {
 func withoutPassword(addr string) string {
 	scheme, rest, ok := strings.Cut(addr, "://")
 	if !ok {
-		return addr
+		scheme, rest = "", addr
 	}
 	if i := strings.LastIndex(rest, "@"); i >= 0 {
 		rest = rest[i+1:]
 	}
 	rest, _, _ = strings.Cut(rest, "?")
+	if !ok {
+		return rest
+	}
 	return scheme + "://" + rest
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"os"
@@ -22,7 +23,9 @@ type Beacon struct {
 	Redis      string `json:"redis,omitempty"`
 	ClickHouse string `json:"clickhouse_http,omitempty"`
 	PID        int    `json:"pid"`
-	Version    string `json:"version"`
+	// Run tells this run of the server from any other; GET /v1/health/live answers with it.
+	Run     string `json:"run"`
+	Version string `json:"version"`
 }
 
 const beaconFile = "server.json"
@@ -30,7 +33,7 @@ const beaconFile = "server.json"
 // Beacon says where the node and what it works with are found.
 func (n *Node) Beacon() Beacon {
 	b := Beacon{
-		HTTP: n.server.HTTPAddr(), GRPC: n.server.GRPCAddr(), PID: os.Getpid(), Version: n.config.Version,
+		HTTP: n.server.HTTPAddr(), GRPC: n.server.GRPCAddr(), PID: os.Getpid(), Run: n.run, Version: n.config.Version,
 		Redis: withoutPassword(n.redis.client.Address()), ClickHouse: n.click.address(),
 	}
 	if n.kafka.mirror != nil {
@@ -57,7 +60,7 @@ func (n *Node) douseBeacon() error {
 }
 
 // FindServer returns where the server of a data folder listens, and whether one does. A beacon that a killed server left
-// behind does not count: what it names must answer.
+// behind does not count, nor one that was copied with the folder: what answers there must be the run that lit it.
 func FindServer(ctx context.Context, data string) (Beacon, bool) {
 	var b Beacon
 	body, err := os.ReadFile(filepath.Join(data, beaconFile))
@@ -75,5 +78,11 @@ func FindServer(ctx context.Context, data string) (Beacon, bool) {
 		return Beacon{}, false
 	}
 	defer resp.Body.Close()
-	return b, resp.StatusCode == http.StatusOK
+	var live struct {
+		Run string `json:"run"`
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<16)).Decode(&live); err != nil {
+		return Beacon{}, false
+	}
+	return b, resp.StatusCode == http.StatusOK && b.Run != "" && live.Run == b.Run
 }

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -65,9 +66,9 @@ func (c *Config) complete() error {
 	if err != nil {
 		return err
 	}
-	c.Site = firstOf(c.Site, last.Site, "local")
-	c.HTTP = firstOf(c.HTTP, "127.0.0.1:8080")
-	c.GRPC = firstOf(c.GRPC, "127.0.0.1:9090")
+	c.Site = cmp.Or(c.Site, last.Site, "local")
+	c.HTTP = cmp.Or(c.HTTP, "127.0.0.1:8080")
+	c.GRPC = cmp.Or(c.GRPC, "127.0.0.1:9090")
 	var secrets [3]error
 	c.Kafka, secrets[0] = remembered("--kafka", c.Kafka, last.Kafka)
 	c.Redis, secrets[1] = remembered("--redis", c.Redis, last.Redis)
@@ -75,7 +76,7 @@ func (c *Config) complete() error {
 	if err := errors.Join(secrets[:]...); err != nil {
 		return err
 	}
-	c.Source = firstOf(c.Source, last.Source, SourceStore)
+	c.Source = cmp.Or(c.Source, last.Source, SourceStore)
 	if c.Domains == nil {
 		c.Domains = []Domain{Shop()}
 	}
@@ -119,7 +120,7 @@ const secretMark = "with a password: "
 // remembered returns what a folder was last used with; an address that had a password has to be given again.
 func remembered(flag, given, last string) (string, error) {
 	if given != "" || !strings.HasPrefix(last, secretMark) {
-		return firstOf(given, last, Embedded), nil
+		return cmp.Or(given, last, Embedded), nil
 	}
 	return "", fmt.Errorf("%w: the folder was last used with %s %s and a password, which is not kept; give it again, or %s %s",
 		eventstore.ErrInvalid, flag, strings.TrimPrefix(last, secretMark), flag, Embedded)
@@ -129,7 +130,7 @@ func remembered(flag, given, last string) (string, error) {
 func (c *Config) save() error {
 	kept := *c
 	for _, addr := range []*string{&kept.Kafka, &kept.Redis, &kept.ClickHouse} {
-		if strings.Contains(*addr, "@") {
+		if strings.Contains(*addr, "@") || strings.Contains(*addr, "password=") {
 			*addr = secretMark + withoutPassword(*addr)
 		}
 	}
@@ -166,13 +167,4 @@ func writeFile(path string, body []byte) error {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
-}
-
-func firstOf(values ...string) string {
-	for _, v := range values {
-		if v != "" {
-			return v
-		}
-	}
-	return ""
 }

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
@@ -91,6 +92,9 @@ func (n *Node) add(d Domain) error {
 			return err
 		}
 	}
+	if len(d.Queries) > 0 && d.Keys == nil {
+		return fmt.Errorf("%w: domain %s has queries but no read model in Redis to answer them from (Keys)", eventstore.ErrInvalid, d.Name)
+	}
 	parts := &Parts{Bus: n.bus}
 	if d.Keys != nil {
 		m, err := n.addKeys(d.Keys)
@@ -144,7 +148,7 @@ func (n *Node) offer(d Domain, p *Parts) error {
 			if err := awaitHeader(ctx, p.KeysProgress, r.Header.Get("X-Read-After")); err != nil {
 				return nil, err
 			}
-			return query(ctx, p.Keys, func(name string) string { return firstOf(r.PathValue(name), r.URL.Query().Get(name)) })
+			return query(ctx, p.Keys, func(name string) string { return cmp.Or(r.PathValue(name), r.URL.Query().Get(name)) })
 		})
 	}
 	return nil

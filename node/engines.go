@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -10,7 +11,7 @@ import (
 // RequireEngines returns a *engine.MissingError, with the line that gets it, when the configuration needs an engine that
 // is not on this machine.
 func RequireEngines(ctx context.Context, config Config) error {
-	if firstOf(config.ClickHouse, Embedded) != Embedded {
+	if cmp.Or(config.ClickHouse, Embedded) != Embedded {
 		return nil
 	}
 	cache, err := engine.CacheDir()
@@ -20,7 +21,7 @@ func RequireEngines(ctx context.Context, config Config) error {
 	return engine.Lookup("clickhouse").Status(ctx, cache).Err()
 }
 
-// problemOf says of an engine that could not be started what is wrong and what to do.
+// engineProblem says of an engine that could not be started what is wrong and what to do.
 func engineProblem(err error) string {
 	var missing *engine.MissingError
 	if errors.As(err, &missing) {

@@ -28,7 +28,7 @@ func openKafka(n *Node) (*kafkaPart, error) {
 	if k.mode == Off {
 		return k, nil
 	}
-	k.options = kafkalog.Options{Logger: n.log, Checkpoint: kafkalog.FileCheckpoint(n.path("mirror.json")), Topic: kafkalog.TopicOf(n.config.Site)}
+	k.options = kafkalog.Options{Logger: n.log, Clock: n.clock, Checkpoint: kafkalog.FileCheckpoint(n.path("mirror.json")), Topic: kafkalog.TopicOf(n.config.Site)}
 	if k.mode == Embedded {
 		broker, err := embedded.Open(n.path("kafka"), embedded.Options{Logger: n.log})
 		if err != nil {

@@ -28,10 +28,19 @@ type model struct {
 	click  rowsView
 }
 
+// parking returns the model's sink as what operators see to parked events with.
+func (m *model) parking() projections.Parking {
+	if m.redis != nil {
+		return m.redis
+	}
+	return m.click
+}
+
 // rowsView is what the node asks of a view in ClickHouse.
 type rowsView interface {
 	projections.Sink
 	projections.CursorReader
+	projections.Parking
 	queries.RowReader
 	// Diff compares the tables with a fold of the log and names the rows that differ.
 	Diff(ctx context.Context, source projections.Source) ([]string, error)
@@ -48,7 +57,7 @@ func (n *Node) addKeys(p *projections.Projection[projections.Keys]) (*model, err
 	if err != nil {
 		return nil, err
 	}
-	view := redisview.New(n.redis.client, *p, redisview.Options{})
+	view := redisview.New(n.redis.client, *p, redisview.Options{Logger: n.log})
 	m := &model{
 		name: p.Name + "-redis", sink: "redis", keys: p, redis: view,
 		runner: projections.NewRunner(source, view, projections.Options{Logger: n.log}),

@@ -11,11 +11,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tributary-es/tributary/commands"
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/pebblestore"
+	"github.com/tributary-es/tributary/internal/hlc"
 	"github.com/tributary-es/tributary/internal/server"
 )
 
@@ -27,6 +29,8 @@ type Node struct {
 	config  Config
 	log     *slog.Logger
 	started time.Time
+	run     string     // a random id of this run
+	clock   *hlc.Clock // of the store and the mirror
 
 	local   *pebblestore.Store
 	store   eventstore.Store // local, with durability Kafka where there is a mirror
@@ -52,13 +56,13 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 	if err := os.MkdirAll(config.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("make data folder: %w", err)
 	}
-	n := &Node{config: config, log: config.Logger, started: time.Now()}
+	n := &Node{config: config, log: config.Logger, started: time.Now(), run: uuid.NewString(), clock: hlc.New(nil)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.Close())
 		}
 	}()
-	if n.local, err = pebblestore.Open(n.path("store"), &pebblestore.Options{Site: config.Site, Logger: n.log}); err != nil {
+	if n.local, err = pebblestore.Open(n.path("store"), &pebblestore.Options{Site: config.Site, Logger: n.log, Clock: n.clock}); err != nil {
 		if b, ok := FindServer(ctx, config.Data); ok {
 			return nil, fmt.Errorf("%w: a server with process id %d serves it on %s", err, b.PID, b.HTTP)
 		}
@@ -78,7 +82,7 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 		commands.Logging(n.log), commands.Recovery(), commands.Timeout(commandTimeout), commands.Validation(),
 	}})
 	n.server = server.New(server.Options{
-		HTTPAddr: config.HTTP, GRPCAddr: config.GRPC, Logger: n.log, Version: config.Version,
+		HTTPAddr: config.HTTP, GRPCAddr: config.GRPC, Logger: n.log, Version: config.Version, Run: n.run,
 		Health: n.health, Sample: n.sample, Page: n.page(),
 	})
 	if err := n.assemble(); err != nil {

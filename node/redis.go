@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/tributary-es/tributary/projections/redisview"
@@ -35,13 +36,12 @@ func (r *redisPart) close() error {
 	if r == nil {
 		return nil
 	}
+	var errs []error
 	if r.client != nil {
-		if err := r.client.Close(); err != nil {
-			return err
-		}
+		errs = append(errs, r.client.Close())
 	}
 	if r.server != nil {
-		return r.server.Close()
+		errs = append(errs, r.server.Close())
 	}
-	return nil
+	return errors.Join(errs...)
 }

@@ -2,6 +2,7 @@ package node
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -79,7 +80,7 @@ func setByJSONName(v reflect.Value, name, text string) error {
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
 		jsonName, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if !f.IsExported() || !strings.EqualFold(firstOf(jsonName, f.Name), name) {
+		if !f.IsExported() || !strings.EqualFold(cmp.Or(jsonName, f.Name), name) {
 			continue
 		}
 		switch f.Type.Kind() {

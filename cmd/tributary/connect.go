@@ -42,7 +42,19 @@ type session struct {
 	conn *grpc.ClientConn
 	// node is set when the folder was stopped and the session runs its server itself.
 	node *node.Node
-	stop func() error
+	// ended is closed when that server has ended.
+	ended chan struct{}
+	stop  func() error
+}
+
+// wait waits until ctx ends, or until the session's own server has ended by itself; stop says why.
+func (s *session) wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-s.ended:
+		return errors.New("the server has ended")
+	}
 }
 
 // connect finds the server, or starts one on a stopped folder for as long as the session lasts.
@@ -68,20 +80,24 @@ func startSession(ctx context.Context, config node.Config) (*session, error) {
 		return nil, err
 	}
 	runCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	ended := make(chan error, 1)
-	go func() { ended <- n.Run(runCtx) }()
+	var runErr error
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		runErr = n.Run(runCtx)
+	}()
+	finish := func() error {
+		cancel()
+		<-ended
+		return errors.Join(runErr, n.Close())
+	}
 	s, err := dial(n.GRPCAddr())
 	if err != nil {
-		cancel()
-		return nil, errors.Join(err, <-ended, n.Close())
+		return nil, errors.Join(err, finish())
 	}
 	closeConn := s.stop
-	s.node = n
-	s.stop = func() error {
-		err := closeConn()
-		cancel()
-		return errors.Join(err, <-ended, n.Close())
-	}
+	s.node, s.ended = n, ended
+	s.stop = func() error { return errors.Join(closeConn(), finish()) }
 	return s, nil
 }
 

@@ -83,8 +83,7 @@ func (c *demoCmd) Run(ctx context.Context, g *globals) (err error) {
 	if err := announce(g, s.node, "are in "+dir); err != nil {
 		return err
 	}
-	<-ctx.Done()
-	return nil
+	return s.wait(ctx)
 }
 
 func demo(ctx context.Context, g *globals, s *session, set *retail.Set) (demoAnswer, error) {

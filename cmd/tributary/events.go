@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/tributary-es/tributary/eventstore"
 	apiv1 "github.com/tributary-es/tributary/schemas/gen/tributary/api/v1"
 )
 
@@ -75,6 +76,9 @@ func (c *eventsReadCmd) Run(ctx context.Context, g *globals) error {
 }
 
 func (c *eventsReadCmd) stream(ctx context.Context, g *globals) (err error) {
+	if c.After != "" || len(c.Category)+len(c.Type) > 0 {
+		return fmt.Errorf("%w: --stream reads one stream whole; leave out --after, --category and --type, or --stream", eventstore.ErrInvalid)
+	}
 	category, id, err := cutStream(c.Stream)
 	if err != nil {
 		return err

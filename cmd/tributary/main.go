@@ -52,6 +52,7 @@ type cli struct {
 	Import  importCmd  `cmd:"" help:"Import data into a shop."`
 	Events  eventsCmd  `cmd:"" help:"Read the log."`
 	Rebuild rebuildCmd `cmd:"" help:"Rebuild a read model from the log."`
+	Parked  parkedCmd  `cmd:"" help:"See to events and saga instances that could not be applied."`
 	Verify  verifyCmd  `cmd:"" help:"Verify the store, the mirror and the read models."`
 	Bench   benchCmd   `cmd:"" help:"Measure."`
 	Setup   setupCmd   `cmd:"" help:"Fetch the engines that are missing."`

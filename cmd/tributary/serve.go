@@ -65,10 +65,13 @@ func serve(ctx context.Context, g *globals, config node.Config, sample bool, dat
 		return err
 	}
 	defer func() { err = errors.Join(err, n.Close()) }()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return n.Run(ctx) })
 	awaitClickHouse(ctx, n)
 	if err := announce(g, n, data); err != nil {
+		cancel()
 		return errors.Join(err, group.Wait())
 	}
 	if sample {
@@ -109,9 +112,14 @@ func announce(g *globals, n *node.Node, data string) error {
 	return g.print(addresses, func() {
 		fmt.Fprintf(g.out, "\nTributary is ready. Ctrl-C stops it; the data %s.\n\n", data)
 		g.table([][]string{
-			{"  page", addresses["page"]}, {"  HTTP API", addresses["http"]}, {"  gRPC API", addresses["grpc"]},
-			{"  health", addresses["health"]}, {"  OpenAPI", addresses["openapi"]},
-			{"  Kafka", orDash(b.Kafka)}, {"  Redis", orDash(b.Redis)}, {"  ClickHouse", clickHouseRow(b.ClickHouse, n)},
+			{"  page", addresses["page"]},
+			{"  HTTP API", addresses["http"]},
+			{"  gRPC API", addresses["grpc"]},
+			{"  health", addresses["health"]},
+			{"  OpenAPI", addresses["openapi"]},
+			{"  Kafka", orDash(b.Kafka)},
+			{"  Redis", orDash(b.Redis)},
+			{"  ClickHouse", clickHouseRow(b.ClickHouse, n)},
 		})
 	})
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -17,7 +18,18 @@ type Admin struct {
 	Status    func(context.Context) (*apiv1.Status, error)
 	Outbox    func(ctx context.Context, status string, limit int) ([]*apiv1.OutboxMessage, error)
 	Rebuild   func(ctx context.Context, projection string, progress func(*apiv1.RebuildProgress) error) error
+	Parking   Parking
 	VerifyAll func(ctx context.Context, parts []string, progress func(*apiv1.VerifyProgress) error) error
+}
+
+// Parking lists what is set aside and sees to it.
+type Parking interface {
+	ListParked(ctx context.Context) (*apiv1.ListParkedResponse, error)
+	RetryEvents(ctx context.Context, projection string, stream eventstore.StreamID) (applied int, err error)
+	RetryInstances(ctx context.Context, saga, tenant, instance string) (applied int, err error)
+	// HasSaga tells sagas from projections, which share a space of names.
+	HasSaga(name string) bool
+	SkipEvent(ctx context.Context, projection string, at eventstore.Position) error
 }
 
 // GetStatus says how the server is.
@@ -47,6 +59,61 @@ func (a *Admin) ListOutbox(ctx context.Context, r *apiv1.ListOutboxRequest) (*ap
 		return nil, err
 	}
 	return &apiv1.ListOutboxResponse{Messages: messages}, nil
+}
+
+// ListParked lists what is parked.
+func (a *Admin) ListParked(ctx context.Context, _ *apiv1.ListParkedRequest) (*apiv1.ListParkedResponse, error) {
+	if a.Parking == nil {
+		return nil, unsupported("parking")
+	}
+	return a.Parking.ListParked(ctx)
+}
+
+// RetryParked tries what is parked again.
+func (a *Admin) RetryParked(ctx context.Context, r *apiv1.RetryParkedRequest) (*apiv1.RetryParkedResponse, error) {
+	if a.Parking == nil {
+		return nil, unsupported("parking")
+	}
+	applied, err := a.retryParked(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return &apiv1.RetryParkedResponse{Applied: uint64(applied)}, nil
+}
+
+func (a *Admin) retryParked(ctx context.Context, r *apiv1.RetryParkedRequest) (int, error) {
+	if a.Parking.HasSaga(r.GetName()) {
+		if r.GetStream() != "" {
+			return 0, problemf(kindInvalid, "give the instance instead", "%s is a saga, which parks instances, not streams", r.GetName())
+		}
+		return a.Parking.RetryInstances(ctx, r.GetName(), cmp.Or(r.GetTenant(), eventstore.DefaultTenant), r.GetInstance())
+	}
+	if r.GetInstance() != "" {
+		return 0, problemf(kindInvalid, "give the stream instead", "%s is not a saga, and only sagas have instances", r.GetName())
+	}
+	var stream eventstore.StreamID
+	if r.GetStream() != "" {
+		var err error
+		if stream, err = eventstore.ParseStreamID(r.GetStream()); err != nil {
+			return 0, problemf(kindInvalid, "write it as tenant/category/id", "stream %q: %v", r.GetStream(), err)
+		}
+	}
+	return a.Parking.RetryEvents(ctx, r.GetName(), stream)
+}
+
+// SkipParked drops a parked event for good.
+func (a *Admin) SkipParked(ctx context.Context, r *apiv1.SkipParkedRequest) (*apiv1.SkipParkedResponse, error) {
+	if a.Parking == nil {
+		return nil, unsupported("parking")
+	}
+	at, err := eventstore.ParsePosition(r.GetPosition())
+	if err != nil {
+		return nil, problemf(kindInvalid, "take it from the list of what is parked", "position %q: %v", r.GetPosition(), err)
+	}
+	if err := a.Parking.SkipEvent(ctx, r.GetName(), at); err != nil {
+		return nil, err
+	}
+	return &apiv1.SkipParkedResponse{}, nil
 }
 
 // RebuildProjection rebuilds a read model and sends its progress.

@@ -26,6 +26,7 @@ type healthAnswer struct {
 	Live         bool         `json:"live"`
 	Ready        bool         `json:"ready"`
 	Version      string       `json:"version"`
+	Run          string       `json:"run,omitempty"`
 	Dependencies []Dependency `json:"dependencies"`
 }
 
@@ -58,7 +59,7 @@ func (s *Server) serveHealth(w http.ResponseWriter, r *http.Request) {
 // serveLive answers 200 as long as the process answers at all.
 func (s *Server) serveLive(w http.ResponseWriter, _ *http.Request) {
 	writeHealth(w, http.StatusOK, healthAnswer{
-		Live: true, Ready: s.closing.Err() == nil, Version: s.options.Version, Dependencies: []Dependency{},
+		Live: true, Ready: s.closing.Err() == nil, Version: s.options.Version, Run: s.options.Run, Dependencies: []Dependency{},
 	})
 }
 

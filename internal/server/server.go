@@ -22,6 +22,8 @@ type Options struct {
 	Logger             *slog.Logger
 	// Version of the program, for /v1/health and the OpenAPI document.
 	Version string
+	// Run tells this run of the server from any other, for /v1/health/live.
+	Run string
 	// RequestTimeout bounds a unary call, and how long its request may take to arrive; default 30 s. MaxBodyBytes bounds a
 	// request's body; default 8 MiB. MaxStreams bounds how many streams may be open; default 512.
 	RequestTimeout time.Duration

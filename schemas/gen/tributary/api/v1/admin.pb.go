@@ -897,6 +897,473 @@ func (x *RebuildProgress) GetDigestAfter() string {
 	return ""
 }
 
+// ListParkedRequest has no fields.
+type ListParkedRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListParkedRequest) Reset() {
+	*x = ListParkedRequest{}
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListParkedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListParkedRequest) ProtoMessage() {}
+
+func (x *ListParkedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListParkedRequest.ProtoReflect.Descriptor instead.
+func (*ListParkedRequest) Descriptor() ([]byte, []int) {
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{11}
+}
+
+// ListParkedResponse lists what is parked.
+type ListParkedResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Events, by projection in the order of the log.
+	Events []*ParkedEvent `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	// Instances of sagas, by saga, tenant and id.
+	Instances     []*ParkedInstance `protobuf:"bytes,2,rep,name=instances,proto3" json:"instances,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListParkedResponse) Reset() {
+	*x = ListParkedResponse{}
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListParkedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListParkedResponse) ProtoMessage() {}
+
+func (x *ListParkedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListParkedResponse.ProtoReflect.Descriptor instead.
+func (*ListParkedResponse) Descriptor() ([]byte, []int) {
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ListParkedResponse) GetEvents() []*ParkedEvent {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *ListParkedResponse) GetInstances() []*ParkedInstance {
+	if x != nil {
+		return x.Instances
+	}
+	return nil
+}
+
+// ParkedEvent is an event that a projection could not apply, or one of its stream that waits behind it.
+type ParkedEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Projection that parked it.
+	Projection string `protobuf:"bytes,1,opt,name=projection,proto3" json:"projection,omitempty"`
+	// Stream, as tenant/category/id.
+	Stream string `protobuf:"bytes,2,opt,name=stream,proto3" json:"stream,omitempty"`
+	// Position of the event.
+	Position string `protobuf:"bytes,3,opt,name=position,proto3" json:"position,omitempty"`
+	// Type of the event.
+	Type string `protobuf:"bytes,4,opt,name=type,proto3" json:"type,omitempty"`
+	// Why it could not be applied; empty for those that wait behind another.
+	Reason        string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ParkedEvent) Reset() {
+	*x = ParkedEvent{}
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ParkedEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ParkedEvent) ProtoMessage() {}
+
+func (x *ParkedEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ParkedEvent.ProtoReflect.Descriptor instead.
+func (*ParkedEvent) Descriptor() ([]byte, []int) {
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ParkedEvent) GetProjection() string {
+	if x != nil {
+		return x.Projection
+	}
+	return ""
+}
+
+func (x *ParkedEvent) GetStream() string {
+	if x != nil {
+		return x.Stream
+	}
+	return ""
+}
+
+func (x *ParkedEvent) GetPosition() string {
+	if x != nil {
+		return x.Position
+	}
+	return ""
+}
+
+func (x *ParkedEvent) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *ParkedEvent) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// ParkedInstance is an instance of a saga that something broken has stopped.
+type ParkedInstance struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Saga that it is of.
+	Saga string `protobuf:"bytes,1,opt,name=saga,proto3" json:"saga,omitempty"`
+	// Tenant of the instance.
+	Tenant string `protobuf:"bytes,2,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// Id of the instance; empty stands for all triggers of the tenant whose instance cannot be told.
+	Instance string `protobuf:"bytes,3,opt,name=instance,proto3" json:"instance,omitempty"`
+	// What stopped it.
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Triggers that have come for it since.
+	Waiting       uint64 `protobuf:"varint,5,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ParkedInstance) Reset() {
+	*x = ParkedInstance{}
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ParkedInstance) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ParkedInstance) ProtoMessage() {}
+
+func (x *ParkedInstance) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ParkedInstance.ProtoReflect.Descriptor instead.
+func (*ParkedInstance) Descriptor() ([]byte, []int) {
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ParkedInstance) GetSaga() string {
+	if x != nil {
+		return x.Saga
+	}
+	return ""
+}
+
+func (x *ParkedInstance) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *ParkedInstance) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+func (x *ParkedInstance) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ParkedInstance) GetWaiting() uint64 {
+	if x != nil {
+		return x.Waiting
+	}
+	return 0
+}
+
+// RetryParkedRequest says what to try again.
+type RetryParkedRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the projection or saga.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Only this stream, as tenant/category/id; empty means all that the projection has parked. Not for sagas.
+	Stream string `protobuf:"bytes,2,opt,name=stream,proto3" json:"stream,omitempty"`
+	// Only this instance of the saga; empty means all. Not for projections.
+	Instance string `protobuf:"bytes,3,opt,name=instance,proto3" json:"instance,omitempty"`
+	// Tenant of the instance; empty means the default tenant.
+	Tenant        string `protobuf:"bytes,4,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryParkedRequest) Reset() {
+	*x = RetryParkedRequest{}
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryParkedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryParkedRequest) ProtoMessage() {}
+
+func (x *RetryParkedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryParkedRequest.ProtoReflect.Descriptor instead.
+func (*RetryParkedRequest) Descriptor() ([]byte, []int) {
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *RetryParkedRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RetryParkedRequest) GetStream() string {
+	if x != nil {
+		return x.Stream
+	}
+	return ""
+}
+
+func (x *RetryParkedRequest) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+func (x *RetryParkedRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+// RetryParkedResponse says what came of it.
+type RetryParkedResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Events that were applied, or instances that go on.
+	Applied       uint64 `protobuf:"varint,1,opt,name=applied,proto3" json:"applied,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryParkedResponse) Reset() {
+	*x = RetryParkedResponse{}
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryParkedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryParkedResponse) ProtoMessage() {}
+
+func (x *RetryParkedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryParkedResponse.ProtoReflect.Descriptor instead.
+func (*RetryParkedResponse) Descriptor() ([]byte, []int) {
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *RetryParkedResponse) GetApplied() uint64 {
+	if x != nil {
+		return x.Applied
+	}
+	return 0
+}
+
+// SkipParkedRequest names a parked event.
+type SkipParkedRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the projection.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Position of the event, as ListParked has it.
+	Position      string `protobuf:"bytes,2,opt,name=position,proto3" json:"position,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SkipParkedRequest) Reset() {
+	*x = SkipParkedRequest{}
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SkipParkedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SkipParkedRequest) ProtoMessage() {}
+
+func (x *SkipParkedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SkipParkedRequest.ProtoReflect.Descriptor instead.
+func (*SkipParkedRequest) Descriptor() ([]byte, []int) {
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *SkipParkedRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SkipParkedRequest) GetPosition() string {
+	if x != nil {
+		return x.Position
+	}
+	return ""
+}
+
+// SkipParkedResponse has no fields.
+type SkipParkedResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SkipParkedResponse) Reset() {
+	*x = SkipParkedResponse{}
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SkipParkedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SkipParkedResponse) ProtoMessage() {}
+
+func (x *SkipParkedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SkipParkedResponse.ProtoReflect.Descriptor instead.
+func (*SkipParkedResponse) Descriptor() ([]byte, []int) {
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{18}
+}
+
 // VerifyRequest chooses what to verify.
 type VerifyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -908,7 +1375,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[11]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -920,7 +1387,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[11]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -933,7 +1400,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *VerifyRequest) GetParts() []string {
@@ -964,7 +1431,7 @@ type VerifyProgress struct {
 
 func (x *VerifyProgress) Reset() {
 	*x = VerifyProgress{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[12]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -976,7 +1443,7 @@ func (x *VerifyProgress) String() string {
 func (*VerifyProgress) ProtoMessage() {}
 
 func (x *VerifyProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[12]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -989,7 +1456,7 @@ func (x *VerifyProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyProgress.ProtoReflect.Descriptor instead.
 func (*VerifyProgress) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *VerifyProgress) GetPart() string {
@@ -1119,7 +1586,36 @@ const file_tributary_api_v1_admin_proto_rawDesc = "" +
 	"etaSeconds\x12\x12\n" +
 	"\x04done\x18\x05 \x01(\bR\x04done\x12#\n" +
 	"\rdigest_before\x18\x06 \x01(\tR\fdigestBefore\x12!\n" +
-	"\fdigest_after\x18\a \x01(\tR\vdigestAfter\"%\n" +
+	"\fdigest_after\x18\a \x01(\tR\vdigestAfter\"\x13\n" +
+	"\x11ListParkedRequest\"\x8b\x01\n" +
+	"\x12ListParkedResponse\x125\n" +
+	"\x06events\x18\x01 \x03(\v2\x1d.tributary.api.v1.ParkedEventR\x06events\x12>\n" +
+	"\tinstances\x18\x02 \x03(\v2 .tributary.api.v1.ParkedInstanceR\tinstances\"\x8d\x01\n" +
+	"\vParkedEvent\x12\x1e\n" +
+	"\n" +
+	"projection\x18\x01 \x01(\tR\n" +
+	"projection\x12\x16\n" +
+	"\x06stream\x18\x02 \x01(\tR\x06stream\x12\x1a\n" +
+	"\bposition\x18\x03 \x01(\tR\bposition\x12\x12\n" +
+	"\x04type\x18\x04 \x01(\tR\x04type\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\"\x8a\x01\n" +
+	"\x0eParkedInstance\x12\x12\n" +
+	"\x04saga\x18\x01 \x01(\tR\x04saga\x12\x16\n" +
+	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x1a\n" +
+	"\binstance\x18\x03 \x01(\tR\binstance\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x18\n" +
+	"\awaiting\x18\x05 \x01(\x04R\awaiting\"t\n" +
+	"\x12RetryParkedRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06stream\x18\x02 \x01(\tR\x06stream\x12\x1a\n" +
+	"\binstance\x18\x03 \x01(\tR\binstance\x12\x16\n" +
+	"\x06tenant\x18\x04 \x01(\tR\x06tenant\"/\n" +
+	"\x13RetryParkedResponse\x12\x18\n" +
+	"\aapplied\x18\x01 \x01(\x04R\aapplied\"C\n" +
+	"\x11SkipParkedRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\bposition\x18\x02 \x01(\tR\bposition\"\x14\n" +
+	"\x12SkipParkedResponse\"%\n" +
 	"\rVerifyRequest\x12\x14\n" +
 	"\x05parts\x18\x01 \x03(\tR\x05parts\"\xb1\x01\n" +
 	"\x0eVerifyProgress\x12\x12\n" +
@@ -1131,7 +1627,7 @@ const file_tributary_api_v1_admin_proto_rawDesc = "" +
 	"\x04done\x18\x04 \x01(\bR\x04done\x12\x1f\n" +
 	"\vreport_json\x18\x05 \x01(\tR\n" +
 	"reportJson\x12\x16\n" +
-	"\x06faults\x18\x06 \x03(\tR\x06faults2\xfb\x04\n" +
+	"\x06faults\x18\x06 \x03(\tR\x06faults2\xf5\b\n" +
 	"\fAdminService\x12\x7f\n" +
 	"\tGetStatus\x12\".tributary.api.v1.GetStatusRequest\x1a\x18.tributary.api.v1.Status\"4\xa2\xbb\x180\n" +
 	"\x03GET\x12\n" +
@@ -1141,7 +1637,16 @@ const file_tributary_api_v1_admin_proto_rawDesc = "" +
 	"\x03GET\x12\n" +
 	"/v1/outbox*1Messages issued by sagas, with status and retries\x12\xb5\x01\n" +
 	"\x11RebuildProjection\x12*.tributary.api.v1.RebuildProjectionRequest\x1a!.tributary.api.v1.RebuildProgress\"O\xa2\xbb\x18K\n" +
-	"\x04POST\x12\x1e/v1/projections/{name}/rebuild \x01*!Rebuild a read model from the log0\x01\x12\x8d\x01\n" +
+	"\x04POST\x12\x1e/v1/projections/{name}/rebuild \x01*!Rebuild a read model from the log0\x01\x12\xaa\x01\n" +
+	"\n" +
+	"ListParked\x12#.tributary.api.v1.ListParkedRequest\x1a$.tributary.api.v1.ListParkedResponse\"Q\xa2\xbb\x18M\n" +
+	"\x03GET\x12\n" +
+	"/v1/parked*:Events and saga instances that are set aside, with reasons\x12\x99\x01\n" +
+	"\vRetryParked\x12$.tributary.api.v1.RetryParkedRequest\x1a%.tributary.api.v1.RetryParkedResponse\"=\xa2\xbb\x189\n" +
+	"\x04POST\x12\x17/v1/parked/{name}/retry*\x18Try what is parked again\x12\xae\x01\n" +
+	"\n" +
+	"SkipParked\x12#.tributary.api.v1.SkipParkedRequest\x1a$.tributary.api.v1.SkipParkedResponse\"U\xa2\xbb\x18Q\n" +
+	"\x04POST\x12\x16/v1/parked/{name}/skip*1Leave a parked event out of a projection for good\x12\x8d\x01\n" +
 	"\x06Verify\x12\x1f.tributary.api.v1.VerifyRequest\x1a .tributary.api.v1.VerifyProgress\">\xa2\xbb\x18:\n" +
 	"\x04POST\x12\n" +
 	"/v1/verify \x01*$Verify store, mirror and read models0\x01BFZDgithub.com/tributary-es/tributary/schemas/gen/tributary/api/v1;apiv1b\x06proto3"
@@ -1158,7 +1663,7 @@ func file_tributary_api_v1_admin_proto_rawDescGZIP() []byte {
 	return file_tributary_api_v1_admin_proto_rawDescData
 }
 
-var file_tributary_api_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_tributary_api_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_tributary_api_v1_admin_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),         // 0: tributary.api.v1.GetStatusRequest
 	(*Status)(nil),                   // 1: tributary.api.v1.Status
@@ -1171,32 +1676,48 @@ var file_tributary_api_v1_admin_proto_goTypes = []any{
 	(*OutboxMessage)(nil),            // 8: tributary.api.v1.OutboxMessage
 	(*RebuildProjectionRequest)(nil), // 9: tributary.api.v1.RebuildProjectionRequest
 	(*RebuildProgress)(nil),          // 10: tributary.api.v1.RebuildProgress
-	(*VerifyRequest)(nil),            // 11: tributary.api.v1.VerifyRequest
-	(*VerifyProgress)(nil),           // 12: tributary.api.v1.VerifyProgress
-	nil,                              // 13: tributary.api.v1.OutboxMessage.PayloadEntry
-	(*timestamppb.Timestamp)(nil),    // 14: google.protobuf.Timestamp
+	(*ListParkedRequest)(nil),        // 11: tributary.api.v1.ListParkedRequest
+	(*ListParkedResponse)(nil),       // 12: tributary.api.v1.ListParkedResponse
+	(*ParkedEvent)(nil),              // 13: tributary.api.v1.ParkedEvent
+	(*ParkedInstance)(nil),           // 14: tributary.api.v1.ParkedInstance
+	(*RetryParkedRequest)(nil),       // 15: tributary.api.v1.RetryParkedRequest
+	(*RetryParkedResponse)(nil),      // 16: tributary.api.v1.RetryParkedResponse
+	(*SkipParkedRequest)(nil),        // 17: tributary.api.v1.SkipParkedRequest
+	(*SkipParkedResponse)(nil),       // 18: tributary.api.v1.SkipParkedResponse
+	(*VerifyRequest)(nil),            // 19: tributary.api.v1.VerifyRequest
+	(*VerifyProgress)(nil),           // 20: tributary.api.v1.VerifyProgress
+	nil,                              // 21: tributary.api.v1.OutboxMessage.PayloadEntry
+	(*timestamppb.Timestamp)(nil),    // 22: google.protobuf.Timestamp
 }
 var file_tributary_api_v1_admin_proto_depIdxs = []int32{
-	14, // 0: tributary.api.v1.Status.started_at:type_name -> google.protobuf.Timestamp
+	22, // 0: tributary.api.v1.Status.started_at:type_name -> google.protobuf.Timestamp
 	2,  // 1: tributary.api.v1.Status.mirror:type_name -> tributary.api.v1.MirrorStatus
 	3,  // 2: tributary.api.v1.Status.projections:type_name -> tributary.api.v1.ProjectionStatus
 	4,  // 3: tributary.api.v1.Status.sagas:type_name -> tributary.api.v1.SagaStatus
 	5,  // 4: tributary.api.v1.Status.dependencies:type_name -> tributary.api.v1.Dependency
 	8,  // 5: tributary.api.v1.ListOutboxResponse.messages:type_name -> tributary.api.v1.OutboxMessage
-	13, // 6: tributary.api.v1.OutboxMessage.payload:type_name -> tributary.api.v1.OutboxMessage.PayloadEntry
-	0,  // 7: tributary.api.v1.AdminService.GetStatus:input_type -> tributary.api.v1.GetStatusRequest
-	6,  // 8: tributary.api.v1.AdminService.ListOutbox:input_type -> tributary.api.v1.ListOutboxRequest
-	9,  // 9: tributary.api.v1.AdminService.RebuildProjection:input_type -> tributary.api.v1.RebuildProjectionRequest
-	11, // 10: tributary.api.v1.AdminService.Verify:input_type -> tributary.api.v1.VerifyRequest
-	1,  // 11: tributary.api.v1.AdminService.GetStatus:output_type -> tributary.api.v1.Status
-	7,  // 12: tributary.api.v1.AdminService.ListOutbox:output_type -> tributary.api.v1.ListOutboxResponse
-	10, // 13: tributary.api.v1.AdminService.RebuildProjection:output_type -> tributary.api.v1.RebuildProgress
-	12, // 14: tributary.api.v1.AdminService.Verify:output_type -> tributary.api.v1.VerifyProgress
-	11, // [11:15] is the sub-list for method output_type
-	7,  // [7:11] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	21, // 6: tributary.api.v1.OutboxMessage.payload:type_name -> tributary.api.v1.OutboxMessage.PayloadEntry
+	13, // 7: tributary.api.v1.ListParkedResponse.events:type_name -> tributary.api.v1.ParkedEvent
+	14, // 8: tributary.api.v1.ListParkedResponse.instances:type_name -> tributary.api.v1.ParkedInstance
+	0,  // 9: tributary.api.v1.AdminService.GetStatus:input_type -> tributary.api.v1.GetStatusRequest
+	6,  // 10: tributary.api.v1.AdminService.ListOutbox:input_type -> tributary.api.v1.ListOutboxRequest
+	9,  // 11: tributary.api.v1.AdminService.RebuildProjection:input_type -> tributary.api.v1.RebuildProjectionRequest
+	11, // 12: tributary.api.v1.AdminService.ListParked:input_type -> tributary.api.v1.ListParkedRequest
+	15, // 13: tributary.api.v1.AdminService.RetryParked:input_type -> tributary.api.v1.RetryParkedRequest
+	17, // 14: tributary.api.v1.AdminService.SkipParked:input_type -> tributary.api.v1.SkipParkedRequest
+	19, // 15: tributary.api.v1.AdminService.Verify:input_type -> tributary.api.v1.VerifyRequest
+	1,  // 16: tributary.api.v1.AdminService.GetStatus:output_type -> tributary.api.v1.Status
+	7,  // 17: tributary.api.v1.AdminService.ListOutbox:output_type -> tributary.api.v1.ListOutboxResponse
+	10, // 18: tributary.api.v1.AdminService.RebuildProjection:output_type -> tributary.api.v1.RebuildProgress
+	12, // 19: tributary.api.v1.AdminService.ListParked:output_type -> tributary.api.v1.ListParkedResponse
+	16, // 20: tributary.api.v1.AdminService.RetryParked:output_type -> tributary.api.v1.RetryParkedResponse
+	18, // 21: tributary.api.v1.AdminService.SkipParked:output_type -> tributary.api.v1.SkipParkedResponse
+	20, // 22: tributary.api.v1.AdminService.Verify:output_type -> tributary.api.v1.VerifyProgress
+	16, // [16:23] is the sub-list for method output_type
+	9,  // [9:16] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_tributary_api_v1_admin_proto_init() }
@@ -1211,7 +1732,7 @@ func file_tributary_api_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_api_v1_admin_proto_rawDesc), len(file_tributary_api_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

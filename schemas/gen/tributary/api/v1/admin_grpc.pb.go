@@ -22,6 +22,9 @@ const (
 	AdminService_GetStatus_FullMethodName         = "/tributary.api.v1.AdminService/GetStatus"
 	AdminService_ListOutbox_FullMethodName        = "/tributary.api.v1.AdminService/ListOutbox"
 	AdminService_RebuildProjection_FullMethodName = "/tributary.api.v1.AdminService/RebuildProjection"
+	AdminService_ListParked_FullMethodName        = "/tributary.api.v1.AdminService/ListParked"
+	AdminService_RetryParked_FullMethodName       = "/tributary.api.v1.AdminService/RetryParked"
+	AdminService_SkipParked_FullMethodName        = "/tributary.api.v1.AdminService/SkipParked"
 	AdminService_Verify_FullMethodName            = "/tributary.api.v1.AdminService/Verify"
 )
 
@@ -38,6 +41,14 @@ type AdminServiceClient interface {
 	// RebuildProjection folds the whole log anew into a projection, while the old model goes on answering, and sends its
 	// progress. The last message has done set.
 	RebuildProjection(ctx context.Context, in *RebuildProjectionRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RebuildProgress], error)
+	// ListParked lists what was set aside because it cannot be applied: events of projections, and instances of sagas.
+	ListParked(ctx context.Context, in *ListParkedRequest, opts ...grpc.CallOption) (*ListParkedResponse, error)
+	// RetryParked applies parked events again, in order and up to the first that still cannot be applied, or has parked
+	// instances of a saga go on.
+	RetryParked(ctx context.Context, in *RetryParkedRequest, opts ...grpc.CallOption) (*RetryParkedResponse, error)
+	// SkipParked drops a parked event for good from a projection, also from every later rebuild, and applies those of its
+	// stream that waited behind it. The log keeps the event.
+	SkipParked(ctx context.Context, in *SkipParkedRequest, opts ...grpc.CallOption) (*SkipParkedResponse, error)
 	// Verify checks the store against itself, Kafka against the store and the read models against a fold of the store. The
 	// last message has done set.
 	Verify(ctx context.Context, in *VerifyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[VerifyProgress], error)
@@ -90,6 +101,36 @@ func (c *adminServiceClient) RebuildProjection(ctx context.Context, in *RebuildP
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AdminService_RebuildProjectionClient = grpc.ServerStreamingClient[RebuildProgress]
 
+func (c *adminServiceClient) ListParked(ctx context.Context, in *ListParkedRequest, opts ...grpc.CallOption) (*ListParkedResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListParkedResponse)
+	err := c.cc.Invoke(ctx, AdminService_ListParked_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) RetryParked(ctx context.Context, in *RetryParkedRequest, opts ...grpc.CallOption) (*RetryParkedResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RetryParkedResponse)
+	err := c.cc.Invoke(ctx, AdminService_RetryParked_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) SkipParked(ctx context.Context, in *SkipParkedRequest, opts ...grpc.CallOption) (*SkipParkedResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SkipParkedResponse)
+	err := c.cc.Invoke(ctx, AdminService_SkipParked_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *adminServiceClient) Verify(ctx context.Context, in *VerifyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[VerifyProgress], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[1], AdminService_Verify_FullMethodName, cOpts...)
@@ -122,6 +163,14 @@ type AdminServiceServer interface {
 	// RebuildProjection folds the whole log anew into a projection, while the old model goes on answering, and sends its
 	// progress. The last message has done set.
 	RebuildProjection(*RebuildProjectionRequest, grpc.ServerStreamingServer[RebuildProgress]) error
+	// ListParked lists what was set aside because it cannot be applied: events of projections, and instances of sagas.
+	ListParked(context.Context, *ListParkedRequest) (*ListParkedResponse, error)
+	// RetryParked applies parked events again, in order and up to the first that still cannot be applied, or has parked
+	// instances of a saga go on.
+	RetryParked(context.Context, *RetryParkedRequest) (*RetryParkedResponse, error)
+	// SkipParked drops a parked event for good from a projection, also from every later rebuild, and applies those of its
+	// stream that waited behind it. The log keeps the event.
+	SkipParked(context.Context, *SkipParkedRequest) (*SkipParkedResponse, error)
 	// Verify checks the store against itself, Kafka against the store and the read models against a fold of the store. The
 	// last message has done set.
 	Verify(*VerifyRequest, grpc.ServerStreamingServer[VerifyProgress]) error
@@ -143,6 +192,15 @@ func (UnimplementedAdminServiceServer) ListOutbox(context.Context, *ListOutboxRe
 }
 func (UnimplementedAdminServiceServer) RebuildProjection(*RebuildProjectionRequest, grpc.ServerStreamingServer[RebuildProgress]) error {
 	return status.Error(codes.Unimplemented, "method RebuildProjection not implemented")
+}
+func (UnimplementedAdminServiceServer) ListParked(context.Context, *ListParkedRequest) (*ListParkedResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListParked not implemented")
+}
+func (UnimplementedAdminServiceServer) RetryParked(context.Context, *RetryParkedRequest) (*RetryParkedResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RetryParked not implemented")
+}
+func (UnimplementedAdminServiceServer) SkipParked(context.Context, *SkipParkedRequest) (*SkipParkedResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SkipParked not implemented")
 }
 func (UnimplementedAdminServiceServer) Verify(*VerifyRequest, grpc.ServerStreamingServer[VerifyProgress]) error {
 	return status.Error(codes.Unimplemented, "method Verify not implemented")
@@ -215,6 +273,60 @@ func _AdminService_RebuildProjection_Handler(srv interface{}, stream grpc.Server
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AdminService_RebuildProjectionServer = grpc.ServerStreamingServer[RebuildProgress]
 
+func _AdminService_ListParked_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListParkedRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).ListParked(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_ListParked_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).ListParked(ctx, req.(*ListParkedRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_RetryParked_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RetryParkedRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).RetryParked(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_RetryParked_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).RetryParked(ctx, req.(*RetryParkedRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_SkipParked_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SkipParkedRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).SkipParked(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_SkipParked_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).SkipParked(ctx, req.(*SkipParkedRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _AdminService_Verify_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(VerifyRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -240,6 +352,18 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListOutbox",
 			Handler:    _AdminService_ListOutbox_Handler,
+		},
+		{
+			MethodName: "ListParked",
+			Handler:    _AdminService_ListParked_Handler,
+		},
+		{
+			MethodName: "RetryParked",
+			Handler:    _AdminService_RetryParked_Handler,
+		},
+		{
+			MethodName: "SkipParked",
+			Handler:    _AdminService_SkipParked_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
