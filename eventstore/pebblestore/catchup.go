@@ -48,6 +48,8 @@ func (s *Store) usableMark(head logHead) (mark, error) {
 	m, found, err := s.index.mark()
 	var why string
 	switch {
+	case err != nil && !unusable(err):
+		return mark{}, err
 	case err != nil:
 		why = err.Error()
 	case !found:

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -52,14 +53,33 @@ func parseMark(b []byte) (m mark, ok bool) {
 	return m, true
 }
 
-// open opens the database. One that cannot be opened is removed: everything in it stands in the log.
+// open opens the database. One that is damaged or of a format that is not known is made anew: everything in it stands in
+// the log. What merely could not be reached, for want of rights, descriptors or a working disk, is left as it is.
 func (x *index) open() (removed error, err error) {
 	x.db, err = pebble.Open(x.dir, x.opts())
-	if err == nil {
+	switch {
+	case err == nil:
 		return nil, nil
+	case !unusable(err):
+		return nil, fmt.Errorf("open index: %w; it is left as it is, and made anew if %s is deleted", err, x.dir)
 	}
 	removed = err
 	return removed, x.wipe()
+}
+
+// unusable reports whether an error tells of the index's content: damage, a missing file, an unknown format.
+func unusable(err error) bool {
+	switch {
+	case errors.Is(err, eventstore.ErrCorrupt), pebble.IsCorruptionError(err):
+		return true
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, pebble.ErrDBNotPristine): // a file that others speak of is gone
+		return true
+	}
+	// For these Pebble has no value to compare with.
+	text := err.Error()
+	return slices.ContainsFunc([]string{"format major version", "invalid marker filename", "object size mismatch"}, func(part string) bool {
+		return strings.Contains(text, part)
+	})
 }
 
 // wipe makes the database anew.

@@ -7,10 +7,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/tributary-es/tributary/eventstore"
 	"go.uber.org/goleak"
 )
@@ -124,9 +126,21 @@ func TestIndexIsMadeAnew(t *testing.T) {
 				}
 			}
 		},
-		"of another log":   func(t *testing.T, fs vfs.FS) { changeMark(t, fs, func(m *mark) { m.log.Incarnation++ }) },
-		"ahead of the log": func(t *testing.T, fs vfs.FS) { changeMark(t, fs, func(m *mark) { m.lsn += 5 }) },
-		"of another past":  func(t *testing.T, fs vfs.FS) { changeMark(t, fs, func(m *mark) { m.lsn, m.seq = 50, 50 }) },
+		"without its manifest": func(t *testing.T, fs vfs.FS) { removeFrom(t, fs, "data/store/index", "MANIFEST") },
+		"without a table":      func(t *testing.T, fs vfs.FS) { removeFrom(t, fs, "data/store/index", ".sst") },
+		"with a table cut short": func(t *testing.T, fs vfs.FS) {
+			truncate(t, fs, named(t, fs, "data/store/index", ".sst")[0])
+		},
+		"of a newer format": func(t *testing.T, fs vfs.FS) {
+			marker := named(t, fs, "data/store/index", "marker.format-version")[0]
+			if err := fs.Rename(marker, "data/store/index/marker.format-version.999999.9999"); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"without its format": func(t *testing.T, fs vfs.FS) { removeFrom(t, fs, "data/store/index", "marker.format-version") },
+		"of another log":     func(t *testing.T, fs vfs.FS) { changeMark(t, fs, func(m *mark) { m.log.Incarnation++ }) },
+		"ahead of the log":   func(t *testing.T, fs vfs.FS) { changeMark(t, fs, func(m *mark) { m.lsn += 5 }) },
+		"of another past":    func(t *testing.T, fs vfs.FS) { changeMark(t, fs, func(m *mark) { m.lsn, m.seq = 50, 50 }) },
 		"without a mark": func(t *testing.T, fs vfs.FS) {
 			tamper(t, fs, "index", func(db *pebble.DB) { set(t, db, metaKey, nil) })
 		},
@@ -158,6 +172,78 @@ func TestIndexIsMadeAnew(t *testing.T) {
 			if state := again.recent.state(); state.streams != 10 {
 				t.Errorf("log has %d streams, want 10", state.streams)
 			}
+		})
+	}
+}
+
+// named returns the paths of the files in a folder that have a part in their names.
+func named(t *testing.T, fs vfs.FS, dir, part string) (paths []string) {
+	t.Helper()
+	names, err := fs.List(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if strings.Contains(name, part) {
+			paths = append(paths, fs.PathJoin(dir, name))
+		}
+	}
+	if len(paths) == 0 {
+		t.Fatalf("no %s in %v", part, names)
+	}
+	return paths
+}
+
+func removeFrom(t *testing.T, fs vfs.FS, dir, part string) {
+	t.Helper()
+	for _, path := range named(t, fs, dir, part) {
+		if err := fs.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// An index that cannot be reached is not for that a bad one: it is kept, and Open says what was in the way.
+func TestIndexThatCannotBeReachedIsKept(t *testing.T) {
+	on := func(kind errorfs.OpKind, part string) func(errorfs.Op) bool {
+		return func(op errorfs.Op) bool { return op.Kind == kind && strings.Contains(op.Path, part) }
+	}
+	for _, c := range []struct {
+		name  string
+		fault error
+		hit   func(op errorfs.Op) bool
+	}{
+		{"no rights to the manifest", syscall.EACCES, on(errorfs.OpOpen, "index/MANIFEST")},
+		{"no descriptor left for the manifest", syscall.EMFILE, on(errorfs.OpOpen, "index/MANIFEST")},
+		{"manifest cannot be read", syscall.EIO, on(errorfs.OpFileRead, "index/MANIFEST")},
+		{"folder cannot be listed", syscall.EIO, on(errorfs.OpList, "store/index")},
+		{"locked", syscall.EAGAIN, on(errorfs.OpLock, "index/LOCK")},
+		{"table cannot be opened", syscall.EMFILE, on(errorfs.OpOpen, ".sst")},
+		{"table cannot be read", syscall.EIO, func(op errorfs.Op) bool {
+			return op.Kind == errorfs.OpFileReadAt && strings.Contains(op.Path, "index/") && strings.HasSuffix(op.Path, ".sst")
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			fs := written(t, 100, Options{})
+			tamper(t, fs, "index", func(db *pebble.DB) {
+				set(t, db, appendStreamKey(nil, headPrefix, eventstore.Stream("order", "witness")), []byte{7})
+			})
+			faulty := errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
+				if strings.Contains(op.Path, "data/store/index") && c.hit(op) {
+					return c.fault
+				}
+				return nil
+			}))
+			s, err := Open("data/store", &Options{FS: faulty, Logger: quietLog})
+			if err == nil {
+				_ = s.Close()
+			}
+			if !errors.Is(err, c.fault) || !strings.Contains(fmt.Sprint(err), "index") {
+				t.Errorf("open: %v; want %v, of the index", err, c.fault)
+			}
+			tamper(t, fs, "index", func(db *pebble.DB) {
+				get(t, db, appendStreamKey(nil, headPrefix, eventstore.Stream("order", "witness")))
+			})
 		})
 	}
 }

@@ -51,7 +51,7 @@ type Store struct {
 //
 // Errors: ErrLocked, ErrNewerFormat, eventstore.ErrInvalid when the folder holds another log than the options say, and
 // eventstore.ErrCorrupt when the end of the log does not verify (see Verify, which looks at all of it). A missing or
-// damaged index is no error: it is made anew.
+// damaged index is no error: it is made anew. One that cannot be read for another reason is an error, and is kept.
 func Open(dir string, o *Options) (*Store, error) {
 	s := &Store{opts: o.withDefaults(), dir: dir, done: make(chan struct{}), spare: make(chan *group, 2), queue: newQueue()}
 	s.room = semaphore.NewWeighted(s.opts.MaxQueueBytes)
