@@ -31,6 +31,8 @@ type Node struct {
 	started time.Time
 	run     string     // a random id of this run
 	clock   *hlc.Clock // of the store and the mirror
+	// verifying is held by the verification that is under way.
+	verifying chan struct{}
 
 	local   *pebblestore.Store
 	store   eventstore.Store // local, with durability Kafka where there is a mirror
@@ -56,7 +58,7 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 	if err := os.MkdirAll(config.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("make data folder: %w", err)
 	}
-	n := &Node{config: config, log: config.Logger, started: time.Now(), run: uuid.NewString(), clock: hlc.New(nil)}
+	n := &Node{config: config, log: config.Logger, started: time.Now(), run: uuid.NewString(), clock: hlc.New(nil), verifying: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.Close())

@@ -28,13 +28,19 @@ const maxFaults = 100
 
 // Verify checks the store against itself, the topic against the store, and the read models against a fold of the store,
 // and reads the figures back. Commands go on meanwhile; a read model stands still while it is compared. No parts means
-// all that the node has. What cannot be looked at is a fault.
+// all that the node has. What cannot be looked at is a fault. Verifications take turns: one holds the Redis model in memory.
 func (n *Node) Verify(ctx context.Context, parts []string, progress func(part string, done, total uint64)) (Report, error) {
 	out := Report{Faults: []string{}}
 	for _, p := range parts {
 		if !slices.Contains(verifyParts, p) {
 			return out, fmt.Errorf("%w: part %q is unknown, use %v", eventstore.ErrInvalid, p, verifyParts)
 		}
+	}
+	select {
+	case n.verifying <- struct{}{}:
+		defer func() { <-n.verifying }()
+	case <-ctx.Done():
+		return out, fmt.Errorf("wait for another verification: %w", ctx.Err())
 	}
 	wanted := func(part string) bool { return len(parts) == 0 || slices.Contains(parts, part) }
 	for _, part := range verifyParts {

@@ -38,8 +38,8 @@ func TestKilledDuringImport(t *testing.T) {
 	window := time.Duration(float64(time.Second) * want.Seconds.Import * 3 / 4)
 	// Once an import was through, all later ones would only repeat commands, and a kill would hit nothing that is new:
 	// what was killed so far is compared, and the rest begins with a new folder.
-	for killed, left := 0, kills; left > 0; left -= killed {
-		killed = 0
+	for left := kills; left > 0; {
+		killed := 0
 		data := filepath.Join(t.TempDir(), "data")
 		serve(t, data).stop(t)
 		for killed < left {
@@ -51,6 +51,7 @@ func TestKilledDuringImport(t *testing.T) {
 			killed++
 		}
 		t.Logf("%d kills before the import was through", killed)
+		left -= killed
 		if killed > 0 {
 			equalsUndisturbed(t, data, undisturbed, &want, files)
 		}
