@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
+	"io/fs"
 	"os"
 	"sync"
 	"time"
@@ -18,11 +20,13 @@ import (
 //
 // It is exact after Close and at most watermarkEvery behind otherwise: what was acknowledged in that time before a power
 // loss, and then lost by the disk, goes unseen.
+//
+// INVARIANT: from before the first event on, one slot is whole on disk, whatever write or sync fails.
 type watermark struct {
 	file vfs.File
 
 	mu   sync.Mutex // guards what follows, and the file's slots
-	turn uint64     // of the last slot written
+	turn uint64     // of the last slot that was synced
 	last mark
 }
 
@@ -31,47 +35,72 @@ const (
 	slotBytes      = 4096 // each slot has a disk block of its own, so that a torn write harms only one
 )
 
-// openWatermark opens or makes the file and returns the newest mark that is whole; found is false when there is none.
-func openWatermark(files vfs.FS, path string) (w *watermark, newest mark, found bool, err error) {
+// makeWatermark makes the file with a mark in it. It has the file's name only when it is whole.
+func makeWatermark(files vfs.FS, path string, m mark) error {
+	fresh := path + ".new"
+	f, err := files.Create(fresh, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return fmt.Errorf("make watermark: %w", err)
+	}
+	_, err = f.Write(appendSlot(nil, 0, m))
+	if err == nil {
+		err = f.Sync()
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("make watermark: %w", err)
+	}
+	if err := files.Rename(fresh, path); err != nil {
+		return fmt.Errorf("make watermark: %w", err)
+	}
+	return syncFolder(files, files.PathDir(path))
+}
+
+// openWatermark opens the file and returns the newest mark that is whole. found is false when there is none, and fault is
+// what kept a slot from being read.
+func openWatermark(files vfs.FS, path string) (w *watermark, newest mark, found bool, fault, err error) {
 	f, err := files.OpenReadWrite(path, vfs.WriteCategoryUnspecified)
 	if err != nil {
-		return nil, newest, false, fmt.Errorf("open watermark: %w", err)
+		return nil, newest, false, nil, fmt.Errorf("open watermark: %w", err)
 	}
 	w = &watermark{file: f}
 	for slot := range int64(2) {
 		b := make([]byte, 256)
 		n, err := f.ReadAt(b, slot*slotBytes)
-		if n == 0 && err != nil {
-			continue // not written yet
+		if err != nil && !errors.Is(err, io.EOF) {
+			fault = errors.Join(fault, err)
+			continue
 		}
 		m, turn, ok := parseSlot(b[:n])
 		if ok && turn >= w.turn {
 			w.turn, newest, found = turn, m, true
 		}
 	}
-	return w, newest, found, nil
+	return w, newest, found, fault, nil
 }
 
-// write makes m the mark.
+// write makes m the mark. Until that has worked, it is the same slot that is tried: the other one has the last mark.
 func (w *watermark) write(m mark) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if m == w.last {
 		return nil
 	}
-	w.turn++
-	b := binary.BigEndian.AppendUint64(nil, w.turn)
-	entry := m.encode()
-	b = append(append(b, byte(len(entry))), entry...)
-	b = binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
-	if _, err := w.file.WriteAt(b, int64(w.turn%2)*slotBytes); err != nil {
+	turn := w.turn + 1
+	if _, err := w.file.WriteAt(appendSlot(nil, turn, m), int64(turn%2)*slotBytes); err != nil {
 		return fmt.Errorf("write watermark: %w", err)
 	}
 	if err := w.file.SyncData(); err != nil {
 		return fmt.Errorf("sync watermark: %w", err)
 	}
-	w.last = m
+	w.turn, w.last = turn, m
 	return nil
+}
+
+func appendSlot(b []byte, turn uint64, m mark) []byte {
+	start, entry := len(b), m.encode()
+	b = binary.BigEndian.AppendUint64(b, turn)
+	b = append(append(b, byte(len(entry))), entry...)
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
 }
 
 func parseSlot(b []byte) (m mark, turn uint64, ok bool) {
@@ -87,26 +116,54 @@ func parseSlot(b []byte) (m mark, turn uint64, ok bool) {
 	return m, turn, ok
 }
 
-// openWatermark compares the log with its watermark. A log that is shorter, or another, is opened for reading only.
+// openWatermark compares the log with its watermark. A log that is shorter, or another, or of which it cannot be told any
+// more, is opened for reading only.
 func (s *Store) openWatermark(head logHead) error {
 	files := s.opts.fs()
 	path := files.PathJoin(s.dir, "WATERMARK")
-	made := !exists(files, path)
-	w, m, found, err := openWatermark(files, path)
+	now := mark{s.recent.state(), s.id}
+	_, err := files.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if head.lsn > 0 {
+			s.opts.Logger.Warn("THE WATERMARK IS MISSING: nothing tells whether the log has lost its end. It is written anew; "+
+				"compare the log with what followed it: tributary verify", "file", path, "lsn", head.lsn)
+		}
+		if err := makeWatermark(files, path, now); err != nil {
+			return err
+		}
+	case err != nil:
+		return fmt.Errorf("look for watermark: %w", err)
+	}
+	w, m, found, unread, err := openWatermark(files, path)
 	if err != nil {
 		return err
 	}
 	s.watermark = w
-	if made {
-		if err := syncFolder(files, s.dir); err != nil {
-			return err
-		}
+	if !found && head.lsn == 0 {
+		return w.write(now)
 	}
-	if !found {
-		return nil
+	fault, err := s.lost(head, m, found, unread)
+	if err != nil {
+		return err
 	}
-	var fault error
+	if fault != nil {
+		fault = fmt.Errorf("%w: %w", eventstore.ErrReadOnly, fault)
+		s.readOnly.Store(&fault)
+		s.opts.Logger.Error("the store takes no writes", "error", fault)
+	}
+	return nil
+}
+
+// lost says what of the log is not as its watermark tells, and what to do then.
+func (s *Store) lost(head logHead, m mark, found bool, unread error) (fault, err error) {
 	switch {
+	case !found:
+		if unread == nil {
+			unread = errors.New("both are damaged")
+		}
+		return fmt.Errorf("neither slot of its watermark can be read, so that nothing tells whether its end was lost: %w; "+
+			"if tributary verify finds no fault in log and topic, move WATERMARK away and start again", unread), nil
 	case m.log != s.id:
 		fault = fmt.Errorf("its watermark is of %s", m.log)
 	case m.lsn > head.lsn:
@@ -114,24 +171,21 @@ func (s *Store) openWatermark(head logHead) error {
 	default:
 		chain, err := s.chainAt(m.lsn)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if chain != m.chain {
-			fault = fmt.Errorf("the log at lsn %d is not the one that was written", m.lsn)
+		if chain == m.chain {
+			return nil, nil
 		}
+		fault = fmt.Errorf("the log at lsn %d is not the one that was written", m.lsn)
 	}
-	if fault != nil {
-		fault = fmt.Errorf("%w: %w; recover it from Kafka, from another site or from a backup", eventstore.ErrReadOnly, fault)
-		s.readOnly.Store(&fault)
-		s.opts.Logger.Error("the store takes no writes", "error", fault)
-	}
-	return nil
+	return fmt.Errorf("%w; keep a copy of the folder, then put back the last good copy of it", fault), nil
 }
 
 // keepWatermark follows the durable log until stop is closed, and then once more.
 func (s *Store) keepWatermark(stop <-chan struct{}) {
 	tick := time.NewTicker(watermarkEvery)
 	defer tick.Stop()
+	var complaint complaint
 	for open := true; open; {
 		select {
 		case <-tick.C:
@@ -141,8 +195,38 @@ func (s *Store) keepWatermark(stop <-chan struct{}) {
 		if s.readOnly.Load() != nil {
 			continue // what it says now is why
 		}
-		if err := s.watermark.write(mark{s.recent.state(), s.id}); err != nil && !errors.Is(err, os.ErrClosed) {
-			s.opts.Logger.Warn("the watermark cannot be written", "error", err)
+		err := s.watermark.write(mark{s.recent.state(), s.id})
+		if errors.Is(err, os.ErrClosed) {
+			continue
+		}
+		switch say, over := complaint.about(err, time.Now()); {
+		case say:
+			s.opts.Logger.Warn("the watermark cannot be written, trying again", "error", err)
+		case over:
+			s.opts.Logger.Info("the watermark is written again")
 		}
 	}
+}
+
+// complaint keeps an error that comes again and again from being logged each time. The zero value is ready.
+type complaint struct {
+	text string // of the error that lasts; empty when there is none
+	said time.Time
+}
+
+// complainEvery is how long an error that lasts goes unsaid.
+const complainEvery = 10 * time.Second
+
+// about takes the outcome of a try: say when its error is to be logged, over when the error before it does not last.
+func (c *complaint) about(err error, now time.Time) (say, over bool) {
+	if err == nil {
+		over = c.text != ""
+		*c = complaint{}
+		return false, over
+	}
+	if text := err.Error(); text != c.text || now.Sub(c.said) >= complainEvery {
+		*c = complaint{text, now}
+		return true, false
+	}
+	return false, false
 }
