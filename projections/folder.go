@@ -28,11 +28,13 @@ type folder struct {
 	at, committed Cursor
 
 	// troubled: the last call failed. retrying, recovered and parked, when set, are told of an error that is about to be
-	// retried, of the first success after it, and of parked events.
+	// retried, of the first success after it, and of parked events; unseen of a commit that may have parked some and whose
+	// answer was lost.
 	troubled  bool
 	retrying  func(err error, sink bool)
 	recovered func()
 	parked    func([]Parked)
+	unseen    func()
 	// rest waits before another attempt; an error of it ends the folding.
 	rest func(ctx context.Context, failures int) error
 }
@@ -98,7 +100,10 @@ func (f *folder) store(ctx context.Context, to Cursor, events []eventstore.Recor
 	for failures := 0; ; failures++ {
 		parked, err := f.into.Commit(ctx, f.committed, to, events)
 		if err != nil && failures > 0 && errors.Is(err, ErrCursorMoved) && f.wentThrough(ctx, to) {
-			err = nil // the answer to an earlier attempt was lost
+			err = nil // the answer to an earlier attempt was lost, and with it what was parked
+			if len(events) > 0 && f.unseen != nil {
+				f.unseen()
+			}
 		}
 		if err == nil {
 			f.committed = to

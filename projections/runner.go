@@ -174,21 +174,16 @@ func (r *Runner) session(ctx context.Context) error {
 
 func (r *Runner) folder(log eventstore.LogID, into committer, at Cursor) *folder {
 	f := newFolder(r.sink.Name(), r.source, log, r.sink.Types(), into, at, &r.opts)
-	f.retrying, f.recovered, f.parked, f.rest = r.retrying, r.recovered, r.parked, r.rest
+	f.retrying, f.recovered, f.parked, f.unseen, f.rest = r.retrying, r.recovered, r.parked, r.unseen, r.rest
 	return f
 }
 
 // opened notes that the sink has a model that stands at a cursor.
 func (r *Runner) opened(ctx context.Context, at Cursor) {
-	parked := 0
-	if p, ok := r.sink.(Parking); ok {
-		if list, err := p.Parked(ctx); err == nil {
-			parked = len(list)
-		}
-	}
+	r.countParked(ctx)
 	r.board.mu.Lock()
 	r.board.known, r.board.sinkDown = true, false
-	r.board.status.State, r.board.status.Rebuild, r.board.status.Parked = Live, nil, parked
+	r.board.status.State, r.board.status.Rebuild = Live, nil
 	r.board.mu.Unlock()
 	r.board.folded(at.Position, 0, time.Time{})
 	r.progress.advance(at.Position)
@@ -209,7 +204,7 @@ func (r *Runner) refill(ctx context.Context, log eventstore.LogState) (Cursor, e
 	if err != nil {
 		return Cursor{}, err
 	}
-	f.retrying, f.recovered, f.parked = r.retrying, r.recovered, r.parked
+	f.retrying, f.recovered, f.parked, f.unseen = r.retrying, r.recovered, r.parked, r.unseen
 	f.rest = r.rest
 	r.board.update(func(s *Status) { s.Parked = 0 })
 	target := headOf(log)
@@ -323,36 +318,81 @@ func (r *Runner) lookAfter(ctx context.Context, f *folder) error {
 	if err := f.flush(ctx); err != nil {
 		return err
 	}
-	at, err := inPlace{r.sink}.Cursor(ctx)
+	at, down := inPlace{r.sink}.Cursor(ctx)
 	switch {
-	case errors.Is(err, ErrNoCursor) && f.committed == Cursor{}:
-		r.recovered() // a sink that keeps no cursor before the first commit
-	case err != nil && final(ctx, err):
-		return fmt.Errorf("look after the sink: %w", err)
-	case err != nil:
-		r.retrying(fmt.Errorf("look after the sink: %w", err), true)
+	case errors.Is(down, ErrNoCursor) && f.committed == Cursor{}:
+		down = nil // a sink that keeps no cursor before the first commit
+	case down != nil && final(ctx, down):
+		return fmt.Errorf("look after the sink: %w", down)
+	case down != nil:
+		r.retrying(fmt.Errorf("look after the sink: %w", down), true)
 	case at != f.committed:
 		return fmt.Errorf("look after the sink: %w: at %s, it was left at %s", ErrCursorMoved, at, f.committed)
-	default:
-		r.recovered()
 	}
-	log, err := r.source.Log(ctx)
+	if down == nil {
+		r.answered()
+	}
+	log, err := r.head(ctx)
 	switch {
-	case err != nil:
+	case err != nil && down == nil:
 		r.retrying(fmt.Errorf("read the log's head: %w", err), false)
+	case err != nil:
+		// One fault at a time: two that take turns would be told of anew at each check.
 	case log.ID != f.log:
 		return fmt.Errorf("%w: the projection is at %s of %s, the source is %s", eventstore.ErrWrongIncarnation, f.at, f.log, log.ID)
 	case place(r.source, f.at, log) != nil:
 		return place(r.source, f.at, log)
 	default:
 		r.board.head(log.Durable, time.Time{})
-	}
-	if p, ok := r.sink.(Parking); ok && r.Status().Parked > 0 {
-		if list, err := p.Parked(ctx); err == nil {
-			r.board.update(func(s *Status) { s.Parked = len(list) })
+		if down == nil {
+			r.recovered()
 		}
 	}
+	if down == nil && r.mayHaveParked() {
+		r.countParked(ctx)
+	}
 	return nil
+}
+
+// headTimeout bounds how long a runner that follows waits for the source to say how far the log is: holds and commits
+// wait with it.
+const headTimeout = 2 * time.Second
+
+// head asks the source how far the log is.
+func (r *Runner) head(ctx context.Context) (eventstore.LogState, error) {
+	ctx, cancel := context.WithTimeout(ctx, headTimeout)
+	defer cancel()
+	return r.source.Log(ctx)
+}
+
+// mayHaveParked reports whether the sink has parked events, or may have some that nobody has counted.
+func (r *Runner) mayHaveParked() bool {
+	r.board.mu.Lock()
+	defer r.board.mu.Unlock()
+	return r.board.uncounted || r.board.status.Parked > 0
+}
+
+// countParked asks the sink for its parked events. When it does not answer the number stays as it was, uncounted.
+func (r *Runner) countParked(ctx context.Context) {
+	p, ok := r.sink.(Parking)
+	if !ok {
+		return
+	}
+	list, err := p.Parked(ctx)
+	if err != nil {
+		r.unseen()
+		return
+	}
+	n := len(list)
+	r.board.mu.Lock()
+	before := r.board.status.Parked
+	missed := r.board.uncounted && n > before
+	r.board.status.Parked, r.board.uncounted = n, false
+	r.board.mu.Unlock()
+	if missed {
+		r.opts.Logger.Warn("events are parked that were not told of, for an answer of the sink was lost",
+			"projection", r.sink.Name(), "events", n-before)
+	}
 }
 
 // retrying notes that a call failed and is repeated.
@@ -375,6 +415,13 @@ func (r *Runner) sinkDown(err error) {
 	r.board.mu.Unlock()
 }
 
+// answered notes that the sink can be reached, which says nothing of the source.
+func (r *Runner) answered() {
+	r.board.mu.Lock()
+	defer r.board.mu.Unlock()
+	r.board.sinkDown = false
+}
+
 // recovered notes that what failed before goes well again.
 func (r *Runner) recovered() {
 	r.board.mu.Lock()
@@ -390,4 +437,11 @@ func (r *Runner) recovered() {
 
 func (r *Runner) parked(p []Parked) {
 	r.board.update(func(s *Status) { s.Parked += len(p) })
+}
+
+// unseen notes that events may be parked that nobody has counted.
+func (r *Runner) unseen() {
+	r.board.mu.Lock()
+	defer r.board.mu.Unlock()
+	r.board.uncounted = true
 }

@@ -59,7 +59,9 @@ type board struct {
 	behindSince, oldest time.Time
 	// known: the sink has a model to read from, as far as it was last seen. sinkDown: it cannot be reached.
 	known, sinkDown bool
-	meter           meter
+	// uncounted: events may be parked that Status.Parked does not count.
+	uncounted bool
+	meter     meter
 }
 
 // update changes the board under its mutex.
