@@ -27,8 +27,9 @@ var ErrRebuildUnderWay = errors.New("a rebuild is under way")
 
 // Rebuild folds the log from its beginning into a new model and puts it in place of the live one at an exact position P:
 // the old model stops at P, the new one is live from the entry after P. The runner goes on meanwhile, and so do reads,
-// but for the moment of the switch, when the runner stands still; where the sink is no Generations it stands still all
-// along and reads answer ErrRebuilding. report, when not nil, is called now and then.
+// but from P on until the switch: then the runner stands still, and the live model does not move, for as long as the last
+// few entries, two digests (each reads a whole model) and the switch take. Where the sink is no Generations it stands
+// still all along and reads answer ErrRebuilding. report, when not nil, is called now and then.
 //
 // The digests are those of the old and the new model, both at P; they are equal unless one of them is wrong or events
 // were parked. After an error the old model stays, where the sink is a Generations.
