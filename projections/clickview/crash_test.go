@@ -226,6 +226,110 @@ func TestPromotionDiesAtEveryStep(t *testing.T) {
 	}
 }
 
+// A switch that dies before its last call leaves nothing of the old model on disk once the next process has opened; and a
+// generation that is being filled outlives an Open.
+func TestOpenDropsWhatAPromotionLeft(t *testing.T) {
+	srv := testenv.SharedClickHouse(t)
+	conn := admin(t, srv)
+	log := memstore.New(memstore.Options{})
+	credits(t, log, 200)
+	all, end := readAll(t, log, projections.Cursor{})
+	fill := func(v *View) projections.Generation {
+		t.Helper()
+		g, err := v.Beside(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := g.Commit(t.Context(), projections.Cursor{}, end, all); err != nil {
+			t.Fatal(err)
+		}
+		return g
+	}
+	o := options(srv, testenv.Unique(t))
+	nextHas := func() uint64 {
+		t.Helper()
+		return count(t, conn, "SELECT count() FROM system.tables WHERE database = '"+o.Database+"__next'")
+	}
+	if _, err := ledgerView(t, o).Commit(t.Context(), projections.Cursor{}, end, all); err != nil {
+		t.Fatal(err)
+	}
+	armed := false
+	dying := o
+	dying.fault = func(op string, _ bool) error {
+		if armed && strings.HasPrefix(op, "drop the generation") {
+			return errCrash
+		}
+		return nil
+	}
+	g := fill(ledgerView(t, dying))
+	armed = true
+	if err := g.Promote(t.Context(), end); !errors.Is(err, errCrash) {
+		t.Fatalf("Promote that dies before it drops the old model: %v", err)
+	}
+	if nextHas() == 0 {
+		t.Fatal("the process that died left nothing to drop")
+	}
+	next := ledgerView(t, o)
+	if at, err := next.Open(t.Context()); err != nil || at != end {
+		t.Fatalf("Open: %s, %v, want %s", at, err, end)
+	}
+	if n := nextHas(); n != 0 {
+		t.Errorf("after the next process has opened, %d tables of the old model are on disk", n)
+	}
+	checkWhole(t, next, log)
+
+	g = fill(next)
+	if _, err := next.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if at, err := g.(projections.CursorReader).Cursor(t.Context()); err != nil || at != end {
+		t.Errorf("after Open the generation that is being filled stands at %s, %v, want %s", at, err, end)
+	}
+	if err := g.Discard(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The runner discards a generation that it could not promote. When the switch was under way by then, it is finished all the
+// same, and not the new model dropped from under it.
+func TestDiscardLeavesASwitchThatWasCutOff(t *testing.T) {
+	srv := testenv.SharedClickHouse(t)
+	log := memstore.New(memstore.Options{})
+	credits(t, log, 200)
+	all, end := readAll(t, log, projections.Cursor{})
+	cut := false
+	o := options(srv, testenv.Unique(t))
+	o.fault = func(op string, _ bool) error {
+		if cut && op == "switch "+lastSwitched {
+			return errCrash
+		}
+		return nil
+	}
+	v := ledgerView(t, o)
+	if _, err := v.Commit(t.Context(), projections.Cursor{}, end, all); err != nil {
+		t.Fatal(err)
+	}
+	g, err := v.Beside(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.Commit(t.Context(), projections.Cursor{}, end, all); err != nil {
+		t.Fatal(err)
+	}
+	cut = true
+	if err := g.Promote(t.Context(), end); !errors.Is(err, errCrash) {
+		t.Fatalf("Promote that is cut off: %v", err)
+	}
+	cut = false
+	if err := g.Discard(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if at, err := v.Open(t.Context()); err != nil || at != end {
+		t.Fatalf("Open after a switch that was cut off: %s, %v, want %s", at, err, end)
+	}
+	checkWhole(t, v, log)
+}
+
 // P1 and P5: the server is killed again and again while a runner follows a growing log and rebuilds.
 func TestServerIsKilled(t *testing.T) {
 	srv := testenv.ClickHouse(t)

@@ -122,7 +122,6 @@ func (g *generation) Promote(ctx context.Context, at projections.Cursor) error {
 	if err := v.promote(ctx); err != nil {
 		return err
 	}
-	v.building = nil
 	err := v.loadLive(ctx)
 	v.standing.set(err)
 	return err
@@ -156,6 +155,8 @@ func (v *View) promote(ctx context.Context) error {
 	if err := v.link.exec(ctx, "note the promotion", note, uuids); err != nil {
 		return err
 	}
+	// From here on it is promoted, by the next Open if not by us: to discard it would leave half of each model.
+	v.building = nil
 	return v.switchTables(ctx, uuids)
 }
 
@@ -197,7 +198,7 @@ func (v *View) finishPromotion(ctx context.Context) error {
 		return err
 	}
 	if have[lastSwitched] == wanted[lastSwitched] {
-		return nil
+		return v.dropLeft(ctx)
 	}
 	next, err := v.uuids(ctx, v.next())
 	if err != nil {
@@ -216,6 +217,19 @@ func (v *View) finishPromotion(ctx context.Context) error {
 	v.standing.enter()
 	defer v.standing.leave()
 	return v.switchTables(ctx, wanted)
+}
+
+// dropLeft drops what a switch that died before its last call has left in the next database, or a process that died while it
+// filled a generation. A generation of this view stays. REQUIRES: v.mu is held.
+func (v *View) dropLeft(ctx context.Context) error {
+	if v.building != nil {
+		return nil
+	}
+	left, err := v.uuids(ctx, v.next())
+	if err != nil || len(left) == 0 {
+		return err
+	}
+	return v.dropNext(ctx)
 }
 
 // switchTables brings each table with a wanted UUID from the next database to the live one, and drops the next database.
