@@ -23,9 +23,9 @@ endif
 ##@ Use
 
 .PHONY: run
-run: build python ## build, fetch the engines that are missing, start with the sample shop (DATA=./data)
+run: build python ## build, fetch the engines that are missing, start with the sample shop (DATA=./data ARGS="--http 127.0.0.1:8081 …")
 	bin/tributary setup
-	bin/tributary serve --sample --data $(DATA)
+	bin/tributary serve --sample --data $(DATA) $(ARGS)
 
 .PHONY: setup
 setup: build python ## fetch the engines the embedded default needs, into the user's cache

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tributary-es/tributary/commands"
 	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/internal/server"
 	"github.com/tributary-es/tributary/projections"
 	"github.com/tributary-es/tributary/queries"
 )
@@ -50,7 +51,7 @@ type Tables struct {
 }
 
 // Query answers from the domain's read model in Redis. param returns a variable of the path, or else of the query string.
-// An X-Read-After header has been waited for.
+// A position to read after, as header X-Read-After or parameter read_after, has been waited for.
 type Query func(ctx context.Context, model queries.KeyReader, param func(name string) string) (any, error)
 
 // Service is a gRPC service with its implementation.
@@ -145,10 +146,15 @@ func (n *Node) offer(d Domain, p *Parts) error {
 	}
 	for route, query := range d.Queries {
 		n.server.Handle(route, func(ctx context.Context, r *http.Request) (any, error) {
-			if err := awaitHeader(ctx, p.KeysProgress, r.Header.Get("X-Read-After")); err != nil {
+			at, err := awaitPosition(ctx, p.KeysProgress, r)
+			if err != nil {
 				return nil, err
 			}
-			return query(ctx, p.Keys, func(name string) string { return cmp.Or(r.PathValue(name), r.URL.Query().Get(name)) })
+			answer, err := query(ctx, p.Keys, func(name string) string { return cmp.Or(r.PathValue(name), r.URL.Query().Get(name)) })
+			if err != nil {
+				return nil, err
+			}
+			return server.Positioned{Answer: answer, Position: at.String()}, nil
 		})
 	}
 	return nil

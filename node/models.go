@@ -1,8 +1,10 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -93,15 +95,14 @@ func (m *model) rebuild(ctx context.Context, report func(*apiv1.RebuildProgress)
 	})
 }
 
-// awaitHeader waits for the position that an X-Read-After header names.
-func awaitHeader(ctx context.Context, progress queries.Progress, token string) error {
-	if token == "" {
-		return nil
+// awaitPosition waits for the position that a request names, if it names one, and returns the one that is then answered from.
+func awaitPosition(ctx context.Context, progress queries.Progress, r *http.Request) (eventstore.Position, error) {
+	var want eventstore.Position
+	if token := cmp.Or(r.Header.Get("X-Read-After"), r.URL.Query().Get("read_after")); token != "" {
+		var err error
+		if want, err = eventstore.ParsePosition(token); err != nil {
+			return want, fmt.Errorf("position to read after: %w", err)
+		}
 	}
-	p, err := eventstore.ParsePosition(token)
-	if err != nil {
-		return err
-	}
-	_, err = queries.Fresh(ctx, progress, p, 0)
-	return err
+	return queries.Fresh(ctx, progress, want, 0)
 }

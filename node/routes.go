@@ -43,25 +43,22 @@ func commandRoute(bus *commands.Bus, prototype any) (server.Call, error) {
 			meta.Hash = sha256.Sum256(append([]byte(t.String()+" "+r.URL.Path+" "), body...))
 		}
 		receipt, err := bus.Dispatch(ctx, meta, cmd.Elem().Interface())
-		if errors.Is(err, eventstore.ErrDurabilityTimeout) {
-			return receiptOf(receipt), err
-		}
-		if err != nil {
+		if err != nil && !errors.Is(err, eventstore.ErrDurabilityTimeout) {
 			return nil, err
 		}
-		return receiptOf(receipt), nil
+		return server.Positioned{Answer: receiptOf(receipt), Position: receipt.Position.String()}, err
 	}, nil
 }
 
 var routeVariable = regexp.MustCompile(`\{([a-zA-Z_]+)\}`)
 
-// fill decodes the body strictly and lets the path have the last word.
+// fill decodes the body strictly, and adds what the path names.
 func fill(cmd any, body []byte, r *http.Request) error {
 	if len(bytes.TrimSpace(body)) > 0 {
 		d := json.NewDecoder(bytes.NewReader(body))
 		d.DisallowUnknownFields()
 		if err := d.Decode(cmd); err != nil {
-			return fmt.Errorf("%w: body: %w", eventstore.ErrInvalid, err)
+			return fmt.Errorf("%w: body: %w", eventstore.ErrInvalid, plainJSONError(err))
 		}
 		if _, err := d.Token(); !errors.Is(err, io.EOF) {
 			return fmt.Errorf("%w: body: more than one JSON value", eventstore.ErrInvalid)
@@ -76,6 +73,15 @@ func fill(cmd any, body []byte, r *http.Request) error {
 	return nil
 }
 
+// plainJSONError says of a field of another type what the sender can understand.
+func plainJSONError(err error) error {
+	var typed *json.UnmarshalTypeError
+	if errors.As(err, &typed) {
+		return fmt.Errorf("%s: a %s does not fit", cmp.Or(typed.Field, "the value"), typed.Value)
+	}
+	return err
+}
+
 func setByJSONName(v reflect.Value, name, text string) error {
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
@@ -85,14 +91,25 @@ func setByJSONName(v reflect.Value, name, text string) error {
 		}
 		switch f.Type.Kind() {
 		case reflect.String:
-			v.Field(i).SetString(text)
-			return nil
+			return setOnce(v.Field(i), reflect.ValueOf(text))
 		case reflect.Int, reflect.Int64:
 			number, err := strconv.ParseInt(text, 10, 64)
-			v.Field(i).SetInt(number)
-			return err
+			if err != nil {
+				return fmt.Errorf("%q is not a number", text)
+			}
+			return setOnce(v.Field(i), reflect.ValueOf(number))
 		}
 		return fmt.Errorf("a %s cannot come from the path", f.Type)
 	}
 	return errors.New("the command has no such field")
+}
+
+// setOnce sets a field that the path names. A body that says otherwise is refused rather than overruled.
+func setOnce(field, value reflect.Value) error {
+	value = value.Convert(field.Type())
+	if !field.IsZero() && !field.Equal(value) {
+		return fmt.Errorf("it is %v in the path and %v in the body; leave it out of the body", value, field)
+	}
+	field.Set(value)
+	return nil
 }

@@ -16,7 +16,7 @@ import (
 // eventsCmd reads the log.
 type eventsCmd struct {
 	Read eventsReadCmd `cmd:"" help:"Read the log, or one stream, and end."`
-	Tail eventsTailCmd `cmd:"" help:"Follow the log until interrupted."`
+	Tail eventsTailCmd `cmd:"" help:"Follow what is appended from now on, until interrupted; --after 1-0 begins at the start."`
 }
 
 // logFilter chooses events.
@@ -34,8 +34,16 @@ func (f *logFilter) list(ctx context.Context, g *globals, follow bool) (err erro
 		return err
 	}
 	defer func() { err = errors.Join(err, s.stop()) }()
+	after := f.After
+	if follow && after == "" {
+		now, err := apiv1.NewAdminServiceClient(s.conn).GetStatus(ctx, &apiv1.GetStatusRequest{})
+		if err != nil {
+			return fmt.Errorf("ask where the log ends: %w", err)
+		}
+		after = now.GetDurable()
+	}
 	stream, err := apiv1.NewStreamServiceClient(s.conn).ListEvents(ctx, &apiv1.ListEventsRequest{
-		After: f.After, Follow: follow, Categories: f.Category, Types: f.Type, Limit: f.Limit,
+		After: after, Follow: follow, Categories: f.Category, Types: f.Type, Limit: f.Limit,
 	})
 	if err != nil {
 		return fmt.Errorf("read log: %w", err)

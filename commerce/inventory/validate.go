@@ -6,6 +6,8 @@ import (
 	"math"
 	"time"
 	"unicode/utf8"
+
+	"github.com/tributary-es/tributary/commerce/calendar"
 )
 
 // Limits of a command.
@@ -55,8 +57,8 @@ func (f *faults) units(n, most int64) {
 }
 
 func (f *faults) moment(at time.Time) {
-	if at.IsZero() || at.Year() < 1 || at.Year() > 9999 {
-		f.add("time is missing or outside the years 1 to 9999")
+	if !calendar.Holds(at) {
+		f.add("time is missing or outside the " + calendar.Years)
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/tributary-es/tributary/commerce/calendar"
+
 	"github.com/tributary-es/tributary/commerce/money"
 )
 
@@ -44,8 +46,8 @@ func (f *faults) required(name, value string) {
 }
 
 func (f *faults) moment(at time.Time) {
-	if at.IsZero() || at.Year() < 1 || at.Year() > 9999 {
-		f.add("time is missing or outside the years 1 to 9999")
+	if !calendar.Holds(at) {
+		f.add("time is missing or outside the " + calendar.Years)
 	}
 }
 

@@ -23,24 +23,23 @@ type Source struct {
 // File is the source of a file of the file system.
 func File(name string) Source {
 	return Source{Name: name, Open: func() (io.ReadCloser, error) {
-		f, err := os.Open(name)
-		if err != nil {
+		// Asked before it is opened: opening a named pipe would wait for its writer.
+		info, err := os.Stat(name)
+		switch {
+		case err != nil:
 			return nil, err
+		case info.IsDir():
+			return nil, errDirectory
+		case !info.Mode().IsRegular():
+			return nil, errNoFile
 		}
-		info, err := f.Stat()
-		if err == nil && info.IsDir() {
-			err = errDirectory
-		}
-		if err != nil {
-			_ = f.Close() // read only: nothing to lose
-			return nil, err
-		}
-		return f, nil
+		return os.Open(name)
 	}}
 }
 
 var (
 	errDirectory  = errors.New("is a directory")
+	errNoFile     = errors.New("is not a regular file")
 	errLongRecord = fmt.Errorf("record longer than %d KiB", maxRecord>>10)
 )
 
@@ -116,6 +115,8 @@ func unreadable(name string, err error) *InputError {
 	switch {
 	case errors.Is(err, errDirectory):
 		e.Problem, e.Hint = "is a directory", "name the files in it"
+	case errors.Is(err, errNoFile):
+		e.Problem, e.Hint = "is not a regular file", "save it as one first"
 	case errors.Is(err, fs.ErrNotExist):
 		e.Problem, e.Hint = "there is no such file", "check the path"
 	case errors.Is(err, fs.ErrPermission):

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/tributary-es/tributary/commerce/calendar"
+
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tributary-es/tributary/commerce/inventory"
@@ -61,18 +63,13 @@ func decode(e *eventstore.Recorded, into proto.Message) error {
 	return nil
 }
 
-// The times that tables can hold.
-var (
-	earliest = time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli()
-	latest   = time.Date(2262, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli()
-)
-
 // moment turns a time of an event into one of a table.
 func moment(ms int64) (time.Time, error) {
-	if ms < earliest || ms >= latest {
-		return time.Time{}, fmt.Errorf("time %s is not within the years 1900 to 2261", time.UnixMilli(ms).UTC().Format(time.RFC3339))
+	at := time.UnixMilli(ms).UTC()
+	if !calendar.Holds(at) {
+		return time.Time{}, fmt.Errorf("time %s is not within the %s", at.Format(time.RFC3339), calendar.Years)
 	}
-	return time.UnixMilli(ms).UTC(), nil
+	return at, nil
 }
 
 // amountOf returns a sum of money as tables hold it; none is "0" in no currency.

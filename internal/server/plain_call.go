@@ -20,6 +20,12 @@ import (
 // eventstore.ErrDurabilityTimeout is an answer all the same, with the status 202.
 type Call func(ctx context.Context, r *http.Request) (any, error)
 
+// Positioned is an answer together with the position it stands at, which goes into the header X-Position.
+type Positioned struct {
+	Answer   any
+	Position string
+}
+
 // Handle offers a plain route, a pattern of http.ServeMux such as "GET /v1/points/{id}", which has no gRPC side. Body,
 // time, metadata and errors are treated as those of services. It must come before Run.
 func (s *Server) Handle(pattern string, call Call) {
@@ -37,6 +43,10 @@ func (s *Server) Handle(pattern string, call Call) {
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		answer, err := call(ctx, r)
+		if p, ok := answer.(Positioned); ok {
+			answer = p.Answer
+			w.Header().Set("X-Position", p.Position)
+		}
 		status := http.StatusOK
 		if errors.Is(err, eventstore.ErrDurabilityTimeout) && answer != nil {
 			status, err = http.StatusAccepted, nil

@@ -2,13 +2,16 @@ package e2e
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -173,9 +176,11 @@ func TestVerbsWithoutData(t *testing.T) {
 	}
 	decoded[object](t, done(t, "doctor", "--json"))
 	decoded[object](t, done(t, "setup", "--json"))
-	bench := decoded[object](t, done(t, "bench", "append", "--json", "--time", "200ms", "--rounds", "1"))
-	if ratio, _ := bench["ratio"].(float64); ratio <= 0 {
-		t.Errorf("bench append: %v", bench)
+	bench := decoded[object](t, done(t, "bench", "append", "--raw", "--json", "--duration", "200ms", "--rounds", "1"))
+	for _, field := range []string{"rate", "p50_us", "p99_us", "events", "raw_rate", "ratio"} {
+		if figure, _ := bench[field].(float64); figure <= 0 {
+			t.Errorf("bench append: %s is %v in %v", field, bench[field], bench)
+		}
 	}
 	a := tributary(t, "--help")
 	if a.code != 0 || !strings.Contains(a.stdout, "verify") {
@@ -186,7 +191,7 @@ func TestVerbsWithoutData(t *testing.T) {
 // TestTail follows the log until it is interrupted, and ends well.
 func TestTail(t *testing.T) {
 	s := serve(t, t.TempDir(), "--clickhouse", "off")
-	follower := start(t, built, "events", "tail", "--json", "--data", s.data)
+	follower := start(t, built, "events", "tail", "--after", "1-0", "--json", "--data", s.data)
 	s.post(t, "/v1/stock/MUG-1/receive", `{"quantity": 10}`)
 	if e := decoded[object](t, follower.line(t)); e["type"] != "inventory.received.v1" {
 		t.Errorf("the first event is %v", e)
@@ -194,6 +199,22 @@ func TestTail(t *testing.T) {
 	s.post(t, "/v1/stock/MUG-2/receive", `{"quantity": 10}`)
 	if e := decoded[object](t, follower.line(t)); e["stream_id"] != "MUG-2" {
 		t.Errorf("the second event is %v", e)
+	}
+	follower.stop(t)
+
+	follower = start(t, built, "events", "tail", "--json", "--data", s.data)
+	ctx, cancel := context.WithCancel(t.Context())
+	var posting sync.WaitGroup
+	posting.Go(func() { // the follower says nowhere when it has begun
+		for i := 3; ctx.Err() == nil; i++ {
+			s.post(t, fmt.Sprintf("/v1/stock/MUG-%d/receive", i), `{"quantity": 10}`)
+		}
+	})
+	e := decoded[object](t, follower.line(t))
+	cancel()
+	posting.Wait()
+	if id := e["stream_id"]; id == "MUG-1" || id == "MUG-2" {
+		t.Errorf("without --after the first event is %v, which was there before", e)
 	}
 	follower.stop(t)
 	s.stop(t)
