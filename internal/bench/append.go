@@ -40,11 +40,11 @@ type Load struct {
 func (l *Load) Validate() error {
 	switch {
 	case l.Clients < 1 || l.Batch < 1 || l.Size < 1 || l.Rounds < 1:
-		return errors.New("clients, batch, size and rounds are at least 1")
+		return errors.New("--clients, --batch, --size and --rounds are at least 1")
 	case l.Streams < l.Clients:
-		return fmt.Errorf("%d streams are too few for %d clients, of which each has its own", l.Streams, l.Clients)
+		return fmt.Errorf("--streams %d is too few for --clients %d, of which each has its own", l.Streams, l.Clients)
 	case l.round() < 50*time.Millisecond:
-		return fmt.Errorf("a duration of %s is too short for %d rounds of 50 ms at least", l.Duration, l.Rounds)
+		return fmt.Errorf("--duration %s is too short for --rounds %d of 50 ms at least", l.Duration, l.Rounds)
 	}
 	return nil
 }
