@@ -3,6 +3,7 @@ package kafkalog_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -147,7 +148,26 @@ func (p *brokerProcess) Kill() {
 	}
 }
 
-func (p *brokerProcess) Pause() error  { return p.cmd.Process.Signal(syscall.SIGSTOP) }
+// Pause returns when the process has stopped: a signal alone is only on its way.
+func (p *brokerProcess) Pause() error {
+	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	var status syscall.WaitStatus
+	for {
+		_, err := syscall.Wait4(p.cmd.Process.Pid, &status, syscall.WUNTRACED, nil)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+		case err != nil:
+			return err
+		case status.Stopped():
+			return nil
+		default:
+			return fmt.Errorf("the broker ended instead: %v", status)
+		}
+	}
+}
+
 func (p *brokerProcess) Resume() error { return p.cmd.Process.Signal(syscall.SIGCONT) }
 
 // within is how long a test waits for what must happen.
