@@ -28,8 +28,8 @@ func NewReader(o Options) (*Reader, error) {
 	return &Reader{o}, nil
 }
 
-// Log says how far the topic has come: the log whose events it holds, and what its last event or heartbeat tells of it.
-// Streams is not known. ErrNotFound when the topic holds nothing that tells; ErrUnavailable when no broker answers.
+// Log says how far the topic has come: the log whose events it holds, and what its last event or heartbeat tells of it. It
+// is always a place at which an append ended: one that the topic has a part of does not count. Streams is not known. ErrNotFound when the topic holds nothing that tells; ErrUnavailable when no broker answers.
 func (r *Reader) Log(ctx context.Context) (eventstore.LogState, error) {
 	c := connect(&r.o)
 	defer c.close()
@@ -46,7 +46,13 @@ func (r *Reader) Log(ctx context.Context) (eventstore.LogState, error) {
 	case !found:
 		return eventstore.LogState{}, fmt.Errorf("end of topic %s/%d: %w", r.o.Topic, r.o.Partition, eventstore.ErrNotFound)
 	case t.event != nil:
-		return eventstore.LogState{ID: t.event.Dot.Log, Durable: t.event.Position, Seq: t.event.Dot.Seq}, nil
+		state := eventstore.LogState{ID: t.event.Dot.Log, Durable: t.event.Position, Seq: t.event.Dot.Seq}
+		if !t.event.EndsBatch() {
+			// The events of a batch follow each other in lsn as in seq.
+			state.Durable.LSN -= state.Seq + 1 - t.event.Batch.FirstSeq
+			state.Seq = t.event.Batch.FirstSeq - 1
+		}
+		return state, nil
 	}
 	h := t.heartbeat
 	return eventstore.LogState{ID: h.Log, Durable: h.Durable, Seq: h.Head, Chain: h.Chain}, nil

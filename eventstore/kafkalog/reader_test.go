@@ -137,6 +137,51 @@ func TestReaderGivesWhatTheStoreGives(t *testing.T) {
 	})
 }
 
+// An append that is larger than a batch of the topic may be there in part; the topic has then come to the end of the one
+// before it, and no subscriber is given a part either.
+func TestReaderOfAPartOfAnAppend(t *testing.T) {
+	const size = 20
+	onBrokers(t, func(t *testing.T, addr string) {
+		for _, before := range []int{0, 30} {
+			s := newStore(t)
+			fill(t, s, before)
+			end := head(t, s)
+			large := request(size)
+			for i := range large.Appends {
+				large.Appends[i].Events[0].Payload = bytes.Repeat([]byte("x"), fast(addr).BatchBytes/4)
+			}
+			if _, err := s.Append(context.Background(), large); err != nil {
+				t.Fatal(err)
+			}
+			m := runMirror(t, s, fast(addr))
+			waitFor(t, m.Mirror, s)
+			m.stop()
+			records := rawRecords(t, addr, topicOf(t, s))
+			first := place(t, records, s, end.Seq+1)
+			topic := topicOf(t, s) + ".partly"
+			makeTopic(t, addr, topic, map[string]string{"retention.ms": "-1"})
+			copyRecords(t, addr, topic, records[:first]...)
+			r := newReader(t, addr, topic)
+			there := 0
+			for _, record := range records[first:] {
+				if headerOf(record, "tributary-dot") == "" {
+					continue // a heartbeat tells of more
+				}
+				copyRecords(t, addr, topic, record)
+				if there++; there == size {
+					end = head(t, s)
+				}
+				state, err := r.Log(context.Background())
+				if err != nil || state.ID != end.ID || state.Durable != end.Durable || state.Seq != end.Seq {
+					t.Fatalf("with %d of %d events behind %d the topic says %+v, %v; want %s, seq %d", there, size, before, state, err, end.Durable, end.Seq)
+				}
+			}
+			got := readTo(t, subscribe(t, r, eventstore.Position{}, eventstore.Filter{}), eventstore.Position{}, end.Durable)
+			sameEvents(t, stored(t, s, eventstore.Position{}, eventstore.Filter{}), got)
+		}
+	})
+}
+
 func TestReaderOutlivesBrokers(t *testing.T) {
 	onServers(t, func(t *testing.T, broker server) {
 		s := newStore(t)
