@@ -130,6 +130,9 @@ func (a *audit) records(ctx context.Context) iter.Seq2[Record, error] {
 				c = connect(&a.o)
 				continue
 			case err != nil || len(records) == 0:
+				if err == nil {
+					err = errors.New("the broker answers without a record")
+				}
 				if failures++; failures > 10 {
 					yield(Record{}, fmt.Errorf("%w: no record at offset %d of %d: %w", eventstore.ErrUnavailable, at, end, err))
 					return

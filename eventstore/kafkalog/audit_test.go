@@ -13,7 +13,9 @@ import (
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/kafkalog"
 	"github.com/tributary-es/tributary/eventstore/kafkalog/embedded"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 func audit(t testing.TB, addr string, s eventstore.Reader, topic string) kafkalog.AuditReport {
@@ -218,6 +220,39 @@ func TestAuditWithoutATopic(t *testing.T) {
 	}
 	if _, err := kafkalog.Audit(context.Background(), newStore(t), kafkalog.Options{}, nil); !errors.Is(err, eventstore.ErrInvalid) {
 		t.Errorf("no brokers: %v", err)
+	}
+}
+
+// Brokers that answer without a record, for whatever reason, are said to.
+func TestAuditOfATopicThatGivesNothing(t *testing.T) {
+	c := cluster(t, kfake.NumBrokers(1))
+	addr := c.ListenAddrs()[0]
+	s := newStore(t)
+	fill(t, s, 10)
+	m := runMirror(t, s, fast(addr))
+	waitFor(t, m.Mirror, s)
+	m.stop()
+	c.ControlKey(kmsg.Fetch.Int16(), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		response := request.ResponseKind().(*kmsg.FetchResponse)
+		for _, topic := range request.(*kmsg.FetchRequest).Topics {
+			answer := kmsg.NewFetchResponseTopic()
+			answer.Topic, answer.TopicID = topic.Topic, topic.TopicID
+			for _, partition := range topic.Partitions {
+				p := kmsg.NewFetchResponseTopicPartition()
+				p.Partition, p.HighWatermark, p.LastStableOffset, p.RecordBatches = partition.Partition, 100, 100, []byte{}
+				answer.Partitions = append(answer.Partitions, p)
+			}
+			response.Topics = append(response.Topics, answer)
+		}
+		return response, nil, true
+	})
+	_, err := kafkalog.Audit(context.Background(), s, fast(addr), nil)
+	if !errors.Is(err, eventstore.ErrUnavailable) {
+		t.Fatalf("audit: %v, want %v", err, eventstore.ErrUnavailable)
+	}
+	if text := err.Error(); strings.Contains(text, "%!") || !strings.Contains(text, "answers without a record") {
+		t.Errorf("audit: %s", text)
 	}
 }
 
