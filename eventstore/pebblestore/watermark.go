@@ -178,7 +178,7 @@ func (s *Store) lost(head logHead, m mark, found bool, unread error) (fault, err
 		}
 		fault = fmt.Errorf("the log at lsn %d is not the one that was written", m.lsn)
 	}
-	return fmt.Errorf("%w; keep a copy of the folder, then put back the last good copy of it", fault), nil
+	return fmt.Errorf("%w; keep a copy of the folder, then put back the last good copy of it, see Backup in docs/operations.md", fault), nil
 }
 
 // keepWatermark follows the durable log until stop is closed, and then once more.
