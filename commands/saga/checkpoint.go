@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"time"
@@ -17,7 +18,7 @@ const checkpointType = "saga.checkpoint.v1"
 
 // checkpointRecord is the payload of a checkpoint event: how far triggers are dealt with, and which instances are open.
 // A full checkpoint lists them all, over several events (parts, from 1) where they are many, each in a request of its own:
-// it counts only when all its parts are there. Any other tells what changed since the one before.
+// it counts only when all its parts are there. Any other tells what changed since the one before, in one event.
 type checkpointRecord struct {
 	Position string           `json:"position"`
 	Part     int              `json:"full_part,omitempty"`
@@ -29,11 +30,52 @@ type checkpointRecord struct {
 type instanceRecord struct {
 	Tenant string `json:"tenant"`
 	ID     string `json:"id"`
-	// Waiting are triggers that a parked instance has yet to see, though Position is beyond them.
+	// Waiting are triggers that a parked instance has yet to see, though Position is beyond them. With More they come
+	// after those listed before, of which the first Gone are dealt with; without, they are all.
 	Waiting []inputRecord `json:"waiting,omitempty"`
+	More    bool          `json:"more,omitempty"`
+	Gone    int           `json:"gone,omitempty"`
 }
 
 func (i *instanceRecord) key() instanceKey { return instanceKey{i.Tenant, i.ID} }
+
+// frame is more than what a record takes as JSON beside its strings.
+const frame = 128
+
+// size returns a bound of the bytes that an instance takes in a checkpoint without what waits for it.
+func (i *instanceRecord) size() int { return frame + quoted(i.Tenant) + quoted(i.ID) }
+
+// size returns a bound of the bytes that a trigger takes in a checkpoint.
+func (in *inputRecord) size() int { return frame + quoted(in.Stream) + quoted(in.Type) }
+
+// quoted returns a bound of the bytes that a string takes as JSON.
+func quoted(s string) (bytes int) {
+	for _, c := range []byte(s) {
+		switch {
+		case c < ' ', c >= 0x7f, c == '"', c == '\\', c == '<', c == '>', c == '&':
+			bytes += len(`\u0000`)
+		default:
+			bytes++
+		}
+	}
+	return bytes
+}
+
+// size returns a bound of the bytes that a checkpoint takes, and how many instances and triggers it lists.
+func (c *checkpointRecord) size() (bytes, listed int) {
+	bytes = frame + quoted(c.Position)
+	for _, list := range [][]instanceRecord{c.Open, c.Closed} {
+		listed += len(list)
+		for i := range list {
+			bytes += list[i].size()
+			listed += len(list[i].Waiting)
+			for w := range list[i].Waiting {
+				bytes += list[i].Waiting[w].size()
+			}
+		}
+	}
+	return bytes, listed
+}
 
 // partSize is how many instances one checkpoint event lists.
 const partSize = 2_000
@@ -52,7 +94,8 @@ type checkpointState struct {
 	version  uint64               // of the checkpoints' stream
 	full     bool                 // the next must be full
 	unsure   bool                 // the last may not be in the log, so that there is a next in any case
-	listed   int                  // instances in checkpoints since the last full one
+	listed   int                  // instances and waiting triggers in checkpoints since the last full one
+	whole    int                  // of them in the last full one
 }
 
 func (r *Runner) checkpointStream() eventstore.StreamID {
@@ -150,56 +193,92 @@ func (r *Runner) checkpointRecords() (records []checkpointRecord, position event
 	if c.triggers == 0 && len(c.dirty) == 0 && !c.unsure && unread < rescan {
 		return nil, position, c.version
 	}
-	c.listed += len(c.dirty)
+	dirty := c.dirty
 	// A full one now and then keeps a start from reading many; it costs no more than the changes since the one before.
-	full := c.full || c.listed > max(len(r.instances), 1_000) || len(c.dirty) > maxChanges
-	keys := c.dirty
-	if full {
-		keys = make(map[instanceKey]bool, len(r.instances))
-		for key := range r.instances {
-			keys[key] = true
-		}
-		c.listed = 0
-	}
-	whole := checkpointRecord{Position: position.String()}
-	for _, key := range slices.SortedFunc(maps.Keys(keys), compareKeys) {
-		if i := r.instances[key]; i == nil {
-			whole.Closed = append(whole.Closed, instanceRecord{Tenant: key.tenant, ID: key.id})
-		} else if one := i.remembered(); i.recorded || len(one.Waiting) > 0 {
-			whole.Open = append(whole.Open, one)
-			i.listed = true
-		}
-	}
+	full := c.full || c.listed+len(dirty) > max(len(r.instances), c.whole, 1_000) || len(dirty) > maxChanges
 	c.dirty, c.triggers, c.full, c.unsure = map[instanceKey]bool{}, 0, false, false
 	if !full {
-		return []checkpointRecord{whole}, position, c.version
+		changes := r.tell(position, maps.Keys(dirty), false)
+		if bytes, listed := changes.size(); bytes <= r.partBytes {
+			c.listed += listed
+			return []checkpointRecord{changes}, position, c.version
+		}
 	}
-	return whole.parts(), position, c.version
+	whole := r.tell(position, maps.Keys(r.instances), true)
+	_, c.whole = whole.size()
+	c.listed = 0
+	return whole.parts(r.partBytes), position, c.version
 }
 
-// parts splits a full checkpoint.
-func (c checkpointRecord) parts() []checkpointRecord {
-	out := []checkpointRecord{{Position: c.Position, Part: 1}}
-	for open := range slices.Chunk(c.Open, partSize) {
-		if last := &out[len(out)-1]; len(last.Open) == 0 {
-			last.Open = open
-			continue
+// tell returns what a checkpoint says of instances, and takes it as said. REQUIRES: mu is held.
+func (r *Runner) tell(position eventstore.Position, keys iter.Seq[instanceKey], full bool) checkpointRecord {
+	out := checkpointRecord{Position: position.String()}
+	for _, key := range slices.SortedFunc(keys, compareKeys) {
+		if i := r.instances[key]; i == nil {
+			out.Closed = append(out.Closed, instanceRecord{Tenant: key.tenant, ID: key.id})
+		} else if one := i.tell(full); i.recorded || one.More || len(one.Waiting) > 0 {
+			out.Open = append(out.Open, one)
+			i.listed = true
 		}
-		out = append(out, checkpointRecord{Position: c.Position, Part: len(out) + 1, Open: open})
-	}
-	for i := range out {
-		out[i].Parts = len(out)
 	}
 	return out
 }
 
-// remembered returns what a checkpoint says of an open instance. REQUIRES: Runner.mu is held.
-func (i *instance) remembered() instanceRecord {
+// tell returns what a checkpoint says of an open instance, and takes it as said: all that waits for it, or what has changed.
+// REQUIRES: Runner.mu is held.
+func (i *instance) tell(full bool) instanceRecord {
 	out := instanceRecord{Tenant: i.tenant, ID: i.id}
-	for _, a := range i.inbox {
+	first := 0
+	if full || i.told == 0 {
+		i.told = 0
+	} else {
+		out.More, out.Gone = true, i.gone
+		for first = len(i.inbox); !i.inbox[first-1].told; first-- {
+		}
+	}
+	for _, a := range i.inbox[first:] {
 		if a.in.Kind == kindTriggered && a.mark == nil {
 			out.Waiting = append(out.Waiting, a.in)
+			a.told = true
+			i.told++
 		}
+	}
+	i.gone = 0
+	return out
+}
+
+// parts splits a full checkpoint, and what waits for an instance where need be, so that each part's payload is within a
+// limit.
+func (c checkpointRecord) parts(limit int) []checkpointRecord {
+	var out []checkpointRecord
+	room := 0
+	next := func() {
+		out = append(out, checkpointRecord{Position: c.Position, Part: len(out) + 1})
+		room = limit - frame - quoted(c.Position)
+	}
+	next()
+	// add lists an instance where there is room for it and for some bytes with it.
+	add := func(i instanceRecord, with int) *instanceRecord {
+		if n := len(out[len(out)-1].Open); n == partSize || n > 0 && i.size()+with > room {
+			next()
+		}
+		last := &out[len(out)-1]
+		last.Open = append(last.Open, i)
+		room -= i.size()
+		return &last.Open[len(last.Open)-1]
+	}
+	for _, i := range c.Open {
+		to := add(instanceRecord{Tenant: i.Tenant, ID: i.ID}, 0)
+		for _, in := range i.Waiting {
+			if in.size() > room {
+				to = add(instanceRecord{Tenant: i.Tenant, ID: i.ID, More: true}, in.size())
+			}
+			to.Waiting = append(to.Waiting, in)
+			room -= in.size()
+		}
+	}
+	for i := range out {
+		out[i].Parts = len(out)
 	}
 	return out
 }
@@ -234,6 +313,10 @@ func (r *Runner) resume(ctx context.Context) (from eventstore.Position, err erro
 	open := map[instanceKey]instanceRecord{}
 	for _, c := range slices.Backward(records) {
 		for _, i := range c.Open {
+			if i.More {
+				before := open[i.key()].Waiting
+				i.Waiting = append(before[min(i.Gone, len(before)):], i.Waiting...)
+			}
 			open[i.key()] = i
 		}
 		for _, i := range c.Closed {

@@ -41,6 +41,10 @@ type instance struct {
 	listed   bool  // a checkpoint says that it is open
 	moved    bool  // a step was recorded since it was opened
 	fault    error // why it is parked
+	// told is how many triggers of the inbox checkpoints list as waiting; gone is how many they list that have been dealt
+	// with since the last.
+	told, gone int
+	reported   string // what the log was last told of a collector
 }
 
 // phase is what an instance is doing.
@@ -60,10 +64,22 @@ func (p phase) busy() bool { return p == queued || p == running || p == waiting 
 // arrival is an input that has not been reacted to: a trigger, or a timer that is due.
 type arrival struct {
 	in inputRecord
-	// event is the trigger; nil when it has to be read.
+	// event is the trigger; nil when it has to be read, as is all that waits for a parked instance.
 	event *eventstore.Recorded
 	// mark is settled when the trigger is dealt with; nil for timers and for triggers that a checkpoint remembered.
 	mark *mark
+	told bool // a checkpoint lists it as waiting. INVARIANT: of the triggers in an inbox the first ones are told of.
+}
+
+// shift takes the first arrival from the inbox. REQUIRES: Runner.mu is held.
+func (i *instance) shift() {
+	if a := i.inbox[0]; a.told {
+		a.told = false
+		i.told--
+		i.gone++
+	}
+	i.inbox[0] = nil
+	i.inbox = i.inbox[1:]
 }
 
 // memory is what an instance knows of itself.

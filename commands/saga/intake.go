@@ -83,23 +83,24 @@ func (r *Runner) readFrom(p eventstore.Position) {
 // take hands a trigger to its instance, or to the tenant's collector when it has none, and waits for room first.
 func (r *Runner) take(e *eventstore.Recorded) {
 	id, fault := r.instanceOf(e)
-	switch {
-	case fault != nil:
-		r.options.Log.Error("saga trigger is parked: its instance cannot be told",
-			"saga", r.definition.name, "tenant", e.Stream.Tenant, "error", fault)
-	case id == "":
+	if id == "" && fault == nil {
 		return
 	}
+	if news := r.accept(e, id, fault); news {
+		r.options.Log.Error("saga triggers are parked: their instance cannot be told",
+			"saga", r.definition.name, "tenant", e.Stream.Tenant, "error", fault)
+	}
+}
+
+// accept is take with what is known of the trigger's instance; news says that the log is to be told of the fault.
+func (r *Runner) accept(e *eventstore.Recorded, id string, fault error) (news bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for r.busy >= r.options.Queue && r.state == started {
 		r.room.Wait()
 	}
 	if r.state != started {
-		return
-	}
-	if fault != nil {
-		r.lastFault = fault.Error()
+		return false
 	}
 	event := *e
 	a := &arrival{
@@ -108,8 +109,13 @@ func (r *Runner) take(e *eventstore.Recorded) {
 		mark:  &mark{before: beforeBatch(e)},
 	}
 	r.marks = append(r.marks, a.mark)
-	r.hand(instanceKey{e.Stream.Tenant, id}, a)
+	i := r.hand(instanceKey{e.Stream.Tenant, id}, a)
 	r.read = e.Position
+	if fault == nil {
+		return false
+	}
+	r.lastFault = fault.Error()
+	return i.differs(fault)
 }
 
 // beforeBatch returns the position before the batch that e came in.

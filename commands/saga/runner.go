@@ -91,6 +91,8 @@ type Runner struct {
 	bus        Dispatcher
 	definition definition
 	options    Options
+	// partBytes bounds the payload of a checkpoint event.
+	partBytes int
 
 	// earlier tells the alarm loop that its next alarm has changed, due the checkpointer that there is enough to write.
 	earlier, due chan struct{}
@@ -135,7 +137,8 @@ func New[S any](store eventstore.Store, bus Dispatcher, d Definition[S], o Optio
 	}
 	r := &Runner{
 		store: store, bus: bus, definition: erased, options: o.withDefaults(),
-		earlier: make(chan struct{}, 1), due: make(chan struct{}, 1), changed: make(chan struct{}),
+		partBytes: eventstore.MaxPayloadBytes,
+		earlier:   make(chan struct{}, 1), due: make(chan struct{}, 1), changed: make(chan struct{}),
 	}
 	r.room, r.work = sync.NewCond(&r.mu), sync.NewCond(&r.mu)
 	r.reset()

@@ -169,14 +169,13 @@ func (r *Runner) pop(i *instance, a *arrival) {
 	if a.mark == nil && a.in.Kind == kindTriggered {
 		r.checkpoint.dirty[i.instanceKey] = true // a checkpoint may name it
 	}
-	i.inbox[0] = nil
-	i.inbox = i.inbox[1:]
+	i.shift()
 	r.settle(a)
 }
 
 // park stops an instance until somebody has looked at it.
 func (r *Runner) park(ctx context.Context, i *instance, err error) {
-	if !i.collects() {
+	if !i.collects() || r.isNews(i, err) {
 		r.options.Log.ErrorContext(ctx, "saga instance is parked",
 			"saga", r.definition.name, "tenant", i.tenant, "instance", i.id, "error", err)
 	}
@@ -193,7 +192,8 @@ func (r *Runner) park(ctx context.Context, i *instance, err error) {
 		}
 	}
 	for _, a := range i.inbox {
-		r.settle(a) // the checkpoint remembers it
+		a.event = nil // it may be long until it is wanted
+		r.settle(a)   // the checkpoint remembers it
 	}
 	r.checkpoint.dirty[i.instanceKey] = true
 	r.enter(i, parked)

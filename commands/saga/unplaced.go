@@ -2,6 +2,7 @@ package saga
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -19,16 +20,47 @@ func (i *instance) collects() bool { return i.id == "" }
 func (r *Runner) instanceOf(e *eventstore.Recorded) (id string, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			id, err = "", fmt.Errorf("trigger %s, stream %s, version %d: Instance panicked: %v", e.Type, e.Stream, e.Version, v)
+			id, err = "", unplaceableOf(e, fmt.Errorf("its Instance panicked: %v", v))
 		}
 	}()
 	if id = r.definition.instance(e); id == "" {
 		return "", nil
 	}
 	if err := r.streamOf(instanceKey{e.Stream.Tenant, id}).Validate(); err != nil {
-		return "", fmt.Errorf("trigger %s, stream %s, version %d: its instance: %w", e.Type, e.Stream, e.Version, err)
+		return "", unplaceableOf(e, fmt.Errorf("its instance: %w", err))
 	}
 	return id, nil
+}
+
+// unplaceable says of which trigger the instance cannot be told, and why.
+type unplaceable struct {
+	trigger string
+	cause   error
+}
+
+func unplaceableOf(e *eventstore.Recorded, cause error) error {
+	return &unplaceable{fmt.Sprintf("trigger %s, stream %s, version %d", e.Type, e.Stream, e.Version), cause}
+}
+
+func (u *unplaceable) Error() string { return u.trigger + ": " + u.cause.Error() }
+func (u *unplaceable) Unwrap() error { return u.cause }
+
+// isNews reports whether the log is to be told of a collector's fault: not for each trigger that has it.
+func (r *Runner) isNews(collector *instance, fault error) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return collector.differs(fault)
+}
+
+// differs reports whether a fault is another than the one before, whichever trigger it is of. REQUIRES: Runner.mu is held.
+func (i *instance) differs(fault error) bool {
+	text := fault.Error()
+	if u, ok := errors.AsType[*unplaceable](fault); ok {
+		text = u.cause.Error()
+	}
+	differs := text != i.reported
+	i.reported = text
+	return differs
 }
 
 // place moves the collector's first trigger to its instance. An error parks the collector.
@@ -53,16 +85,15 @@ func (r *Runner) place(ctx context.Context, collector *instance) (did bool, err 
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	// One checkpoint tells both, that the one has it no more and the other has yet to see it.
-	collector.inbox[0] = nil
-	collector.inbox = collector.inbox[1:]
+	collector.shift()
 	key := instanceKey{collector.tenant, id}
 	r.checkpoint.dirty[collector.instanceKey], r.checkpoint.dirty[key] = true, true
 	r.hand(key, a)
 	return true, nil
 }
 
-// hand gives an arrival to an instance, which is opened when it is not. REQUIRES: mu is held.
-func (r *Runner) hand(key instanceKey, a *arrival) {
+// hand gives an arrival to an instance, which is opened when it is not, and returns it. REQUIRES: mu is held.
+func (r *Runner) hand(key instanceKey, a *arrival) *instance {
 	i := r.instances[key]
 	if i == nil {
 		i = r.open(key)
@@ -71,8 +102,10 @@ func (r *Runner) hand(key instanceKey, a *arrival) {
 	i.inbox = append(i.inbox, a)
 	if i.phase != parked {
 		r.rouse(i)
-		return
+		return i
 	}
 	r.checkpoint.dirty[key] = true // the checkpoint remembers what a parked instance has yet to see
+	a.event = nil
 	r.settle(a)
+	return i
 }
