@@ -125,6 +125,35 @@ func TestRefusalsAreNotBasedOnOldStates(t *testing.T) {
 	}
 }
 
+// A decision that was made in vain leaves nothing in the cache: those after it rest on what is in the log.
+func TestConflictLeavesNoStateBehind(t *testing.T) {
+	store := newStore(t)
+	b := newBank(t, store, commands.Options{})
+	dispatch(t, b, commands.Meta{}, deposit{"a", 10})
+	foreign(t, store, "a", 5)
+	dispatch(t, b, commands.Meta{}, withdraw{"a", 9})
+	dispatch(t, b, commands.Meta{}, withdraw{"a", 6})
+	if got := balance(t, store, "a"); got != 0 {
+		t.Errorf("balance is %d, want 0", got)
+	}
+	if _, err := b.Dispatch(t.Context(), commands.Meta{}, withdraw{"a", 1}); eventstore.ClassOf(err) != eventstore.Rejected {
+		t.Errorf("withdrawal from an empty account: %v, want a refusal", err)
+	}
+}
+
+// Each stream of a message is looked at again before the message is refused, whichever of them the refusal is about.
+func TestRefusalsAreCheckedAgainstEveryStream(t *testing.T) {
+	store := newStore(t)
+	b := newBank(t, store, commands.Options{})
+	dispatch(t, b, commands.Meta{}, deposit{"a", 1})
+	dispatch(t, b, commands.Meta{}, deposit{"b", 1})
+	foreign(t, store, "b", 100)
+	dispatch(t, b, commands.Meta{}, deposit{"a", 50}, withdraw{"b", 50})
+	if a, b := balance(t, store, "a"), balance(t, store, "b"); a != 51 || b != 51 {
+		t.Errorf("balances are %d and %d, want 51 and 51", a, b)
+	}
+}
+
 func TestExpect(t *testing.T) {
 	store := newStore(t)
 	b := newBank(t, store, commands.Options{})
