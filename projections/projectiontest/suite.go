@@ -15,6 +15,7 @@ func run[W any](t *testing.T, s suite[W]) {
 	t.Run("commits move the cursor and the model", s.testCommit)
 	t.Run("a commit from another cursor changes nothing", s.testWrongCursor)
 	t.Run("a commit that dies anywhere counts once", s.testCrash)
+	t.Run("what a commit parks dies with it", s.testCrashParking)
 	t.Run("reset leaves nothing", s.testReset)
 	t.Run("another version has no cursor", s.testVersion)
 	t.Run("what was lost is missed", s.testLost)
@@ -267,6 +268,75 @@ func (s *suite[W]) testCrash(t *testing.T) {
 	}
 	if undone == 0 || done < 2 {
 		t.Errorf("%d crashes before the commit and %d after: the crash points do not reach around it", undone, done)
+	}
+}
+
+// testCrashParking shows P6 for P1: whatever step a commit dies at, the next process knows what it parked if the cursor
+// moved, and nothing of it else.
+func (s *suite[W]) testCrashParking(t *testing.T) {
+	if s.open(t).Crashing == nil {
+		return // one step in memory: parking is tested below
+	}
+	log := memstore.New(memstore.Options{})
+	grow(t, log, 10)
+	first, middle := read(t, log, projections.Cursor{})
+	append1(t, log, account(100), event(credited, 1))
+	append1(t, log, account(100), event(garbled, 2))
+	append1(t, log, account(101), event(garbled, 3))
+	second, end := read(t, log, middle)
+	// Each event is followed by one that waits if, and only if, the event is parked.
+	append1(t, log, account(100), event(credited, 4))
+	append1(t, log, account(101), event(credited, 5))
+	third, last := read(t, log, end)
+
+	parkedAt := map[projections.Cursor]int{middle: 0, end: 2}
+	met := make(map[projections.Cursor]int)
+	for _, sent := range []bool{false, true} {
+		for step := range mostSteps {
+			f := fixture[W]{Storage: s.open(t), patient: s.projection(1), log: log}
+			commit(t, empty(t, f.sink(t)), projections.Cursor{}, middle, first)
+			f.patient.ill.Store(true)
+			dying := f.Crashing(t, f.patient.Projection, CrashPoint{Step: step, Sent: sent})
+			_, err := dying.Open(t.Context())
+			if err == nil {
+				_, err = dying.Commit(t.Context(), middle, end, second)
+			}
+			if err != nil && !errors.Is(err, ErrCrash) {
+				t.Fatalf("crash after step %d (sent %t): %v, want ErrCrash", step, sent, err)
+			}
+			f.patient.ill.Store(false)
+			next := f.sink(t)
+			at, openErr := next.Open(t.Context())
+			if openErr != nil {
+				t.Fatalf("crash after step %d (sent %t): next Open: %v", step, sent, openErr)
+			}
+			want, ok := parkedAt[at]
+			if !ok {
+				t.Fatalf("crash after step %d (sent %t): the cursor is %s, want %s or %s", step, sent, at, middle, end)
+			}
+			met[at]++
+			if lot, ok := next.(projections.Parking); ok {
+				parked, err := lot.Parked(t.Context())
+				if err != nil || len(parked) != want {
+					t.Fatalf("crash after step %d (sent %t): at %s Parked lists %d events, %v, want %d", step, sent, at, len(parked), err, want)
+				}
+			}
+			if at == middle {
+				commit(t, next, middle, end, second)
+			}
+			if parked := commit(t, next, end, last, third); len(parked) != want {
+				t.Fatalf("crash after step %d (sent %t): %d events wait behind parked ones, want %d", step, sent, len(parked), want)
+			}
+			if err == nil {
+				break
+			}
+			if step == mostSteps-1 {
+				t.Fatalf("the sink still crashes after %d steps", mostSteps)
+			}
+		}
+	}
+	if met[middle] == 0 || met[end] < 2 {
+		t.Errorf("%d crashes before the commit and %d after: the crash points do not reach around it", met[middle], met[end])
 	}
 }
 
