@@ -108,6 +108,43 @@ func TestCommitDiesAtEveryStage(t *testing.T) {
 	}
 }
 
+// Of two writers that want the same step the one whose intent is stored gets it, though the other began before that.
+func TestStepTakenBetweenIntentAndCommit(t *testing.T) {
+	srv := testenv.SharedClickHouse(t)
+	o := options(srv, testenv.Unique(t))
+	a, log := filled(t, o)
+	_, middle := readAll(t, log, projections.Cursor{})
+	credits(t, log, 100)
+	events, end := readAll(t, log, middle)
+	b := ledgerView(t, o)
+	if at, err := b.Open(t.Context()); err != nil || at != middle {
+		t.Fatalf("Open: %s, %v, want %s", at, err, middle)
+	}
+	var taken error
+	stood := false
+	a.link.fault = func(op string, sent bool) error {
+		if op == "store the intent" && sent && !stood {
+			stood = true
+			_, taken = b.Commit(t.Context(), middle, end, events)
+		}
+		return nil
+	}
+	if _, err := a.Commit(t.Context(), middle, end, events); err != nil {
+		t.Errorf("Commit of the writer that has the step: %v", err)
+	}
+	if !stood {
+		t.Fatal("no intent was stored")
+	}
+	if !errors.Is(taken, projections.ErrCursorMoved) {
+		t.Errorf("Commit of the other writer: %v, want ErrCursorMoved", taken)
+	}
+	next := ledgerView(t, o)
+	if at, err := next.Open(t.Context()); err != nil || at != end {
+		t.Fatalf("Open: %s, %v, want %s", at, err, end)
+	}
+	checkWhole(t, next, log)
+}
+
 // The server takes the rows into their table, and then fails to take them into a view: both are there once in the end.
 func TestInsertFailsBetweenTableAndView(t *testing.T) {
 	srv := testenv.SharedClickHouse(t)
