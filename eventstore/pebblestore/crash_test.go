@@ -72,6 +72,58 @@ func checkRecovered(t *testing.T, s *Store, acked map[string]eventstore.Receipt)
 	}
 }
 
+// A batch that fills many blocks is there whole after a power loss, or not at all, whatever part of it had come to the disk.
+// Shows S5.
+func TestPowerLossInABatchOfManyBlocks(t *testing.T) {
+	const blocks, images = 6, 33
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 1))
+	files := vfs.NewCrashableMem()
+	g := newGate(files)
+	s := openMem(t, g, Options{})
+	before, err := s.Append(context.Background(), request("before", eventstore.Stream("order", "old"), eventstore.NoStream, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	unshut := g.shut()
+	defer unshut()
+	large := request("large", eventstore.Stream("order", "large"), eventstore.NoStream, 2*blocks)
+	for i := range large.Appends[0].Events {
+		payload := make([]byte, blockBytes/2)
+		for k := range payload {
+			payload[k] = byte(rng.Uint32()) // does not compress
+		}
+		large.Appends[0].Events[i].Payload = payload
+	}
+	p := submit(t, s, large)
+	<-g.waiting
+	recovered := map[uint64]int{}
+	for n := range images {
+		image := files.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: n % 11 * 10, RNG: rng})
+		again, err := Open("data/store", &Options{FS: image, Logger: quietLog})
+		if err != nil {
+			t.Fatalf("open image %d: %v", n, err)
+		}
+		checkRecovered(t, again, map[string]eventstore.Receipt{"before": before})
+		state, err := again.Log(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		recovered[state.Durable.LSN]++
+		if err := again.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(recovered) != 2 || recovered[1] == 0 || recovered[1+2*blocks] == 0 {
+		t.Errorf("images end at (LSN: images) %v, want some without the batch and some with all of it", recovered)
+	}
+	unshut()
+	if _, err := p.wait(t); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A power loss at any moment, with any part of what was not synced lost, loses nothing that was acknowledged. The log
 // goes on from there, and may lose power again. Shows S2, S3, S4, S5 and S7.
 func TestPowerLoss(t *testing.T) {

@@ -182,6 +182,41 @@ func TestNothingUnsyncedShows(t *testing.T) {
 	}
 }
 
+// What is on the way to the disk is known although later requests have begun a new generation: a duplicate of it gets the
+// original's receipt.
+func TestDuplicateOfTheOlderGeneration(t *testing.T) {
+	g := newGate(vfs.NewMem())
+	s := openMem(t, g, Options{IndexBatch: 2})
+	old := eventstore.Stream("order", "old")
+	if _, err := s.Append(context.Background(), request("", old, eventstore.NoStream, 1)); err != nil {
+		t.Fatal(err)
+	}
+	unshut := g.shut()
+	defer unshut()
+	a := eventstore.Stream("order", "a")
+	first := submit(t, s, request("first", a, eventstore.Any, 2)) // fills a generation
+	<-g.waiting
+	second := submit(t, s, request("second", a, eventstore.Any, 1))
+	duplicate := submit(t, s, request("first", a, eventstore.Any, 2))
+	// The answer tells that those before it were judged, while nothing of them is durable.
+	settled := submit(t, s, request("", old, eventstore.Exactly(7), 1))
+	if _, err := settled.wait(t); !errors.Is(err, eventstore.ErrConflict) {
+		t.Fatalf("append: %v, want a conflict", err)
+	}
+	unshut()
+	original, err := first.wait(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := second.wait(t); err != nil {
+		t.Fatal(err)
+	}
+	original.Duplicate = true
+	if receipt, err := duplicate.wait(t); err != nil || !cmp.Equal(receipt, original) {
+		t.Fatalf("duplicate: %+v, %v; want %+v", receipt, err, original)
+	}
+}
+
 // A caller that leaves does not take its request along, and a full queue makes callers wait, not fail.
 func TestFullQueue(t *testing.T) {
 	ctx := context.Background()

@@ -81,6 +81,87 @@ func TestWatermarkOutlivesFailedWrites(t *testing.T) {
 	}
 }
 
+// A slot that is torn although its write was synced leaves the mark before it.
+func TestTornSlotLeavesTheMarkBeforeIt(t *testing.T) {
+	files := vfs.NewMem()
+	at := func(lsn uint64) mark {
+		return mark{logState{logHead: logHead{lsn: lsn, seq: lsn}}, eventstore.LogID{Site: "local", Incarnation: 1}}
+	}
+	if err := makeWatermark(files, "WATERMARK", at(0)); err != nil {
+		t.Fatal(err)
+	}
+	w, _, _, _, err := openWatermark(files, "WATERMARK")
+	if err != nil {
+		t.Fatal(err)
+	}
+	written := &writes{File: w.file}
+	w.file = written
+	for lsn := uint64(1); lsn < 6; lsn++ {
+		if err := w.write(at(lsn)); err != nil {
+			t.Fatal(err)
+		}
+		half := len(written.last) / 2
+		if _, err := written.File.WriteAt(make([]byte, half), written.at); err != nil {
+			t.Fatal(err)
+		}
+		again, m, found, fault, err := openWatermark(files, "WATERMARK")
+		if err != nil || fault != nil || !found || m.lsn != lsn-1 {
+			t.Fatalf("with the slot of lsn %d torn the watermark says %d, found %t, %v, %v; want %d", lsn, m.lsn, found, fault, err, lsn-1)
+		}
+		if err := again.file.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := written.File.WriteAt(written.last[:half], written.at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.file.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// writes is a file that knows its last write.
+type writes struct {
+	vfs.File
+	last []byte
+	at   int64
+}
+
+func (f *writes) WriteAt(b []byte, at int64) (int, error) {
+	f.last, f.at = bytes.Clone(b), at
+	return f.File.WriteAt(b, at)
+}
+
+// The watermark follows the log while the store runs, so that what was lost before the next Close is noticed.
+func TestWatermarkFollowsTheLog(t *testing.T) {
+	s := openMem(t, vfs.NewMem(), Options{})
+	for range 50 {
+		if _, err := s.Append(context.Background(), request("", eventstore.Stream("order", "1"), eventstore.Any, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lsn := func() uint64 {
+		w, m, found, fault, err := openWatermark(s.opts.fs(), watermarkPath)
+		if err != nil || fault != nil || !found {
+			t.Fatalf("watermark: found %t, %v, %v", found, fault, err)
+		}
+		if err := w.file.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return m.lsn
+	}
+	tick := time.NewTicker(watermarkEvery)
+	defer tick.Stop()
+	deadline := time.After(30 * time.Second)
+	for lsn() != 50 {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("the watermark stands at %d, want 50", lsn())
+		}
+	}
+}
+
 // Without a slot that can be read nothing tells whether the log's end was lost: it takes no writes, and says why.
 func TestUnreadableWatermarkTakesNoWrites(t *testing.T) {
 	overwrite := func(t *testing.T, files vfs.FS, b []byte) {
