@@ -189,6 +189,34 @@ func TestAuditFindsWhatIsPlanted(t *testing.T) {
 	})
 }
 
+// The first and the last event of the log are compared as those between them are.
+func TestAuditFindsWhatIsPlantedAtTheEnds(t *testing.T) {
+	onBrokers(t, func(t *testing.T, addr string) {
+		s := newStore(t)
+		fill(t, s, 120)
+		m := runMirror(t, s, fast(addr))
+		waitFor(t, m.Mirror, s)
+		m.stop()
+		for name, seq := range map[string]uint64{"first": 1, "last": 120} {
+			t.Run(name, func(t *testing.T) {
+				records := rawRecords(t, addr, topicOf(t, s))
+				topic := topicOf(t, s) + "." + name
+				makeTopic(t, addr, topic, nil)
+				records[place(t, records, s, seq)].Value[5] ^= 1
+				copyRecords(t, addr, topic, records...)
+				r := audit(t, addr, s, topic)
+				if want := (kafkalog.AuditReport{Records: 120, Changed: 1}); r.OK() || !equalCounts(r, want) {
+					t.Errorf("counted %+v, should %+v", r, want)
+				}
+				event := "event " + eventstore.Dot{Log: head(t, s).ID, Seq: seq}.String() + " "
+				if len(r.Faults) != 1 || !strings.Contains(r.Faults[0], event) {
+					t.Errorf("faults are %q, want one of %s", r.Faults, event)
+				}
+			})
+		}
+	})
+}
+
 func equalCounts(a, b kafkalog.AuditReport) bool {
 	return a.Records == b.Records && a.Missing == b.Missing && a.Duplicates == b.Duplicates && a.OutOfOrder == b.OutOfOrder && a.Changed == b.Changed && a.Foreign == b.Foreign
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/kafkalog"
+	"github.com/tributary-es/tributary/internal/testenv"
 )
 
 // load appends to a store until it is stopped, at some thousands of events a second.
@@ -97,6 +98,43 @@ func TestOlderMirrorIsFenced(t *testing.T) {
 		waitFor(t, m.Mirror, s)
 		sameAsStore(t, addr, s)
 	})
+}
+
+// An older mirror that is fenced between two of its sessions does not take the partition back in the next one. Shows M2. On
+// Kafka only: an embedded broker belongs to one process, and its mirrors take turns.
+func TestOlderMirrorDoesNotComeBack(t *testing.T) {
+	const takeovers = 12
+	t.Cleanup(kafkalog.SetSessionLife(3 * time.Millisecond)) // it begins sessions all the time
+	addr := testenv.SharedKafka(t).Addr()
+	s := newStore(t)
+	stop := load(t, s)
+	m := runMirror(t, s, fast(addr))
+	for n := range takeovers {
+		want := m.Status().Events + 1 + rand.Uint64N(20)
+		eventually(t, "the mirror's progress", func() bool {
+			select {
+			case <-m.done:
+				t.Fatalf("takeover %d: the newer mirror ended with %v", n, m.end())
+			default:
+			}
+			return m.Status().Events >= want
+		})
+		next := runMirror(t, s, fast(addr))
+		select {
+		case <-m.done:
+		case <-next.done:
+			t.Fatalf("takeover %d: the older mirror took the partition back: %v", n, next.end())
+		case <-time.After(within):
+			t.Fatalf("takeover %d: older mirror goes on: %+v", n, m.Status())
+		}
+		if err := m.end(); !errors.Is(err, kafkalog.ErrFenced) {
+			t.Fatalf("takeover %d: older mirror ended with %v", n, err)
+		}
+		m = next
+	}
+	stop()
+	waitFor(t, m.Mirror, s)
+	sameAsStore(t, addr, s)
 }
 
 // TestBrokerKilledUnderLoad shows M1 and M5.
