@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -18,18 +19,24 @@ import (
 // written returns a file system with a store of n events that was closed, in 10 streams, each second request with an ID.
 func written(t *testing.T, n int, o Options) vfs.FS {
 	t.Helper()
+	return writtenBy(t, n, 1, o)
+}
+
+// writtenBy is written with several events in each append.
+func writtenBy(t *testing.T, appends, each int, o Options) vfs.FS {
+	t.Helper()
 	fs := vfs.NewMem()
 	o.FS, o.Logger = fs, quietLog
 	s, err := Open("data/store", &o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := range n {
+	for i := range appends {
 		id := ""
 		if i%2 == 0 {
 			id = fmt.Sprint("request-", i)
 		}
-		if _, err := s.Append(context.Background(), request(id, eventstore.Stream("order", fmt.Sprint(i%10)), eventstore.Any, 1)); err != nil {
+		if _, err := s.Append(context.Background(), request(id, eventstore.Stream("order", fmt.Sprint(i%10)), eventstore.Any, each)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -225,6 +232,38 @@ func TestVerifyNamesRottenTables(t *testing.T) {
 	}
 	if !errors.Is(last, eventstore.ErrCorrupt) {
 		t.Errorf("reading over the damage: %v, want %v", last, eventstore.ErrCorrupt)
+	}
+}
+
+// Verify gets over a damaged part of a table wherever it lies, also where the table's own index leads to it for an lsn that
+// stands behind it.
+func TestVerifyGetsOverAnyRottenPart(t *testing.T) {
+	const appends, each = 150, 40 // blocks are kept under their last lsn, so that between two there are many
+	for _, share := range []float64{0.05, 0.15, 0.3, 0.45, 0.6, 0.75, 0.9} {
+		fs := writtenBy(t, appends, each, Options{})
+		names, err := fs.List("data/store/log")
+		if err != nil {
+			t.Fatal(err)
+		}
+		tables := 0
+		for _, name := range names {
+			if strings.HasSuffix(name, ".sst") {
+				flip(t, fs, "data/store/log/"+name, share)
+				tables++
+			}
+		}
+		if tables == 0 {
+			t.Fatal("there is no table to damage")
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		report, err := openMem(t, fs, Options{}).Verify(ctx, nil)
+		cancel()
+		if err != nil {
+			t.Fatalf("flipped at %.2f: %v", share, err)
+		}
+		if len(report.Faults) == 0 || report.Events < appends*each/2 || report.Events == appends*each {
+			t.Errorf("flipped at %.2f: %d events of %d were read, faults: %q", share, report.Events, appends*each, report.Faults)
+		}
 	}
 }
 

@@ -31,6 +31,9 @@ type verifier struct {
 	ctx      context.Context
 	progress func(done, total uint64)
 	end      uint64 // lsn up to which to look
+	// beyond is an lsn that was found beyond damage. A seek for a lower one can end in the damaged part of a table although
+	// the block that has the lsn stands behind it, for a table's index tells only roughly where a part ends.
+	beyond uint64
 	log      *logCheck
 	report   eventstore.Report
 	unnamed  int
@@ -92,7 +95,7 @@ func (v *verifier) step(next uint64) (uint64, error) {
 		return next, err
 	}
 	defer r.close()
-	found, err := r.from(next)
+	found, err := r.from(max(next, v.beyond))
 	for range verifyBlocks {
 		switch {
 		case err != nil:
@@ -127,6 +130,7 @@ func (v *verifier) skip(next uint64, cause error) (uint64, error) {
 	}
 	v.log.gap()
 	resume := v.end + 1
+	v.beyond = resume
 	for step := uint64(1); next+step <= v.end; step *= 2 {
 		lsn, ok := v.readable(next + step)
 		if !ok {
@@ -142,8 +146,13 @@ func (v *verifier) skip(next uint64, cause error) (uint64, error) {
 				bad = middle
 			}
 		}
-		resume = min(lsn, v.end+1)
+		// The block may begin before the lsn it was looked for with.
+		resume, v.beyond = min(max(lsn, next), v.end+1), good
 		break
+	}
+	if resume == next {
+		v.fault("log: a part of a table before lsn %d cannot be read: %v", next, cause)
+		return next, nil
 	}
 	v.fault("log: lsn %d to %d cannot be read: %v", next, resume-1, cause)
 	return resume, nil
