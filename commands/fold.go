@@ -99,8 +99,10 @@ func (f *folded) catchUp(ctx context.Context, from eventstore.Reader) error {
 // foldRecorded folds the next event of the stream as it was read from the log.
 func (f *folded) foldRecorded(r *eventstore.Recorded) error {
 	if r.Version != f.version+1 {
-		return &AggregateError{Stream: f.stream, Version: r.Version,
-			Err: fmt.Errorf("follows version %d: %w", f.version, eventstore.ErrCorrupt)}
+		return &AggregateError{
+			Stream: f.stream, Version: r.Version,
+			Err: fmt.Errorf("follows version %d: %w", f.version, eventstore.ErrCorrupt),
+		}
 	}
 	if err := f.state.fold(r); err != nil {
 		return &AggregateError{Stream: f.stream, Version: r.Version, Err: err}

@@ -1,10 +1,8 @@
 package node
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -93,16 +91,4 @@ func (m *model) rebuild(ctx context.Context, report func(*apiv1.RebuildProgress)
 	return m.runner.Rebuild(ctx, func(p projections.RebuildProgress) {
 		report(&apiv1.RebuildProgress{DoneEvents: p.Done, TotalEvents: p.Total, Rate: p.Rate, EtaSeconds: p.ETA.Seconds()})
 	})
-}
-
-// awaitPosition waits for the position that a request names, if it names one, and returns the one that is then answered from.
-func awaitPosition(ctx context.Context, progress queries.Progress, r *http.Request) (eventstore.Position, error) {
-	var want eventstore.Position
-	if token := cmp.Or(r.Header.Get("X-Read-After"), r.URL.Query().Get("read_after")); token != "" {
-		var err error
-		if want, err = eventstore.ParsePosition(token); err != nil {
-			return want, fmt.Errorf("position to read after: %w", err)
-		}
-	}
-	return queries.Fresh(ctx, progress, want, 0)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/tributary-es/tributary/commands"
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/internal/server"
+	"github.com/tributary-es/tributary/queries"
 )
 
 // commandRoute makes a handler of a command's type: the body, then the variables of the path, fill a new value of it.
@@ -112,4 +113,16 @@ func setOnce(field, value reflect.Value) error {
 	}
 	field.Set(value)
 	return nil
+}
+
+// awaitPosition waits for the position that a request names, if it names one, and returns the one that is then answered from.
+func awaitPosition(ctx context.Context, progress queries.Progress, r *http.Request) (eventstore.Position, error) {
+	var want eventstore.Position
+	if token := cmp.Or(r.Header.Get("X-Read-After"), r.URL.Query().Get("read_after")); token != "" {
+		var err error
+		if want, err = eventstore.ParsePosition(token); err != nil {
+			return want, fmt.Errorf("position to read after: %w", err)
+		}
+	}
+	return queries.Fresh(ctx, progress, want, 0)
 }

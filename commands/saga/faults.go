@@ -35,8 +35,10 @@ func judge(err error) (v verdict, code, reason string) {
 		err  error
 		code string
 	}{
-		{eventstore.ErrInvalid, CodeInvalid}, {eventstore.ErrConflict, CodeConflict},
-		{eventstore.ErrTooLarge, CodeTooLarge}, {eventstore.ErrNotFound, CodeNotFound},
+		{eventstore.ErrInvalid, CodeInvalid},
+		{eventstore.ErrConflict, CodeConflict},
+		{eventstore.ErrTooLarge, CodeTooLarge},
+		{eventstore.ErrNotFound, CodeNotFound},
 	} {
 		if errors.Is(err, known.err) && eventstore.ClassOf(err) == eventstore.Rejected {
 			return refusal, known.code, err.Error()

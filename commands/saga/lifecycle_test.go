@@ -231,8 +231,11 @@ func TestTimersAreMovedAndCancelled(t *testing.T) {
 			switch in := in.(type) {
 			case saga.Triggered:
 				return []saga.Action{
-					saga.SetTimer{Name: "a", After: time.Hour}, saga.SetTimer{Name: "b", After: 2 * time.Hour},
-					saga.SetTimer{Name: "c", After: 3 * time.Hour}, saga.SetTimer{Name: "d", After: time.Minute}, saga.CancelTimer{Name: "d"},
+					saga.SetTimer{Name: "a", After: time.Hour},
+					saga.SetTimer{Name: "b", After: 2 * time.Hour},
+					saga.SetTimer{Name: "c", After: 3 * time.Hour},
+					saga.SetTimer{Name: "d", After: time.Minute},
+					saga.CancelTimer{Name: "d"},
 				}
 			case saga.Fired:
 				fired = append(fired, fmt.Sprint(in.Timer, " ", in.At.Sub(start)))

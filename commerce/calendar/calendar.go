@@ -3,8 +3,8 @@ package calendar
 
 import "time"
 
-// The times that are taken are those from Earliest on and before End, in any zone. They are what a DateTime64(3) of
-// ClickHouse holds.
+// The times that are taken are those from Earliest on and before End, in any zone: ClickHouse's
+// DateTime64 begins with the one, and nanoseconds since 1970 in 64 bits, in which drivers count, end soon after the other.
 var (
 	Earliest = time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC)
 	End      = time.Date(2262, 1, 1, 0, 0, 0, 0, time.UTC)

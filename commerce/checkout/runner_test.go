@@ -119,8 +119,12 @@ func TestEventsOfAnOrderAndAReturn(t *testing.T) {
 
 	got := map[string]int{}
 	for _, stream := range [][2]string{
-		{"order", "536365"}, {"payment", "536365"}, {"checkout", "536365"},
-		{"return", "C536379"}, {"payment", "C536379"}, {"returns", "C536379"},
+		{"order", "536365"},
+		{"payment", "536365"},
+		{"checkout", "536365"},
+		{"return", "C536379"},
+		{"payment", "C536379"},
+		{"returns", "C536379"},
 	} {
 		count(t, s, got, stream[0], stream[1])
 	}

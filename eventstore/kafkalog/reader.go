@@ -29,7 +29,8 @@ func NewReader(o Options) (*Reader, error) {
 }
 
 // Log says how far the topic has come: the log whose events it holds, and what its last event or heartbeat tells of it. It
-// is always a place at which an append ended: one that the topic has a part of does not count. Streams is not known. ErrNotFound when the topic holds nothing that tells; ErrUnavailable when no broker answers.
+// is always a place at which an append ended: one that the topic has a part of does not count. Streams is not known.
+// ErrNotFound when the topic holds nothing that tells; ErrUnavailable when no broker answers.
 func (r *Reader) Log(ctx context.Context) (eventstore.LogState, error) {
 	c := connect(&r.o)
 	defer c.close()

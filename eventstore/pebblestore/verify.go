@@ -33,10 +33,10 @@ type verifier struct {
 	end      uint64 // lsn up to which to look
 	// beyond is an lsn that was found beyond damage. A seek for a lower one can end in the damaged part of a table although
 	// the block that has the lsn stands behind it, for a table's index tells only roughly where a part ends.
-	beyond uint64
-	log      *logCheck
-	report   eventstore.Report
-	unnamed  int
+	beyond  uint64
+	log     *logCheck
+	report  eventstore.Report
+	unnamed int
 }
 
 func (v *verifier) fault(format string, args ...any) {

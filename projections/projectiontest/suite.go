@@ -87,7 +87,8 @@ func commit(t testing.TB, sink projections.Sink, from, to projections.Cursor, ev
 
 func digest(t testing.TB, d interface {
 	Digest(context.Context) (string, error)
-}) string {
+},
+) string {
 	t.Helper()
 	sum, err := d.Digest(t.Context())
 	if err != nil {
