@@ -60,11 +60,13 @@ func (s *Store) check(p *pending) (receipt eventstore.Receipt, found bool, err e
 		return receipt, false, err
 	}
 	defer release()
-	unknown := p.lookRecent(s.recent)
+	unknown, turns := p.lookRecent(s.recent)
 	for _, i := range unknown {
-		if p.heads[i], err = s.index.version(p.request.Appends[i].Stream); err != nil {
+		stream := p.request.Appends[i].Stream
+		if p.heads[i], err = s.index.version(stream); err != nil {
 			return receipt, false, err
 		}
+		s.recent.remember(stream, p.heads[i], turns)
 	}
 	if p.request.ID == "" {
 		return receipt, false, nil
@@ -80,21 +82,25 @@ func (s *Store) check(p *pending) (receipt eventstore.Receipt, found bool, err e
 }
 
 // lookRecent fills in the heads that are known in memory, and returns the places of the others.
-func (p *pending) lookRecent(r *recent) (unknown []int) {
+func (p *pending) lookRecent(r *recent) (unknown []int, turns int) {
 	if p.heads == nil {
 		p.heads = make([]uint64, len(p.request.Appends))
+	}
+	keys := make([]headKey, 0, 8)
+	for i := range p.request.Appends {
+		keys = append(keys, headKeyOf(p.request.Appends[i].Stream))
 	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	p.checked = r.durable.lsn
 	for i := range p.request.Appends {
-		version, known := r.headLocked(p.request.Appends[i].Stream)
+		version, known := r.headLocked(p.request.Appends[i].Stream, keys[i])
 		if !known {
 			unknown = append(unknown, i)
 		}
 		p.heads[i] = version
 	}
-	return unknown
+	return unknown, r.turns
 }
 
 // lookRequest finds a durable request. It looks in memory first, since entries move from there to the index.

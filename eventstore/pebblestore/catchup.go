@@ -16,7 +16,7 @@ func (s *Store) catchUp(head logHead) error {
 		m = mark{log: s.id}
 		m.chain = eventstore.ChainStart(s.id)
 	}
-	s.recent = newRecent(m.logState)
+	s.recent = newRecent(m.logState, s.opts.CachedStreams)
 	for m.lsn < head.lsn {
 		page, err := s.readPage(nil, m.lsn+1, head.lsn, pageLimits{events: s.opts.IndexBatch, bytes: catchUpBytes, whole: true, chain: true})
 		if err != nil {

@@ -109,16 +109,24 @@ func (x *index) close() error {
 	return nil
 }
 
-// get calls read with the value of a key, which is valid during the call.
+// get calls read with the value of a key, which is valid during the call. It looks through an iterator, which asks the
+// filters of all levels; Pebble's Get passes over those of the last one and reads a block for each key that is not there.
 func (x *index) get(key []byte, read func(value []byte) (ok bool)) (found bool, err error) {
-	value, closer, err := x.db.Get(key)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return false, nil
-	}
+	it, err := x.db.NewIter(&pebble.IterOptions{UseL6Filters: true})
 	if err != nil {
 		return false, fmt.Errorf("read index: %w", corrupted(err))
 	}
-	defer closer.Close()
+	defer it.Close()
+	if !it.SeekPrefixGE(key) {
+		if err := it.Error(); err != nil {
+			return false, fmt.Errorf("read index: %w", corrupted(err))
+		}
+		return false, nil
+	}
+	value, err := it.ValueAndErr()
+	if err != nil {
+		return false, fmt.Errorf("read index: %w", corrupted(err))
+	}
 	if !read(value) {
 		return false, fmt.Errorf("read index: %w: value of key %q is %x", eventstore.ErrCorrupt, key, value)
 	}

@@ -39,7 +39,10 @@ func blockKeyLSN(key []byte) (lsn uint64, ok bool) {
 }
 
 func appendStreamKey(dst []byte, prefix byte, s eventstore.StreamID) []byte {
-	dst = append(dst, prefix)
+	return appendStreamName(append(dst, prefix), s)
+}
+
+func appendStreamName(dst []byte, s eventstore.StreamID) []byte {
 	dst = append(append(dst, s.Tenant...), 0)
 	dst = append(append(dst, s.Category...), 0)
 	return append(append(dst, s.ID...), 0)

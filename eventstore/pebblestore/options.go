@@ -32,10 +32,13 @@ type Options struct {
 
 	// CacheBytes is the memory for blocks of log and index read from disk; zero means 32 MiB.
 	CacheBytes int64
+	// CachedStreams is how many streams' versions are kept in memory, at about 40 bytes each, so that appends to them need
+	// not look into the index; zero means 250,000.
+	CachedStreams int
 	// TailBytes is the memory for the last events, which subscribers and readers of recent streams take from there
 	// instead of from disk; zero means 16 MiB.
 	TailBytes int
-	// MemTableBytes is the memory of one of the log's write buffers, of which there can be several; zero means 16 MiB.
+	// MemTableBytes is the memory of one of the log's write buffers, of which there can be several; zero means 8 MiB.
 	MemTableBytes uint64
 	// MaxGroupEvents and MaxGroupBytes bound what is committed with one sync; zero means 16,384 events and 8 MiB. A
 	// single request may be larger.
@@ -76,8 +79,9 @@ func (o *Options) withDefaults() Options {
 		d.Fatal = func(string) { os.Exit(exitFatal) }
 	}
 	setDefault(&d.CacheBytes, 32<<20)
+	setDefault(&d.CachedStreams, 250_000)
 	setDefault(&d.TailBytes, 16<<20)
-	setDefault(&d.MemTableBytes, 16<<20)
+	setDefault(&d.MemTableBytes, 8<<20)
 	setDefault(&d.MaxGroupEvents, 16_384)
 	setDefault(&d.MaxGroupBytes, 8<<20)
 	setDefault(&d.MaxQueueBytes, 64<<20)
@@ -99,6 +103,16 @@ func (o *Options) fs() vfs.FS {
 		return o.FS
 	}
 	return vfs.Default
+}
+
+// indexMemTableBytes is the memory of one of the index's write buffers.
+const indexMemTableBytes = 8 << 20
+
+// cacheSize is what Pebble's cache has to be told to keep CacheBytes of blocks under load: Pebble takes the write buffers
+// off it, and with several of them full nothing would be left, filters and indexes of tables included.
+func (o *Options) cacheSize() int64 {
+	const buffers = 2 // that each database has in use most of the time: one that is written to, one that is flushed
+	return o.CacheBytes + buffers*int64(o.MemTableBytes+indexMemTableBytes)
 }
 
 // pebbleOptions returns what both databases have in common.
@@ -131,7 +145,7 @@ func (o *Options) logOptions(cache *pebble.Cache) *pebble.Options {
 
 func (o *Options) indexOptions(cache *pebble.Cache) *pebble.Options {
 	p := o.pebbleOptions("index", cache)
-	p.MemTableSize = 8 << 20
+	p.MemTableSize = indexMemTableBytes
 	p.DisableWAL = true
 	for i := range p.Levels {
 		p.Levels[i].FilterPolicy = bloom.FilterPolicy(10)

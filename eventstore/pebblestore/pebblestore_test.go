@@ -65,6 +65,6 @@ func TestConformanceOnDisk(t *testing.T) {
 // end, the sequencer forgets.
 func TestConformanceWithSmallSizes(t *testing.T) {
 	storetest.Run(t, conformance(true, pebblestore.Options{
-		IndexBatch: 3, TailBytes: 2000, MaxGroupEvents: 4, MaxQueueBytes: 10_000, CacheBytes: 1 << 20,
+		IndexBatch: 3, TailBytes: 2000, MaxGroupEvents: 4, MaxQueueBytes: 10_000, CacheBytes: 1 << 20, CachedStreams: 4,
 	}))
 }

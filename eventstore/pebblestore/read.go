@@ -40,10 +40,15 @@ func (s *Store) version(stream eventstore.StreamID) (uint64, error) {
 	if err := stream.Validate(); err != nil {
 		return 0, err
 	}
-	if v, known := s.recent.head(stream); known {
+	v, known, turns := s.recent.head(stream)
+	if known {
 		return v, nil
 	}
-	return s.index.version(stream)
+	v, err := s.index.version(stream)
+	if err == nil {
+		s.recent.remember(stream, v, turns)
+	}
+	return v, err
 }
 
 // streamPage is how many events of a stream are read at a time.

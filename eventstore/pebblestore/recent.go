@@ -15,6 +15,8 @@ import (
 type recent struct {
 	mu         sync.RWMutex // guards what follows
 	young, old *generation  // old may be nil
+	turns      int          // how often the young one became the old one
+	heads      headCache    // has nothing but the versions of now
 	durable    logState
 }
 
@@ -47,8 +49,8 @@ func newGeneration(size int) *generation {
 	}
 }
 
-func newRecent(from logState) *recent {
-	r := &recent{young: newGeneration(0), durable: from}
+func newRecent(from logState, cachedHeads int) *recent {
+	r := &recent{young: newGeneration(0), durable: from, heads: newHeadCache(cachedHeads)}
 	r.young.end = from
 	return r
 }
@@ -59,6 +61,11 @@ func (r *recent) add(batches [][]eventstore.Recorded) (unindexed int) {
 	defer r.mu.Unlock()
 	for _, batch := range batches {
 		r.young.add(batch, &r.durable)
+		for i := range batch {
+			if e := &batch[i]; i+1 == len(batch) || batch[i+1].Stream != e.Stream {
+				r.heads.put(headKeyOf(e.Stream), e.Version)
+			}
+		}
 	}
 	r.young.end = r.durable
 	return r.young.events
@@ -95,14 +102,19 @@ func (r *recent) state() logState {
 	return r.durable
 }
 
-// head returns the version of a stream, if it is known here.
-func (r *recent) head(s eventstore.StreamID) (version uint64, known bool) {
+// head returns the version of a stream, if it is known here. If it is not, the index has it, and turns is for remember.
+func (r *recent) head(s eventstore.StreamID) (version uint64, known bool, turns int) {
+	k := headKeyOf(s)
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.headLocked(s)
+	version, known = r.headLocked(s, k)
+	return version, known, r.turns
 }
 
-func (r *recent) headLocked(s eventstore.StreamID) (version uint64, known bool) {
+func (r *recent) headLocked(s eventstore.StreamID, k headKey) (version uint64, known bool) {
+	if version, known = r.heads.get(k); known {
+		return version, true
+	}
 	if run := r.young.streams[s]; run != nil {
 		return run.version(), true
 	}
@@ -112,6 +124,23 @@ func (r *recent) headLocked(s eventstore.StreamID) (version uint64, known bool) 
 		}
 	}
 	return 0, false
+}
+
+// remember keeps a version that was found in the index after a look here at turns. It does not when the stream may have
+// got events since.
+func (r *recent) remember(s eventstore.StreamID, version uint64, turns int) {
+	if version == 0 { // streams that do not exist would drive out those that do
+		return
+	}
+	k := headKeyOf(s)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.turns != turns { // events that came since may be in the index by now, and the look there was before them
+		return
+	}
+	if _, known := r.headLocked(s, k); !known {
+		r.heads.put(k, version)
+	}
 }
 
 // request returns what is known here of a request.
@@ -154,6 +183,7 @@ func (r *recent) turn() *generation {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.old = r.young
+	r.turns++
 	r.young = newGeneration(len(r.old.streams))
 	r.young.end = r.old.end
 	return r.old

@@ -102,7 +102,7 @@ func (s *Store) openFolder() error {
 	if s.lock, err = lockFolder(fs, s.dir); err != nil {
 		return err
 	}
-	s.cache = pebble.NewCache(s.opts.CacheBytes)
+	s.cache = pebble.NewCache(s.opts.cacheSize())
 	if s.log, err = openLogDB(fs, fs.PathJoin(s.dir, "log"), s.opts.logOptions(s.cache)); err != nil {
 		return err
 	}
