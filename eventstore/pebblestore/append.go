@@ -75,8 +75,9 @@ func (s *Store) check(p *pending) (receipt eventstore.Receipt, found bool, err e
 	if err != nil || !found {
 		return receipt, false, err
 	}
-	if receipt, err = s.receiptAt(entry); err == nil {
-		receipt, err = repeated(p, entry.hash, receipt)
+	receipt, hash, err := s.receiptAt(p.request.ID, entry)
+	if err == nil {
+		receipt, err = repeated(p, hash, receipt)
 	}
 	return receipt, true, err
 }
@@ -111,13 +112,17 @@ func (s *Store) lookRequest(k requestKey) (requestEntry, bool, error) {
 	return s.index.request(k)
 }
 
-// receiptAt reads the batch that recorded a request and returns its receipt.
-func (s *Store) receiptAt(e requestEntry) (eventstore.Receipt, error) {
+// receiptAt reads the batch that recorded a request and returns its receipt and the request's hash.
+func (s *Store) receiptAt(id string, e requestEntry) (eventstore.Receipt, eventstore.Hash, error) {
 	batch, err := s.readPage(nil, e.first, e.last(), pageLimits{events: int(e.count)})
 	if err != nil {
-		return eventstore.Receipt{}, fmt.Errorf("read receipt: %w", err)
+		return eventstore.Receipt{}, eventstore.Hash{}, fmt.Errorf("read receipt: %w", err)
 	}
-	return eventstore.ReceiptOf(batch), nil
+	if got := batch[0].CommandID; got != id {
+		return eventstore.Receipt{}, eventstore.Hash{}, fmt.Errorf("read receipt of request %q: %w: the index names lsn %d, which is of request %q",
+			id, eventstore.ErrCorrupt, e.first, got)
+	}
+	return eventstore.ReceiptOf(batch), batch[0].RequestHash, nil
 }
 
 // Receipt implements eventstore.Appender.
@@ -137,7 +142,7 @@ func (s *Store) Receipt(ctx context.Context, tenant, id string) (eventstore.Rece
 	if !found {
 		return eventstore.Receipt{}, eventstore.Hash{}, fmt.Errorf("receipt of request %q: %w", id, eventstore.ErrNotFound)
 	}
-	receipt, err := s.receiptAt(entry)
+	receipt, hash, err := s.receiptAt(id, entry)
 	receipt.Duplicate = true
-	return receipt, entry.hash, err
+	return receipt, hash, err
 }

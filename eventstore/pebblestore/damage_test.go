@@ -50,7 +50,11 @@ func writtenBy(t *testing.T, appends, each int, o Options) vfs.FS {
 func tamper(t *testing.T, fs vfs.FS, name string, change func(db *pebble.DB)) {
 	t.Helper()
 	o := (&Options{FS: fs, Logger: quietLog}).withDefaults()
-	db, err := pebble.Open("data/store/"+name, o.pebbleOptions(name, nil))
+	options := o.logOptions(nil)
+	if name == "index" {
+		options = o.indexOptions(nil)
+	}
+	db, err := pebble.Open("data/store/"+name, options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +89,7 @@ func TestVerifyNamesWhatIsDamaged(t *testing.T) {
 	const n = 100
 	block := func(t *testing.T, db *pebble.DB, lsn uint64) []byte { return get(t, db, blockKey(lsn)) }
 	stream := eventstore.Stream("order", "3")
-	streamKey := func(prefix byte) []byte { return appendStreamKey(nil, prefix, stream) }
+	runKey := appendRunKey(nil, stream, 1)
 	cases := []struct {
 		name, database string
 		change         func(t *testing.T, db *pebble.DB)
@@ -124,16 +128,20 @@ func TestVerifyNamesWhatIsDamaged(t *testing.T) {
 			}
 		}, []string{"lsn 42 to 42 are missing"}},
 		{"a stream's version", "index", func(t *testing.T, db *pebble.DB) {
-			set(t, db, streamKey(headPrefix), []byte{9})
+			lsns, _ := parseRun(nil, get(t, db, runKey))
+			set(t, db, runKey, appendRun(nil, lsns[:9]))
 		}, []string{"index", "order/3", "up to 9"}},
+		{"a version too many", "index", func(t *testing.T, db *pebble.DB) {
+			lsns, _ := parseRun(nil, get(t, db, runKey))
+			set(t, db, runKey, appendRun(nil, append(lsns, n+1)))
+		}, []string{"index", "101 events", "100"}},
 		{"a stream's place", "index", func(t *testing.T, db *pebble.DB) {
-			key := append(streamKey(runPrefix), 0, 0, 0, 0, 0, 0, 0, 1)
-			lsns, _ := parseRun(nil, get(t, db, key))
+			lsns, _ := parseRun(nil, get(t, db, runKey))
 			lsns[4]++
-			set(t, db, key, appendRun(nil, lsns))
+			set(t, db, runKey, appendRun(nil, lsns))
 		}, []string{"index", "order/3, version 5", "lsn 45", "44"}},
 		{"a request that is gone", "index", func(t *testing.T, db *pebble.DB) {
-			if err := db.Delete(appendRequestKey(nil, requestKey{"default", "request-42"}), nil); err != nil {
+			if err := db.Delete(appendRequestKey(nil, requestKey{"default", "request-42"}), pebble.NoSync); err != nil {
 				t.Fatal(err)
 			}
 		}, []string{"index", "request-42", "lsn 43"}},

@@ -1,7 +1,6 @@
 package pebblestore
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -28,7 +27,7 @@ type mark struct {
 	log eventstore.LogID
 }
 
-const indexFormat = 1
+const indexFormat = 2
 
 func (m mark) encode() []byte {
 	b := []byte{indexFormat, byte(len(m.log.Site))}
@@ -77,7 +76,7 @@ func unusable(err error) bool {
 	}
 	// For these Pebble has no value to compare with.
 	text := err.Error()
-	return slices.ContainsFunc([]string{"format major version", "invalid marker filename", "object size mismatch"}, func(part string) bool {
+	return slices.ContainsFunc([]string{"format major version", "comparer name", "invalid marker filename", "object size mismatch"}, func(part string) bool {
 		return strings.Contains(text, part)
 	})
 }
@@ -109,20 +108,29 @@ func (x *index) close() error {
 	return nil
 }
 
-// get calls read with the value of a key, which is valid during the call. It looks through an iterator, which asks the
+// seek returns an iterator at the first key from here on that has key's prefix, to be closed if there is one. It asks the
 // filters of all levels; Pebble's Get passes over those of the last one and reads a block for each key that is not there.
-func (x *index) get(key []byte, read func(value []byte) (ok bool)) (found bool, err error) {
-	it, err := x.db.NewIter(&pebble.IterOptions{UseL6Filters: true})
+func (x *index) seek(key []byte) (it *pebble.Iterator, found bool, err error) {
+	it, err = x.db.NewIter(&pebble.IterOptions{UseL6Filters: true})
 	if err != nil {
-		return false, fmt.Errorf("read index: %w", corrupted(err))
+		return nil, false, fmt.Errorf("read index: %w", corrupted(err))
+	}
+	if it.SeekPrefixGE(key) {
+		return it, true, nil
+	}
+	if err := errors.Join(it.Error(), it.Close()); err != nil {
+		return nil, false, fmt.Errorf("read index: %w", corrupted(err))
+	}
+	return nil, false, nil
+}
+
+// get calls read with the value of a key whose prefix it is itself. The value is valid during the call.
+func (x *index) get(key []byte, read func(value []byte) (ok bool)) (found bool, err error) {
+	it, found, err := x.seek(key)
+	if err != nil || !found {
+		return false, err
 	}
 	defer it.Close()
-	if !it.SeekPrefixGE(key) {
-		if err := it.Error(); err != nil {
-			return false, fmt.Errorf("read index: %w", corrupted(err))
-		}
-		return false, nil
-	}
 	value, err := it.ValueAndErr()
 	if err != nil {
 		return false, fmt.Errorf("read index: %w", corrupted(err))
@@ -144,12 +152,17 @@ func (x *index) mark() (m mark, found bool, err error) {
 // version returns the version of a stream, 0 when the index has none.
 func (x *index) version(s eventstore.StreamID) (version uint64, err error) {
 	var buf [512]byte
-	_, err = x.get(appendStreamKey(buf[:0], headPrefix, s), func(b []byte) bool {
-		v, n := binary.Uvarint(b)
-		version = v
-		return n == len(b) && v > 0
-	})
-	return version, err
+	prefix := appendStreamKey(buf[:0], s)
+	it, found, err := x.seek(prefix)
+	if err != nil || !found {
+		return 0, err
+	}
+	defer it.Close()
+	run, err := parseRunEntry(it, len(prefix))
+	if err != nil {
+		return 0, err
+	}
+	return run.version(), nil
 }
 
 func (x *index) request(k requestKey) (e requestEntry, found bool, err error) {
@@ -167,32 +180,34 @@ func (x *index) places(s eventstore.StreamID, from, to uint64) (lsns []uint64, e
 	if from > to {
 		return nil, nil
 	}
-	prefix := appendStreamKey(nil, runPrefix, s)
-	end := bytes.Clone(prefix)
-	end[len(end)-1]++
-	it, err := x.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: end})
+	var buf [512]byte
+	key := appendRunKey(buf[:0], s, to)
+	it, found, err := x.seek(key)
 	if err != nil {
-		return nil, fmt.Errorf("read index: %w", corrupted(err))
+		return nil, err
 	}
-	defer it.Close()
-	next := from
-	for valid := it.SeekLT(binary.BigEndian.AppendUint64(bytes.Clone(prefix), from+1)); valid && next <= to; valid = it.Next() {
-		run, err := parseRunEntry(it, len(prefix))
-		if err != nil {
-			return nil, err
+	lsns = make([]uint64, to-from+1)
+	missing := to // all after it are found
+	if found {
+		defer it.Close()
+		for valid := true; valid && missing >= from; valid = it.Next() {
+			run, err := parseRunEntry(it, len(key)-8)
+			if err != nil {
+				return nil, err
+			}
+			if run.first > missing || run.version() < missing {
+				break
+			}
+			first := max(from, run.first)
+			copy(lsns[first-from:], run.lsns[first-run.first:missing-run.first+1])
+			missing = first - 1
 		}
-		if run.first > next || run.version() < next {
-			break
+		if err := it.Error(); err != nil {
+			return nil, fmt.Errorf("read index: %w", corrupted(err))
 		}
-		last := min(to, run.version())
-		lsns = append(lsns, run.lsns[next-run.first:last-run.first+1]...)
-		next = last + 1
 	}
-	if err := it.Error(); err != nil {
-		return nil, fmt.Errorf("read index: %w", corrupted(err))
-	}
-	if next <= to {
-		return nil, fmt.Errorf("read index: %w: stream %s, version %d is missing", eventstore.ErrCorrupt, s, next)
+	if missing >= from {
+		return nil, fmt.Errorf("read index: %w: stream %s, version %d is missing", eventstore.ErrCorrupt, s, missing)
 	}
 	return lsns, nil
 }
@@ -205,7 +220,7 @@ func parseRunEntry(it *pebble.Iterator, prefix int) (run streamRun, err error) {
 	}
 	ok := len(key) == prefix+8
 	if ok {
-		run.first = binary.BigEndian.Uint64(key[prefix:])
+		run.first = ^binary.BigEndian.Uint64(key[prefix:])
 		run.lsns, ok = parseRun(nil, value)
 	}
 	if !ok || len(run.lsns) == 0 || run.first == 0 {
@@ -239,12 +254,6 @@ func (g *generation) write(set func(key, value []byte) error) error {
 	}
 	slices.SortFunc(streams, compareStreams)
 	var key, value []byte
-	for _, s := range streams {
-		key = appendStreamKey(key[:0], headPrefix, s)
-		if err := set(key, binary.AppendUvarint(value[:0], g.streams[s].version())); err != nil {
-			return err
-		}
-	}
 	requests := make([]requestKey, 0, len(g.requests))
 	for k := range g.requests {
 		requests = append(requests, k)
@@ -263,8 +272,8 @@ func (g *generation) write(set func(key, value []byte) error) error {
 	}
 	for _, s := range streams {
 		run := g.streams[s]
-		for i := 0; i < len(run.lsns); i += maxRun {
-			key = binary.BigEndian.AppendUint64(appendStreamKey(key[:0], runPrefix, s), run.first+uint64(i))
+		for i := (len(run.lsns) - 1) / maxRun * maxRun; i >= 0; i -= maxRun {
+			key = appendRunKey(key[:0], s, run.first+uint64(i))
 			value = appendRun(value[:0], run.lsns[i:min(i+maxRun, len(run.lsns))])
 			if err := set(key, value); err != nil {
 				return err

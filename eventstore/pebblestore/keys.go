@@ -2,6 +2,7 @@ package pebblestore
 
 import (
 	"encoding/binary"
+	"math"
 
 	"github.com/tributary-es/tributary/eventstore"
 )
@@ -14,9 +15,11 @@ import (
 // Keys of the index database. Names hold no zero byte, so a zero byte ends them.
 //
 //	m                                          up to where the index is filled
-//	h ‖ tenant 0 category 0 id 0               the stream's version
-//	r ‖ tenant 0 id                            the request: hash, first lsn, number of events
-//	s ‖ tenant 0 category 0 id 0 ‖ version     the lsns of a run of the stream's events from that version on
+//	r ‖ tenant 0 id                            the request: first lsn, number of events
+//	s ‖ tenant 0 category 0 id 0 ‖ ^version    the lsns of a run of the stream's events from that version on
+//
+// The versions' bits are inverted, so that a stream's last run comes first: one seek finds its version. What comes before
+// them is the key's prefix (index_comparer.go), by which the filters know whether there is such a stream.
 var (
 	metaKey     = []byte("m")
 	firstBlock  = []byte("b")
@@ -24,7 +27,6 @@ var (
 )
 
 const (
-	headPrefix    = 'h'
 	requestPrefix = 'r'
 	runPrefix     = 's'
 )
@@ -38,14 +40,20 @@ func blockKeyLSN(key []byte) (lsn uint64, ok bool) {
 	return binary.BigEndian.Uint64(key[1:]), true
 }
 
-func appendStreamKey(dst []byte, prefix byte, s eventstore.StreamID) []byte {
-	return appendStreamName(append(dst, prefix), s)
+// appendStreamKey appends what the keys of a stream's runs begin with.
+func appendStreamKey(dst []byte, s eventstore.StreamID) []byte {
+	return appendStreamName(append(dst, runPrefix), s)
 }
 
 func appendStreamName(dst []byte, s eventstore.StreamID) []byte {
 	dst = append(append(dst, s.Tenant...), 0)
 	dst = append(append(dst, s.Category...), 0)
 	return append(append(dst, s.ID...), 0)
+}
+
+// appendRunKey appends the key of the run that begins at a version.
+func appendRunKey(dst []byte, s eventstore.StreamID, version uint64) []byte {
+	return binary.BigEndian.AppendUint64(appendStreamKey(dst, s), ^version)
 }
 
 func appendRequestKey(dst []byte, k requestKey) []byte {
@@ -57,9 +65,8 @@ func appendRequestKey(dst []byte, k requestKey) []byte {
 // requestKey names a request: ids are of a tenant.
 type requestKey struct{ tenant, id string }
 
-// requestEntry is what is kept of a request: enough to find its batch, which holds its receipt.
+// requestEntry is what is kept of a request: enough to find its batch, which holds its receipt and its hash.
 type requestEntry struct {
-	hash  eventstore.Hash
 	first uint64 // lsn
 	count uint32
 }
@@ -67,18 +74,17 @@ type requestEntry struct {
 func (e requestEntry) last() uint64 { return e.first + uint64(e.count) - 1 }
 
 func appendRequestEntry(dst []byte, e requestEntry) []byte {
-	dst = append(dst, e.hash[:]...)
-	dst = binary.BigEndian.AppendUint64(dst, e.first)
-	return binary.BigEndian.AppendUint32(dst, e.count)
+	return binary.AppendUvarint(binary.AppendUvarint(dst, e.first), uint64(e.count))
 }
 
 func parseRequestEntry(b []byte) (e requestEntry, ok bool) {
-	if len(b) != 44 {
+	first, n := binary.Uvarint(b)
+	if n <= 0 {
 		return e, false
 	}
-	copy(e.hash[:], b)
-	e.first, e.count = binary.BigEndian.Uint64(b[32:]), binary.BigEndian.Uint32(b[40:])
-	return e, e.count > 0
+	count, m := binary.Uvarint(b[n:])
+	e = requestEntry{first, uint32(count)}
+	return e, m > 0 && n+m == len(b) && first > 0 && count > 0 && count <= math.MaxUint32
 }
 
 // maxRun bounds how many events one run key stands for.

@@ -106,7 +106,7 @@ func TestIndexIsMadeAnew(t *testing.T) {
 			change(&m)
 			set(t, db, metaKey, m.encode())
 			// What only a new index puts right:
-			set(t, db, appendStreamKey(nil, headPrefix, eventstore.Stream("order", "ghost")), []byte{7})
+			set(t, db, appendRunKey(nil, eventstore.Stream("order", "ghost"), 7), []byte{7})
 		})
 	}
 	cases := map[string]func(t *testing.T, fs vfs.FS){
@@ -226,7 +226,7 @@ func TestIndexThatCannotBeReachedIsKept(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			fs := written(t, 100, Options{})
 			tamper(t, fs, "index", func(db *pebble.DB) {
-				set(t, db, appendStreamKey(nil, headPrefix, eventstore.Stream("order", "witness")), []byte{7})
+				set(t, db, appendRunKey(nil, eventstore.Stream("order", "witness"), 7), []byte{7})
 			})
 			faulty := errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
 				if strings.Contains(op.Path, "data/store/index") && c.hit(op) {
@@ -242,7 +242,7 @@ func TestIndexThatCannotBeReachedIsKept(t *testing.T) {
 				t.Errorf("open: %v; want %v, of the index", err, c.fault)
 			}
 			tamper(t, fs, "index", func(db *pebble.DB) {
-				get(t, db, appendStreamKey(nil, headPrefix, eventstore.Stream("order", "witness")))
+				get(t, db, appendRunKey(nil, eventstore.Stream("order", "witness"), 7))
 			})
 		})
 	}

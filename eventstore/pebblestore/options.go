@@ -147,6 +147,7 @@ func (o *Options) indexOptions(cache *pebble.Cache) *pebble.Options {
 	p := o.pebbleOptions("index", cache)
 	p.MemTableSize = indexMemTableBytes
 	p.DisableWAL = true
+	p.Comparer = indexComparer
 	for i := range p.Levels {
 		p.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}

@@ -89,7 +89,7 @@ func (g *generation) add(batch []eventstore.Recorded, state *logState) {
 	}
 	first, last := &batch[0], &batch[len(batch)-1]
 	if first.CommandID != "" {
-		g.requests[requestKey{first.Stream.Tenant, first.CommandID}] = requestEntry{first.RequestHash, first.Position.LSN, uint32(len(batch))}
+		g.requests[requestKey{first.Stream.Tenant, first.CommandID}] = requestEntry{first.Position.LSN, uint32(len(batch))}
 	}
 	g.events += len(batch)
 	state.logHead = logHead{lsn: last.Position.LSN, seq: last.Dot.Seq, chain: last.Chain}

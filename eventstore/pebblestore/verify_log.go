@@ -47,7 +47,7 @@ func newLogCheck(id eventstore.LogID) *logCheck {
 
 func (c *logCheck) hash(s eventstore.StreamID) streamHash {
 	var buf [512]byte
-	return hashOf(appendStreamKey(buf[:0], headPrefix, s))
+	return hashOf(appendStreamKey(buf[:0], s))
 }
 
 // gap says that something is missing or damaged here.
@@ -91,18 +91,14 @@ func (c *logCheck) event(e *eventstore.Recorded, frame []byte, fault func(string
 	}
 	c.known, c.seq, c.chain, c.batch = true, e.Dot.Seq, chain, e.Batch
 	if lsn <= c.indexed {
-		c.expectInIndex(e, stream)
+		c.expectInIndex(e)
 	}
 }
 
-func (c *logCheck) expectInIndex(e *eventstore.Recorded, stream streamHash) {
-	if e.Version > 1 {
-		c.expect.heads.remove(stream, e.Version-1)
-	}
-	c.expect.heads.add(stream, e.Version)
-	c.expect.places.add(c.place(e.Stream), e.Version, e.Position.LSN)
+func (c *logCheck) expectInIndex(e *eventstore.Recorded) {
+	c.expect.places.add(c.hash(e.Stream), e.Version, e.Position.LSN)
 	if e.CommandID != "" && e.Dot.Seq == e.Batch.FirstSeq {
-		entry := requestEntry{e.RequestHash, e.Position.LSN, e.Batch.Count}
+		entry := requestEntry{e.Position.LSN, e.Batch.Count}
 		c.expect.requests.add(hashOf(appendRequestEntry(appendRequestKey(nil, requestKey{e.Stream.Tenant, e.CommandID}), entry)))
 	}
 	if e.Position.LSN == c.indexed {
@@ -110,14 +106,9 @@ func (c *logCheck) expectInIndex(e *eventstore.Recorded, stream streamHash) {
 	}
 }
 
-func (c *logCheck) place(s eventstore.StreamID) streamHash {
-	var buf [512]byte
-	return hashOf(appendStreamKey(buf[:0], runPrefix, s))
-}
-
 // indexCheck sums up the entries of an index. Two indexes with equal sums have, but for a chance of 2^-128, the same
 // entries.
-type indexCheck struct{ heads, requests, places sum }
+type indexCheck struct{ requests, places sum }
 
 // sum is a sum over a set, in any order.
 type sum struct {
@@ -130,13 +121,6 @@ func (s *sum) add(h streamHash, numbers ...uint64) {
 	h = mix(h, numbers)
 	s.total[0] += h[0]
 	s.total[1] += h[1]
-}
-
-func (s *sum) remove(h streamHash, numbers ...uint64) {
-	s.n--
-	h = mix(h, numbers)
-	s.total[0] -= h[0]
-	s.total[1] -= h[1]
 }
 
 func mix(h streamHash, numbers []uint64) streamHash {
@@ -169,9 +153,6 @@ func (x *indexCheck) entry(it *pebble.Iterator, m *mark) error {
 		for i, lsn := range run.lsns {
 			x.places.add(stream, run.first+uint64(i), lsn)
 		}
-	case len(key) > 1 && key[0] == headPrefix:
-		version, _ := binary.Uvarint(value)
-		x.heads.add(hashOf(key), version)
 	case len(key) > 1 && key[0] == requestPrefix:
 		var buf [512]byte
 		x.requests.add(hashOf(append(append(buf[:0], key...), value...)))
