@@ -30,7 +30,7 @@ type Options struct {
 	// means to exit with status 70. The message has been logged.
 	Fatal func(message string)
 
-	// CacheBytes is the memory for blocks of log and index read from disk; zero means 32 MiB.
+	// CacheBytes is the memory for blocks of log and index read from disk; zero means 16 MiB.
 	CacheBytes int64
 	// CachedStreams is how many streams' versions are kept in memory, at about 40 bytes each, so that appends to them need
 	// not look into the index; zero means 250,000.
@@ -78,7 +78,7 @@ func (o *Options) withDefaults() Options {
 	if d.Fatal == nil {
 		d.Fatal = func(string) { os.Exit(exitFatal) }
 	}
-	setDefault(&d.CacheBytes, 32<<20)
+	setDefault(&d.CacheBytes, 16<<20)
 	setDefault(&d.CachedStreams, 250_000)
 	setDefault(&d.TailBytes, 16<<20)
 	setDefault(&d.MemTableBytes, 8<<20)
@@ -111,8 +111,7 @@ const indexMemTableBytes = 8 << 20
 // cacheSize is what Pebble's cache has to be told to keep CacheBytes of blocks under load: Pebble takes the write buffers
 // off it, and with several of them full nothing would be left, filters and indexes of tables included.
 func (o *Options) cacheSize() int64 {
-	const buffers = 2 // that each database has in use most of the time: one that is written to, one that is flushed
-	return o.CacheBytes + buffers*int64(o.MemTableBytes+indexMemTableBytes)
+	return o.CacheBytes + int64(o.MemTableBytes+indexMemTableBytes) // one of each is in use all the time
 }
 
 // pebbleOptions returns what both databases have in common.
