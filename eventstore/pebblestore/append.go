@@ -75,7 +75,7 @@ func (s *Store) check(p *pending) (receipt eventstore.Receipt, found bool, err e
 	if err != nil || !found {
 		return receipt, false, err
 	}
-	receipt, hash, err := s.receiptAt(p.request.ID, entry)
+	receipt, hash, err := s.receiptAt(p.key(), entry)
 	if err == nil {
 		receipt, err = repeated(p, hash, receipt)
 	}
@@ -113,16 +113,18 @@ func (s *Store) lookRequest(k requestKey) (requestEntry, bool, error) {
 }
 
 // receiptAt reads the batch that recorded a request and returns its receipt and the request's hash.
-func (s *Store) receiptAt(id string, e requestEntry) (eventstore.Receipt, eventstore.Hash, error) {
+func (s *Store) receiptAt(k requestKey, e requestEntry) (eventstore.Receipt, eventstore.Hash, error) {
 	batch, err := s.readPage(nil, e.first, e.last(), pageLimits{events: int(e.count)})
 	if err != nil {
 		return eventstore.Receipt{}, eventstore.Hash{}, fmt.Errorf("read receipt: %w", err)
 	}
-	if got := batch[0].CommandID; got != id {
-		return eventstore.Receipt{}, eventstore.Hash{}, fmt.Errorf("read receipt of request %q: %w: the index names lsn %d, which is of request %q",
-			id, eventstore.ErrCorrupt, e.first, got)
+	first := &batch[0]
+	whole := first.Dot.Seq == first.Batch.FirstSeq && first.Batch.Count == e.count
+	if got := (requestKey{first.Stream.Tenant, first.CommandID}); got != k || !whole {
+		return eventstore.Receipt{}, eventstore.Hash{}, fmt.Errorf("read receipt of request %q: %w: the index names lsn %d to %d, which is not its batch",
+			k.id, eventstore.ErrCorrupt, e.first, e.last())
 	}
-	return eventstore.ReceiptOf(batch), batch[0].RequestHash, nil
+	return eventstore.ReceiptOf(batch), first.RequestHash, nil
 }
 
 // Receipt implements eventstore.Appender.
@@ -135,14 +137,15 @@ func (s *Store) Receipt(ctx context.Context, tenant, id string) (eventstore.Rece
 	if tenant == "" {
 		tenant = eventstore.DefaultTenant
 	}
-	entry, found, err := s.lookRequest(requestKey{tenant, id})
+	k := requestKey{tenant, id}
+	entry, found, err := s.lookRequest(k)
 	if err != nil {
 		return eventstore.Receipt{}, eventstore.Hash{}, err
 	}
 	if !found {
 		return eventstore.Receipt{}, eventstore.Hash{}, fmt.Errorf("receipt of request %q: %w", id, eventstore.ErrNotFound)
 	}
-	receipt, hash, err := s.receiptAt(id, entry)
+	receipt, hash, err := s.receiptAt(k, entry)
 	receipt.Duplicate = true
 	return receipt, hash, err
 }

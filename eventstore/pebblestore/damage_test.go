@@ -429,3 +429,28 @@ func truncate(t *testing.T, fs vfs.FS, path string) {
 		t.Fatal(err)
 	}
 }
+
+// An index that names another batch for a request gets no wrong receipt out: the log says whose batch it is.
+func TestReceiptOfAnotherBatchIsRefused(t *testing.T) {
+	for name, entry := range map[string]requestEntry{
+		"another request's": {first: 41, count: 1},
+		"of no request":     {first: 42, count: 1},
+		"more than its own": {first: 43, count: 2},
+		"far too many":      {first: 43, count: 1<<32 - 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fs := written(t, 100, Options{})
+			tamper(t, fs, "index", func(db *pebble.DB) {
+				set(t, db, appendRequestKey(nil, requestKey{"default", "request-42"}), appendRequestEntry(nil, entry))
+			})
+			s := openMem(t, fs, Options{})
+			if _, _, err := s.Receipt(context.Background(), "", "request-42"); !errors.Is(err, eventstore.ErrCorrupt) {
+				t.Errorf("receipt: %v, want %v", err, eventstore.ErrCorrupt)
+			}
+		})
+	}
+	s := openMem(t, written(t, 100, Options{}), Options{})
+	if r, _, err := s.Receipt(context.Background(), "", "request-42"); err != nil || r.Position.LSN != 43 {
+		t.Errorf("receipt of an index as it should be: %+v, %v; want lsn 43", r, err)
+	}
+}

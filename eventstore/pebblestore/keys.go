@@ -2,7 +2,6 @@ package pebblestore
 
 import (
 	"encoding/binary"
-	"math"
 
 	"github.com/tributary-es/tributary/eventstore"
 )
@@ -84,7 +83,7 @@ func parseRequestEntry(b []byte) (e requestEntry, ok bool) {
 	}
 	count, m := binary.Uvarint(b[n:])
 	e = requestEntry{first, uint32(count)}
-	return e, m > 0 && n+m == len(b) && first > 0 && count > 0 && count <= math.MaxUint32
+	return e, m > 0 && n+m == len(b) && first > 0 && count > 0 && count <= eventstore.MaxRequestEvents
 }
 
 // maxRun bounds how many events one run key stands for.

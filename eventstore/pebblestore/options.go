@@ -30,7 +30,7 @@ type Options struct {
 	// means to exit with status 70. The message has been logged.
 	Fatal func(message string)
 
-	// CacheBytes is the memory for blocks of log and index read from disk; zero means 16 MiB.
+	// CacheBytes is the memory for blocks read from disk, half for the log and half for the index; zero means 16 MiB.
 	CacheBytes int64
 	// CachedStreams is how many streams' versions are kept in memory, at about 40 bytes each, so that appends to them need
 	// not look into the index; zero means 250,000.
@@ -108,10 +108,13 @@ func (o *Options) fs() vfs.FS {
 // indexMemTableBytes is the memory of one of the index's write buffers.
 const indexMemTableBytes = 8 << 20
 
-// cacheSize is what Pebble's cache has to be told to keep CacheBytes of blocks under load: Pebble takes the write buffers
-// off it, and with several of them full nothing would be left, filters and indexes of tables included.
-func (o *Options) cacheSize() int64 {
-	return o.CacheBytes + int64(o.MemTableBytes+indexMemTableBytes) // one of each is in use all the time
+// newCaches returns a cache for each database. Pebble takes write buffers off the cache, and under load the log has
+// several: in one cache they would drive out the index's filters, which every append asks. The log can do without its
+// cache meanwhile, for its last events are in memory.
+func (o *Options) newCaches() (log, index *pebble.Cache) {
+	log = pebble.NewCache(o.CacheBytes/2 + int64(o.MemTableBytes))
+	index = pebble.NewCache(o.CacheBytes/2 + 2*indexMemTableBytes) // one that is written to, one that is flushed
+	return log, index
 }
 
 // pebbleOptions returns what both databases have in common.

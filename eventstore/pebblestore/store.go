@@ -22,10 +22,10 @@ type Store struct {
 	dir  string
 	id   eventstore.LogID
 
-	lock  io.Closer
-	cache *pebble.Cache
-	log   *pebble.DB
-	index *index
+	lock                 io.Closer
+	logCache, indexCache *pebble.Cache
+	log                  *pebble.DB
+	index                *index
 
 	recent  *recent
 	tail    *tail
@@ -102,11 +102,11 @@ func (s *Store) openFolder() error {
 	if s.lock, err = lockFolder(fs, s.dir); err != nil {
 		return err
 	}
-	s.cache = pebble.NewCache(s.opts.cacheSize())
-	if s.log, err = openLogDB(fs, fs.PathJoin(s.dir, "log"), s.opts.logOptions(s.cache)); err != nil {
+	s.logCache, s.indexCache = s.opts.newCaches()
+	if s.log, err = openLogDB(fs, fs.PathJoin(s.dir, "log"), s.opts.logOptions(s.logCache)); err != nil {
 		return err
 	}
-	s.index = &index{fs: fs, dir: fs.PathJoin(s.dir, "index"), opts: func() *pebble.Options { return s.opts.indexOptions(s.cache) }}
+	s.index = &index{fs: fs, dir: fs.PathJoin(s.dir, "index"), opts: func() *pebble.Options { return s.opts.indexOptions(s.indexCache) }}
 	removed, err := s.index.open()
 	if removed != nil {
 		s.opts.Logger.Warn("the index could not be opened and is made anew from the log", "error", removed)
@@ -195,8 +195,9 @@ func (s *Store) release() error {
 	if s.watermark != nil {
 		errs = append(errs, s.watermark.file.Close())
 	}
-	if s.cache != nil {
-		s.cache.Unref()
+	if s.logCache != nil {
+		s.logCache.Unref()
+		s.indexCache.Unref()
 	}
 	if s.lock != nil {
 		errs = append(errs, s.lock.Close())
