@@ -44,22 +44,30 @@ type StreamConflict struct {
 	Got uint64
 }
 
+// ConditionConflict is a condition that did not hold.
+type ConditionConflict struct {
+	Condition
+	// Found is the place of an event that the query matches, after the condition's position. It need not be the first.
+	Found Position
+}
+
 // ConflictError lists every expectation of a request that did not hold. It matches ErrConflict.
 type ConflictError struct {
 	Conflicts []StreamConflict
+	// Condition is nil when the request had none or it held.
+	Condition *ConditionConflict
 }
 
-// Error names each stream with what was wanted and what was found.
+// Error names each stream with what was wanted and what was found, and the condition with what it met.
 func (e *ConflictError) Error() string {
-	var b strings.Builder
-	b.WriteString("conflict: ")
-	for i, c := range e.Conflicts {
-		if i > 0 {
-			b.WriteString("; ")
-		}
-		fmt.Fprintf(&b, "stream %s: want %s, is at version %d", c.Stream, c.Want, c.Got)
+	parts := make([]string, 0, len(e.Conflicts)+1)
+	for _, c := range e.Conflicts {
+		parts = append(parts, fmt.Sprintf("stream %s: want %s, is at version %d", c.Stream, c.Want, c.Got))
 	}
-	return b.String()
+	if c := e.Condition; c != nil {
+		parts = append(parts, fmt.Sprintf("condition: want none of %s after %s, found one at %s", c.Query, c.After, c.Found))
+	}
+	return "conflict: " + strings.Join(parts, "; ")
 }
 
 // Is makes errors.Is(err, ErrConflict) true.

@@ -17,13 +17,10 @@ func (e *Event) normalize() error {
 	if e.Encoding == 0 {
 		e.Encoding = Protobuf
 	}
+	if err := validateType(e.Type); err != nil {
+		return err
+	}
 	switch {
-	case e.Type == "":
-		return invalidf("event type is empty")
-	case len(e.Type) > MaxTypeBytes:
-		return invalidf("event type has %d bytes, the limit is %d", len(e.Type), MaxTypeBytes)
-	case !utf8.ValidString(e.Type):
-		return invalidf("event type is not valid UTF-8")
 	case e.Kind > KindSystem:
 		return invalidf("event kind %d is unknown", e.Kind)
 	case e.Encoding > JSON:
@@ -45,9 +42,28 @@ func (e *Event) normalizeTags() error {
 		return invalidf("event has %d tags, the limit is %d", len(e.Tags), MaxTags)
 	}
 	for _, tag := range e.Tags {
-		if tag == "" || len(tag) > MaxTagBytes || !utf8.ValidString(tag) {
-			return invalidf("tag %q must be valid UTF-8 of 1 to %d bytes", tag, MaxTagBytes)
+		if err := validateTag(tag); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+func validateType(name string) error {
+	switch {
+	case name == "":
+		return invalidf("event type is empty")
+	case len(name) > MaxTypeBytes:
+		return invalidf("event type has %d bytes, the limit is %d", len(name), MaxTypeBytes)
+	case !utf8.ValidString(name):
+		return invalidf("event type is not valid UTF-8")
+	}
+	return nil
+}
+
+func validateTag(tag string) error {
+	if tag == "" || len(tag) > MaxTagBytes || !utf8.ValidString(tag) {
+		return invalidf("tag %q must be valid UTF-8 of 1 to %d bytes", tag, MaxTagBytes)
 	}
 	return nil
 }

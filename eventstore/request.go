@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 	"unicode"
 	"unicode/utf8"
 )
@@ -113,13 +114,6 @@ type StreamAppend struct {
 	Context Vector
 }
 
-// Condition is a query-shaped expectation: no event that matches stands after a position.
-type Condition struct {
-	Types []string
-	Tags  []string
-	After Position
-}
-
 // Request asks for events of one or many streams to be recorded together: all of them, or none.
 type Request struct {
 	// Tenant owns the ID and every stream of the request; empty means DefaultTenant.
@@ -129,8 +123,9 @@ type Request struct {
 	ID string
 	// Hash is a hash of what was asked, by which a reused ID is told from a repeated request. Zero: it is computed from
 	// the streams, types and payloads.
-	Hash       Hash
-	Appends    []StreamAppend
+	Hash    Hash
+	Appends []StreamAppend
+	// Condition, when set, is judged together with the expectations of the streams.
 	Condition  *Condition
 	Durability Durability
 	Metadata
@@ -186,6 +181,11 @@ func (r *Request) Normalize() error {
 	}
 	if err := r.Metadata.validate(); err != nil {
 		return err
+	}
+	if r.Condition != nil {
+		if err := r.Condition.validate(); err != nil {
+			return err
+		}
 	}
 	events, bytes := 0, 0
 	for i := range r.Appends {
@@ -284,8 +284,9 @@ func validateRequestID(id string) error {
 	return nil
 }
 
-// contentHash covers what was asked: streams, expectations, and of each event everything but its id, for a repeated
-// request may have been given new ones.
+// contentHash covers what was asked: streams, expectations, the condition's query, and of each event everything but its
+// id, for a repeated request may have been given new ones. The condition's position is left out too: whoever repeats a
+// request may have read again.
 func (r *Request) contentHash() Hash {
 	h := sha256.New()
 	var n [8]byte
@@ -311,6 +312,14 @@ func (r *Request) contentHash() Hash {
 			number(uint64(len(e.Tags)))
 			for _, tag := range e.Tags {
 				write([]byte(tag))
+			}
+		}
+	}
+	if r.Condition != nil {
+		for _, item := range r.Condition.Query {
+			number(uint64(len(item.Types))<<32 | uint64(len(item.Tags)))
+			for _, text := range slices.Concat(item.Types, item.Tags) {
+				write([]byte(text))
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package eventstore
 
 import (
 	"context"
+	"fmt"
 	"iter"
 )
 
@@ -42,6 +43,10 @@ type Reader interface {
 	// ReadAll yields the log's events after a position, in order, up to what was durable when the read began.
 	// ErrWrongIncarnation when the position is not of this log.
 	ReadAll(ctx context.Context, after Position, f Filter) iter.Seq2[Recorded, error]
+	// ReadAllBackwards yields the log's events before a position, the latest first; the zero position stands for the end
+	// of what was durable when the read began. ErrWrongIncarnation when the position is not of this log, ErrUnsupported
+	// when the filter asks for the chain, which goes forwards.
+	ReadAllBackwards(ctx context.Context, before Position, f Filter) iter.Seq2[Recorded, error]
 	// Subscribe follows the log after a position, for ever: first from disk, then live, without a gap and without
 	// slowing the writer.
 	Subscribe(ctx context.Context, after Position, f Filter) (Subscription, error)
@@ -74,6 +79,8 @@ type Filter struct {
 	Tenant     string
 	Categories []string
 	Types      []string
+	// Query chooses by combinations of types and tags; empty lets everything through.
+	Query Query
 	// Chain asks for Recorded.Chain to be filled, at the price of hashing each event.
 	Chain bool
 	// MaxChunk bounds the events in a Chunk (whole batches may exceed it); zero means DefaultMaxChunk.
@@ -86,7 +93,15 @@ const DefaultMaxChunk = 1000
 // Matches reports whether the filter lets the event through.
 func (f *Filter) Matches(r *Recorded) bool {
 	return (f.Tenant == "" || f.Tenant == r.Stream.Tenant) &&
-		oneOf(f.Categories, r.Stream.Category) && oneOf(f.Types, r.Type)
+		oneOf(f.Categories, r.Stream.Category) && oneOf(f.Types, r.Type) && f.Query.Matches(r)
+}
+
+// Backwards returns ErrUnsupported when the filter asks for what only a read forwards can give.
+func (f *Filter) Backwards() error {
+	if f.Chain {
+		return fmt.Errorf("%w: hash chain of a read backwards", ErrUnsupported)
+	}
+	return nil
 }
 
 func oneOf(allowed []string, s string) bool {

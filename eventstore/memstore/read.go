@@ -135,6 +135,34 @@ func (s *Store) ReadAll(ctx context.Context, after eventstore.Position, f events
 	}
 }
 
+// ReadAllBackwards implements eventstore.Reader.
+func (s *Store) ReadAllBackwards(ctx context.Context, before eventstore.Position, f eventstore.Filter) iter.Seq2[eventstore.Recorded, error] {
+	return func(yield func(eventstore.Recorded, error) bool) {
+		end, err := s.checkPosition(ctx, before)
+		if err == nil {
+			err = f.Backwards()
+		}
+		if err != nil {
+			yield(eventstore.Recorded{}, err)
+			return
+		}
+		if !before.IsZero() {
+			end = before.LSN - 1
+		}
+		for place := end; place > 0; place-- {
+			e, err := s.at(ctx, int(place-1))
+			if err != nil {
+				yield(eventstore.Recorded{}, err)
+				return
+			}
+			e.Chain = eventstore.Hash{}
+			if f.Matches(&e) && !yield(e, nil) {
+				return
+			}
+		}
+	}
+}
+
 // checkPosition returns the lsn of the head, or what is wrong with a position to read after.
 func (s *Store) checkPosition(ctx context.Context, after eventstore.Position) (head uint64, err error) {
 	if err := ctx.Err(); err != nil {
