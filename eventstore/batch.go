@@ -90,12 +90,9 @@ func ReceiptOf(batch []Recorded) Receipt {
 	return receipt
 }
 
-// Supported returns ErrUnsupported when the request asks for what a store alone cannot give: a condition by tags, or
+// Supported returns ErrUnsupported when the request asks for what a store alone cannot give:
 // durability beyond the local disk.
 func (r *Request) Supported() error {
-	if r.Condition != nil {
-		return fmt.Errorf("%w: conditions by type and tag", ErrUnsupported)
-	}
 	if r.Durability != Local {
 		return fmt.Errorf("%w: durability %s", ErrUnsupported, r.Durability)
 	}

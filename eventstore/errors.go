@@ -47,7 +47,7 @@ type StreamConflict struct {
 // ConditionConflict is a condition that did not hold.
 type ConditionConflict struct {
 	Condition
-	// Found is the place of an event that the query matches, after the condition's position. It need not be the first.
+	// Found is the place of the last event that the query matches.
 	Found Position
 }
 

@@ -33,6 +33,7 @@ func (e *Event) normalize() error {
 
 func (e *Event) normalizeTags() error {
 	if len(e.Tags) == 0 {
+		e.Tags = nil // as it is read back
 		return nil
 	}
 	tags := slices.Clone(e.Tags)

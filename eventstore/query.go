@@ -32,16 +32,16 @@ func (q Query) Matches(r *Recorded) bool {
 	if len(q) == 0 {
 		return true
 	}
-	return slices.ContainsFunc(q, func(i QueryItem) bool { return i.Matches(r) })
+	return slices.ContainsFunc(q, func(i QueryItem) bool { return i.Matches(r.Type, r.Tags) })
 }
 
-// Matches reports whether the item matches the event.
-func (i *QueryItem) Matches(r *Recorded) bool {
-	if !oneOf(i.Types, r.Type) {
+// Matches reports whether the item matches an event of a type with tags, which are sorted.
+func (i *QueryItem) Matches(eventType string, tags []string) bool {
+	if !oneOf(i.Types, eventType) {
 		return false
 	}
 	for _, tag := range i.Tags {
-		if _, found := slices.BinarySearch(r.Tags, tag); !found {
+		if _, found := slices.BinarySearch(tags, tag); !found {
 			return false
 		}
 	}

@@ -7,6 +7,7 @@ package memstore
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/google/uuid"
@@ -93,7 +94,7 @@ func (s *Store) Append(ctx context.Context, r eventstore.Request) (eventstore.Re
 		}
 		return duplicate(earlier.receipt), nil
 	}
-	if err := s.check(r.Appends); err != nil {
+	if err := s.check(&r); err != nil {
 		return eventstore.Receipt{}, err
 	}
 	receipt := s.record(r.Records(s.newID))
@@ -103,16 +104,27 @@ func (s *Store) Append(ctx context.Context, r eventstore.Request) (eventstore.Re
 	return receipt, nil
 }
 
-func (s *Store) check(appends []eventstore.StreamAppend) error {
-	var conflicts []eventstore.StreamConflict
-	for i := range appends {
-		a := &appends[i]
+func (s *Store) check(r *eventstore.Request) error {
+	var conflict eventstore.ConflictError
+	for i := range r.Appends {
+		a := &r.Appends[i]
 		if got := uint64(len(s.streams[a.Stream])); !a.Expect.Holds(got) {
-			conflicts = append(conflicts, eventstore.StreamConflict{Stream: a.Stream, Want: a.Expect, Got: got})
+			conflict.Conflicts = append(conflict.Conflicts, eventstore.StreamConflict{Stream: a.Stream, Want: a.Expect, Got: got})
 		}
 	}
-	if conflicts != nil {
-		return &eventstore.ConflictError{Conflicts: conflicts}
+	if c := r.Condition; c != nil {
+		if err := c.After.Check(s.head()); err != nil {
+			return err
+		}
+		for _, e := range slices.Backward(s.events[c.After.LSN:]) {
+			if e.Stream.Tenant == r.Tenant && c.Query.Matches(&e) {
+				conflict.Condition = &eventstore.ConditionConflict{Condition: *c, Found: e.Position}
+				break
+			}
+		}
+	}
+	if conflict.Conflicts != nil || conflict.Condition != nil {
+		return &conflict
 	}
 	return nil
 }

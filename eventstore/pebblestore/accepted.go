@@ -16,6 +16,7 @@ type accepted struct {
 type acceptedGeneration struct {
 	streams  map[eventstore.StreamID]acceptedHead
 	requests map[requestKey]acceptedRequest
+	terms    acceptedTerms
 	last     uint64 // lsn
 }
 
@@ -35,7 +36,7 @@ func newAccepted(head uint64, limit int) *accepted {
 }
 
 func newAcceptedGeneration() acceptedGeneration {
-	return acceptedGeneration{streams: map[eventstore.StreamID]acceptedHead{}, requests: map[requestKey]acceptedRequest{}}
+	return acceptedGeneration{streams: map[eventstore.StreamID]acceptedHead{}, requests: map[requestKey]acceptedRequest{}, terms: acceptedTerms{last: map[term]uint64{}}}
 }
 
 func (a *accepted) head(s eventstore.StreamID) (acceptedHead, bool) {
@@ -56,11 +57,12 @@ func (a *accepted) request(k requestKey) (acceptedRequest, bool) {
 
 // forget drops the older generation if the younger is large enough and everything in the older is durable.
 func (a *accepted) forget(durable uint64) {
-	if len(a.young.streams)+len(a.young.requests) < a.limit || a.old.last > durable {
+	if len(a.young.streams)+len(a.young.requests)+len(a.young.terms.last)+len(a.young.terms.tagged) < a.limit || a.old.last > durable {
 		return
 	}
 	a.forgotten = a.old.last
 	clear(a.old.streams)
 	clear(a.old.requests)
+	a.old.terms.clear()
 	a.young, a.old = a.old, a.young
 }

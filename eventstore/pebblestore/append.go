@@ -52,8 +52,8 @@ func (s *Store) writable() error {
 	return nil
 }
 
-// check looks up what is durable: whether the request was applied before (then it returns what to answer), and the
-// versions of its streams.
+// check looks up what is durable: whether the request was applied before (then it returns what to answer), the versions
+// of its streams, and what its condition meets.
 func (s *Store) check(p *pending) (receipt eventstore.Receipt, found bool, err error) {
 	release, err := s.use()
 	if err != nil {
@@ -68,18 +68,23 @@ func (s *Store) check(p *pending) (receipt eventstore.Receipt, found bool, err e
 		}
 		s.recent.remember(stream, p.heads[i], turns)
 	}
-	if p.request.ID == "" {
-		return receipt, false, nil
+	if p.request.ID != "" {
+		entry, found, err := s.lookRequest(p.key())
+		if err != nil {
+			return receipt, false, err
+		}
+		if found {
+			receipt, hash, err := s.receiptAt(p.key(), entry)
+			if err == nil {
+				receipt, err = repeated(p, hash, receipt)
+			}
+			return receipt, true, err
+		}
 	}
-	entry, found, err := s.lookRequest(p.key())
-	if err != nil || !found {
-		return receipt, false, err
+	if p.request.Condition != nil {
+		p.met, err = s.checkCondition(p)
 	}
-	receipt, hash, err := s.receiptAt(p.key(), entry)
-	if err == nil {
-		receipt, err = repeated(p, hash, receipt)
-	}
-	return receipt, true, err
+	return receipt, false, err
 }
 
 // lookRecent fills in the heads that are known in memory, and returns the places of the others.

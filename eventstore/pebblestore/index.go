@@ -27,10 +27,11 @@ type mark struct {
 	log eventstore.LogID
 }
 
-const indexFormat = 2
+// markFormat is the version of a mark's encoding, which the watermark has too. The index's own is its comparer's name.
+const markFormat = 2
 
 func (m mark) encode() []byte {
-	b := []byte{indexFormat, byte(len(m.log.Site))}
+	b := []byte{markFormat, byte(len(m.log.Site))}
 	b = append(b, m.log.Site...)
 	b = binary.BigEndian.AppendUint32(b, m.log.Incarnation)
 	b = binary.BigEndian.AppendUint16(b, m.log.Shard)
@@ -41,7 +42,7 @@ func (m mark) encode() []byte {
 }
 
 func parseMark(b []byte) (m mark, ok bool) {
-	if len(b) < 2 || b[0] != indexFormat || len(b) != 2+int(b[1])+30+32 {
+	if len(b) < 2 || b[0] != markFormat || len(b) != 2+int(b[1])+30+32 {
 		return m, false
 	}
 	m.log.Site = string(b[2 : 2+b[1]])
@@ -231,7 +232,7 @@ func parseRunEntry(it *pebble.Iterator, prefix int) (run streamRun, err error) {
 
 // fill writes a generation in one batch, sorted, with the mark. It is not synced: what is lost comes from the log again.
 func (x *index) fill(g *generation, log eventstore.LogID) error {
-	batch := x.db.NewBatchWithSize(64 * (g.events + len(g.requests) + len(g.streams)))
+	batch := x.db.NewBatchWithSize(64 * (g.events + len(g.requests) + len(g.streams) + len(g.terms.runs)))
 	defer batch.Close()
 	set := func(key, value []byte) error { return batch.Set(key, value, nil) }
 	if err := g.write(set); err != nil {
@@ -278,6 +279,14 @@ func (g *generation) write(set func(key, value []byte) error) error {
 			if err := set(key, value); err != nil {
 				return err
 			}
+		}
+	}
+	if err := g.terms.write(set); err != nil {
+		return err
+	}
+	for _, tenant := range g.terms.tenants() {
+		if err := set(append([]byte{tenantPrefix}, tenant...), nil); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -6,18 +6,22 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// indexComparer orders the index's keys by their bytes, and tells Pebble that all runs of a stream have a prefix in
+// indexComparer orders the index's keys by their bytes, and tells Pebble that all runs of a stream or term have a prefix in
 // common: filters hold that instead of every key, and tables write it once. An index that was made with another comparer
 // is made anew.
 var indexComparer = func() *pebble.Comparer {
 	c := *pebble.DefaultComparer
-	c.Name = "tributary.index.2"
+	c.Name = "tributary.index.3"
 	c.Split = splitIndexKey
 	return &c
 }()
 
-// splitIndexKey returns the length of a key's prefix: of a run's, up to its stream's name; of others, all.
+// splitIndexKey returns the length of a key's prefix: of a run's, up to the end of its stream's name or its term's digest;
+// of others, all.
 func splitIndexKey(key []byte) int {
+	if len(key) > termPrefixBytes && key[0] == termPrefix {
+		return termPrefixBytes
+	}
 	if len(key) == 0 || key[0] != runPrefix {
 		return len(key)
 	}

@@ -14,13 +14,17 @@ func TestIndexKeysArePrefixAndSuffix(t *testing.T) {
 	name := rapid.StringMatching(`[a-z\xff]{0,3}`)
 	key := rapid.Custom(func(t *rapid.T) []byte {
 		stream := eventstore.StreamID{Tenant: name.Draw(t, "tenant"), Category: name.Draw(t, "category"), ID: name.Draw(t, "id")}
-		switch rapid.IntRange(0, 3).Draw(t, "kind") {
+		switch rapid.IntRange(0, 5).Draw(t, "kind") {
 		case 0:
 			return appendStreamKey(nil, stream)
 		case 1:
 			return appendRequestKey(nil, requestKey{stream.Tenant, stream.ID})
 		case 2:
 			return metaKey
+		case 3:
+			return append([]byte{tenantPrefix}, stream.Tenant...)
+		case 4:
+			return appendTermKey(nil, term{tagTerm, stream.Tenant, stream.ID}.digest(), rapid.Uint64().Draw(t, "lsn"))
 		default:
 			return appendRunKey(nil, stream, rapid.Uint64().Draw(t, "version"))
 		}
@@ -31,7 +35,7 @@ func TestIndexKeysArePrefixAndSuffix(t *testing.T) {
 		if n := splitIndexKey(prefixA); n != len(prefixA) {
 			t.Errorf("prefix %q has a prefix of %d bytes", prefixA, n)
 		}
-		if a[0] == runPrefix && len(a)-len(prefixA) != 8 && len(a) != len(prefixA) {
+		if (a[0] == runPrefix || a[0] == termPrefix) && len(a)-len(prefixA) != 8 && len(a) != len(prefixA) {
 			t.Errorf("suffix of %q has %d bytes, want 8", a, len(a)-len(prefixA))
 		}
 		if c := bytes.Compare(prefixA, prefixB); c != 0 && bytes.Compare(a, b) != c {

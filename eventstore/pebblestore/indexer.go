@@ -86,6 +86,7 @@ func (x *indexer) turn() bool {
 			return false
 		}
 	}
+	x.store.recent.keepTags(g)
 	x.mu.Lock()
 	x.behind = x.store.recent.unindexed()
 	x.mu.Unlock()

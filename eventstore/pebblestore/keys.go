@@ -16,9 +16,12 @@ import (
 //	m                                          up to where the index is filled
 //	r ‖ tenant 0 id                            the request: first lsn, number of events
 //	s ‖ tenant 0 category 0 id 0 ‖ ^version    the lsns of a run of the stream's events from that version on
+//	t ‖ digest ‖ ^lsn                          the lsns of a run of the events of a category, type or tag, from that one on
+//	u ‖ tenant                                 that there is such a tenant
 //
-// The versions' bits are inverted, so that a stream's last run comes first: one seek finds its version. What comes before
-// them is the key's prefix (index_comparer.go), by which the filters know whether there is such a stream.
+// The bits of versions and lsns are inverted, so that the last run comes first: one seek finds a stream's version or the
+// last place of a tag. What comes before them is the key's prefix (index_comparer.go), by which the filters know whether
+// there is such a stream or tag.
 var (
 	metaKey     = []byte("m")
 	firstBlock  = []byte("b")
@@ -28,6 +31,8 @@ var (
 const (
 	requestPrefix = 'r'
 	runPrefix     = 's'
+	termPrefix    = 't'
+	tenantPrefix  = 'u'
 )
 
 func blockKey(lsn uint64) []byte { return binary.BigEndian.AppendUint64([]byte{'b'}, lsn) }

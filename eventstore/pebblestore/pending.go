@@ -23,6 +23,7 @@ type pending struct {
 	// was known.
 	heads   []uint64
 	checked uint64
+	met     uint64 // lsn of the last event that stood against the request's condition then; 0: none
 
 	room    *semaphore.Weighted // of which it holds weight, until it is answered
 	weight  int64

@@ -127,14 +127,8 @@ func (s *Store) readPlaces(stream eventstore.StreamID, version uint64, lsns []ui
 	defer from.close()
 	for i, lsn := range lsns {
 		e := &events[i]
-		if !s.tail.get(e, lsn) {
-			r, err := from.open()
-			if err == nil {
-				err = r.event(e, lsn, s.id.Incarnation)
-			}
-			if err != nil {
-				return events[:i], err
-			}
+		if err := s.readLSN(e, lsn, &from); err != nil {
+			return events[:i], err
 		}
 		if want := version + uint64(i); e.Stream != stream || e.Version != want {
 			return events[:i], fmt.Errorf("stream %s, version %d: %w: the index names lsn %d, which holds version %d of %s",

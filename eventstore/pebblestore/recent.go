@@ -17,6 +17,7 @@ type recent struct {
 	young, old *generation  // old may be nil
 	turns      int          // how often the young one became the old one
 	heads      headCache    // has nothing but the versions of now
+	tags       headCache    // the last places of tags, as of the end of the old generation
 	durable    logState
 }
 
@@ -30,6 +31,7 @@ type logState struct {
 type generation struct {
 	streams  map[eventstore.StreamID]*streamRun
 	requests map[requestKey]requestEntry
+	terms    termRuns
 	events   int
 	end      logState // of the stretch
 }
@@ -46,11 +48,12 @@ func newGeneration(size int) *generation {
 	return &generation{
 		streams:  make(map[eventstore.StreamID]*streamRun, size),
 		requests: make(map[requestKey]requestEntry, size),
+		terms:    termRuns{runs: map[term]*termRun{}},
 	}
 }
 
 func newRecent(from logState, cachedHeads int) *recent {
-	r := &recent{young: newGeneration(0), durable: from, heads: newHeadCache(cachedHeads)}
+	r := &recent{young: newGeneration(0), durable: from, heads: newHeadCache(cachedHeads), tags: newHeadCache(cachedHeads / 2)}
 	r.young.end = from
 	return r
 }
@@ -86,6 +89,7 @@ func (g *generation) add(batch []eventstore.Recorded, state *logState) {
 		if e.Version == 1 {
 			state.streams++
 		}
+		g.terms.add(e)
 	}
 	first, last := &batch[0], &batch[len(batch)-1]
 	if first.CommandID != "" {

@@ -22,6 +22,11 @@ func (s *Store) ReadAllBackwards(ctx context.Context, before eventstore.Position
 		if !before.IsZero() {
 			end = before.LSN - 1
 		}
+		downTo, done := s.readFilteredBack(ctx, &f, end, yield)
+		if done {
+			return
+		}
+		end = downTo - 1
 		for page, err := range s.pagesBack(ctx, end) {
 			for i := len(page) - 1; i >= 0; i-- {
 				if f.Matches(&page[i]) && !yield(page[i], nil) {
@@ -40,17 +45,27 @@ func (s *Store) ReadAllBackwards(ctx context.Context, before eventstore.Position
 // page is valid until the next.
 func (s *Store) pagesBack(ctx context.Context, end uint64) iter.Seq2[[]eventstore.Recorded, error] {
 	return func(yield func([]eventstore.Recorded, error) bool) {
-		const step = 128 // reads backwards are mostly for the last few
+		// Reads backwards are mostly for the last few. How many events make a page is known when they are read.
+		step := uint64(16)
 		var page []eventstore.Recorded
 		for end > 0 {
 			from := max(end, step) - step + 1
 			var err error
-			if page, err = s.pageFor(ctx, page[:0], from, end, pageLimits{events: step}); err != nil {
+			if page, err = s.pageFor(ctx, page[:0], from, end, pageLimits{events: int(step)}); err != nil {
 				yield(nil, err)
 				return
 			}
 			if !yield(page, nil) {
 				return
+			}
+			bytes := 0
+			for i := range page {
+				bytes += len(page[i].Payload)
+			}
+			if bytes < scanBytes/2 {
+				step = min(2*step, scanEvents)
+			} else if bytes > scanBytes {
+				step = max(1, step/2)
 			}
 			end = from - 1
 		}

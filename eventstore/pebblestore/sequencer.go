@@ -86,11 +86,29 @@ func (q *sequencer) judge(p *pending) {
 			conflicts = append(conflicts, eventstore.StreamConflict{Stream: a.Stream, Want: a.Expect, Got: p.heads[i]})
 		}
 	}
-	if conflicts != nil {
-		q.answer(restsOn, answer{p: p, err: &eventstore.ConflictError{Conflicts: conflicts}})
+	met := q.meets(p)
+	if conflicts == nil && met == 0 {
+		q.accept(p)
 		return
 	}
-	q.accept(p)
+	conflict := &eventstore.ConflictError{Conflicts: conflicts}
+	if met > 0 {
+		conflict.Condition = q.store.conditionConflict(p, met)
+		restsOn = max(restsOn, met)
+	}
+	q.answer(restsOn, answer{p: p, err: conflict})
+}
+
+// meets returns the place of the last event that stands against the request's condition, 0 when there is none.
+func (q *sequencer) meets(p *pending) uint64 {
+	c := p.request.Condition
+	if c == nil {
+		return 0
+	}
+	if at := q.accepted.lastOf(p.request.Tenant, c.Query, max(c.After.LSN, p.met)); at > 0 {
+		return at
+	}
+	return p.met
 }
 
 // repeated returns what a request gets whose ID was used before.
@@ -147,6 +165,7 @@ func (q *sequencer) accept(p *pending) {
 	if p.request.ID != "" {
 		q.accepted.young.requests[p.key()] = acceptedRequest{p.request.Hash, p.receipt}
 	}
+	q.accepted.young.terms.add(p.records)
 	q.accepted.young.last = q.head.lsn
 	q.accepted.forget(s.durable.Load())
 	g.batches = append(g.batches, p)

@@ -246,8 +246,9 @@ func (v *verifier) compareIndex(m mark, got indexCheck) error {
 		}
 	}
 	if len(v.report.Faults)+v.unnamed == named {
-		v.fault("index: it holds %d requests and %d events; the log %d and %d",
-			got.requests.n, got.places.n, v.log.expect.requests.n, v.log.expect.places.n)
+		want := v.log.expect
+		v.fault("index: it holds %d requests, %d events, %d places of categories, types and tags, %d tenants; the log %d, %d, %d and %d",
+			got.requests.n, got.places.n, got.terms.n, got.tenants.n, want.requests.n, want.places.n, want.terms.n, want.tenants.n)
 	}
 	return nil
 }
@@ -271,6 +272,13 @@ func (v *verifier) lookUp(page []eventstore.Recorded) error {
 		if got, err := v.store.index.version(e.Stream); err != nil || got < e.Version {
 			v.fault("index: stream %s: it knows versions up to %d (%v), the log has %d at lsn %d", e.Stream, got, err, e.Version, e.Position.LSN)
 		}
+		termsOf(e, func(of term) {
+			c := &termCursor{index: v.store.index, digest: of.digest()}
+			defer c.close()
+			if at, err := c.floor(e.Position.LSN); err != nil || at != e.Position.LSN {
+				v.fault("index: %s %q: it does not name the event at lsn %d (%v)", of.kind, of.text, e.Position.LSN, err)
+			}
+		})
 		if e.CommandID == "" || e.Dot.Seq != e.Batch.FirstSeq {
 			continue
 		}

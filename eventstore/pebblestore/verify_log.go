@@ -24,6 +24,9 @@ type logCheck struct {
 	chain eventstore.Hash
 	batch eventstore.Batch
 
+	terms   map[term]streamHash
+	tenants map[string]struct{}
+
 	indexed      uint64 // lsn up to which the index is filled
 	indexedChain eventstore.Hash
 	expect       indexCheck
@@ -41,6 +44,7 @@ func hashOf(b []byte) streamHash {
 func newLogCheck(id eventstore.LogID) *logCheck {
 	return &logCheck{
 		id: id, versions: map[streamHash]uint64{}, whole: true,
+		terms: map[term]streamHash{}, tenants: map[string]struct{}{},
 		known: true, chain: eventstore.ChainStart(id), indexedChain: eventstore.ChainStart(id),
 	}
 }
@@ -101,14 +105,32 @@ func (c *logCheck) expectInIndex(e *eventstore.Recorded) {
 		entry := requestEntry{e.Position.LSN, e.Batch.Count}
 		c.expect.requests.add(hashOf(appendRequestEntry(appendRequestKey(nil, requestKey{e.Stream.Tenant, e.CommandID}), entry)))
 	}
+	termsOf(e, func(of term) { c.expect.terms.add(c.termHash(of), e.Position.LSN) })
+	if _, known := c.tenants[e.Stream.Tenant]; !known {
+		c.tenants[e.Stream.Tenant] = struct{}{}
+		c.expect.tenants.add(hashOf([]byte(e.Stream.Tenant)))
+	}
 	if e.Position.LSN == c.indexed {
 		c.indexedChain = c.chain
 	}
 }
 
+// termHash stands for a term. Those of categories and types are kept: there are few.
+func (c *logCheck) termHash(of term) streamHash {
+	h, known := c.terms[of]
+	if !known {
+		digest := of.digest()
+		h = hashOf(digest[:])
+		if of.kind != tagTerm && len(c.terms) < 10_000 {
+			c.terms[of] = h
+		}
+	}
+	return h
+}
+
 // indexCheck sums up the entries of an index. Two indexes with equal sums have, but for a chance of 2^-128, the same
 // entries.
-type indexCheck struct{ requests, places sum }
+type indexCheck struct{ requests, places, terms, tenants sum }
 
 // sum is a sum over a set, in any order.
 type sum struct {
@@ -153,6 +175,17 @@ func (x *indexCheck) entry(it *pebble.Iterator, m *mark) error {
 		for i, lsn := range run.lsns {
 			x.places.add(stream, run.first+uint64(i), lsn)
 		}
+	case len(key) == termPrefixBytes+8 && key[0] == termPrefix:
+		lsns, err := parseTermEntry(it, nil)
+		if err != nil {
+			return err
+		}
+		of := hashOf(key[1:termPrefixBytes])
+		for _, lsn := range lsns {
+			x.terms.add(of, lsn)
+		}
+	case len(key) > 1 && key[0] == tenantPrefix:
+		x.tenants.add(hashOf(key[1:]))
 	case len(key) > 1 && key[0] == requestPrefix:
 		var buf [512]byte
 		x.requests.add(hashOf(append(append(buf[:0], key...), value...)))

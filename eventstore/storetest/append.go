@@ -296,9 +296,6 @@ func refusals(f *fixture) {
 				r.Appends[0].Events[i].Payload = big[:eventstore.MaxPayloadBytes]
 			}
 		}), eventstore.ErrTooLarge},
-		{"condition", request(func(r *eventstore.Request) {
-			r.Condition = &eventstore.Condition{Query: eventstore.Query{{Types: []string{"x"}}}}
-		}), eventstore.ErrUnsupported},
 		{"durability kafka", request(func(r *eventstore.Request) { r.Durability = eventstore.Kafka }), eventstore.ErrUnsupported},
 		{"durability peer", request(func(r *eventstore.Request) { r.Durability = eventstore.Peer }), eventstore.ErrUnsupported},
 	}

@@ -47,11 +47,31 @@ var (
 	})
 )
 
+var (
+	modelType  = rapid.SampledFrom([]string{"t.v1", "u.v1"})
+	modelTag   = rapid.SampledFrom([]string{"x:1", "x:2", "y:1", "z"})
+	modelQuery = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) eventstore.QueryItem {
+		return eventstore.QueryItem{
+			Types: rapid.SliceOfN(modelType, 0, 2).Draw(t, "types"), Tags: rapid.SliceOfN(modelTag, 0, 2).Draw(t, "tags"),
+		}
+	}).Filter(func(i eventstore.QueryItem) bool { return len(i.Types)+len(i.Tags) > 0 }), 0, 2)
+)
+
 func (m *model) append(t *rapid.T) {
 	draw := func() eventstore.Request {
 		r := eventstore.Request{ID: rapid.SampledFrom([]string{"", "", "", "x", "y", "z", "w"}).Draw(t, "id")}
 		if r.ID != "" {
 			r.Hash = eventstore.Hash{rapid.ByteRange(1, 2).Draw(t, "hash")}
+		}
+		if rapid.IntRange(0, 2).Draw(t, "conditional") == 0 {
+			state, err := m.want.Log(m.f.ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Condition = &eventstore.Condition{
+				Query: modelQuery.Filter(func(q []eventstore.QueryItem) bool { return len(q) > 0 }).Draw(t, "condition"),
+				After: at(rapid.Uint64Range(0, state.Durable.LSN).Draw(t, "condition after")),
+			}
 		}
 		streams := rapid.SliceOfNDistinct(modelStreams, 0, 3, rapid.ID[eventstore.StreamID]).Draw(t, "streams")
 		for _, s := range streams {
@@ -59,8 +79,9 @@ func (m *model) append(t *rapid.T) {
 			for range rapid.IntRange(1, 4).Draw(t, "events") {
 				m.ids++
 				a.Events = append(a.Events, eventstore.Event{
-					ID: uuid.NewSHA1(uuid.Nil, fmt.Append(nil, m.ids)), Type: rapid.SampledFrom([]string{"t.v1", "u.v1"}).Draw(t, "type"),
+					ID: uuid.NewSHA1(uuid.Nil, fmt.Append(nil, m.ids)), Type: modelType.Draw(t, "type"),
 					Payload: rapid.SliceOfN(rapid.Byte(), 0, 40).Draw(t, "payload"),
+					Tags:    rapid.SliceOfN(modelTag, 0, 3).Draw(t, "tags"),
 				})
 			}
 			r.Appends = append(r.Appends, a)
@@ -102,8 +123,11 @@ func (m *model) readLog(t *rapid.T) {
 	after := at(rapid.Uint64Range(0, state.Durable.LSN+1).Draw(t, "after"))
 	filter := eventstore.Filter{
 		Categories: rapid.SliceOfN(rapid.SampledFrom([]string{"a", "ab", "b"}), 0, 2).Draw(t, "categories"),
-		Types:      rapid.SliceOfN(rapid.SampledFrom([]string{"t.v1", "u.v1"}), 0, 1).Draw(t, "types"),
+		Types:      rapid.SliceOfN(modelType, 0, 1).Draw(t, "types"),
+		Query:      modelQuery.Draw(t, "query"),
+		Tenant:     rapid.SampledFrom([]string{"", "", eventstore.DefaultTenant, "other"}).Draw(t, "tenant"),
 	}
+	same(t, "log backwards", m.f.store.ReadAllBackwards(m.f.ctx, after, filter), m.want.ReadAllBackwards(m.f.ctx, after, filter))
 	same(t, "log", m.f.store.ReadAll(m.f.ctx, after, filter), m.want.ReadAll(m.f.ctx, after, filter))
 }
 

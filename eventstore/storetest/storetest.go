@@ -44,7 +44,9 @@ func Run(t *testing.T, o Options) {
 	}{
 		{"Append", appendTests},
 		{"Idempotency", idempotencyTests},
+		{"Condition", conditionTests},
 		{"Read", readTests},
+		{"Filter", filterTests},
 		{"Subscribe", subscribeTests},
 		{"Close", closeTests},
 	}
