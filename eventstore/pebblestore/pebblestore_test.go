@@ -50,7 +50,7 @@ func conformance(inMemory bool, o pebblestore.Options) storetest.Options {
 	}
 }
 
-// TestConformance shows S3, S6, S7, S8 and S9.
+// TestConformance shows S3, S6, S7, S8, S9 and S16.
 func TestConformance(t *testing.T) {
 	storetest.Run(t, conformance(true, pebblestore.Options{}))
 }

@@ -163,7 +163,7 @@ func (s *Store) tenants() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := append(indexed, recent...)
+	all := slices.Concat(indexed, recent)
 	slices.Sort(all)
 	return slices.Compact(all), nil
 }
