@@ -69,15 +69,12 @@ func (s *Store) check(p *pending) (receipt eventstore.Receipt, found bool, err e
 		s.recent.remember(stream, p.heads[i], turns)
 	}
 	if p.request.ID != "" {
-		entry, found, err := s.lookRequest(p.key())
+		batch, err := s.lookRequest(p.key())
 		if err != nil {
 			return receipt, false, err
 		}
-		if found {
-			receipt, hash, err := s.receiptAt(p.key(), entry)
-			if err == nil {
-				receipt, err = repeated(p, hash, receipt)
-			}
+		if batch != nil {
+			receipt, err = repeated(p, batch[0].RequestHash, eventstore.ReceiptOf(batch))
 			return receipt, true, err
 		}
 	}
@@ -109,29 +106,6 @@ func (p *pending) lookRecent(r *recent) (unknown []int, turns int) {
 	return unknown, r.turns
 }
 
-// lookRequest finds a durable request. It looks in memory first, since entries move from there to the index.
-func (s *Store) lookRequest(k requestKey) (requestEntry, bool, error) {
-	if e, known := s.recent.request(k); known {
-		return e, true, nil
-	}
-	return s.index.request(k)
-}
-
-// receiptAt reads the batch that recorded a request and returns its receipt and the request's hash.
-func (s *Store) receiptAt(k requestKey, e requestEntry) (eventstore.Receipt, eventstore.Hash, error) {
-	batch, err := s.readPage(nil, e.first, e.last(), pageLimits{events: int(e.count)})
-	if err != nil {
-		return eventstore.Receipt{}, eventstore.Hash{}, fmt.Errorf("read receipt: %w", err)
-	}
-	first := &batch[0]
-	whole := first.Dot.Seq == first.Batch.FirstSeq && first.Batch.Count == e.count
-	if got := (requestKey{first.Stream.Tenant, first.CommandID}); got != k || !whole {
-		return eventstore.Receipt{}, eventstore.Hash{}, fmt.Errorf("read receipt of request %q: %w: the index names lsn %d to %d, which is not its batch",
-			k.id, eventstore.ErrCorrupt, e.first, e.last())
-	}
-	return eventstore.ReceiptOf(batch), first.RequestHash, nil
-}
-
 // Receipt implements eventstore.Appender.
 func (s *Store) Receipt(ctx context.Context, tenant, id string) (eventstore.Receipt, eventstore.Hash, error) {
 	release, err := s.useFor(ctx)
@@ -143,14 +117,14 @@ func (s *Store) Receipt(ctx context.Context, tenant, id string) (eventstore.Rece
 		tenant = eventstore.DefaultTenant
 	}
 	k := requestKey{tenant, id}
-	entry, found, err := s.lookRequest(k)
+	batch, err := s.lookRequest(k)
 	if err != nil {
 		return eventstore.Receipt{}, eventstore.Hash{}, err
 	}
-	if !found {
+	if batch == nil {
 		return eventstore.Receipt{}, eventstore.Hash{}, fmt.Errorf("receipt of request %q: %w", id, eventstore.ErrNotFound)
 	}
-	receipt, hash, err := s.receiptAt(k, entry)
+	receipt := eventstore.ReceiptOf(batch)
 	receipt.Duplicate = true
-	return receipt, hash, err
+	return receipt, batch[0].RequestHash, nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -141,12 +142,10 @@ func TestVerifyNamesWhatIsDamaged(t *testing.T) {
 			set(t, db, runKey, appendRun(nil, lsns))
 		}, []string{"index", "order/3, version 5", "lsn 45", "44"}},
 		{"a request that is gone", "index", func(t *testing.T, db *pebble.DB) {
-			if err := db.Delete(appendRequestKey(nil, requestKey{"default", "request-42"}), pebble.NoSync); err != nil {
-				t.Fatal(err)
-			}
+			changeRequest(t, db, "request-42", func(places []requestPlace, i int) []requestPlace { return slices.Delete(places, i, i+1) })
 		}, []string{"index", "request-42", "lsn 43"}},
 		{"a request too many", "index", func(t *testing.T, db *pebble.DB) {
-			set(t, db, appendRequestKey(nil, requestKey{"default", "other"}), appendRequestEntry(nil, requestEntry{first: 1, count: 1}))
+			changeRequest(t, db, "request-42", func(places []requestPlace, i int) []requestPlace { return append(places, places[i]) })
 		}, []string{"index", "51 requests", "50"}},
 		{"an entry of no kind", "index", func(t *testing.T, db *pebble.DB) {
 			set(t, db, []byte("zzz"), []byte("?"))
@@ -430,18 +429,46 @@ func truncate(t *testing.T, fs vfs.FS, path string) {
 	}
 }
 
+// changeRequest changes the entries of the bucket that has a request.
+func changeRequest(t *testing.T, db *pebble.DB, id string, change func(places []requestPlace, i int) []requestPlace) {
+	t.Helper()
+	hash := requestKey{"default", id}.hash()
+	it, err := db.NewIter(&pebble.IterOptions{LowerBound: appendBucketKey(nil, bucketOf(hash), 0), UpperBound: appendBucketKey(nil, bucketOf(hash)+1, 0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer it.Close()
+	for valid := it.First(); valid; valid = it.Next() {
+		key := slices.Clone(it.Key())
+		_, end, _ := parseBucketKey(key)
+		var places []requestPlace
+		for p := range bucketPlaces(bucketOf(hash), end, it.Value()) {
+			places = append(places, p)
+		}
+		i := slices.IndexFunc(places, func(p requestPlace) bool { return p.hash == hash })
+		if i < 0 {
+			continue
+		}
+		var value []byte
+		for _, p := range change(places, i) {
+			value = appendPlace(value, p, end)
+		}
+		set(t, db, key, value)
+		return
+	}
+	t.Fatalf("the index has no request %q", id)
+}
+
 // An index that names another batch for a request gets no wrong receipt out: the log says whose batch it is.
 func TestReceiptOfAnotherBatchIsRefused(t *testing.T) {
-	for name, entry := range map[string]requestEntry{
-		"another request's": {first: 41, count: 1},
-		"of no request":     {first: 42, count: 1},
-		"more than its own": {first: 43, count: 2},
-		"far too many":      {first: 43, count: 1<<32 - 1},
-	} {
+	for name, lsn := range map[string]uint64{"another request's": 41, "of no request": 42, "at the log's end": 100} {
 		t.Run(name, func(t *testing.T) {
 			fs := written(t, 100, Options{})
 			tamper(t, fs, "index", func(db *pebble.DB) {
-				set(t, db, appendRequestKey(nil, requestKey{"default", "request-42"}), appendRequestEntry(nil, entry))
+				changeRequest(t, db, "request-42", func(places []requestPlace, i int) []requestPlace {
+					places[i].lsn = lsn
+					return places
+				})
 			})
 			s := openMem(t, fs, Options{})
 			if _, _, err := s.Receipt(context.Background(), "", "request-42"); !errors.Is(err, eventstore.ErrCorrupt) {
@@ -452,5 +479,23 @@ func TestReceiptOfAnotherBatchIsRefused(t *testing.T) {
 	s := openMem(t, written(t, 100, Options{}), Options{})
 	if r, _, err := s.Receipt(context.Background(), "", "request-42"); err != nil || r.Position.LSN != 43 {
 		t.Errorf("receipt of an index as it should be: %+v, %v; want lsn 43", r, err)
+	}
+}
+
+// Two requests with the same hash are told apart by the log.
+func TestRequestsWithTheSameHash(t *testing.T) {
+	fs := written(t, 100, Options{})
+	tamper(t, fs, "index", func(db *pebble.DB) {
+		changeRequest(t, db, "request-42", func(places []requestPlace, i int) []requestPlace {
+			return append([]requestPlace{places[i]}, places...)
+		})
+	})
+	s := openMem(t, fs, Options{})
+	hash := requestKey{"default", "request-42"}.hash()
+	if _, err := s.requestBatch(requestKey{"default", "another"}, hash, 43); !errors.Is(err, errAnotherRequest) {
+		t.Errorf("batch of another request with the same hash: %v, want %v", err, errAnotherRequest)
+	}
+	if batch, err := s.lookRequest(requestKey{"default", "request-42"}); err != nil || len(batch) != 1 {
+		t.Errorf("request that is named twice: %d events, %v; want one", len(batch), err)
 	}
 }

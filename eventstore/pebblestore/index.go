@@ -166,15 +166,6 @@ func (x *index) version(s eventstore.StreamID) (version uint64, err error) {
 	return run.version(), nil
 }
 
-func (x *index) request(k requestKey) (e requestEntry, found bool, err error) {
-	var buf [256]byte
-	found, err = x.get(appendRequestKey(buf[:0], k), func(b []byte) (ok bool) {
-		e, ok = parseRequestEntry(b)
-		return ok
-	})
-	return e, found, err
-}
-
 // places returns the lsns of the stream's events of versions from to to. Errors match eventstore.ErrCorrupt when the
 // index does not have them all.
 func (x *index) places(s eventstore.StreamID, from, to uint64) (lsns []uint64, err error) {
@@ -249,28 +240,15 @@ func (x *index) fill(g *generation, log eventstore.LogID) error {
 
 // write calls set with the generation's entries in the order of their keys.
 func (g *generation) write(set func(key, value []byte) error) error {
+	if err := g.writeRequests(set); err != nil {
+		return err
+	}
 	streams := make([]eventstore.StreamID, 0, len(g.streams))
 	for s := range g.streams {
 		streams = append(streams, s)
 	}
 	slices.SortFunc(streams, compareStreams)
 	var key, value []byte
-	requests := make([]requestKey, 0, len(g.requests))
-	for k := range g.requests {
-		requests = append(requests, k)
-	}
-	slices.SortFunc(requests, func(a, b requestKey) int {
-		if c := strings.Compare(a.tenant, b.tenant); c != 0 {
-			return c
-		}
-		return strings.Compare(a.id, b.id)
-	})
-	for _, k := range requests {
-		key = appendRequestKey(key[:0], k)
-		if err := set(key, appendRequestEntry(value[:0], g.requests[k])); err != nil {
-			return err
-		}
-	}
 	for _, s := range streams {
 		run := g.streams[s]
 		for i := (len(run.lsns) - 1) / maxRun * maxRun; i >= 0; i -= maxRun {

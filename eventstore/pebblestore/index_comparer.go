@@ -11,7 +11,7 @@ import (
 // is made anew.
 var indexComparer = func() *pebble.Comparer {
 	c := *pebble.DefaultComparer
-	c.Name = "tributary.index.3"
+	c.Name = "tributary.index.4"
 	c.Split = splitIndexKey
 	return &c
 }()

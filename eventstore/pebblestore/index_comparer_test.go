@@ -18,7 +18,7 @@ func TestIndexKeysArePrefixAndSuffix(t *testing.T) {
 		case 0:
 			return appendStreamKey(nil, stream)
 		case 1:
-			return appendRequestKey(nil, requestKey{stream.Tenant, stream.ID})
+			return appendBucketKey(nil, uint16(rapid.IntRange(0, requestBuckets-1).Draw(t, "bucket")), rapid.Uint64().Draw(t, "end"))
 		case 2:
 			return metaKey
 		case 3:

@@ -87,6 +87,9 @@ func (x *indexer) turn() bool {
 		}
 	}
 	x.store.recent.keepTags(g)
+	if x.store.filter.add(g) {
+		x.store.keeper.Go(x.store.makeFilter)
+	}
 	x.mu.Lock()
 	x.behind = x.store.recent.unindexed()
 	x.mu.Unlock()

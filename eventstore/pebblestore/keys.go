@@ -14,7 +14,7 @@ import (
 // Keys of the index database. Names hold no zero byte, so a zero byte ends them.
 //
 //	m                                          up to where the index is filled
-//	r ‖ tenant 0 id                            the request: first lsn, number of events
+//	r ‖ bucket ‖ last lsn                      the requests of a stretch of the log whose hashes fall into the bucket (requests.go)
 //	s ‖ tenant 0 category 0 id 0 ‖ ^version    the lsns of a run of the stream's events from that version on
 //	t ‖ digest ‖ ^lsn                          the lsns of a run of the events of a category, type or tag, from that one on
 //	u ‖ tenant                                 that there is such a tenant
@@ -58,37 +58,6 @@ func appendStreamName(dst []byte, s eventstore.StreamID) []byte {
 // appendRunKey appends the key of the run that begins at a version.
 func appendRunKey(dst []byte, s eventstore.StreamID, version uint64) []byte {
 	return binary.BigEndian.AppendUint64(appendStreamKey(dst, s), ^version)
-}
-
-func appendRequestKey(dst []byte, k requestKey) []byte {
-	dst = append(dst, requestPrefix)
-	dst = append(append(dst, k.tenant...), 0)
-	return append(dst, k.id...)
-}
-
-// requestKey names a request: ids are of a tenant.
-type requestKey struct{ tenant, id string }
-
-// requestEntry is what is kept of a request: enough to find its batch, which holds its receipt and its hash.
-type requestEntry struct {
-	first uint64 // lsn
-	count uint32
-}
-
-func (e requestEntry) last() uint64 { return e.first + uint64(e.count) - 1 }
-
-func appendRequestEntry(dst []byte, e requestEntry) []byte {
-	return binary.AppendUvarint(binary.AppendUvarint(dst, e.first), uint64(e.count))
-}
-
-func parseRequestEntry(b []byte) (e requestEntry, ok bool) {
-	first, n := binary.Uvarint(b)
-	if n <= 0 {
-		return e, false
-	}
-	count, m := binary.Uvarint(b[n:])
-	e = requestEntry{first, uint32(count)}
-	return e, m > 0 && n+m == len(b) && first > 0 && count > 0 && count <= eventstore.MaxRequestEvents
 }
 
 // maxRun bounds how many events one run key stands for.

@@ -252,23 +252,25 @@ func TestIndexThatCannotBeReachedIsKept(t *testing.T) {
 func indexUpTo(t *testing.T, fs vfs.FS, lsn uint64) {
 	t.Helper()
 	s := openMem(t, fs, Options{})
-	if err := s.index.wipe(); err != nil {
-		t.Fatal(err)
-	}
 	page, err := s.readPage(nil, 1, lsn, pageLimits{events: int(lsn), chain: true})
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	r := newRecent(logState{}, 4)
 	for batch := range batchesOf(page) {
 		r.add([][]eventstore.Recorded{batch})
 	}
-	if err := s.index.fill(r.turn(), s.id); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
+	tamper(t, fs, "index", func(db *pebble.DB) {
+		if err := db.DeleteRange([]byte{0}, []byte{0xff}, pebble.NoSync); err != nil {
+			t.Fatal(err)
+		}
+		if err := (&index{db: db}).fill(r.turn(), s.id); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
 
 // Of a log whose last block is damaged nothing can be said, least of all what comes next.

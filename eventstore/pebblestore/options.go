@@ -150,6 +150,9 @@ func (o *Options) indexOptions(cache *pebble.Cache) *pebble.Options {
 	p.MemTableSize = indexMemTableBytes
 	p.DisableWAL = true
 	p.Comparer = indexComparer
+	// A run's place in the order is random, so that each compaction rewrites what is below it. Lookups go through filters,
+	// and can do with more tables side by side than Pebble's 4: half the work of compaction.
+	p.L0CompactionThreshold = 16
 	for i := range p.Levels {
 		p.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}

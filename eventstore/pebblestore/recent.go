@@ -30,7 +30,7 @@ type logState struct {
 // generation is the content of a stretch of the log, as the index has it.
 type generation struct {
 	streams  map[eventstore.StreamID]*streamRun
-	requests map[requestKey]requestEntry
+	requests map[requestKey]uint64 // lsn of its first event
 	terms    termRuns
 	events   int
 	end      logState // of the stretch
@@ -47,7 +47,7 @@ func (r *streamRun) version() uint64 { return r.first + uint64(len(r.lsns)) - 1 
 func newGeneration(size int) *generation {
 	return &generation{
 		streams:  make(map[eventstore.StreamID]*streamRun, size),
-		requests: make(map[requestKey]requestEntry, size),
+		requests: make(map[requestKey]uint64, size),
 		terms:    termRuns{runs: map[term]*termRun{}},
 	}
 }
@@ -93,7 +93,7 @@ func (g *generation) add(batch []eventstore.Recorded, state *logState) {
 	}
 	first, last := &batch[0], &batch[len(batch)-1]
 	if first.CommandID != "" {
-		g.requests[requestKey{first.Stream.Tenant, first.CommandID}] = requestEntry{first.Position.LSN, uint32(len(batch))}
+		g.requests[requestKey{first.Stream.Tenant, first.CommandID}] = first.Position.LSN
 	}
 	g.events += len(batch)
 	state.logHead = logHead{lsn: last.Position.LSN, seq: last.Dot.Seq, chain: last.Chain}
@@ -147,18 +147,14 @@ func (r *recent) remember(s eventstore.StreamID, version uint64, turns int) {
 	}
 }
 
-// request returns what is known here of a request.
-func (r *recent) request(k requestKey) (e requestEntry, known bool) {
+// request returns where the batch of a request begins, if it is known here.
+func (r *recent) request(k requestKey) (lsn uint64, known bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.requestLocked(k)
-}
-
-func (r *recent) requestLocked(k requestKey) (e requestEntry, known bool) {
-	if e, known = r.young.requests[k]; !known && r.old != nil {
-		e, known = r.old.requests[k]
+	if lsn, known = r.young.requests[k]; !known && r.old != nil {
+		lsn, known = r.old.requests[k]
 	}
-	return e, known
+	return lsn, known
 }
 
 // places returns the lsns of the stream's events of versions from to to, as far as they are known here: those from the

@@ -28,6 +28,7 @@ type Store struct {
 	index                *index
 
 	recent  *recent
+	filter  requestFilter
 	tail    *tail
 	indexer *indexer
 	queue   *queue
@@ -39,7 +40,7 @@ type Store struct {
 	watermark *watermark
 
 	writers sync.WaitGroup // sequencer and committer
-	keeper  sync.WaitGroup // of the watermark
+	keeper  sync.WaitGroup // of the watermark and the filter
 	closing sync.Once
 	done    chan struct{} // closed when Close begins to cut off readers
 	life    sync.RWMutex  // held by whoever uses the databases, so that Close waits for them; guards closed
@@ -82,6 +83,7 @@ func (s *Store) open() error {
 	s.durable.Store(state.lsn)
 	s.tail = newTail(s.opts.TailBytes, state)
 	s.indexer = newIndexer(s, s.recent.unindexed())
+	s.keeper.Go(s.makeFilter)
 	go s.indexer.run()
 	s.keeper.Go(func() { s.keepWatermark(s.done) })
 

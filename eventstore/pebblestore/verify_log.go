@@ -102,8 +102,7 @@ func (c *logCheck) event(e *eventstore.Recorded, frame []byte, fault func(string
 func (c *logCheck) expectInIndex(e *eventstore.Recorded) {
 	c.expect.places.add(c.hash(e.Stream), e.Version, e.Position.LSN)
 	if e.CommandID != "" && e.Dot.Seq == e.Batch.FirstSeq {
-		entry := requestEntry{e.Position.LSN, e.Batch.Count}
-		c.expect.requests.add(hashOf(appendRequestEntry(appendRequestKey(nil, requestKey{e.Stream.Tenant, e.CommandID}), entry)))
+		c.expect.requests.add(streamHash{requestKey{e.Stream.Tenant, e.CommandID}.hash()}, e.Position.LSN)
 	}
 	termsOf(e, func(of term) { c.expect.terms.add(c.termHash(of), e.Position.LSN) })
 	if _, known := c.tenants[e.Stream.Tenant]; !known {
@@ -186,9 +185,17 @@ func (x *indexCheck) entry(it *pebble.Iterator, m *mark) error {
 		}
 	case len(key) > 1 && key[0] == tenantPrefix:
 		x.tenants.add(hashOf(key[1:]))
-	case len(key) > 1 && key[0] == requestPrefix:
-		var buf [512]byte
-		x.requests.add(hashOf(append(append(buf[:0], key...), value...)))
+	case len(key) == bucketKeyBytes && key[0] == requestPrefix:
+		bucket, end, ok := parseBucketKey(key)
+		if !ok {
+			return fmt.Errorf("%w: key %q is not one of requests", eventstore.ErrCorrupt, key)
+		}
+		for p, ok := range bucketPlaces(bucket, end, value) {
+			if !ok {
+				return fmt.Errorf("%w: value of key %q is %x", eventstore.ErrCorrupt, key, value)
+			}
+			x.requests.add(streamHash{p.hash}, p.lsn)
+		}
 	case bytes.Equal(key, metaKey):
 		var ok bool
 		if *m, ok = parseMark(value); !ok {
