@@ -17,6 +17,8 @@
 //   - Nothing beyond the durable position is ever shown, not to readers, not to subscribers, not in a refusal.
 //   - lsn, seq and stream versions start at 1 and have no gaps.
 //   - A request with an ID is applied at most once; repeating it returns the original receipt, also after a crash.
+//   - The expectations of a request, on streams and by a Condition, are judged at one moment, against everything that was
+//     accepted before it. A refusal names every one that did not hold.
 //
 // Values that a store hands out (payloads, tags) are shared and immutable: callers may keep them and must not change
 // them. All Store methods are safe for concurrent use.

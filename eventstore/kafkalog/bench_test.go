@@ -115,7 +115,7 @@ func residentKB(t testing.TB, pid int) (now, peak int) {
 	t.Helper()
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
 	if err != nil {
-		t.Skip("no /proc here: ", err)
+		t.Fatal("memory is measured where /proc is: ", err)
 	}
 	for line := range bytes.Lines(b) {
 		fields := strings.Fields(string(line))

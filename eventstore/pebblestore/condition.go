@@ -6,7 +6,8 @@ import "github.com/tributary-es/tributary/eventstore"
 // none. What is accepted but not durable yet is the sequencer's to judge.
 func (s *Store) checkCondition(p *pending) (found uint64, err error) {
 	c := p.request.Condition
-	if err := c.After.Check(s.position(s.durable.Load())); err != nil {
+	// What readers are told is durable is in recent, a moment before it is in s.durable.
+	if err := c.After.Check(s.position(s.recent.state().lsn)); err != nil {
 		return 0, err
 	}
 	for i := range c.Query {

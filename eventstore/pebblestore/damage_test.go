@@ -91,6 +91,7 @@ func TestVerifyNamesWhatIsDamaged(t *testing.T) {
 	block := func(t *testing.T, db *pebble.DB, lsn uint64) []byte { return get(t, db, blockKey(lsn)) }
 	stream := eventstore.Stream("order", "3")
 	runKey := appendRunKey(nil, stream, 1)
+	created := term{typeTerm, "default", "test.happened.v1"}
 	cases := []struct {
 		name, database string
 		change         func(t *testing.T, db *pebble.DB)
@@ -147,6 +148,19 @@ func TestVerifyNamesWhatIsDamaged(t *testing.T) {
 		{"a request too many", "index", func(t *testing.T, db *pebble.DB) {
 			changeRequest(t, db, "request-42", func(places []requestPlace, i int) []requestPlace { return append(places, places[i]) })
 		}, []string{"index", "51 requests", "50"}},
+		{"a type that is gone", "index", func(t *testing.T, db *pebble.DB) {
+			if err := db.Delete(appendTermKey(nil, created.digest(), 1), pebble.NoSync); err != nil {
+				t.Fatal(err)
+			}
+		}, []string{"index", "type", created.text, "lsn"}},
+		{"a type's place", "index", func(t *testing.T, db *pebble.DB) {
+			key := appendTermKey(nil, created.digest(), 1)
+			lsns, _ := parseRun(nil, get(t, db, key))
+			set(t, db, key, appendRun(nil, lsns[:len(lsns)-1]))
+		}, []string{"index", "type", created.text, "lsn"}},
+		{"a tenant too many", "index", func(t *testing.T, db *pebble.DB) {
+			set(t, db, []byte("uacme"), nil)
+		}, []string{"index", "2 tenants", "1"}},
 		{"an entry of no kind", "index", func(t *testing.T, db *pebble.DB) {
 			set(t, db, []byte("zzz"), []byte("?"))
 		}, []string{"index", "zzz"}},

@@ -13,118 +13,106 @@ const filterPage = 256
 // read a block and pass over most of it costs less than to look for each event.
 const sparse = 4
 
-// readFiltered yields the events after an lsn and up to another that the filter lets through, found through the index. It
-// stops at the lsn it returns when so many come that reading all is faster, or when the reader has enough; done is true
-// then or at the end.
-func (s *Store) readFiltered(ctx context.Context, f *eventstore.Filter, after, end uint64, yield func(eventstore.Recorded, error) bool) (upTo uint64, done bool) {
-	next := after + 1
-	for next <= end {
-		events, upTo, dense, err := s.filteredPage(ctx, f, next, end)
+// walk is what of the log is still to be read, both ends included: from next up to last, or down to it.
+type walk struct {
+	next, last uint64
+	back       bool
+}
+
+func (l *walk) empty() bool {
+	if l.back {
+		return l.next < l.last
+	}
+	return l.next > l.last
+}
+
+// find returns the place that comes next in the stretch, 0 when there is none.
+func (l *walk) find(p places) (lsn uint64, err error) {
+	if l.back {
+		lsn, err = p.floor(l.next)
+	} else {
+		lsn, err = p.ceil(l.next)
+	}
+	if lsn < min(l.next, l.last) || lsn > max(l.next, l.last) {
+		lsn = 0
+	}
+	return lsn, err
+}
+
+// pass goes on behind a place of the stretch, and returns how many places that leaves behind.
+func (l *walk) pass(lsn uint64) (passed uint64) {
+	if l.back {
+		passed = l.next - lsn + 1
+		l.next = lsn - 1
+	} else {
+		passed = lsn - l.next + 1
+		l.next = lsn + 1
+	}
+	return passed
+}
+
+// readFiltered yields the events of a stretch that the filter lets through, found through the index, and moves the
+// stretch's beginning on. done is false when reading the rest without the index is faster, true at the end of the stretch
+// and when the reader has enough.
+func (s *Store) readFiltered(ctx context.Context, f *eventstore.Filter, l *walk, yield func(eventstore.Recorded, error) bool) (done bool) {
+	for !l.empty() {
+		events, dense, err := s.filteredPage(ctx, f, l)
 		for i := range events {
 			if f.Matches(&events[i]) && !yield(events[i], nil) { // a digest may stand for two terms
-				return upTo, true
+				return true
 			}
 		}
 		if err != nil {
 			yield(eventstore.Recorded{}, err)
-			return upTo, true
+			return true
 		}
 		if dense {
-			return upTo, false
+			return false
 		}
-		next = upTo + 1
 	}
-	return end, true
+	return true
 }
 
-// filteredPage returns the next events from an lsn on, and up to where they are complete. dense says that the index is of
-// no help there.
-func (s *Store) filteredPage(ctx context.Context, f *eventstore.Filter, from, end uint64) (events []eventstore.Recorded, upTo uint64, dense bool, err error) {
+// filteredPage returns the next events of a stretch and passes them. dense says that the index is of no help there; then
+// nothing is returned and nothing passed.
+func (s *Store) filteredPage(ctx context.Context, f *eventstore.Filter, l *walk) (events []eventstore.Recorded, dense bool, err error) {
 	release, err := s.useFor(ctx)
 	if err != nil {
-		return nil, from - 1, false, err
+		return nil, false, err
 	}
 	defer release()
 	found, err := s.filterPlaces(f)
 	if err != nil || found == nil {
-		return nil, from - 1, true, err
+		return nil, true, err
 	}
 	defer found.close()
+	ahead := *l
+	passed := uint64(0)
 	var lsns []uint64
-	for lsn := from; len(lsns) < filterPage; lsn++ {
-		if lsn, err = found.ceil(lsn); err != nil {
-			return nil, from - 1, false, err
-		}
-		if lsn == 0 || lsn > end {
-			upTo = end
-			break
-		}
-		lsns = append(lsns, lsn)
-		upTo = lsn
-	}
-	if n := len(lsns); n == filterPage && lsns[n-1]-from < sparse*filterPage {
-		return nil, from - 1, true, nil
-	}
-	events, err = s.readLSNs(ctx, lsns)
-	if n := len(events); err == nil && n < len(lsns) {
-		upTo = lsns[n-1]
-	}
-	return events, upTo, false, err
-}
-
-// readFilteredBack is readFiltered from an lsn down to 1.
-func (s *Store) readFilteredBack(ctx context.Context, f *eventstore.Filter, from uint64, yield func(eventstore.Recorded, error) bool) (downTo uint64, done bool) {
-	for from > 0 {
-		events, downTo, dense, err := s.filteredPageBack(ctx, f, from)
-		for i := range events {
-			if f.Matches(&events[i]) && !yield(events[i], nil) {
-				return downTo, true
-			}
-		}
+	for len(lsns) < filterPage && !ahead.empty() {
+		lsn, err := ahead.find(found)
 		if err != nil {
-			yield(eventstore.Recorded{}, err)
-			return downTo, true
-		}
-		if dense {
-			return downTo, false
-		}
-		from = downTo - 1
-	}
-	return 1, true
-}
-
-func (s *Store) filteredPageBack(ctx context.Context, f *eventstore.Filter, from uint64) (events []eventstore.Recorded, downTo uint64, dense bool, err error) {
-	release, err := s.useFor(ctx)
-	if err != nil {
-		return nil, from + 1, false, err
-	}
-	defer release()
-	found, err := s.filterPlaces(f)
-	if err != nil || found == nil {
-		return nil, from + 1, true, err
-	}
-	defer found.close()
-	var lsns []uint64
-	downTo = 1
-	for lsn := from; lsn > 0 && len(lsns) < filterPage; lsn-- {
-		if lsn, err = found.floor(lsn); err != nil {
-			return nil, from + 1, false, err
+			return nil, false, err
 		}
 		if lsn == 0 {
-			downTo = 1
+			ahead.pass(ahead.last)
 			break
 		}
 		lsns = append(lsns, lsn)
-		downTo = lsn
+		passed += ahead.pass(lsn)
 	}
-	if n := len(lsns); n == filterPage && from-lsns[n-1] < sparse*filterPage {
-		return nil, from + 1, true, nil
+	if len(lsns) == filterPage && passed < sparse*filterPage {
+		return nil, true, nil
 	}
 	events, err = s.readLSNs(ctx, lsns)
-	if n := len(events); err == nil && n < len(lsns) {
-		downTo = lsns[n-1]
+	if n := len(events); n < len(lsns) { // the page is full, or the next cannot be read
+		ahead = *l
+		if n > 0 {
+			ahead.pass(lsns[n-1])
+		}
 	}
-	return events, downTo, false, err
+	*l = ahead
+	return events, false, err
 }
 
 // readLSNs returns the events at the given places, as many as make a page, or up to the first that cannot be read.

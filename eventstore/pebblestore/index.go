@@ -262,7 +262,7 @@ func (g *generation) write(set func(key, value []byte) error) error {
 	if err := g.terms.write(set); err != nil {
 		return err
 	}
-	for _, tenant := range g.terms.tenants() {
+	for _, tenant := range g.terms.tenants {
 		if err := set(append([]byte{tenantPrefix}, tenant...), nil); err != nil {
 			return err
 		}

@@ -118,27 +118,33 @@ func (s *Store) makeFilter() {
 	if b == nil {
 		return
 	}
-	filled, err := s.fill(b)
+	filled, err := s.fillFilter(b)
 	if err != nil {
 		s.opts.Logger.Warn("the filter of request ids cannot be made: appends with an id take longer", "error", err)
 	}
 	s.filter.end(filled)
 }
 
-// fill adds the requests that the index has. It is false when the store closed meanwhile.
-func (s *Store) fill(b *bloomFilter) (filled bool, err error) {
+// fillFilter adds the requests that the index has. It is false when the store closed meanwhile.
+func (s *Store) fillFilter(b *bloomFilter) (filled bool, err error) {
+	n := 0
 	for p, err := range s.index.requests(0, requestBuckets-1) {
 		if err != nil {
 			return false, err
 		}
 		b.add(p.hash)
-		if b.count.Load()%1024 == 0 {
-			select {
-			case <-s.done:
-				return false, nil
-			default:
-			}
+		if n++; n%1024 == 0 && s.isDone() {
+			return false, nil
 		}
 	}
 	return true, nil
+}
+
+func (s *Store) isDone() bool {
+	select {
+	case <-s.done:
+		return true
+	default:
+		return false
+	}
 }

@@ -14,8 +14,8 @@ const (
 	scanBytes  = 1 << 20
 )
 
-// ReadAll implements eventstore.Reader. Events that a filter lets through now and then are found through the index. A scan of more than one page decodes the pages ahead on as many processors as
-// there are.
+// ReadAll implements eventstore.Reader. Events that a filter lets through now and then are found through the index. A scan
+// of more than one page decodes the pages ahead on as many processors as there are.
 func (s *Store) ReadAll(ctx context.Context, after eventstore.Position, f eventstore.Filter) iter.Seq2[eventstore.Recorded, error] {
 	return func(yield func(eventstore.Recorded, error) bool) {
 		end, err := s.checkPosition(ctx, after)
@@ -23,14 +23,12 @@ func (s *Store) ReadAll(ctx context.Context, after eventstore.Position, f events
 			yield(eventstore.Recorded{}, err)
 			return
 		}
-		begin := after.LSN
-		if !f.Chain { // which each event has only in the order of the log
-			var done bool
-			if begin, done = s.readFiltered(ctx, &f, begin, end, yield); done {
-				return
-			}
+		rest := walk{next: after.LSN + 1, last: end}
+		// The chain comes from reading every event.
+		if !f.Chain && s.readFiltered(ctx, &f, &rest, yield) {
+			return
 		}
-		sc := scan{store: s, ctx: ctx, chain: f.Chain, next: begin + 1, end: end}
+		sc := scan{store: s, ctx: ctx, chain: f.Chain, next: rest.next, end: end}
 		defer sc.stop()
 		for {
 			page, err := sc.page()

@@ -22,12 +22,11 @@ func (s *Store) ReadAllBackwards(ctx context.Context, before eventstore.Position
 		if !before.IsZero() {
 			end = before.LSN - 1
 		}
-		downTo, done := s.readFilteredBack(ctx, &f, end, yield)
-		if done {
+		rest := walk{next: end, last: 1, back: true}
+		if s.readFiltered(ctx, &f, &rest, yield) {
 			return
 		}
-		end = downTo - 1
-		for page, err := range s.pagesBack(ctx, end) {
+		for page, err := range s.pagesBack(ctx, rest.next) {
 			for i := len(page) - 1; i >= 0; i-- {
 				if f.Matches(&page[i]) && !yield(page[i], nil) {
 					return

@@ -61,6 +61,7 @@ func (r *termRun) last() uint64 { return r.lsns[len(r.lsns)-1] }
 // events are of the same.
 type termRuns struct {
 	runs           map[term]*termRun
+	tenants        []string // that have events here, sorted
 	category, kind lastTerm
 }
 
@@ -91,33 +92,21 @@ func (t *termRuns) run(of term) *termRun {
 	if r == nil {
 		r = &termRun{}
 		t.runs[of] = r
+		if i, known := slices.BinarySearch(t.tenants, of.tenant); !known {
+			t.tenants = slices.Insert(slices.Clone(t.tenants), i, of.tenant) // readers may hold the old list
+		}
 	}
 	return r
 }
 
 // tenants returns the tenants that have events here.
-func (t *termRuns) tenants() []string {
-	var all []string
-	for of := range t.runs {
-		if of.kind == categoryTerm && !slices.Contains(all, of.tenant) {
-			all = append(all, of.tenant)
-		}
-	}
-	slices.Sort(all)
-	return all
-}
-
-// tenants returns the tenants that have events here, sorted.
 func (r *recent) tenants() []string {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	all := r.young.terms.tenants()
-	if r.old != nil {
-		all = append(all, r.old.terms.tenants()...)
-		slices.Sort(all)
-		all = slices.Compact(all)
+	if r.old == nil {
+		return r.young.terms.tenants
 	}
-	return all
+	return slices.Concat(r.young.terms.tenants, r.old.terms.tenants)
 }
 
 // write calls set with the terms' entries in the order of their keys.
