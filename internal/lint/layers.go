@@ -58,6 +58,7 @@ var layers = []layer{
 	{pkg: "internal/lint", may: "", foreign: "none"},
 	{pkg: "internal/engine", may: ""},
 	{pkg: "internal/testenv", may: "internal/engine"},
+	{pkg: "internal/reliability", may: "", foreign: "none"},
 	{pkg: "internal/server", may: "commands queries projections replication eventstore internal/*"},
 	{pkg: "internal/server/*", may: "commands queries projections replication eventstore internal/*"},
 	{pkg: "internal/push", may: "commands queries projections replication eventstore internal/*"},
@@ -97,7 +98,7 @@ var drivers = []driver{
 
 // testing names the packages that exist for tests: only tests and each other may import them, and only they may import
 // the testing package outside of a _test.go file.
-const testingPackages = "eventstore/storetest commands/commandtest projections/projectiontest internal/testenv"
+const testingPackages = "eventstore/storetest commands/commandtest projections/projectiontest internal/testenv internal/reliability"
 
 // Imports keeps the tables above.
 func Imports(t *Tree) []Finding {

@@ -8,11 +8,13 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/tributary-es/tributary/internal/reliability"
 	"github.com/tributary-es/tributary/internal/testenv"
 )
 
 var (
-	long       = flag.Bool("long", false, "the long form: outages of 20 seconds, kills over the whole of a larger import")
+	// In the long form outages last 20 seconds, and kills spread over the whole of a larger import.
+	long       = reliability.Long
 	demoInputs = flag.String("demo.inputs", "", "pattern of retail files for the demo, in place of the sample")
 )
 
