@@ -10,29 +10,7 @@ import (
 )
 
 var asOfTests = []test{
-	{"a stream as of every position", func(f *fixture) {
-		interleave(f, 6)
-		r := one(order, eventstore.Any, 3)
-		r.Appends = append(r.Appends, one(stock, eventstore.Any, 2).Appends...)
-		f.mustAppend(r)
-		interleave(f, 6)
-		for range 2 {
-			whole := f.all(eventstore.Position{}, eventstore.Filter{})
-			want := map[eventstore.StreamID]uint64{order: 0, stock: 0}
-			for lsn := range uint64(len(whole)) + 1 {
-				if lsn > 0 {
-					want[whole[lsn-1].Stream]++
-				}
-				for s, v := range want {
-					f.equal(fmt.Sprintf("version of %s at lsn %d", s, lsn), f.versionAt(s, at(lsn)), v)
-				}
-			}
-			f.equal("version of a stream that is not there", f.versionAt(eventstore.Stream("order", "none"), at(5)), uint64(0))
-			f.equal("version before the log", f.versionAt(order, eventstore.Position{}), uint64(0))
-			f.reopen()
-		}
-	}},
-
+	{"a stream as of every position", streamAsOf},
 	{"the log as of every position", func(f *fixture) {
 		interleave(f, 10)
 		whole := f.all(eventstore.Position{}, eventstore.Filter{})
@@ -73,34 +51,61 @@ var asOfTests = []test{
 		}
 	}},
 
-	{"the position of a time", func(f *fixture) {
-		f.equal("in an empty log", f.positionAt(time.Now()), at(0))
-		for i := range 12 {
-			f.mustAppend(one(order, eventstore.Any, 1+i%4))
-			last := f.head().Durable
-			for e := f.all(at(last.LSN-1), eventstore.Filter{}); !time.Now().After(e[0].Time().Add(2 * time.Millisecond)); {
-				time.Sleep(time.Millisecond)
+	{"the position of a time", positionOfTime},
+}
+
+// streamAsOf shows G6 for streams.
+func streamAsOf(f *fixture) {
+	interleave(f, 6)
+	r := one(order, eventstore.Any, 3)
+	r.Appends = append(r.Appends, one(stock, eventstore.Any, 2).Appends...)
+	f.mustAppend(r)
+	interleave(f, 6)
+	for range 2 {
+		whole := f.all(eventstore.Position{}, eventstore.Filter{})
+		want := map[eventstore.StreamID]uint64{order: 0, stock: 0}
+		for lsn := range uint64(len(whole)) + 1 {
+			if lsn > 0 {
+				want[whole[lsn-1].Stream]++
+			}
+			for s, v := range want {
+				f.equal(fmt.Sprintf("version of %s at lsn %d", s, lsn), f.versionAt(s, at(lsn)), v)
 			}
 		}
-		for range 2 {
-			whole := f.all(eventstore.Position{}, eventstore.Filter{})
-			for i := range whole {
-				for _, d := range []time.Duration{-time.Millisecond, 0, time.Millisecond - 1, time.Millisecond} {
-					t, want := whole[i].Time().Add(d), at(0)
-					for _, e := range whole {
-						if !e.Time().After(t) && e.EndsBatch() {
-							want = e.Position
-						}
+		f.equal("version of a stream that is not there", f.versionAt(eventstore.Stream("order", "none"), at(5)), uint64(0))
+		f.equal("version before the log", f.versionAt(order, eventstore.Position{}), uint64(0))
+		f.reopen()
+	}
+}
+
+// positionOfTime shows G6 for times.
+func positionOfTime(f *fixture) {
+	f.equal("in an empty log", f.positionAt(time.Now()), at(0))
+	for i := range 12 {
+		f.mustAppend(one(order, eventstore.Any, 1+i%4))
+		last := f.head().Durable
+		for e := f.all(at(last.LSN-1), eventstore.Filter{}); !time.Now().After(e[0].Time().Add(2 * time.Millisecond)); {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	for range 2 {
+		whole := f.all(eventstore.Position{}, eventstore.Filter{})
+		for i := range whole {
+			for _, d := range []time.Duration{-time.Millisecond, 0, time.Millisecond - 1, time.Millisecond} {
+				t, want := whole[i].Time().Add(d), at(0)
+				for _, e := range whole {
+					if !e.Time().After(t) && e.EndsBatch() {
+						want = e.Position
 					}
-					f.equal(fmt.Sprintf("position at %s, %s after event %d", t, d, i+1), f.positionAt(t), want)
 				}
+				f.equal(fmt.Sprintf("position at %s, %s after event %d", t, d, i+1), f.positionAt(t), want)
 			}
-			f.equal("before the log", f.positionAt(time.Unix(-1e9, 0)), at(0))
-			f.equal("nothing is read as of then", len(f.all(eventstore.Position{}, eventstore.Filter{Until: at(0)})), 0)
-			f.equal("in the future", f.positionAt(time.Now().Add(time.Hour)), f.head().Durable)
-			f.reopen()
 		}
-	}},
+		f.equal("before the log", f.positionAt(time.Unix(-1e9, 0)), at(0))
+		f.equal("nothing is read as of then", len(f.all(eventstore.Position{}, eventstore.Filter{Until: at(0)})), 0)
+		f.equal("in the future", f.positionAt(time.Now().Add(time.Hour)), f.head().Durable)
+		f.reopen()
+	}
 }
 
 func (f *fixture) versionAt(s eventstore.StreamID, p eventstore.Position) uint64 {

@@ -13,7 +13,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Model runs random operations against the store and against memstore, and wants the same answers from both (S15, S16).
+// Model runs random operations against the store and against memstore, and wants the same answers from both (S15, S16, G6).
 func Model(t *testing.T, o Options) {
 	rapid.Check(t, func(rt *rapid.T) {
 		m := &model{
