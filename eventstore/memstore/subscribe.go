@@ -9,10 +9,7 @@ import (
 
 // Subscribe implements eventstore.Reader.
 func (s *Store) Subscribe(ctx context.Context, after eventstore.Position, f eventstore.Filter) (eventstore.Subscription, error) {
-	if err := s.checkPosition(ctx, after); err != nil {
-		return nil, err
-	}
-	if err := f.Endless(); err != nil {
+	if _, err := s.checkPosition(ctx, after); err != nil {
 		return nil, err
 	}
 	if f.MaxChunk <= 0 {

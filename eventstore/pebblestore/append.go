@@ -25,7 +25,11 @@ func (s *Store) Append(ctx context.Context, r eventstore.Request) (eventstore.Re
 	if receipt, found, err := s.check(p); found || err != nil {
 		return receipt, err
 	}
-	if err := p.enter(ctx, s.room, s.opts.MaxQueueBytes); err != nil {
+	if err := s.stall.enter(ctx, p, s.room, s.opts.MaxQueueBytes); err != nil {
+		return eventstore.Receipt{}, err
+	}
+	if err := s.space.err(); err != nil { // it may have filled while others were waited for
+		p.answer(eventstore.Receipt{}, err)
 		return eventstore.Receipt{}, err
 	}
 	if !s.queue.put(p) {
@@ -44,8 +48,16 @@ func (s *Store) Append(ctx context.Context, r eventstore.Request) (eventstore.Re
 	}
 }
 
-// writable says why the store takes no writes.
+// writable says why the store takes no appends.
 func (s *Store) writable() error {
+	if err := s.failed(); err != nil {
+		return err
+	}
+	return s.space.err()
+}
+
+// failed says why the store takes no appends for as long as it is open.
+func (s *Store) failed() error {
 	if fault := s.readOnly.Load(); fault != nil {
 		return *fault
 	}

@@ -26,7 +26,7 @@ func (s *Store) catchUp(head logHead) error {
 			s.recent.add([][]eventstore.Recorded{batch})
 		}
 		m.logState = s.recent.state()
-		if s.recent.unindexed() >= s.opts.IndexBatch {
+		if s.recent.unindexed() >= s.opts.IndexBatch && !s.index.sealed {
 			if err := s.index.fill(s.recent.turn(), s.id); err != nil {
 				return err
 			}

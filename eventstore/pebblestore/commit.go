@@ -103,11 +103,13 @@ func (s *Store) start(g *group) {
 	if len(g.batches) == 0 {
 		return
 	}
-	if g.err = s.writable(); g.err != nil {
+	if g.err = s.failed(); g.err != nil {
 		return
 	}
+	s.stall.begin()
 	if err := s.log.ApplyNoSyncWait(g.blocks, pebble.Sync); err != nil {
 		g.err = s.fail(err)
+		s.stall.end()
 	}
 }
 
@@ -117,11 +119,12 @@ func (s *Store) wait(g *group) {
 	switch {
 	case g.err != nil:
 	case len(g.batches) == 0:
-		g.err = s.writable() // what its answers rest on may have failed
+		g.err = s.failed() // what its answers rest on may have failed
 	default:
 		if err := g.blocks.SyncWait(); err != nil {
 			s.opts.logger("log").Fatalf("sync of the log: %v", err)
 		}
+		s.stall.end()
 	}
 }
 

@@ -51,9 +51,9 @@ func writtenBy(t *testing.T, appends, each int, o Options) vfs.FS {
 func tamper(t *testing.T, fs vfs.FS, name string, change func(db *pebble.DB)) {
 	t.Helper()
 	o := (&Options{FS: fs, Logger: quietLog}).withDefaults()
-	options := o.logOptions(nil)
+	options := o.logOptions(fs, nil)
 	if name == "index" {
-		options = o.indexOptions(nil)
+		options = o.indexOptions(fs, nil)
 	}
 	db, err := pebble.Open("data/store/"+name, options)
 	if err != nil {

@@ -19,5 +19,6 @@
 //     that rests on something not yet durable is given only once that is durable.
 //   - INVARIANT: the index holds only what is durable, and what the index lacks is in memory.
 //   - INVARIANT: only the sequencer numbers events, only the committer writes the log.
+//   - A full disk refuses appends and nothing else, a stalled one is noticed; both pass by themselves (space.go, stall.go).
 //   - A failed sync ends the process (see Options.Fatal): Pebble would otherwise report success.
 package pebblestore

@@ -19,6 +19,8 @@ type index struct {
 	dir  string
 	opts func() *pebble.Options
 	db   *pebble.DB
+	// sealed: it can only be read, for there is no room on the disk.
+	sealed bool
 }
 
 // mark is up to where the index is filled. It is written along with what it stands for.
@@ -60,7 +62,7 @@ func (x *index) open() (removed error, err error) {
 	switch {
 	case err == nil:
 		return nil, nil
-	case !unusable(err):
+	case !unusable(err) && !errors.Is(err, pebble.ErrDBDoesNotExist): // the latter of a sealed one that is not there
 		return nil, fmt.Errorf("open index: %w; it is left as it is, and made anew if %s is deleted", err, x.dir)
 	}
 	removed = err
@@ -82,10 +84,19 @@ func unusable(err error) bool {
 	})
 }
 
-// wipe makes the database anew.
+// wipe makes the database anew; a sealed one in memory.
 func (x *index) wipe() error {
 	if err := x.close(); err != nil {
 		return err
+	}
+	if x.sealed {
+		disk := x.opts
+		x.fs, x.dir, x.sealed = vfs.NewMem(), "index", false
+		x.opts = func() *pebble.Options {
+			o := disk()
+			o.FS, o.ReadOnly = x.fs, false
+			return o
+		}
 	}
 	if err := x.fs.RemoveAll(x.dir); err != nil {
 		return fmt.Errorf("remove index: %w", err)

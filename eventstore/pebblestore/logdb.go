@@ -12,7 +12,7 @@ import (
 //
 // A new database is closed and opened once more before it is used: the WAL that Pebble makes along with a database is
 // still of the oldest format, in which damage in the middle looks like the end of the log.
-func openLogDB(fs vfs.FS, dir string, o *pebble.Options) (*pebble.DB, error) {
+func openLogDB(fs vfs.FS, dir string, opts func() *pebble.Options) (*pebble.DB, error) {
 	made := false
 	if exists(fs, dir) {
 		desc, err := pebble.Peek(dir, fs)
@@ -21,8 +21,8 @@ func openLogDB(fs vfs.FS, dir string, o *pebble.Options) (*pebble.DB, error) {
 		}
 		made = desc.Exists
 	}
-	if !made {
-		db, err := pebble.Open(dir, o.Clone())
+	if !made && !opts().ReadOnly {
+		db, err := pebble.Open(dir, opts())
 		if err != nil {
 			return nil, fmt.Errorf("create log: %w", err)
 		}
@@ -30,7 +30,7 @@ func openLogDB(fs vfs.FS, dir string, o *pebble.Options) (*pebble.DB, error) {
 			return nil, fmt.Errorf("create log: %w", err)
 		}
 	}
-	db, err := pebble.Open(dir, o)
+	db, err := pebble.Open(dir, opts())
 	if err != nil {
 		return nil, fmt.Errorf("open log: %w", corrupted(err))
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -50,6 +51,16 @@ type Options struct {
 	// 20,000. Appends wait when it is IndexBatch * maxIndexLag behind.
 	IndexBatch int
 
+	// MinFreeBytes is the free space of the disk below which no appends are taken; reading goes on, and so do appends once
+	// there is more. It should hold what can be on its way, MaxQueueBytes twice. Zero means 256 MiB.
+	MinFreeBytes int64
+	// BallastBytes is the size of a file that takes up space in the folder until a write finds none, at most half of
+	// MinFreeBytes; zero means 64 MiB.
+	BallastBytes int64
+	// StallAfter is how long a group of events may be on its way to the disk before the disk is taken for stalled; zero
+	// means 2 s.
+	StallAfter time.Duration
+
 	// FS is the file system; nil means the operating system's, watched for stalls.
 	FS vfs.FS
 }
@@ -86,10 +97,13 @@ func (o *Options) withDefaults() Options {
 	setDefault(&d.MaxGroupBytes, 8<<20)
 	setDefault(&d.MaxQueueBytes, 64<<20)
 	setDefault(&d.IndexBatch, 20_000)
+	setDefault(&d.MinFreeBytes, 256<<20)
+	setDefault(&d.BallastBytes, 64<<20)
+	setDefault(&d.StallAfter, 2*time.Second)
 	return d
 }
 
-func setDefault[T int | int64 | uint64](field *T, value T) {
+func setDefault[T int | int64 | uint64 | time.Duration](field *T, value T) {
 	if *field <= 0 {
 		*field = value
 	}
@@ -118,7 +132,7 @@ func (o *Options) newCaches() (log, index *pebble.Cache) {
 }
 
 // pebbleOptions returns what both databases have in common.
-func (o *Options) pebbleOptions(name string, cache *pebble.Cache) *pebble.Options {
+func (o *Options) pebbleOptions(name string, files vfs.FS, cache *pebble.Cache) *pebble.Options {
 	logger := o.logger(name)
 	p := &pebble.Options{
 		Cache:              cache,
@@ -129,13 +143,16 @@ func (o *Options) pebbleOptions(name string, cache *pebble.Cache) *pebble.Option
 		// Appends are held back by what they wait for, the sync. Pebble's own brakes would only add to their tail.
 		MemTableStopWritesThreshold: 4,
 		L0StopWritesThreshold:       1000,
-		FS:                          o.FS, // nil: Pebble's default, which watches for stalls
+		FS:                          files,
+	}
+	if o.FS == nil {
+		p.WithFSDefaults() // says which file a slow disk is slow with
 	}
 	return p
 }
 
-func (o *Options) logOptions(cache *pebble.Cache) *pebble.Options {
-	p := o.pebbleOptions("log", cache)
+func (o *Options) logOptions(files vfs.FS, cache *pebble.Cache) *pebble.Options {
+	p := o.pebbleOptions("log", files, cache)
 	p.MemTableSize = o.MemTableBytes
 	for i := range p.Levels {
 		p.Levels[i].BlockSize = blockBytes
@@ -145,8 +162,8 @@ func (o *Options) logOptions(cache *pebble.Cache) *pebble.Options {
 	return p
 }
 
-func (o *Options) indexOptions(cache *pebble.Cache) *pebble.Options {
-	p := o.pebbleOptions("index", cache)
+func (o *Options) indexOptions(files vfs.FS, cache *pebble.Cache) *pebble.Options {
+	p := o.pebbleOptions("index", files, cache)
 	p.MemTableSize = indexMemTableBytes
 	p.DisableWAL = true
 	p.Comparer = indexComparer

@@ -81,11 +81,8 @@ func (p *pending) content(i int) []byte {
 
 func (p *pending) key() requestKey { return requestKey{p.request.Tenant, p.request.ID} }
 
-// enter waits until there is room for the request, about as much as the memory it takes.
-func (p *pending) enter(ctx context.Context, room *semaphore.Weighted, most int64) error {
-	p.room, p.weight = room, min(most, int64(2*len(p.contents)+512*len(p.records)))
-	return room.Acquire(ctx, p.weight)
-}
+// size is about the memory that the request takes.
+func (p *pending) size() int64 { return int64(2*len(p.contents) + 512*len(p.records)) }
 
 // finish gives the request back to its caller. Nobody else may touch it from then on.
 func (p *pending) finish() {

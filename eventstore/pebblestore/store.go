@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/tributary-es/tributary/eventstore"
 	"golang.org/x/sync/semaphore"
 )
@@ -38,7 +39,10 @@ type Store struct {
 	// readOnly is why the store takes no writes; nil when it does.
 	readOnly  atomic.Pointer[error]
 	watermark *watermark
+	space     *space
+	stall     *stall
 
+	writing bool           // indexer, sequencer and committer run
 	writers sync.WaitGroup // sequencer and committer
 	keeper  sync.WaitGroup // of the watermark and the filter
 	closing sync.Once
@@ -52,10 +56,13 @@ type Store struct {
 //
 // Errors: ErrLocked, ErrNewerFormat, eventstore.ErrInvalid when the folder holds another log than the options say, and
 // eventstore.ErrCorrupt when the end of the log does not verify (see Verify, which looks at all of it). A missing or
-// damaged index is no error: it is made anew. One that cannot be read for another reason is an error, and is kept.
+// damaged index is no error: it is made anew. One that cannot be read for another reason is an error, and is kept. On a full
+// disk the store opens for reading, and takes appends once there is room; only a new store is an error then,
+// eventstore.ErrReadOnly.
 func Open(dir string, o *Options) (*Store, error) {
 	s := &Store{opts: o.withDefaults(), dir: dir, done: make(chan struct{}), spare: make(chan *group, 2), queue: newQueue()}
 	s.room = semaphore.NewWeighted(s.opts.MaxQueueBytes)
+	s.space, s.stall = newSpace(s.opts.fs(), dir, &s.opts), newStall(&s.opts)
 	if err := s.open(); err != nil {
 		return nil, fmt.Errorf("open store in %s: %w", dir, errors.Join(err, s.release()))
 	}
@@ -63,39 +70,6 @@ func Open(dir string, o *Options) (*Store, error) {
 }
 
 func (s *Store) open() error {
-	if err := s.openFolder(); err != nil {
-		return err
-	}
-	if err := s.openMeta(); err != nil {
-		return err
-	}
-	head, err := readHead(s.log, s.id, func(e *eventstore.Recorded) { s.opts.Clock.Observe(e.HLC) })
-	if err != nil {
-		return err
-	}
-	if err := s.catchUp(head); err != nil {
-		return err
-	}
-	if err := s.openWatermark(head); err != nil {
-		return err
-	}
-	state := s.recent.state()
-	s.durable.Store(state.lsn)
-	s.tail = newTail(s.opts.TailBytes, state)
-	s.indexer = newIndexer(s, s.recent.unindexed())
-	s.keeper.Go(s.makeFilter)
-	go s.indexer.run()
-	s.keeper.Go(func() { s.keepWatermark(s.done) })
-
-	q := &sequencer{store: s, accepted: newAccepted(head.lsn, s.opts.IndexBatch/2), head: head, group: s.newGroup()}
-	commits := make(chan *group)
-	s.writers.Go(func() { q.run(commits) })
-	s.writers.Go(func() { s.commit(commits) })
-	return nil
-}
-
-// openFolder takes the folder's lock and opens both databases.
-func (s *Store) openFolder() error {
 	fs := s.opts.fs()
 	if err := makeFolder(fs, s.dir); err != nil {
 		return err
@@ -105,15 +79,98 @@ func (s *Store) openFolder() error {
 		return err
 	}
 	s.logCache, s.indexCache = s.opts.newCaches()
-	if s.log, err = openLogDB(fs, fs.PathJoin(s.dir, "log"), s.opts.logOptions(s.logCache)); err != nil {
+	sealed := s.space.open()
+	head, err := s.openDatabases(sealed)
+	if err != nil {
 		return err
 	}
-	s.index = &index{fs: fs, dir: fs.PathJoin(s.dir, "index"), opts: func() *pebble.Options { return s.opts.indexOptions(s.indexCache) }}
+	if err := s.openWatermark(head); err != nil {
+		return err
+	}
+	state := s.recent.state()
+	s.durable.Store(state.lsn)
+	s.tail = newTail(s.opts.TailBytes, state)
+	if !sealed {
+		s.write(head)
+	}
+	s.keeper.Go(func() { s.stall.watch(s.dir, s.done) })
+	s.space.begin(s.unseal)
+	return nil
+}
+
+// openDatabases opens both databases and brings what is known of the log up to date. Sealed databases are opened for
+// reading only, and take no room on the disk.
+func (s *Store) openDatabases(sealed bool) (head logHead, err error) {
+	fs := vfs.OnDiskFull(s.opts.fs(), s.space.exhausted)
+	options := func(of func(vfs.FS, *pebble.Cache) *pebble.Options, cache *pebble.Cache) func() *pebble.Options {
+		return func() *pebble.Options {
+			o := of(fs, cache)
+			o.ReadOnly = sealed
+			return o
+		}
+	}
+	if s.log, err = openLogDB(fs, fs.PathJoin(s.dir, "log"), options(s.opts.logOptions, s.logCache)); err != nil {
+		if sealed {
+			err = fmt.Errorf("%w; %w", err, s.space.err())
+		}
+		return head, err
+	}
+	s.index = &index{fs: fs, dir: fs.PathJoin(s.dir, "index"), opts: options(s.opts.indexOptions, s.indexCache), sealed: sealed}
 	removed, err := s.index.open()
 	if removed != nil {
 		s.opts.Logger.Warn("the index could not be opened and is made anew from the log", "error", removed)
 	}
+	if err != nil {
+		return head, err
+	}
+	if err := s.openMeta(); err != nil {
+		return head, err
+	}
+	head, err = readHead(s.log, s.id, func(e *eventstore.Recorded) { s.opts.Clock.Observe(e.HLC) })
+	if err != nil {
+		return head, err
+	}
+	return head, s.catchUp(head)
+}
+
+// write starts what takes appends.
+func (s *Store) write(head logHead) {
+	s.indexer = newIndexer(s, s.recent.unindexed())
+	s.keeper.Go(s.makeFilter)
+	go s.indexer.run()
+	s.keeper.Go(func() { s.keepWatermark(s.done) })
+
+	q := &sequencer{store: s, accepted: newAccepted(head.lsn, s.opts.IndexBatch/2), head: head, group: s.newGroup()}
+	commits := make(chan *group)
+	s.writers.Go(func() { q.run(commits) })
+	s.writers.Go(func() { s.commit(commits) })
+	s.writing = true
+}
+
+// unseal has a store that was opened without room on its disk go on as any other.
+func (s *Store) unseal() error {
+	if s.writing {
+		return nil
+	}
+	s.life.Lock()
+	defer s.life.Unlock()
+	head, err := s.reopen(false)
+	if err == nil {
+		s.write(head)
+		return nil
+	}
+	if _, again := s.reopen(true); again != nil {
+		s.closed = true // there is nothing left to read from
+		err = errors.Join(err, again)
+	}
 	return err
+}
+
+func (s *Store) reopen(sealed bool) (logHead, error) {
+	if err := s.closeDatabases(); err != nil {
+		return logHead{}, err
+	}
+	return s.openDatabases(sealed)
 }
 
 func (s *Store) openMeta() error {
@@ -155,20 +212,26 @@ func (s *Store) useFor(ctx context.Context) (release func(), err error) {
 }
 
 // Close implements eventstore.Store. It brings the index up to date and writes out what is in memory, so that the next
-// Open is quick.
+// Open is quick, unless the disk has no room for that.
 func (s *Store) Close() error {
 	var err error
 	s.closing.Do(func() {
+		s.space.close()
 		s.queue.close()
-		s.indexer.letGo()
-		s.writers.Wait()
-		s.indexer.close()
+		if s.writing {
+			s.indexer.letGo()
+			s.writers.Wait()
+			s.indexer.close()
+		}
 		close(s.done)
 		s.keeper.Wait()
 		s.life.Lock()
 		s.closed = true
 		s.life.Unlock()
-		err = errors.Join(s.flush(), s.release())
+		if s.writing && s.space.err() == nil {
+			err = s.flush()
+		}
+		err = errors.Join(err, s.release())
 	})
 	return err
 }
@@ -185,15 +248,7 @@ func (s *Store) flush() error {
 
 // release closes what is open.
 func (s *Store) release() error {
-	var errs []error
-	if s.index != nil {
-		errs = append(errs, s.index.close())
-	}
-	if s.log != nil {
-		if err := s.log.Close(); err != nil {
-			errs = append(errs, fmt.Errorf("close log: %w", err))
-		}
-	}
+	errs := []error{s.closeDatabases()}
 	if s.watermark != nil {
 		errs = append(errs, s.watermark.file.Close())
 	}
@@ -203,6 +258,20 @@ func (s *Store) release() error {
 	}
 	if s.lock != nil {
 		errs = append(errs, s.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Store) closeDatabases() error {
+	var errs []error
+	if s.index != nil {
+		errs = append(errs, s.index.close())
+	}
+	if s.log != nil {
+		if err := s.log.Close(); err != nil {
+			errs = append(errs, fmt.Errorf("close log: %w", err))
+		}
+		s.log = nil
 	}
 	return errors.Join(errs...)
 }

@@ -93,7 +93,7 @@ func submit(t *testing.T, s *Store, r eventstore.Request) *pending {
 	if _, found, err := s.check(p); found || err != nil {
 		t.Fatalf("check found %v, %v", found, err)
 	}
-	if err := p.enter(context.Background(), s.room, s.opts.MaxQueueBytes); err != nil {
+	if err := s.stall.enter(context.Background(), p, s.room, s.opts.MaxQueueBytes); err != nil {
 		t.Fatal(err)
 	}
 	if !s.queue.put(p) {

@@ -50,7 +50,7 @@ func (v *verifier) fault(format string, args ...any) {
 
 // run looks at the index first: what it holds then is durable in the log that is looked at next.
 func (v *verifier) run() error {
-	if err := v.store.writable(); err != nil {
+	if err := v.store.failed(); err != nil {
 		v.fault("store: %v", err)
 	}
 	m, sums, err := v.scanIndex()

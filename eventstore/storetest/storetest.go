@@ -47,7 +47,6 @@ func Run(t *testing.T, o Options) {
 		{"Condition", conditionTests},
 		{"Read", readTests},
 		{"Filter", filterTests},
-		{"AsOf", asOfTests},
 		{"Subscribe", subscribeTests},
 		{"Close", closeTests},
 	}

@@ -1,0 +1,265 @@
+package pebblestore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/internal/reliability"
+)
+
+// smallDisk is for disks of a few MiB. The process must not end.
+func smallDisk(t *testing.T, fs vfs.FS) *Options {
+	return &Options{
+		FS: fs, Logger: quietLog, MinFreeBytes: 2 << 20, BallastBytes: 1 << 20, MemTableBytes: 256 << 10, IndexBatch: 200,
+		Fatal: func(message string) { t.Errorf("the process was ended: %s", message); select {} },
+	}
+}
+
+// filler appends until it is stopped, and knows what was acknowledged. What the full disk refuses it tries again.
+type filler struct {
+	mu      sync.Mutex // guards what follows
+	acked   map[string]eventstore.Receipt
+	refused int
+	strange []error
+}
+
+func (f *filler) run(ctx context.Context, s *Store, name string) {
+	for n := 0; ctx.Err() == nil; n++ {
+		id := fmt.Sprintf("%s-%d", name, n)
+		r := crashRequest(id, n%8, n)
+		r.Appends[0].Events[0].Payload = make([]byte, 32<<10)
+		receipt, err := s.Append(ctx, r)
+		f.mu.Lock()
+		switch {
+		case err == nil:
+			f.acked[id] = receipt
+		case errors.Is(err, eventstore.ErrReadOnly) && eventstore.ClassOf(err) == eventstore.Transient:
+			f.refused++
+		case ctx.Err() == nil:
+			f.strange = append(f.strange, err)
+		}
+		f.mu.Unlock()
+		if err != nil {
+			time.Sleep(time.Millisecond)
+		}
+	}
+}
+
+func (f *filler) all() map[string]eventstore.Receipt {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	acked := make(map[string]eventstore.Receipt, len(f.acked))
+	for id, r := range f.acked {
+		acked[id] = r
+	}
+	return acked
+}
+
+// await waits for what has to come, and returns how long it took.
+func await(t *testing.T, what string, come func() bool) time.Duration {
+	t.Helper()
+	start := time.Now()
+	for !come() {
+		if time.Since(start) > 20*time.Second {
+			t.Fatalf("%s: it has not come in 20 s", what)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	return time.Since(start)
+}
+
+// The disk fills up, the machine loses power, the store comes back with the disk still full, and goes on when there is
+// room: nothing that was acknowledged is lost, everything can be read all the time, and nothing is acknowledged meanwhile.
+// Shows S23 and S24.
+func TestDiskFull(t *testing.T) {
+	cycles := 3
+	if *reliability.Long {
+		cycles = 200
+	}
+	seed := rand.Uint64()
+	rng := rand.New(rand.NewPCG(seed, 6))
+	files := vfs.NewCrashableMem()
+	disk := newBudgetFS(files, 16<<20)
+	f := &filler{acked: map[string]eventstore.Receipt{}}
+	var restarts, resumes []time.Duration
+	reads := 0
+	for cycle := range cycles {
+		s, err := Open("data/store", smallDisk(t, disk))
+		if err != nil {
+			t.Fatalf("cycle %d (seed %d): %v", cycle, seed, err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var writing sync.WaitGroup
+		for w := range 4 {
+			writing.Go(func() { f.run(ctx, s, fmt.Sprintf("%d-%d", cycle, w)) })
+		}
+		if rng.IntN(2) == 0 { // somebody else takes all there is, in the middle of it
+			time.Sleep(time.Duration(rng.IntN(50)) * time.Millisecond)
+			disk.fill()
+		}
+		await(t, "the disk is full", func() bool { return s.Disk().Full != nil })
+		cancel()
+		writing.Wait()
+		checkRecovered(t, s, f.all())
+		reads++
+
+		image := files.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 25 * rng.IntN(5), RNG: rng})
+		full := disk.copyOf(image)
+		if rng.IntN(2) == 0 {
+			full.fill()
+		}
+		files = image
+		disk = full
+		_ = s.Close() // on a disk that the crash has parted from it
+
+		start := time.Now()
+		again, err := Open("data/store", smallDisk(t, disk))
+		if err != nil {
+			t.Fatalf("cycle %d (seed %d): open on a full disk: %v", cycle, seed, err)
+		}
+		restarts = append(restarts, time.Since(start))
+		checkRecovered(t, again, f.all())
+		reads++
+		head, _ := again.Log(t.Context())
+		if _, err := again.Append(t.Context(), request("", eventstore.Stream("order", "1"), eventstore.Any, 1)); !errors.Is(err, eventstore.ErrReadOnly) {
+			t.Fatalf("cycle %d (seed %d): append on a full disk: %v", cycle, seed, err)
+		} else if cycle == 0 {
+			t.Log(err)
+		}
+		if state, _ := again.Log(t.Context()); state != head {
+			t.Fatalf("cycle %d: an append was refused, and the log went from %v to %v", cycle, head, state)
+		}
+		sub, err := again.Subscribe(t.Context(), eventstore.Position{}, eventstore.Filter{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if chunk, err := sub.Next(t.Context()); err != nil || len(chunk.Events) == 0 {
+			t.Fatalf("cycle %d: subscription on a full disk: %d events, %v", cycle, len(chunk.Events), err)
+		}
+		disk.grow(16 << 20)
+		resumes = append(resumes, await(t, "appends are taken again", func() bool {
+			id := fmt.Sprintf("after-%d", cycle)
+			receipt, err := again.Append(t.Context(), request(id, eventstore.Stream("order", "1"), eventstore.Any, 1))
+			if err == nil {
+				f.acked[id] = receipt
+			}
+			return err == nil
+		}))
+		checkRecovered(t, again, f.all())
+		sub.Close()
+		if err := again.Close(); err != nil {
+			t.Fatal(err)
+		}
+		f.acked = f.all()
+	}
+	for _, err := range f.strange {
+		t.Errorf("append: %v", err)
+	}
+	if f.refused == 0 || len(f.acked) == 0 {
+		t.Fatalf("%d appends were acknowledged, %d refused: the test shows nothing", len(f.acked), f.refused)
+	}
+	_, restart := reliability.Percentiles(restarts)
+	_, resume := reliability.Percentiles(resumes)
+	reliability.Result{
+		Test: "T6", What: "disk full and power lost, in memory with a budget of bytes", Seed: seed, Cycles: cycles, Faults: cycles,
+		Acked: len(f.acked), P99: max(restart, resume),
+		Extra: map[string]any{"refused": f.refused, "restart_p99_ms": restart, "resume_p99_ms": resume, "reads_of_everything": reads},
+	}.Print(t)
+}
+
+// Whichever write it is that finds no room first, and every write after it: the process goes on, everything can be read,
+// and with room again what was on its way is acknowledged and stays. Shows S23 and S24.
+func TestNoRoomAtAnyWrite(t *testing.T) {
+	points, step := 150, 10
+	if *reliability.Long {
+		points, step = 600, 1
+	}
+	acked, tried := 0, 0
+	var resumes []time.Duration
+	for nth := 1; nth < points; nth += step {
+		files := vfs.NewMem()
+		if s, err := Open("data/store", &Options{FS: files, Logger: quietLog}); err != nil { // what is there before
+			t.Fatal(err)
+		} else if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		disk := newBudgetFS(files, 1<<30)
+		s, err := Open("data/store", smallDisk(t, disk))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.space.dropBallast() // so that writes have to wait
+		disk.mu.Lock()
+		disk.onNth = disk.writes + nth
+		disk.mu.Unlock()
+		ctx, cancel := context.WithCancel(t.Context())
+		f := &filler{acked: map[string]eventstore.Receipt{}}
+		var writing sync.WaitGroup
+		for w := range 3 {
+			writing.Go(func() { f.run(ctx, s, fmt.Sprint(w)) })
+		}
+		await(t, fmt.Sprintf("write %d finds no room", nth), func() bool { return s.Disk().Full != nil })
+		before := f.all()
+		for id, want := range before {
+			if got, _, err := s.Receipt(t.Context(), "", id); err != nil || got.Position != want.Position {
+				t.Fatalf("write %d: receipt of %s: %+v, %v; want %+v", nth, id, got, err, want)
+			}
+		}
+		disk.grow(64 << 20)
+		resumes = append(resumes, await(t, "appends are taken again", func() bool { return len(f.all()) > len(before)+10 }))
+		cancel()
+		writing.Wait()
+		if err := s.Close(); err != nil {
+			t.Fatalf("write %d: close: %v", nth, err)
+		}
+		again := openMem(t, files, Options{})
+		checkRecovered(t, again, f.all())
+		for _, err := range f.strange {
+			t.Errorf("write %d: append: %v", nth, err)
+		}
+		acked += len(f.all())
+		tried++
+	}
+	_, resume := reliability.Percentiles(resumes)
+	reliability.Result{
+		Test: "T6", What: "no room from each of the writes on, without ballast", Cycles: tried, Faults: tried, Acked: acked, P99: resume,
+	}.Print(t)
+}
+
+// A full disk is said once, with what is full, what there is, what is needed and what to do.
+func TestFullDiskIsSaidOnce(t *testing.T) {
+	var said strings.Builder
+	disk := newBudgetFS(vfs.NewMem(), 16<<20)
+	o := smallDisk(t, disk)
+	o.Logger = slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{Level: slog.LevelError}))
+	s, err := Open("data/store", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk.fill()
+	await(t, "the disk is full", func() bool { return s.Writable() != nil })
+	for range 20 {
+		time.Sleep(spaceEvery / 10)
+		_, err = s.Append(t.Context(), request("", eventstore.Stream("order", "1"), eventstore.Any, 1))
+	}
+	for _, part := range []string{"data/store", "0.0 MiB are free", "2.0 MiB are needed", "make room"} {
+		if err == nil || !strings.Contains(err.Error(), part) {
+			t.Errorf("append: %v; want it to say %q", err, part)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if n := strings.Count(said.String(), "level=ERROR"); n != 1 {
+		t.Errorf("it was said %d times:\n%s", n, said.String())
+	}
+}
