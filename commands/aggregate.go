@@ -47,7 +47,7 @@ type Meta struct {
 	// Hash is a hash of the request as the caller sent it, by which a reused ID is told from a repeated one. Zero: it is
 	// computed from the commands.
 	Hash eventstore.Hash
-	// Expect is what the caller believes of the version of the first command's stream. A conflict with it is returned,
+	// Expect is what the caller believes of the version of the first command's stream, deciders' commands apart. A conflict with it is returned,
 	// not retried.
 	Expect eventstore.Expect
 	// Durability is where the events must be before Dispatch returns.

@@ -41,23 +41,36 @@ type Handler func(ctx context.Context, m Message) (eventstore.Receipt, error)
 // Middleware wraps a Handler with something that is the same for all messages.
 type Middleware func(next Handler) Handler
 
-// Bus finds the aggregate of each command, has it decide, and appends what it decided. It is safe for concurrent use once
+// Bus finds the aggregate or decider of each command, has it decide, and appends what it decided. It is safe for concurrent use once
 // every aggregate is registered. It has nothing to close.
 type Bus struct {
 	store    eventstore.Store
 	options  Options
 	handler  Handler
 	commands map[reflect.Type]registered
-	// categories names what is registered, so that two aggregates never write the same streams.
-	categories map[string]bool
-	locks      *streamLocks
-	cache      *stateCache
-	counters   counters
+	// categories names what is registered, so that two aggregates never write the same streams; deciders likewise.
+	categories, deciders map[string]bool
+	// codecs decode events by wire name, for deciders, whose events are those of several aggregates.
+	codecs map[string]decodeAny
+
+	locks    *streamLocks
+	cache    *stateCache
+	counters counters
 }
 
+// registered is what decides commands of a type: an aggregate of a category, or a decider.
 type registered struct {
-	category string
-	decider  decider
+	category  string
+	aggregate aggregate
+	scopes    scoper
+}
+
+// String names it in errors.
+func (r registered) String() string {
+	if r.aggregate != nil {
+		return fmt.Sprintf("category %q", r.category)
+	}
+	return fmt.Sprintf("decider %q", r.scopes.name())
 }
 
 // NewBus returns a bus that keeps what is decided in the store.
@@ -76,7 +89,7 @@ func NewBus(store eventstore.Store, o Options) *Bus {
 	}
 	b := &Bus{
 		store: store, options: o,
-		commands: map[reflect.Type]registered{}, categories: map[string]bool{},
+		commands: map[reflect.Type]registered{}, categories: map[string]bool{}, deciders: map[string]bool{}, codecs: map[string]decodeAny{},
 		locks: newStreamLocks(),
 		cache: newStateCache(bound(o.CacheEntries, DefaultCacheEntries), bound(o.CacheBytes, DefaultCacheBytes)),
 	}
@@ -91,10 +104,14 @@ func defaultBackoff(attempts int) time.Duration {
 	return rand.N(time.Millisecond << min(attempts-1, 7))
 }
 
-// add registers command types under a category.
-func (b *Bus) add(category string, types map[reflect.Type]bool, d decider) error {
-	if b.categories[category] {
-		return fmt.Errorf("category %q is registered already", category)
+// add registers what decides command types.
+func (b *Bus) add(r registered, types map[reflect.Type]bool) error {
+	names, name := b.categories, r.category
+	if r.aggregate == nil {
+		names, name = b.deciders, r.scopes.name()
+	}
+	if names[name] {
+		return fmt.Errorf("%s is registered already", r)
 	}
 	if len(types) == 0 {
 		return fmt.Errorf("no samples of its commands were given")
@@ -104,14 +121,32 @@ func (b *Bus) add(category string, types map[reflect.Type]bool, d decider) error
 			return fmt.Errorf("a sample command is nil")
 		}
 		if other, ok := b.commands[t]; ok {
-			return fmt.Errorf("command %s is registered already, for category %q", t, other.category)
+			return fmt.Errorf("command %s is registered already, for %s", t, other)
 		}
 	}
-	b.categories[category] = true
+	names[name] = true
 	for t := range types {
-		b.commands[t] = registered{category, d}
+		b.commands[t] = r
 	}
 	return nil
+}
+
+// know adds the events of a codec to those that deciders can read. A name that several codecs know means the same to all.
+func (b *Bus) know(types []string, decode decodeAny) {
+	for _, name := range types {
+		if _, ok := b.codecs[name]; !ok {
+			b.codecs[name] = decode
+		}
+	}
+}
+
+// decode decodes an event of any type that is registered.
+func (b *Bus) decode(r *eventstore.Recorded) (any, error) {
+	decode, ok := b.codecs[r.Type]
+	if !ok {
+		return nil, fmt.Errorf("decode %s: %w", r.Type, ErrUnknownEvent)
+	}
+	return decode(r)
 }
 
 // Categories lists the categories of the registered aggregates, sorted.
@@ -120,11 +155,12 @@ func (b *Bus) Categories() []string { return slices.Sorted(maps.Keys(b.categorie
 // Dispatch decides commands one after the other, each on what those before it decided, and appends the events of all of
 // them in one atomic request. It returns when they are durable as meta asks.
 //
-// The receipt's first stream is that of the first command. A stream that the message left as it was has First 0, and
-// Last the version at which that was decided.
+// The receipt's first stream is that of the first command, deciders' apart; where all are deciders', the first that their
+// events went to, if any. A stream that the message left as it was has First 0, and Last the version at which that was
+// decided.
 //
-// Decisions are made on the streams as they stand when the events are appended; when another writer was faster, they are
-// made again, a bounded number of times. A conflict with meta.Expect is returned as a *ConflictError and never retried.
+// Decisions are made on the streams, and on what queries match, as they stand when the events are appended; when another
+// writer was faster, they are made again, a bounded number of times. A conflict with meta.Expect is returned as a *ConflictError and never retried.
 // With meta.ID, a message that was applied before returns its original receipt and is not decided again; a message that
 // decides nothing is recorded too, so that a repetition decides nothing as well.
 //
@@ -141,7 +177,8 @@ type Stats struct {
 	// Attempts counts decisions of whole messages, Conflicts those of them that were made in vain because another writer
 	// was faster. Repeated counts messages answered with the receipt of an earlier time.
 	Attempts, Conflicts, Repeated uint64
-	// CacheHits and CacheMisses count states found and states folded from the first event; Folded counts events folded.
+	// CacheHits and CacheMisses count states found and states folded from the first event, of streams and of queries; Folded
+	// counts events folded.
 	CacheHits, CacheMisses, Folded uint64
 	// CachedStates and CachedBytes are what the cache holds now, in entries and estimated bytes.
 	CachedStates, CachedBytes int

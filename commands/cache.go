@@ -21,33 +21,61 @@ type folded struct {
 	// folded from their encoded form, so that the state is always one that a reader of the log would come to.
 	pending []eventstore.Event
 
-	sized     int    // bytes of the state, estimated at version sizedAt
-	sizedAt   uint64 // 0: never
-	accounted int    // bytes that the cache counts for this entry
+	footprint
 }
 
-// bytes estimates the memory that the entry holds. States are measured anew when their stream has grown by a quarter.
-func (f *folded) bytes() int {
-	const fixed = 400 // of the entry itself, its key and its places in list and map
-	if f.sizedAt == 0 || f.version-f.sizedAt > f.sizedAt/4 {
-		f.sized, f.sizedAt = f.state.size(), f.version
+// footprint is the estimated size of a state.
+type footprint struct {
+	sized   int    // bytes of the state, estimated when so many events were folded as sizedAt says
+	sizedAt uint64 // 0: never
+}
+
+// Bytes of an entry beside its state: of itself, its key and its places in list and map, and of each event that is not
+// folded yet beside its payload.
+const (
+	entryBytes   = 400
+	pendingBytes = 200
+)
+
+// measure returns the size of a state. It is estimated anew when a quarter more events are folded than the last time.
+func (f *footprint) measure(events uint64, size func() int) int {
+	if f.sizedAt == 0 || events-f.sizedAt > f.sizedAt/4 {
+		f.sized, f.sizedAt = size(), events
 	}
-	n := fixed + f.sized + len(f.stream.ID)
+	return f.sized
+}
+
+func (f *folded) key() eventstore.StreamID { return f.stream }
+
+func (f *folded) bytes() int {
+	n := entryBytes + f.measure(f.version, f.state.size) + len(f.stream.ID)
 	for i := range f.pending {
-		n += len(f.pending[i].Payload) + 200
+		n += len(f.pending[i].Payload) + pendingBytes
 	}
 	return n
 }
 
+// cached is what the cache keeps: a *folded, or a *gathered under the key of its query.
+type cached interface {
+	key() eventstore.StreamID
+	// bytes estimates the memory that the entry holds.
+	bytes() int
+}
+
 // stateCache keeps folded states between commands, least recently used out first. A state is taken out to be used and
-// put back after, by whoever holds the stream's lock: while it is out nobody else finds it.
+// put back after: while it is out nobody else finds it.
 type stateCache struct {
 	maxEntries, maxBytes int
 
 	mu      sync.Mutex // guards all below
-	recent  *list.List // of *folded, most recent first
+	recent  *list.List // of cacheEntry, most recent first
 	entries map[eventstore.StreamID]*list.Element
 	bytes   int
+}
+
+type cacheEntry struct {
+	cached
+	accounted int // bytes that the cache counts for it
 }
 
 func newStateCache(maxEntries, maxBytes int) *stateCache {
@@ -57,11 +85,11 @@ func newStateCache(maxEntries, maxBytes int) *stateCache {
 	}
 }
 
-// take removes and returns the state of a stream, nil when there is none.
-func (c *stateCache) take(stream eventstore.StreamID) *folded {
+// take removes and returns the state under a key, nil when there is none.
+func (c *stateCache) take(key eventstore.StreamID) cached {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e := c.entries[stream]
+	e := c.entries[key]
 	if e == nil {
 		return nil
 	}
@@ -69,30 +97,29 @@ func (c *stateCache) take(stream eventstore.StreamID) *folded {
 }
 
 // put adds a state, and lets go of the least recently used ones beyond the bounds.
-func (c *stateCache) put(f *folded) {
+func (c *stateCache) put(f cached) {
 	size := f.bytes()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if size > c.maxBytes || c.maxEntries == 0 {
 		return
 	}
-	if e := c.entries[f.stream]; e != nil {
+	if e := c.entries[f.key()]; e != nil {
 		c.remove(e)
 	}
-	f.accounted = size
 	c.bytes += size
-	c.entries[f.stream] = c.recent.PushFront(f)
+	c.entries[f.key()] = c.recent.PushFront(cacheEntry{f, size})
 	for c.bytes > c.maxBytes || c.recent.Len() > c.maxEntries {
 		c.remove(c.recent.Back())
 	}
 }
 
 // remove is called with mu held.
-func (c *stateCache) remove(e *list.Element) *folded {
-	f := c.recent.Remove(e).(*folded)
-	delete(c.entries, f.stream)
+func (c *stateCache) remove(e *list.Element) cached {
+	f := c.recent.Remove(e).(cacheEntry)
+	delete(c.entries, f.key())
 	c.bytes -= f.accounted
-	return f
+	return f.cached
 }
 
 // held returns how many states the cache holds, and how many bytes they take by its estimate.

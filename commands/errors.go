@@ -41,5 +41,21 @@ func (e *AggregateError) Error() string {
 // Unwrap returns what went wrong.
 func (e *AggregateError) Unwrap() error { return e.Err }
 
+// DeciderError: a decider's own code or the events that its query matches do not fit together. It is of class Broken.
+type DeciderError struct {
+	// Decider is its name.
+	Decider string
+	Err     error
+}
+
+// Error names the decider.
+func (e *DeciderError) Error() string { return fmt.Sprintf("decider %q: %v", e.Decider, e.Err) }
+
+// Unwrap returns what went wrong.
+func (e *DeciderError) Unwrap() error { return e.Err }
+
+// Class returns eventstore.Broken.
+func (e *DeciderError) Class() eventstore.Class { return eventstore.Broken }
+
 // Class returns eventstore.Broken.
 func (e *AggregateError) Class() eventstore.Class { return eventstore.Broken }

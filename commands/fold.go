@@ -11,10 +11,10 @@ import (
 // checkOut gets the state of a stream that the caller has locked: from the cache, or from the log. With refresh, a state
 // from the cache is brought up to the log's end, for which only the events that it lacks are read.
 func (b *Bus) checkOut(ctx context.Context, w *work, refresh bool) error {
-	f := b.cache.take(w.stream)
-	if f == nil {
+	f, found := b.cache.take(w.stream).(*folded)
+	if !found {
 		b.counters.misses.Add(1)
-		return b.catchUp(ctx, w, &folded{stream: w.stream, state: w.decider.newInstance()})
+		return b.catchUp(ctx, w, &folded{stream: w.stream, state: w.aggregate.newInstance()})
 	}
 	b.counters.hits.Add(1)
 	if err := b.foldPending(f); err != nil {
@@ -29,6 +29,9 @@ func (b *Bus) checkOut(ctx context.Context, w *work, refresh bool) error {
 
 // putBack returns the states to the cache, apart from those that have folded events which are not in the log.
 func (b *Bus) putBack(p *plan) {
+	for _, s := range p.scopes {
+		b.putBackScope(s)
+	}
 	for _, w := range p.work {
 		if w.folded != nil && w.applied == 0 {
 			b.cache.put(w.folded)

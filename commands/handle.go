@@ -50,23 +50,24 @@ func pause(ctx context.Context, d time.Duration) error {
 // attempt decides the message once, on states that are read up to the log's end first when refresh is set. It returns a
 // *stale error when that has to be done again.
 func (b *Bus) attempt(ctx context.Context, p *plan, refresh bool) (eventstore.Receipt, error) {
-	p.reset()
+	p.reset(refresh)
 	receipt, found, err := b.repeated(ctx, p)
 	if found || err != nil {
 		return receipt, err
 	}
-	streams := p.streams()
-	if err := b.locks.lockAll(ctx, streams); err != nil {
+	keys := p.keys()
+	if err := b.locks.lockAll(ctx, keys); err != nil {
 		return eventstore.Receipt{}, fmt.Errorf("wait for stream: %w", err)
 	}
-	defer b.locks.unlockAll(streams)
+	p.held = keys
+	defer func() { b.locks.unlockAll(p.held) }()
 	receipt, err = b.decideAndAppend(ctx, p, refresh)
 	// Not deferred: after a panic nobody knows what is folded in the states.
 	b.putBack(p)
 	return receipt, err
 }
 
-// decideAndAppend is the part of an attempt that is done with all streams locked.
+// decideAndAppend is the part of an attempt that is done with all streams and queries locked.
 func (b *Bus) decideAndAppend(ctx context.Context, p *plan, refresh bool) (eventstore.Receipt, error) {
 	b.counters.attempts.Add(1)
 	for _, w := range p.work {
@@ -74,9 +75,12 @@ func (b *Bus) decideAndAppend(ctx context.Context, p *plan, refresh bool) (event
 			return eventstore.Receipt{}, err
 		}
 	}
+	if err := b.checkOutScopes(ctx, p); err != nil {
+		return eventstore.Receipt{}, err
+	}
 	err := p.checkExpect()
 	if err == nil {
-		err = p.decide()
+		err = b.decide(ctx, p)
 	}
 	if err != nil {
 		return b.refuse(ctx, p, err)
@@ -120,12 +124,12 @@ func (b *Bus) repeated(ctx context.Context, p *plan) (r eventstore.Receipt, foun
 	return r, true, errors.Join(err, nameErr)
 }
 
-// nameFirst makes sure that the receipt of an append names the first command's stream.
+// nameFirst makes sure that the receipt of an append names the first stream that a command is for.
 func (b *Bus) nameFirst(ctx context.Context, p *plan, r eventstore.Receipt) (eventstore.Receipt, error) {
 	if p.names(&r) {
 		return r, nil
 	}
-	first := p.work[0]
+	first := p.first()
 	if first.folded != nil {
 		return p.withFirst(r, first.version), nil
 	}
@@ -138,8 +142,8 @@ func (b *Bus) nameFirst(ctx context.Context, p *plan, r eventstore.Receipt) (eve
 
 // checkExpect compares what the caller believes of the first stream with the state that will be decided on.
 func (p *plan) checkExpect() error {
-	first, want := p.work[0], p.message.Expect
-	if want.Holds(first.version) {
+	first, want := p.first(), p.message.Expect
+	if want == eventstore.Any || want.Holds(first.version) {
 		return nil
 	}
 	return &eventstore.ConflictError{Conflicts: []eventstore.StreamConflict{
@@ -147,10 +151,21 @@ func (p *plan) checkExpect() error {
 	}}
 }
 
-// decide runs the commands through their aggregates.
-func (p *plan) decide() error {
+// decide runs the commands through their aggregates and deciders.
+func (b *Bus) decide(ctx context.Context, p *plan) error {
 	for _, s := range p.steps {
 		w := s.work
+		if w == nil {
+			decisions, err := b.decideOver(ctx, p, s.scope, s.cmd)
+			if err != nil {
+				return err
+			}
+			for i := range decisions {
+				p.note(decisions[i].stream, &decisions[i].event)
+				p.addLoose(decisions[i])
+			}
+			continue
+		}
 		// What earlier commands of the message decided for this stream is folded only now that somebody looks at it.
 		if err := w.foldDecided(); err != nil {
 			return err
@@ -163,18 +178,26 @@ func (p *plan) decide() error {
 			return &AggregateError{Stream: w.stream, Err: fmt.Errorf("decide %T: %w", s.cmd, err)}
 		}
 		w.decided = append(w.decided, events...)
+		for i := range events {
+			p.note(w.stream, &events[i])
+		}
 	}
 	return nil
 }
 
-// refuse returns err, a refusal or a conflict with the caller's expectation, unless it was found on an old state, or the message was in truth applied a moment ago by another
-// dispatch with the same ID.
+// refuse returns err, a refusal or a conflict with the caller's expectation, unless it was found on an old state, or the
+// message was in truth applied a moment ago by another dispatch with the same ID.
 func (b *Bus) refuse(ctx context.Context, p *plan, err error) (eventstore.Receipt, error) {
 	if eventstore.ClassOf(err) != eventstore.Rejected {
 		return eventstore.Receipt{}, err
 	}
 	for _, w := range p.work {
 		if stale := b.checkFresh(ctx, w); stale != nil {
+			return eventstore.Receipt{}, stale
+		}
+	}
+	for _, s := range p.scopes {
+		if stale := b.checkFreshScope(ctx, p, s); stale != nil {
 			return eventstore.Receipt{}, stale
 		}
 	}
@@ -207,14 +230,23 @@ func (b *Bus) append(ctx context.Context, p *plan) (eventstore.Receipt, error) {
 	}
 	request := p.request(own)
 	if len(request.Appends) == 0 && request.ID == "" {
+		for _, s := range p.scopes {
+			if err := b.checkFreshScope(ctx, p, s); err != nil {
+				return eventstore.Receipt{}, err
+			}
+		}
 		return b.nameFirst(ctx, p, eventstore.Receipt{First: own.Durable, Position: own.Durable})
 	}
+	b.release(p)
 	receipt, err := b.store.Append(ctx, request)
 	switch {
 	case err == nil, errors.Is(err, eventstore.ErrDurabilityTimeout):
 		if !receipt.Duplicate {
 			for _, w := range p.work {
 				w.committed()
+			}
+			for _, s := range p.scopes {
+				s.committed(p, receipt.Position)
 			}
 		} else {
 			b.counters.repeated.Add(1)

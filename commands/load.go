@@ -30,6 +30,35 @@ func LoadAt[S, C, E any](
 	return state, err
 }
 
+// LoadFor returns the state that a decider would decide a command on now, and the position in the log at which that is. It
+// uses no cache. The state is the caller's own. The decider need not be registered at the bus, the codecs of the events that
+// it folds must be.
+func LoadFor[S, C, E any](
+	ctx context.Context, b *Bus, d Decider[S, C, E], tenant string, cmd C,
+) (state S, at eventstore.Position, err error) {
+	if tenant == "" {
+		tenant = eventstore.DefaultTenant
+	}
+	p := &plan{message: &Message{Meta: Meta{Tenant: tenant}}}
+	q := d.Query(cmd)
+	for {
+		fold := (&typedDecider[S, C, E]{d}).newFold(b.decode)
+		g := &gathered{decider: d.Name, query: q, state: fold}
+		if len(q) == 0 {
+			return state, at, fmt.Errorf("load for %T: its query is empty: %w", cmd, eventstore.ErrInvalid)
+		}
+		if err := b.readOn(ctx, p, g); err != nil {
+			return state, at, fmt.Errorf("load for %T: %w", cmd, err)
+		}
+		state = fold.(*typedScope[S, C, E]).state
+		wider := both(q, fold.widen(cmd))
+		if len(wider) == len(q) {
+			return state, p.standpoint, nil
+		}
+		q = wider
+	}
+}
+
 // load folds up to a version; 0 means all there is.
 func load[S, C, E any](
 	ctx context.Context, store eventstore.Reader, a Aggregate[S, C, E], tenant, id string, upTo uint64,

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 
 	"github.com/tributary-es/tributary/eventstore"
 )
@@ -17,6 +18,15 @@ func Register[S, C, E any](b *Bus, a Aggregate[S, C, E], samples ...C) error {
 	if err := a.check(); err != nil {
 		return fmt.Errorf("register aggregate %q: %w", a.Category, err)
 	}
+	if err := b.add(registered{category: a.Category, aggregate: &typed[S, C, E]{a}}, commandTypes(samples)); err != nil {
+		return fmt.Errorf("register aggregate %q: %w", a.Category, err)
+	}
+	b.know(a.Codec.Types(), erase(a.Codec))
+	return nil
+}
+
+// commandTypes returns the types of sample commands. A command type that is no interface is its own sample.
+func commandTypes[C any](samples []C) map[reflect.Type]bool {
 	types := make(map[reflect.Type]bool, len(samples))
 	for _, s := range samples {
 		types[reflect.TypeOf(s)] = true
@@ -24,10 +34,7 @@ func Register[S, C, E any](b *Bus, a Aggregate[S, C, E], samples ...C) error {
 	if t := reflect.TypeFor[C](); len(samples) == 0 && t.Kind() != reflect.Interface {
 		types[t] = true
 	}
-	if err := b.add(a.Category, types, &typed[S, C, E]{a}); err != nil {
-		return fmt.Errorf("register aggregate %q: %w", a.Category, err)
-	}
-	return nil
+	return types
 }
 
 // check says what is missing from an aggregate.
@@ -43,14 +50,19 @@ func (a *Aggregate[S, C, E]) check() error {
 			faults = append(faults, fmt.Errorf("%s is nil", name))
 		}
 	}
-	if c, ok := a.Codec.(interface{ declaration() error }); ok {
-		faults = append(faults, c.declaration())
-	}
-	return errors.Join(faults...)
+	return errors.Join(append(faults, declarationOf(a.Codec))...)
 }
 
-// decider is an aggregate with its type parameters erased.
-type decider interface {
+// declarationOf returns what is wrong with a codec's declaration, where the codec can tell.
+func declarationOf(codec any) error {
+	if c, ok := codec.(interface{ declaration() error }); ok {
+		return c.declaration()
+	}
+	return nil
+}
+
+// aggregate is an Aggregate with its type parameters erased.
+type aggregate interface {
 	// streamID returns the id of the command's instance.
 	streamID(cmd any) string
 	validate(cmd any) error
@@ -102,19 +114,27 @@ func (i *typedInstance[S, C, E]) decide(cmd any) ([]eventstore.Event, error) {
 	}
 	events := make([]eventstore.Event, len(decided))
 	for n, e := range decided {
-		if events[n], err = i.aggregate.Codec.Encode(e); err != nil {
+		if events[n], err = encode(i.aggregate.Codec, i.aggregate.Tags, e); err != nil {
 			return nil, err
-		}
-		// Folding sees the event before the store fills its defaults.
-		events[n].SchemaVersion = max(events[n].SchemaVersion, 1)
-		if events[n].Encoding == 0 {
-			events[n].Encoding = eventstore.Protobuf
-		}
-		if i.aggregate.Tags != nil {
-			events[n].Tags = i.aggregate.Tags(e)
 		}
 	}
 	return events, nil
+}
+
+// encode returns a decided event as folding sees it, which is before the store fills its defaults.
+func encode[E any](codec Codec[E], tags func(E) []string, e E) (eventstore.Event, error) {
+	encoded, err := codec.Encode(e)
+	if err != nil {
+		return eventstore.Event{}, err
+	}
+	encoded.SchemaVersion = max(encoded.SchemaVersion, 1)
+	if encoded.Encoding == 0 {
+		encoded.Encoding = eventstore.Protobuf
+	}
+	if tags != nil {
+		encoded.Tags = slices.Compact(slices.Sorted(slices.Values(tags(e)))) // as queries match them
+	}
+	return encoded, nil
 }
 
 func (i *typedInstance[S, C, E]) fold(r *eventstore.Recorded) error {

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/tributary-es/tributary/commerce/payment"
 	"github.com/tributary-es/tributary/commerce/returns"
 	"github.com/tributary-es/tributary/commerce/views"
+	"github.com/tributary-es/tributary/commerce/voucher"
 	clickhouseschema "github.com/tributary-es/tributary/schemas/clickhouse"
 	commerceapiv1 "github.com/tributary-es/tributary/schemas/gen/tributary/commerce/api/v1"
 )
@@ -25,21 +27,28 @@ func Shop() Domain {
 	keys := views.Keys()
 	return Domain{
 		Name:     views.Name,
-		Register: checkout.Register,
+		Register: registerShop,
 		Keys:     &keys,
 		Rows:     &Tables{Projection: views.Rows(), Schema: clickhouseschema.Shop()},
 		Sagas:    []Saga{RunSaga(checkout.Saga(checkout.Options{})), RunSaga(checkout.ReturnSaga())},
 		Services: shopServices,
-		Codecs:   []commands.Codec[proto.Message]{order.Codec(), inventory.Codec(), payment.Codec(), returns.Codec()},
+		Codecs:   []commands.Codec[proto.Message]{order.Codec(), inventory.Codec(), payment.Codec(), returns.Codec(), voucher.Codec()},
 		Figures:  shopFigures,
 	}
+}
+
+// registerShop adds the aggregates of the shop, and the rules over several of their instances.
+func registerShop(b *commands.Bus) error {
+	return errors.Join(checkout.Register(b), voucher.Register(b))
 }
 
 func shopServices(p *Parts) []Service {
 	newID := func() string { return uuid.Must(uuid.NewV7()).String() }
 	return []Service{
-		{&commerceapiv1.CommandService_ServiceDesc, &api.Commands{Bus: p.Bus, Now: time.Now, NewID: newID}},
-		{&commerceapiv1.QueryService_ServiceDesc, &api.Queries{Views: views.Queries{Keys: p.Keys, Rows: p.Rows}, Keys: p.KeysProgress, Rows: p.RowsProgress}},
+		{&commerceapiv1.CommandService_ServiceDesc, &api.Commands{Bus: p.Bus, Rules: api.Rules{Bus: p.Bus}, Now: time.Now, NewID: newID}},
+		{&commerceapiv1.QueryService_ServiceDesc, &api.Queries{
+			Views: views.Queries{Keys: p.Keys, Rows: p.Rows}, Rules: api.Rules{Bus: p.Bus}, Keys: p.KeysProgress, Rows: p.RowsProgress,
+		}},
 	}
 }
 

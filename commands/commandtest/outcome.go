@@ -86,9 +86,13 @@ func (o *Outcome[S, C, E]) accept() *Scenario[S, C, E] {
 	s := o.scenario
 	s.t.Helper()
 	for i, e := range o.events {
-		s.record(fmt.Sprintf("decided event %d", i+1), e)
+		stream := instance
+		if s.subject.stream != nil {
+			stream = s.subject.stream(o.cmd, e)
+		}
+		s.record(fmt.Sprintf("decided event %d", i+1), stream, e)
 	}
-	s.fold()
+	s.fold(nil)
 	return s
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"runtime/debug"
+	"slices"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -21,17 +22,50 @@ type T interface {
 	Fatalf(format string, args ...any)
 }
 
-// Scenario is the history of one aggregate instance, to be continued with When.
+// Scenario is the history of one aggregate instance, or of all that a decider may fold, to be continued with When.
 type Scenario[S, C, E any] struct {
-	t         T
-	aggregate commands.Aggregate[S, C, E]
-	compare   cmp.Options
-	history   []eventstore.Event
+	t       T
+	subject subject[S, C, E]
+	compare cmp.Options
+	in      eventstore.StreamID // of events that are given next
+	history []eventstore.Recorded
+}
+
+// instance is the stream of events that do not say otherwise.
+var instance = eventstore.Stream("commandtest", "1")
+
+// subject is what is tested: an aggregate or a decider.
+type subject[S, C, E any] struct {
+	zero     func() S
+	validate func(C) error // of where the command leads, too
+	decide   func(S, C) ([]E, error)
+	evolve   func(S, eventstore.StreamID, E) S
+	// stream says where an event of a command goes; nil: to the one instance.
+	stream func(C, E) eventstore.StreamID
+	encode func(E) (eventstore.Event, error) // with its tags
+	decode func(*eventstore.Recorded) (E, error)
+	// query and widen say what of the history a command is decided on; nil: on all.
+	query func(C) eventstore.Query
+	widen func(S, C) eventstore.Query
 }
 
 // For begins a scenario of an instance without events. Options add to how values are compared.
 func For[S, C, E any](t T, a commands.Aggregate[S, C, E], options ...cmp.Option) *Scenario[S, C, E] {
-	return &Scenario[S, C, E]{t: t, aggregate: a, compare: append(cmp.Options{
+	return newScenario(t, subject[S, C, E]{
+		zero: a.Zero,
+		validate: func(c C) error {
+			stream := eventstore.StreamID{Tenant: eventstore.DefaultTenant, Category: a.Category, ID: a.ID(c)}
+			return errors.Join(stream.Validate(), optional(a.Validate, c))
+		},
+		decide: a.Decide,
+		evolve: func(s S, _ eventstore.StreamID, e E) S { return a.Evolve(s, e) },
+		encode: Source(a).encode,
+		decode: a.Codec.Decode,
+	}, options)
+}
+
+func newScenario[S, C, E any](t T, s subject[S, C, E], options []cmp.Option) *Scenario[S, C, E] {
+	return &Scenario[S, C, E]{t: t, subject: s, in: instance, compare: append(cmp.Options{
 		cmp.Exporter(func(reflect.Type) bool { return true }),
 		cmpopts.EquateEmpty(),
 		cmpopts.EquateErrors(),
@@ -39,27 +73,36 @@ func For[S, C, E any](t T, a commands.Aggregate[S, C, E], options ...cmp.Option)
 	}, options...)}
 }
 
+// optional validates a command, where there is a way to.
+func optional[C any](validate func(C) error, cmd C) error {
+	if validate == nil {
+		return nil
+	}
+	return validate(cmd)
+}
+
+// In says to which stream the events go that are given next. It matters to deciders that fold events of several.
+func (s *Scenario[S, C, E]) In(category, id string) *Scenario[S, C, E] {
+	s.in = eventstore.Stream(category, id)
+	return s
+}
+
 // Given adds events to the history.
 func (s *Scenario[S, C, E]) Given(events ...E) *Scenario[S, C, E] {
 	s.t.Helper()
 	for i, e := range events {
-		s.record(fmt.Sprintf("given event %d", i+1), e)
+		s.record(fmt.Sprintf("given event %d", i+1), s.in, e)
 	}
-	s.fold()
+	s.fold(nil)
 	return s
 }
 
-// When has the aggregate validate and decide a command.
+// When has a command validated and decided.
 func (s *Scenario[S, C, E]) When(cmd C) *Outcome[S, C, E] {
 	s.t.Helper()
 	o := &Outcome[S, C, E]{scenario: s, cmd: cmd}
 	before, hashErr := commands.HashOf(cmd)
-	stream := eventstore.StreamID{Tenant: eventstore.DefaultTenant, Category: s.aggregate.Category, ID: s.aggregate.ID(cmd)}
-	o.invalid = stream.Validate()
-	if s.aggregate.Validate != nil {
-		o.invalid = errors.Join(o.invalid, s.aggregate.Validate(cmd))
-	}
-	if o.invalid != nil {
+	if o.invalid = s.subject.validate(cmd); o.invalid != nil {
 		return o
 	}
 	o.events, o.err = s.decide(cmd)
@@ -72,7 +115,7 @@ func (s *Scenario[S, C, E]) When(cmd C) *Outcome[S, C, E] {
 // State checks the state that the history leads to.
 func (s *Scenario[S, C, E]) State(want S) *Scenario[S, C, E] {
 	s.t.Helper()
-	if diff := cmp.Diff(want, s.fold(), s.compare); diff != "" {
+	if diff := cmp.Diff(want, s.fold(nil), s.compare); diff != "" {
 		s.t.Fatalf("state after %d events is not as wanted (-want +got):\n%s", len(s.history), diff)
 	}
 	return s
@@ -81,14 +124,15 @@ func (s *Scenario[S, C, E]) State(want S) *Scenario[S, C, E] {
 // decide decides on two equal states and compares everything that has to be equal after it.
 func (s *Scenario[S, C, E]) decide(cmd C) ([]E, error) {
 	s.t.Helper()
-	state, untouched := s.fold(), s.fold()
+	q := s.queryOf(cmd)
+	state, untouched := s.fold(q), s.fold(q)
 	var events, again []E
 	var err, againErr error
-	s.guard(fmt.Sprintf("Decide of %T", cmd), func() { events, err = s.aggregate.Decide(state, cmd) })
+	s.guard(fmt.Sprintf("Decide of %T", cmd), func() { events, err = s.subject.decide(state, cmd) })
 	if diff := cmp.Diff(untouched, state, s.compare); diff != "" {
 		s.t.Fatalf("Decide of %T changed the state, which only Evolve may do (-before +after):\n%s", cmd, diff)
 	}
-	s.guard(fmt.Sprintf("Decide of %T", cmd), func() { again, againErr = s.aggregate.Decide(untouched, cmd) })
+	s.guard(fmt.Sprintf("Decide of %T", cmd), func() { again, againErr = s.subject.decide(untouched, cmd) })
 	if (err == nil) != (againErr == nil) {
 		s.t.Fatalf("Decide of %T is not pure: the same state and command gave first error %v, then error %v", cmd, err, againErr)
 	}
@@ -102,65 +146,88 @@ func (s *Scenario[S, C, E]) decide(cmd C) ([]E, error) {
 }
 
 // record takes an event through the codec into the history.
-func (s *Scenario[S, C, E]) record(what string, e E) {
+func (s *Scenario[S, C, E]) record(what string, stream eventstore.StreamID, e E) {
 	s.t.Helper()
-	encoded, err := s.aggregate.Codec.Encode(e)
+	encoded, err := s.subject.encode(e)
 	if err != nil {
 		s.t.Fatalf("%s, %T: the codec cannot encode it: %v", what, e, err)
 	}
-	if s.aggregate.Tags != nil {
-		encoded.Tags = s.aggregate.Tags(e)
-	}
-	stream := eventstore.Stream("commandtest", "1")
 	request := eventstore.Request{Appends: []eventstore.StreamAppend{{Stream: stream, Events: []eventstore.Event{encoded}}}}
 	if err := request.Normalize(); err != nil {
 		s.t.Fatalf("%s, %T: a store would refuse it: %v", what, e, err)
 	}
-	encoded = request.Appends[0].Events[0]
-	decoded := s.decode(what, &encoded)
+	recorded := eventstore.Recorded{Stream: stream, Event: request.Appends[0].Events[0]}
+	decoded := s.decode(what, &recorded)
 	if diff := cmp.Diff(e, decoded, s.compare); diff != "" {
 		s.t.Fatalf("%s, %T: it does not survive the codec (-event +decoded):\n%s", what, e, diff)
 	}
-	s.history = append(s.history, encoded)
+	s.history = append(s.history, recorded)
 }
 
-func (s *Scenario[S, C, E]) decode(what string, encoded *eventstore.Event) E {
+func (s *Scenario[S, C, E]) decode(what string, r *eventstore.Recorded) E {
 	s.t.Helper()
-	e, err := s.aggregate.Codec.Decode(&eventstore.Recorded{Event: *encoded})
+	e, err := s.subject.decode(r)
 	if err != nil {
-		s.t.Fatalf("%s: the codec cannot decode its own %s: %v", what, encoded.Type, err)
+		s.t.Fatalf("%s: the codec cannot decode its own %s: %v", what, r.Type, err)
 	}
 	return e
 }
 
-// fold returns the state after the history, new in all its parts. It folds twice and compares, so that an Evolve which
-// depends on anything but its arguments is noticed.
-func (s *Scenario[S, C, E]) fold() S {
+// queryOf returns what of the history a command is decided on.
+func (s *Scenario[S, C, E]) queryOf(cmd C) eventstore.Query {
 	s.t.Helper()
-	first, second := s.foldOnce(), s.foldOnce()
+	if s.subject.query == nil {
+		return nil
+	}
+	q := s.subject.query(cmd)
+	if s.subject.widen == nil {
+		return q
+	}
+	var more, again eventstore.Query
+	state, untouched := s.fold(q), s.fold(q)
+	what := fmt.Sprintf("Widen of %T", cmd)
+	s.guard(what, func() { more = s.subject.widen(state, cmd) })
+	if diff := cmp.Diff(untouched, state, s.compare); diff != "" {
+		s.t.Fatalf("%s changed the state, which only Evolve may do (-before +after):\n%s", what, diff)
+	}
+	s.guard(what, func() { again = s.subject.widen(untouched, cmd) })
+	if more.String() != again.String() {
+		s.t.Fatalf("%s is not pure: the same state and command gave first %s, then %s", what, more, again)
+	}
+	return slices.Concat(q, more)
+}
+
+// fold returns the state after what of the history the query matches, new in all its parts. It folds twice and compares, so
+// that an Evolve which depends on anything but its arguments is noticed.
+func (s *Scenario[S, C, E]) fold(q eventstore.Query) S {
+	s.t.Helper()
+	first, second := s.foldOnce(q), s.foldOnce(q)
 	if diff := cmp.Diff(first, second, s.compare); diff != "" {
 		s.t.Fatalf("Evolve is not pure: the same %d events gave different states (-first +second):\n%s", len(s.history), diff)
 	}
 	return first
 }
 
-func (s *Scenario[S, C, E]) foldOnce() (state S) {
+func (s *Scenario[S, C, E]) foldOnce(q eventstore.Query) (state S) {
 	s.t.Helper()
-	if s.aggregate.Zero != nil {
-		state = s.aggregate.Zero()
+	if s.subject.zero != nil {
+		state = s.subject.zero()
 	}
 	for i := range s.history {
+		if !q.Matches(&s.history[i]) {
+			continue
+		}
 		what := fmt.Sprintf("event %d, %s", i+1, s.history[i].Type)
 		e := s.decode(what, &s.history[i])
-		s.guard("Evolve of "+what, func() { state = s.aggregate.Evolve(state, e) })
-		if again, err := s.aggregate.Codec.Encode(e); err != nil || !bytes.Equal(again.Payload, s.history[i].Payload) {
+		s.guard("Evolve of "+what, func() { state = s.subject.evolve(state, s.history[i].Stream, e) })
+		if again, err := s.subject.encode(e); err != nil || !bytes.Equal(again.Payload, s.history[i].Payload) {
 			s.t.Fatalf("Evolve changed %s, which it must leave as it is; it is now:\n%+v", what, e)
 		}
 	}
 	return state
 }
 
-// guard turns a panic of the aggregate into a failure.
+// guard turns a panic of what is tested into a failure.
 func (s *Scenario[S, C, E]) guard(what string, f func()) {
 	s.t.Helper()
 	var panicked any

@@ -32,7 +32,9 @@ type Commands struct {
 	commerceapiv1.UnimplementedCommandServiceServer
 
 	// Bus takes the commands. Now gives the time of commands that name none, NewID the ids of what the client does not name.
-	Bus   Dispatcher
+	Bus Dispatcher
+	// Rules read what is decided over several streams.
+	Rules Rules
 	Now   func() time.Time
 	NewID func() string
 }
@@ -56,8 +58,13 @@ func (c *Commands) PlaceOrder(ctx context.Context, r *commerceapiv1.PlaceOrderRe
 	}
 	if len(faults) > 0 {
 		faults = append(faults, invalid(order.Aggregate().Validate(cmd))) // so that the client learns all that is wrong at once
+		return nil, errors.Join(faults...)
 	}
-	return c.dispatch(ctx, r, cmd.ID, cmd, faults...)
+	guards, err := c.guards(ctx, &cmd, r.GetVoucherCode())
+	if err != nil {
+		return nil, err
+	}
+	return c.dispatchAll(ctx, r, cmd.ID, append(guards, cmd))
 }
 
 // ConfirmOrder confirms an order.
@@ -145,11 +152,15 @@ func (c *Commands) dispatch(ctx context.Context, request proto.Message, id strin
 	if err := errors.Join(faults...); err != nil {
 		return nil, err
 	}
+	return c.dispatchAll(ctx, request, id, []any{cmd})
+}
+
+func (c *Commands) dispatchAll(ctx context.Context, request proto.Message, id string, cmds []any) (*commerceapiv1.Receipt, error) {
 	meta, err := metaOf(ctx, request)
 	if err != nil {
 		return nil, err
 	}
-	receipt, err := c.Bus.Dispatch(ctx, meta, cmd)
+	receipt, err := c.Bus.Dispatch(ctx, meta, cmds...)
 	switch {
 	case errors.Is(err, eventstore.ErrDurabilityTimeout):
 		return nil, &PendingError{Receipt: receiptOf(id, receipt), Err: err}

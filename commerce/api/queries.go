@@ -60,6 +60,8 @@ type Queries struct {
 	commerceapiv1.UnimplementedQueryServiceServer
 
 	Views Views
+	// Rules read what is decided over several streams.
+	Rules Rules
 	// Keys and Rows say how far the two models are; one that is nil is switched off.
 	Keys, Rows queries.Progress
 	// Wait bounds how long a query waits for the position it names; zero means queries.DefaultWait.

@@ -14,6 +14,7 @@ import (
 	"github.com/tributary-es/tributary/commerce/payment"
 	"github.com/tributary-es/tributary/commerce/retail"
 	"github.com/tributary-es/tributary/commerce/returns"
+	"github.com/tributary-es/tributary/commerce/voucher"
 	"github.com/tributary-es/tributary/eventstore"
 	commercev1 "github.com/tributary-es/tributary/schemas/gen/tributary/commerce/v1"
 )
@@ -202,5 +203,5 @@ func (s *stage) decode(t testing.TB, r *eventstore.Recorded) any {
 }
 
 var codecs = map[string]commands.Codec[order.Event]{
-	order.Category: order.Codec(), inventory.Category: inventory.Codec(), payment.Category: payment.Codec(), returns.Category: returns.Codec(),
+	order.Category: order.Codec(), inventory.Category: inventory.Codec(), payment.Category: payment.Codec(), voucher.Category: voucher.Codec(), returns.Category: returns.Codec(),
 }

@@ -113,6 +113,13 @@ func (c *checkout) begin(e *commercev1.OrderCreated) (State, []saga.Action, erro
 	if err != nil {
 		return State{}, nil, fmt.Errorf("total of order %s: %w", e.GetId(), err)
 	}
+	discount, err := money.FromProto(e.GetDiscount())
+	if err == nil {
+		total, err = total.Sub(discount)
+	}
+	if err != nil {
+		return State{}, nil, fmt.Errorf("discount of order %s: %w", e.GetId(), err)
+	}
 	s := State{
 		id:       e.GetId(),
 		customer: e.GetCustomerId(),

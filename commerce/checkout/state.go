@@ -16,7 +16,8 @@ import (
 type State struct {
 	id, customer string
 	// at is the business time of what caused the present step.
-	at    time.Time
+	at time.Time
+	// total is what is to be paid.
 	total money.Amount
 	stock []units
 

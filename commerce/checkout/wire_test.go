@@ -34,12 +34,12 @@ func written() []proto.Message {
 		Id: "A563186", Line: 1, CustomerId: "17850", Country: "France", Quantity: -2, UnitPrice: pounds("-75.125"),
 	}
 	return []proto.Message{
-		&commercev1.OrderCreated{Id: "536365", CustomerId: "17850", Country: "France", Currency: "GBP", Lines: lines, Total: pounds("15.301"), AtMs: ms},
+		&commercev1.OrderCreated{Id: "536365", CustomerId: "17850", Country: "France", Currency: "GBP", Lines: lines, Total: pounds("15.301"), AtMs: ms, VoucherCode: "V-1", Discount: pounds("5")},
 		&commercev1.OrderConfirmed{CustomerId: "17850", AtMs: ms},
 		&commercev1.OrderShipped{CustomerId: "17850", AtMs: ms},
 		&commercev1.OrderCancelled{
 			From: "confirmed", Reason: "changed my mind", AtMs: ms, CustomerId: "17850", Country: "France", Currency: "GBP",
-			Lines: lines, Total: pounds("15.301"), PlacedAtMs: ms - 60_000,
+			Lines: lines, Total: pounds("15.301"), PlacedAtMs: ms - 60_000, VoucherCode: "V-1",
 		},
 		&commercev1.InventoryReceived{Quantity: 100, Reference: "D1", AtMs: ms},
 		&commercev1.InventoryReserved{Reservation: "536365", Quantity: 6, AtMs: ms},
@@ -55,6 +55,8 @@ func written() []proto.Message {
 		&commercev1.PaymentAdjusted{Amount: pounds("150.25"), Reason: "Adjust bad debt", AtMs: ms, Document: document, StockCode: "B"},
 		&commercev1.ReturnReceived{Id: "C536379", CustomerId: "17850", Country: "France", Currency: "GBP", Lines: lines, Total: pounds("15.301"), AtMs: ms},
 		&commercev1.ReturnCompleted{CustomerId: "17850", AtMs: ms},
+		&commercev1.VoucherCreated{Code: "V-1", Value: pounds("5"), AtMs: ms},
+		&commercev1.VoucherWithdrawn{Code: "V-1", Reason: "expired", AtMs: ms},
 	}
 }
 

@@ -24,8 +24,15 @@ type Place struct {
 	Currency string
 	// Lines are 1 to MaxLines.
 	Lines []Line
-	At    time.Time
+	// VoucherCode is that of a voucher, empty for none. Whether it may be redeemed is decided by package voucher, in the
+	// same message. Discount is what is paid less for it, 0 up to the sum of the lines.
+	VoucherCode string
+	Discount    money.Amount
+	At          time.Time
 }
+
+// Total returns the sum of quantity × unit price over the lines. It fails where Place is refused as invalid.
+func (c Place) Total() (money.Amount, error) { return total(c.Lines) }
 
 // Line is one line of an order. The same stock code may stand on several.
 type Line struct {

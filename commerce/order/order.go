@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tributary-es/tributary/commands"
+	"github.com/tributary-es/tributary/commerce/tag"
 	commercev1 "github.com/tributary-es/tributary/schemas/gen/tributary/commerce/v1"
 )
 
@@ -31,7 +32,8 @@ type Placed struct {
 	Country, Currency string
 	Lines             []PlacedLine
 	// Total is a decimal number in Currency.
-	Total string
+	Total       string
+	VoucherCode string
 	// AtMs is in milliseconds since 1970 UTC.
 	AtMs int64
 }
@@ -56,7 +58,20 @@ func Aggregate() commands.Aggregate[State, Command, Event] {
 		Decide:   decide,
 		Evolve:   evolve,
 		Codec:    Codec(),
+		Tags:     tags,
 	}
+}
+
+// tags are what rules over several orders are decided on: whose it is, and the voucher that it uses.
+func tags(e Event) []string {
+	var out []string
+	if o, ok := e.(interface{ GetCustomerId() string }); ok && o.GetCustomerId() != "" {
+		out = append(out, tag.Customer(o.GetCustomerId()))
+	}
+	if o, ok := e.(interface{ GetVoucherCode() string }); ok && o.GetVoucherCode() != "" {
+		out = append(out, tag.Voucher(o.GetVoucherCode()))
+	}
+	return out
 }
 
 // Register adds the order and its commands to a bus.
@@ -117,13 +132,15 @@ func place(c Place) ([]Event, error) {
 		to.AtMs = lineTime(from.At, c.At)
 	}
 	return []Event{&commercev1.OrderCreated{
-		Id:         c.ID,
-		CustomerId: c.CustomerID,
-		Country:    c.Country,
-		Currency:   c.Currency,
-		Lines:      lines,
-		Total:      sum.Proto(),
-		AtMs:       c.At.UnixMilli(),
+		Id:          c.ID,
+		CustomerId:  c.CustomerID,
+		Country:     c.Country,
+		Currency:    c.Currency,
+		Lines:       lines,
+		Total:       sum.Proto(),
+		AtMs:        c.At.UnixMilli(),
+		VoucherCode: c.VoucherCode,
+		Discount:    c.Discount.Proto(),
 	}}, nil
 }
 
@@ -156,6 +173,8 @@ func cancelled(s State, c Cancel) *commercev1.OrderCancelled {
 		Lines:      lines,
 		Total:      &commercev1.Money{Currency: s.Placed.Currency, Amount: s.Placed.Total},
 		PlacedAtMs: s.Placed.AtMs,
+
+		VoucherCode: s.Placed.VoucherCode,
 	}
 }
 
@@ -190,6 +209,8 @@ func placed(e *commercev1.OrderCreated) *Placed {
 		Lines:    make([]PlacedLine, len(e.GetLines())),
 		Total:    e.GetTotal().GetAmount(),
 		AtMs:     e.GetAtMs(),
+
+		VoucherCode: e.GetVoucherCode(),
 	}
 	for i, l := range e.GetLines() {
 		p.Lines[i] = PlacedLine{l.GetNumber(), l.GetStockCode(), l.GetDescription(), l.GetQuantity(), l.GetUnitPrice(), l.GetAtMs()}

@@ -103,9 +103,28 @@ func (f *faults) place(c Place) {
 		f.line(l, c.Currency)
 	}
 	if len(f.list) == 0 {
-		if _, err := total(c.Lines); err != nil {
+		sum, err := total(c.Lines)
+		if err != nil {
 			f.add("total: %w", err)
+			return
 		}
+		f.discount(c, sum)
+	}
+}
+
+func (f *faults) discount(c Place, total money.Amount) {
+	if c.VoucherCode == "" {
+		if c.Discount != (money.Amount{}) {
+			f.add("a discount needs a voucher")
+		}
+		return
+	}
+	// As of a stock code: the voucher names a stream of its own.
+	if err := eventstore.Stream("voucher", c.VoucherCode).Validate(); err != nil {
+		f.add("voucher: %w", err)
+	}
+	if over, err := c.Discount.Cmp(total); err != nil || over > 0 || c.Discount.Sign() < 0 {
+		f.add("discount %s %s is not 0 to the total of %s %s", c.Discount, c.Discount.Currency(), total, c.Currency)
 	}
 }
 

@@ -84,6 +84,10 @@ func applyCreated(w projections.Keys, e *eventstore.Recorded, key string) error 
 	w.HashSet(key, "placed_at", time.UnixMilli(c.GetAtMs()).UTC().Format(time.RFC3339Nano))
 	w.HashSet(key, "line_count", strconv.Itoa(len(c.GetLines())))
 	w.HashSet(key, "lines", lines)
+	if c.GetVoucherCode() != "" {
+		w.HashSet(key, "voucher_code", c.GetVoucherCode())
+		w.HashSet(key, "discount", c.GetDiscount().GetAmount())
+	}
 	w.HashAdd(orderCountsKey, string(order.Created), 1)
 	if c.GetCustomerId() != "" {
 		w.SortedAdd(customerOrdersKey(c.GetCustomerId()), e.Stream.ID, float64(c.GetAtMs()))

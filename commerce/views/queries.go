@@ -34,6 +34,7 @@ func (q Queries) Order(ctx context.Context, id string) (*commerceapiv1.Order, er
 	if err != nil {
 		return nil, err
 	}
+	o.VoucherCode, o.Discount = fields["voucher_code"], fields["discount"]
 	var lines []jsonLine
 	if err := json.Unmarshal([]byte(fields["lines"]), &lines); err != nil {
 		return nil, fmt.Errorf("read lines: %w", err)

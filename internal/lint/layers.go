@@ -46,13 +46,14 @@ var layers = []layer{
 	{pkg: "client", may: "eventstore"},
 
 	{pkg: "commerce/calendar", may: ""},
+	{pkg: "commerce/tag", may: "eventstore"},
 	{pkg: "commerce/money", may: "", foreign: "github.com/quagmt/udecimal"},
 	{pkg: "commerce/retail", may: "commerce/money", foreign: "github.com/quagmt/udecimal"},
 	{pkg: "commerce/retail/importer", may: "commerce/retail commerce/money eventstore"},
 	{pkg: "commerce/checkout", may: "commands commands/saga eventstore commerce/order commerce/inventory commerce/payment commerce/returns commerce/money", foreign: "google.golang.org/protobuf"},
 	{pkg: "commerce/views", may: "projections queries eventstore commerce/*", foreign: "google.golang.org/protobuf"},
 	{pkg: "commerce/api", may: "commands commands/saga queries eventstore commerce/*"},
-	{pkg: "commerce/*", may: "commands eventstore commerce/calendar commerce/money", foreign: "google.golang.org/protobuf"},
+	{pkg: "commerce/*", may: "commands eventstore commerce/calendar commerce/money commerce/tag", foreign: "google.golang.org/protobuf"},
 
 	{pkg: "internal/hlc", may: "", foreign: "none"},
 	{pkg: "internal/lint", may: "", foreign: "none"},

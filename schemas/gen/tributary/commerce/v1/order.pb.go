@@ -37,7 +37,11 @@ type OrderCreated struct {
 	// Sum of quantity × unit price over the lines, exact.
 	Total *Money `protobuf:"bytes,6,opt,name=total,proto3" json:"total,omitempty"`
 	// When it was placed, in milliseconds since 1970 UTC.
-	AtMs          int64 `protobuf:"varint,7,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`
+	AtMs int64 `protobuf:"varint,7,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`
+	// Code of the voucher that it redeems; empty for none.
+	VoucherCode string `protobuf:"bytes,8,opt,name=voucher_code,json=voucherCode,proto3" json:"voucher_code,omitempty"`
+	// What is paid less than the total for the voucher; absent for none.
+	Discount      *Money `protobuf:"bytes,9,opt,name=discount,proto3" json:"discount,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -119,6 +123,20 @@ func (x *OrderCreated) GetAtMs() int64 {
 		return x.AtMs
 	}
 	return 0
+}
+
+func (x *OrderCreated) GetVoucherCode() string {
+	if x != nil {
+		return x.VoucherCode
+	}
+	return ""
+}
+
+func (x *OrderCreated) GetDiscount() *Money {
+	if x != nil {
+		return x.Discount
+	}
+	return nil
 }
 
 // OrderConfirmed, order.confirmed.v1: goods are reserved and the payment is authorized.
@@ -252,7 +270,9 @@ type OrderCancelled struct {
 	// Sum of quantity × unit price over the lines, exact.
 	Total *Money `protobuf:"bytes,8,opt,name=total,proto3" json:"total,omitempty"`
 	// When the order was placed, in milliseconds since 1970 UTC.
-	PlacedAtMs    int64 `protobuf:"varint,9,opt,name=placed_at_ms,json=placedAtMs,proto3" json:"placed_at_ms,omitempty"`
+	PlacedAtMs int64 `protobuf:"varint,9,opt,name=placed_at_ms,json=placedAtMs,proto3" json:"placed_at_ms,omitempty"`
+	// Code of the voucher that it had redeemed, which may be redeemed again; empty for none.
+	VoucherCode   string `protobuf:"bytes,10,opt,name=voucher_code,json=voucherCode,proto3" json:"voucher_code,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -350,11 +370,18 @@ func (x *OrderCancelled) GetPlacedAtMs() int64 {
 	return 0
 }
 
+func (x *OrderCancelled) GetVoucherCode() string {
+	if x != nil {
+		return x.VoucherCode
+	}
+	return ""
+}
+
 var File_tributary_commerce_v1_order_proto protoreflect.FileDescriptor
 
 const file_tributary_commerce_v1_order_proto_rawDesc = "" +
 	"\n" +
-	"!tributary/commerce/v1/order.proto\x12\x15tributary.commerce.v1\x1a$tributary/commerce/v1/document.proto\"\xf1\x01\n" +
+	"!tributary/commerce/v1/order.proto\x12\x15tributary.commerce.v1\x1a$tributary/commerce/v1/document.proto\"\xce\x02\n" +
 	"\fOrderCreated\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1f\n" +
 	"\vcustomer_id\x18\x02 \x01(\tR\n" +
@@ -363,7 +390,9 @@ const file_tributary_commerce_v1_order_proto_rawDesc = "" +
 	"\bcurrency\x18\x04 \x01(\tR\bcurrency\x121\n" +
 	"\x05lines\x18\x05 \x03(\v2\x1b.tributary.commerce.v1.LineR\x05lines\x122\n" +
 	"\x05total\x18\x06 \x01(\v2\x1c.tributary.commerce.v1.MoneyR\x05total\x12\x13\n" +
-	"\x05at_ms\x18\a \x01(\x03R\x04atMs\"F\n" +
+	"\x05at_ms\x18\a \x01(\x03R\x04atMs\x12!\n" +
+	"\fvoucher_code\x18\b \x01(\tR\vvoucherCode\x128\n" +
+	"\bdiscount\x18\t \x01(\v2\x1c.tributary.commerce.v1.MoneyR\bdiscount\"F\n" +
 	"\x0eOrderConfirmed\x12\x1f\n" +
 	"\vcustomer_id\x18\x01 \x01(\tR\n" +
 	"customerId\x12\x13\n" +
@@ -371,7 +400,7 @@ const file_tributary_commerce_v1_order_proto_rawDesc = "" +
 	"\fOrderShipped\x12\x1f\n" +
 	"\vcustomer_id\x18\x01 \x01(\tR\n" +
 	"customerId\x12\x13\n" +
-	"\x05at_ms\x18\x02 \x01(\x03R\x04atMs\"\xb1\x02\n" +
+	"\x05at_ms\x18\x02 \x01(\x03R\x04atMs\"\xd4\x02\n" +
 	"\x0eOrderCancelled\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x13\n" +
@@ -383,7 +412,9 @@ const file_tributary_commerce_v1_order_proto_rawDesc = "" +
 	"\x05lines\x18\a \x03(\v2\x1b.tributary.commerce.v1.LineR\x05lines\x122\n" +
 	"\x05total\x18\b \x01(\v2\x1c.tributary.commerce.v1.MoneyR\x05total\x12 \n" +
 	"\fplaced_at_ms\x18\t \x01(\x03R\n" +
-	"placedAtMsBPZNgithub.com/tributary-es/tributary/schemas/gen/tributary/commerce/v1;commercev1b\x06proto3"
+	"placedAtMs\x12!\n" +
+	"\fvoucher_code\x18\n" +
+	" \x01(\tR\vvoucherCodeBPZNgithub.com/tributary-es/tributary/schemas/gen/tributary/commerce/v1;commercev1b\x06proto3"
 
 var (
 	file_tributary_commerce_v1_order_proto_rawDescOnce sync.Once
@@ -409,13 +440,14 @@ var file_tributary_commerce_v1_order_proto_goTypes = []any{
 var file_tributary_commerce_v1_order_proto_depIdxs = []int32{
 	4, // 0: tributary.commerce.v1.OrderCreated.lines:type_name -> tributary.commerce.v1.Line
 	5, // 1: tributary.commerce.v1.OrderCreated.total:type_name -> tributary.commerce.v1.Money
-	4, // 2: tributary.commerce.v1.OrderCancelled.lines:type_name -> tributary.commerce.v1.Line
-	5, // 3: tributary.commerce.v1.OrderCancelled.total:type_name -> tributary.commerce.v1.Money
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	5, // 2: tributary.commerce.v1.OrderCreated.discount:type_name -> tributary.commerce.v1.Money
+	4, // 3: tributary.commerce.v1.OrderCancelled.lines:type_name -> tributary.commerce.v1.Line
+	5, // 4: tributary.commerce.v1.OrderCancelled.total:type_name -> tributary.commerce.v1.Money
+	5, // [5:5] is the sub-list for method output_type
+	5, // [5:5] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_tributary_commerce_v1_order_proto_init() }

@@ -128,7 +128,9 @@ type PlaceOrderRequest struct {
 	// The lines; at least one.
 	Lines []*OrderLine `protobuf:"bytes,5,rep,name=lines,proto3" json:"lines,omitempty"`
 	// When it was placed; empty means now.
-	PlacedAt      *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=placed_at,json=placedAt,proto3" json:"placed_at,omitempty"`
+	PlacedAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=placed_at,json=placedAt,proto3" json:"placed_at,omitempty"`
+	// Code of a voucher to redeem; empty for none. Its value, at most the sum of the lines, is not charged.
+	VoucherCode   string `protobuf:"bytes,7,opt,name=voucher_code,json=voucherCode,proto3" json:"voucher_code,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -203,6 +205,13 @@ func (x *PlaceOrderRequest) GetPlacedAt() *timestamppb.Timestamp {
 		return x.PlacedAt
 	}
 	return nil
+}
+
+func (x *PlaceOrderRequest) GetVoucherCode() string {
+	if x != nil {
+		return x.VoucherCode
+	}
+	return ""
 }
 
 // OrderLine is a line of an order or a return.
@@ -962,6 +971,125 @@ func (x *AdjustPaymentRequest) GetAdjustedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+// CreateVoucherRequest is a voucher to create.
+type CreateVoucherRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Code that is given to the customer; case matters.
+	Code string `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
+	// What it is worth, an exact decimal such as "5.00".
+	Value string `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	// ISO 4217 code; empty means GBP.
+	Currency      string `protobuf:"bytes,3,opt,name=currency,proto3" json:"currency,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateVoucherRequest) Reset() {
+	*x = CreateVoucherRequest{}
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateVoucherRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateVoucherRequest) ProtoMessage() {}
+
+func (x *CreateVoucherRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateVoucherRequest.ProtoReflect.Descriptor instead.
+func (*CreateVoucherRequest) Descriptor() ([]byte, []int) {
+	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *CreateVoucherRequest) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *CreateVoucherRequest) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+func (x *CreateVoucherRequest) GetCurrency() string {
+	if x != nil {
+		return x.Currency
+	}
+	return ""
+}
+
+// WithdrawVoucherRequest names a voucher and says why.
+type WithdrawVoucherRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Code of the voucher.
+	Code string `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
+	// Why, for people.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WithdrawVoucherRequest) Reset() {
+	*x = WithdrawVoucherRequest{}
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WithdrawVoucherRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WithdrawVoucherRequest) ProtoMessage() {}
+
+func (x *WithdrawVoucherRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WithdrawVoucherRequest.ProtoReflect.Descriptor instead.
+func (*WithdrawVoucherRequest) Descriptor() ([]byte, []int) {
+	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *WithdrawVoucherRequest) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *WithdrawVoucherRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 var File_tributary_commerce_api_v1_commands_proto protoreflect.FileDescriptor
 
 const file_tributary_commerce_api_v1_commands_proto_rawDesc = "" +
@@ -975,7 +1103,7 @@ const file_tributary_commerce_api_v1_commands_proto_rawDesc = "" +
 	"\n" +
 	"durability\x18\x05 \x01(\tR\n" +
 	"durability\x12\x1c\n" +
-	"\tduplicate\x18\x06 \x01(\bR\tduplicate\"\xef\x01\n" +
+	"\tduplicate\x18\x06 \x01(\bR\tduplicate\"\x92\x02\n" +
 	"\x11PlaceOrderRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1f\n" +
 	"\vcustomer_id\x18\x02 \x01(\tR\n" +
@@ -983,7 +1111,8 @@ const file_tributary_commerce_api_v1_commands_proto_rawDesc = "" +
 	"\acountry\x18\x03 \x01(\tR\acountry\x12\x1a\n" +
 	"\bcurrency\x18\x04 \x01(\tR\bcurrency\x12:\n" +
 	"\x05lines\x18\x05 \x03(\v2$.tributary.commerce.api.v1.OrderLineR\x05lines\x127\n" +
-	"\tplaced_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bplacedAt\"\xcb\x01\n" +
+	"\tplaced_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bplacedAt\x12!\n" +
+	"\fvoucher_code\x18\a \x01(\tR\vvoucherCode\"\xcb\x01\n" +
 	"\tOrderLine\x12\x1d\n" +
 	"\n" +
 	"stock_code\x18\x01 \x01(\tR\tstockCode\x12 \n" +
@@ -1048,7 +1177,14 @@ const file_tributary_commerce_api_v1_commands_proto_rawDesc = "" +
 	"\n" +
 	"stock_code\x18\x06 \x01(\tR\tstockCode\x12;\n" +
 	"\vadjusted_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"adjustedAt2\xc3\v\n" +
+	"adjustedAt\"\\\n" +
+	"\x14CreateVoucherRequest\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\tR\x04code\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\x12\x1a\n" +
+	"\bcurrency\x18\x03 \x01(\tR\bcurrency\"D\n" +
+	"\x16WithdrawVoucherRequest\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason2\x9f\x0e\n" +
 	"\x0eCommandService\x12\x89\x01\n" +
 	"\n" +
 	"PlaceOrder\x12,.tributary.commerce.api.v1.PlaceOrderRequest\x1a\".tributary.commerce.api.v1.Receipt\")\xa2\xbb\x18%\n" +
@@ -1069,7 +1205,11 @@ const file_tributary_commerce_api_v1_commands_proto_rawDesc = "" +
 	"\rAdjustPayment\x12/.tributary.commerce.api.v1.AdjustPaymentRequest\x1a\".tributary.commerce.api.v1.Receipt\"R\xa2\xbb\x18N\n" +
 	"\x04POST\x12\x18/v1/payments/{id}/adjust\x1a\x01**)Record money gained or lost without goods\x12\xa1\x01\n" +
 	"\rRefundPayment\x12/.tributary.commerce.api.v1.RefundPaymentRequest\x1a\".tributary.commerce.api.v1.Receipt\";\xa2\xbb\x187\n" +
-	"\x04POST\x12\x18/v1/payments/{id}/refund\x1a\x01**\x12Pay back a paymentBWZUgithub.com/tributary-es/tributary/schemas/gen/tributary/commerce/api/v1;commerceapiv1b\x06proto3"
+	"\x04POST\x12\x18/v1/payments/{id}/refund\x1a\x01**\x12Pay back a payment\x12\xad\x01\n" +
+	"\rCreateVoucher\x12/.tributary.commerce.api.v1.CreateVoucherRequest\x1a\".tributary.commerce.api.v1.Receipt\"G\xa2\xbb\x18C\n" +
+	"\x04POST\x12\f/v1/vouchers\x1a\x01***Create a voucher that one order may redeem\x12\xa9\x01\n" +
+	"\x0fWithdrawVoucher\x121.tributary.commerce.api.v1.WithdrawVoucherRequest\x1a\".tributary.commerce.api.v1.Receipt\"?\xa2\xbb\x18;\n" +
+	"\x04POST\x12\x1c/v1/vouchers/{code}/withdraw\x1a\x01**\x12Withdraw a voucherBWZUgithub.com/tributary-es/tributary/schemas/gen/tributary/commerce/api/v1;commerceapiv1b\x06proto3"
 
 var (
 	file_tributary_commerce_api_v1_commands_proto_rawDescOnce sync.Once
@@ -1083,33 +1223,35 @@ func file_tributary_commerce_api_v1_commands_proto_rawDescGZIP() []byte {
 	return file_tributary_commerce_api_v1_commands_proto_rawDescData
 }
 
-var file_tributary_commerce_api_v1_commands_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_tributary_commerce_api_v1_commands_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_tributary_commerce_api_v1_commands_proto_goTypes = []any{
-	(*Receipt)(nil),               // 0: tributary.commerce.api.v1.Receipt
-	(*PlaceOrderRequest)(nil),     // 1: tributary.commerce.api.v1.PlaceOrderRequest
-	(*OrderLine)(nil),             // 2: tributary.commerce.api.v1.OrderLine
-	(*Document)(nil),              // 3: tributary.commerce.api.v1.Document
-	(*ConfirmOrderRequest)(nil),   // 4: tributary.commerce.api.v1.ConfirmOrderRequest
-	(*ShipOrderRequest)(nil),      // 5: tributary.commerce.api.v1.ShipOrderRequest
-	(*CancelOrderRequest)(nil),    // 6: tributary.commerce.api.v1.CancelOrderRequest
-	(*ReceiveReturnRequest)(nil),  // 7: tributary.commerce.api.v1.ReceiveReturnRequest
-	(*ReceiveStockRequest)(nil),   // 8: tributary.commerce.api.v1.ReceiveStockRequest
-	(*AdjustStockRequest)(nil),    // 9: tributary.commerce.api.v1.AdjustStockRequest
-	(*RefundPaymentRequest)(nil),  // 10: tributary.commerce.api.v1.RefundPaymentRequest
-	(*AdjustPaymentRequest)(nil),  // 11: tributary.commerce.api.v1.AdjustPaymentRequest
-	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
+	(*Receipt)(nil),                // 0: tributary.commerce.api.v1.Receipt
+	(*PlaceOrderRequest)(nil),      // 1: tributary.commerce.api.v1.PlaceOrderRequest
+	(*OrderLine)(nil),              // 2: tributary.commerce.api.v1.OrderLine
+	(*Document)(nil),               // 3: tributary.commerce.api.v1.Document
+	(*ConfirmOrderRequest)(nil),    // 4: tributary.commerce.api.v1.ConfirmOrderRequest
+	(*ShipOrderRequest)(nil),       // 5: tributary.commerce.api.v1.ShipOrderRequest
+	(*CancelOrderRequest)(nil),     // 6: tributary.commerce.api.v1.CancelOrderRequest
+	(*ReceiveReturnRequest)(nil),   // 7: tributary.commerce.api.v1.ReceiveReturnRequest
+	(*ReceiveStockRequest)(nil),    // 8: tributary.commerce.api.v1.ReceiveStockRequest
+	(*AdjustStockRequest)(nil),     // 9: tributary.commerce.api.v1.AdjustStockRequest
+	(*RefundPaymentRequest)(nil),   // 10: tributary.commerce.api.v1.RefundPaymentRequest
+	(*AdjustPaymentRequest)(nil),   // 11: tributary.commerce.api.v1.AdjustPaymentRequest
+	(*CreateVoucherRequest)(nil),   // 12: tributary.commerce.api.v1.CreateVoucherRequest
+	(*WithdrawVoucherRequest)(nil), // 13: tributary.commerce.api.v1.WithdrawVoucherRequest
+	(*timestamppb.Timestamp)(nil),  // 14: google.protobuf.Timestamp
 }
 var file_tributary_commerce_api_v1_commands_proto_depIdxs = []int32{
 	2,  // 0: tributary.commerce.api.v1.PlaceOrderRequest.lines:type_name -> tributary.commerce.api.v1.OrderLine
-	12, // 1: tributary.commerce.api.v1.PlaceOrderRequest.placed_at:type_name -> google.protobuf.Timestamp
-	12, // 2: tributary.commerce.api.v1.OrderLine.at:type_name -> google.protobuf.Timestamp
+	14, // 1: tributary.commerce.api.v1.PlaceOrderRequest.placed_at:type_name -> google.protobuf.Timestamp
+	14, // 2: tributary.commerce.api.v1.OrderLine.at:type_name -> google.protobuf.Timestamp
 	2,  // 3: tributary.commerce.api.v1.ReceiveReturnRequest.lines:type_name -> tributary.commerce.api.v1.OrderLine
-	12, // 4: tributary.commerce.api.v1.ReceiveReturnRequest.received_at:type_name -> google.protobuf.Timestamp
-	12, // 5: tributary.commerce.api.v1.ReceiveStockRequest.received_at:type_name -> google.protobuf.Timestamp
+	14, // 4: tributary.commerce.api.v1.ReceiveReturnRequest.received_at:type_name -> google.protobuf.Timestamp
+	14, // 5: tributary.commerce.api.v1.ReceiveStockRequest.received_at:type_name -> google.protobuf.Timestamp
 	3,  // 6: tributary.commerce.api.v1.AdjustStockRequest.document:type_name -> tributary.commerce.api.v1.Document
-	12, // 7: tributary.commerce.api.v1.AdjustStockRequest.adjusted_at:type_name -> google.protobuf.Timestamp
+	14, // 7: tributary.commerce.api.v1.AdjustStockRequest.adjusted_at:type_name -> google.protobuf.Timestamp
 	3,  // 8: tributary.commerce.api.v1.AdjustPaymentRequest.document:type_name -> tributary.commerce.api.v1.Document
-	12, // 9: tributary.commerce.api.v1.AdjustPaymentRequest.adjusted_at:type_name -> google.protobuf.Timestamp
+	14, // 9: tributary.commerce.api.v1.AdjustPaymentRequest.adjusted_at:type_name -> google.protobuf.Timestamp
 	1,  // 10: tributary.commerce.api.v1.CommandService.PlaceOrder:input_type -> tributary.commerce.api.v1.PlaceOrderRequest
 	4,  // 11: tributary.commerce.api.v1.CommandService.ConfirmOrder:input_type -> tributary.commerce.api.v1.ConfirmOrderRequest
 	5,  // 12: tributary.commerce.api.v1.CommandService.ShipOrder:input_type -> tributary.commerce.api.v1.ShipOrderRequest
@@ -1119,17 +1261,21 @@ var file_tributary_commerce_api_v1_commands_proto_depIdxs = []int32{
 	9,  // 16: tributary.commerce.api.v1.CommandService.AdjustStock:input_type -> tributary.commerce.api.v1.AdjustStockRequest
 	11, // 17: tributary.commerce.api.v1.CommandService.AdjustPayment:input_type -> tributary.commerce.api.v1.AdjustPaymentRequest
 	10, // 18: tributary.commerce.api.v1.CommandService.RefundPayment:input_type -> tributary.commerce.api.v1.RefundPaymentRequest
-	0,  // 19: tributary.commerce.api.v1.CommandService.PlaceOrder:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 20: tributary.commerce.api.v1.CommandService.ConfirmOrder:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 21: tributary.commerce.api.v1.CommandService.ShipOrder:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 22: tributary.commerce.api.v1.CommandService.CancelOrder:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 23: tributary.commerce.api.v1.CommandService.ReceiveReturn:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 24: tributary.commerce.api.v1.CommandService.ReceiveStock:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 25: tributary.commerce.api.v1.CommandService.AdjustStock:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 26: tributary.commerce.api.v1.CommandService.AdjustPayment:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 27: tributary.commerce.api.v1.CommandService.RefundPayment:output_type -> tributary.commerce.api.v1.Receipt
-	19, // [19:28] is the sub-list for method output_type
-	10, // [10:19] is the sub-list for method input_type
+	12, // 19: tributary.commerce.api.v1.CommandService.CreateVoucher:input_type -> tributary.commerce.api.v1.CreateVoucherRequest
+	13, // 20: tributary.commerce.api.v1.CommandService.WithdrawVoucher:input_type -> tributary.commerce.api.v1.WithdrawVoucherRequest
+	0,  // 21: tributary.commerce.api.v1.CommandService.PlaceOrder:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 22: tributary.commerce.api.v1.CommandService.ConfirmOrder:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 23: tributary.commerce.api.v1.CommandService.ShipOrder:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 24: tributary.commerce.api.v1.CommandService.CancelOrder:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 25: tributary.commerce.api.v1.CommandService.ReceiveReturn:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 26: tributary.commerce.api.v1.CommandService.ReceiveStock:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 27: tributary.commerce.api.v1.CommandService.AdjustStock:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 28: tributary.commerce.api.v1.CommandService.AdjustPayment:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 29: tributary.commerce.api.v1.CommandService.RefundPayment:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 30: tributary.commerce.api.v1.CommandService.CreateVoucher:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 31: tributary.commerce.api.v1.CommandService.WithdrawVoucher:output_type -> tributary.commerce.api.v1.Receipt
+	21, // [21:32] is the sub-list for method output_type
+	10, // [10:21] is the sub-list for method input_type
 	10, // [10:10] is the sub-list for extension type_name
 	10, // [10:10] is the sub-list for extension extendee
 	0,  // [0:10] is the sub-list for field type_name
@@ -1146,7 +1292,7 @@ func file_tributary_commerce_api_v1_commands_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_commerce_api_v1_commands_proto_rawDesc), len(file_tributary_commerce_api_v1_commands_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

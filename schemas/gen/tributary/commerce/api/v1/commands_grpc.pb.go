@@ -19,15 +19,17 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	CommandService_PlaceOrder_FullMethodName    = "/tributary.commerce.api.v1.CommandService/PlaceOrder"
-	CommandService_ConfirmOrder_FullMethodName  = "/tributary.commerce.api.v1.CommandService/ConfirmOrder"
-	CommandService_ShipOrder_FullMethodName     = "/tributary.commerce.api.v1.CommandService/ShipOrder"
-	CommandService_CancelOrder_FullMethodName   = "/tributary.commerce.api.v1.CommandService/CancelOrder"
-	CommandService_ReceiveReturn_FullMethodName = "/tributary.commerce.api.v1.CommandService/ReceiveReturn"
-	CommandService_ReceiveStock_FullMethodName  = "/tributary.commerce.api.v1.CommandService/ReceiveStock"
-	CommandService_AdjustStock_FullMethodName   = "/tributary.commerce.api.v1.CommandService/AdjustStock"
-	CommandService_AdjustPayment_FullMethodName = "/tributary.commerce.api.v1.CommandService/AdjustPayment"
-	CommandService_RefundPayment_FullMethodName = "/tributary.commerce.api.v1.CommandService/RefundPayment"
+	CommandService_PlaceOrder_FullMethodName      = "/tributary.commerce.api.v1.CommandService/PlaceOrder"
+	CommandService_ConfirmOrder_FullMethodName    = "/tributary.commerce.api.v1.CommandService/ConfirmOrder"
+	CommandService_ShipOrder_FullMethodName       = "/tributary.commerce.api.v1.CommandService/ShipOrder"
+	CommandService_CancelOrder_FullMethodName     = "/tributary.commerce.api.v1.CommandService/CancelOrder"
+	CommandService_ReceiveReturn_FullMethodName   = "/tributary.commerce.api.v1.CommandService/ReceiveReturn"
+	CommandService_ReceiveStock_FullMethodName    = "/tributary.commerce.api.v1.CommandService/ReceiveStock"
+	CommandService_AdjustStock_FullMethodName     = "/tributary.commerce.api.v1.CommandService/AdjustStock"
+	CommandService_AdjustPayment_FullMethodName   = "/tributary.commerce.api.v1.CommandService/AdjustPayment"
+	CommandService_RefundPayment_FullMethodName   = "/tributary.commerce.api.v1.CommandService/RefundPayment"
+	CommandService_CreateVoucher_FullMethodName   = "/tributary.commerce.api.v1.CommandService/CreateVoucher"
+	CommandService_WithdrawVoucher_FullMethodName = "/tributary.commerce.api.v1.CommandService/WithdrawVoucher"
 )
 
 // CommandServiceClient is the client API for CommandService service.
@@ -56,6 +58,10 @@ type CommandServiceClient interface {
 	AdjustPayment(ctx context.Context, in *AdjustPaymentRequest, opts ...grpc.CallOption) (*Receipt, error)
 	// RefundPayment pays back part or all of a captured payment.
 	RefundPayment(ctx context.Context, in *RefundPaymentRequest, opts ...grpc.CallOption) (*Receipt, error)
+	// CreateVoucher makes a voucher that one order may redeem.
+	CreateVoucher(ctx context.Context, in *CreateVoucherRequest, opts ...grpc.CallOption) (*Receipt, error)
+	// WithdrawVoucher ends a voucher.
+	WithdrawVoucher(ctx context.Context, in *WithdrawVoucherRequest, opts ...grpc.CallOption) (*Receipt, error)
 }
 
 type commandServiceClient struct {
@@ -156,6 +162,26 @@ func (c *commandServiceClient) RefundPayment(ctx context.Context, in *RefundPaym
 	return out, nil
 }
 
+func (c *commandServiceClient) CreateVoucher(ctx context.Context, in *CreateVoucherRequest, opts ...grpc.CallOption) (*Receipt, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Receipt)
+	err := c.cc.Invoke(ctx, CommandService_CreateVoucher_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *commandServiceClient) WithdrawVoucher(ctx context.Context, in *WithdrawVoucherRequest, opts ...grpc.CallOption) (*Receipt, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Receipt)
+	err := c.cc.Invoke(ctx, CommandService_WithdrawVoucher_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // CommandServiceServer is the server API for CommandService service.
 // All implementations must embed UnimplementedCommandServiceServer
 // for forward compatibility.
@@ -182,6 +208,10 @@ type CommandServiceServer interface {
 	AdjustPayment(context.Context, *AdjustPaymentRequest) (*Receipt, error)
 	// RefundPayment pays back part or all of a captured payment.
 	RefundPayment(context.Context, *RefundPaymentRequest) (*Receipt, error)
+	// CreateVoucher makes a voucher that one order may redeem.
+	CreateVoucher(context.Context, *CreateVoucherRequest) (*Receipt, error)
+	// WithdrawVoucher ends a voucher.
+	WithdrawVoucher(context.Context, *WithdrawVoucherRequest) (*Receipt, error)
 	mustEmbedUnimplementedCommandServiceServer()
 }
 
@@ -218,6 +248,12 @@ func (UnimplementedCommandServiceServer) AdjustPayment(context.Context, *AdjustP
 }
 func (UnimplementedCommandServiceServer) RefundPayment(context.Context, *RefundPaymentRequest) (*Receipt, error) {
 	return nil, status.Error(codes.Unimplemented, "method RefundPayment not implemented")
+}
+func (UnimplementedCommandServiceServer) CreateVoucher(context.Context, *CreateVoucherRequest) (*Receipt, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreateVoucher not implemented")
+}
+func (UnimplementedCommandServiceServer) WithdrawVoucher(context.Context, *WithdrawVoucherRequest) (*Receipt, error) {
+	return nil, status.Error(codes.Unimplemented, "method WithdrawVoucher not implemented")
 }
 func (UnimplementedCommandServiceServer) mustEmbedUnimplementedCommandServiceServer() {}
 func (UnimplementedCommandServiceServer) testEmbeddedByValue()                        {}
@@ -402,6 +438,42 @@ func _CommandService_RefundPayment_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _CommandService_CreateVoucher_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreateVoucherRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CommandServiceServer).CreateVoucher(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CommandService_CreateVoucher_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CommandServiceServer).CreateVoucher(ctx, req.(*CreateVoucherRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CommandService_WithdrawVoucher_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(WithdrawVoucherRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CommandServiceServer).WithdrawVoucher(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CommandService_WithdrawVoucher_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CommandServiceServer).WithdrawVoucher(ctx, req.(*WithdrawVoucherRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // CommandService_ServiceDesc is the grpc.ServiceDesc for CommandService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -444,6 +516,14 @@ var CommandService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RefundPayment",
 			Handler:    _CommandService_RefundPayment_Handler,
+		},
+		{
+			MethodName: "CreateVoucher",
+			Handler:    _CommandService_CreateVoucher_Handler,
+		},
+		{
+			MethodName: "WithdrawVoucher",
+			Handler:    _CommandService_WithdrawVoucher_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -93,7 +93,11 @@ type Order struct {
 	// Version of the order's stream, for If-Match.
 	Version uint64 `protobuf:"varint,10,opt,name=version,proto3" json:"version,omitempty"`
 	// Position that the answer stands at.
-	Position      string `protobuf:"bytes,11,opt,name=position,proto3" json:"position,omitempty"`
+	Position string `protobuf:"bytes,11,opt,name=position,proto3" json:"position,omitempty"`
+	// Code of the voucher that it redeems; empty for none, and left out in lists.
+	VoucherCode string `protobuf:"bytes,12,opt,name=voucher_code,json=voucherCode,proto3" json:"voucher_code,omitempty"`
+	// What is paid less than the total for the voucher, an exact decimal; empty for none, and left out in lists.
+	Discount      string `protobuf:"bytes,13,opt,name=discount,proto3" json:"discount,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -201,6 +205,20 @@ func (x *Order) GetVersion() uint64 {
 func (x *Order) GetPosition() string {
 	if x != nil {
 		return x.Position
+	}
+	return ""
+}
+
+func (x *Order) GetVoucherCode() string {
+	if x != nil {
+		return x.VoucherCode
+	}
+	return ""
+}
+
+func (x *Order) GetDiscount() string {
+	if x != nil {
+		return x.Discount
 	}
 	return ""
 }
@@ -872,13 +890,150 @@ func (x *SalesRow) GetDocuments() uint64 {
 	return 0
 }
 
+// GetVoucherRequest names a voucher.
+type GetVoucherRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Code of the voucher.
+	Code          string `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetVoucherRequest) Reset() {
+	*x = GetVoucherRequest{}
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetVoucherRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetVoucherRequest) ProtoMessage() {}
+
+func (x *GetVoucherRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetVoucherRequest.ProtoReflect.Descriptor instead.
+func (*GetVoucherRequest) Descriptor() ([]byte, []int) {
+	return file_tributary_commerce_api_v1_queries_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *GetVoucherRequest) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+// Voucher is what one order may redeem.
+type Voucher struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Code of the voucher.
+	Code string `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
+	// What it is worth, an exact decimal.
+	Value string `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	// ISO 4217 code of the value.
+	Currency string `protobuf:"bytes,3,opt,name=currency,proto3" json:"currency,omitempty"`
+	// Status: open, redeemed or withdrawn.
+	Status string `protobuf:"bytes,4,opt,name=status,proto3" json:"status,omitempty"`
+	// Order that redeemed it; empty for none.
+	OrderId string `protobuf:"bytes,5,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
+	// Position that the answer stands at.
+	Position      string `protobuf:"bytes,6,opt,name=position,proto3" json:"position,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Voucher) Reset() {
+	*x = Voucher{}
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Voucher) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Voucher) ProtoMessage() {}
+
+func (x *Voucher) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Voucher.ProtoReflect.Descriptor instead.
+func (*Voucher) Descriptor() ([]byte, []int) {
+	return file_tributary_commerce_api_v1_queries_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Voucher) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *Voucher) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+func (x *Voucher) GetCurrency() string {
+	if x != nil {
+		return x.Currency
+	}
+	return ""
+}
+
+func (x *Voucher) GetStatus() string {
+	if x != nil {
+		return x.Status
+	}
+	return ""
+}
+
+func (x *Voucher) GetOrderId() string {
+	if x != nil {
+		return x.OrderId
+	}
+	return ""
+}
+
+func (x *Voucher) GetPosition() string {
+	if x != nil {
+		return x.Position
+	}
+	return ""
+}
+
 var File_tributary_commerce_api_v1_queries_proto protoreflect.FileDescriptor
 
 const file_tributary_commerce_api_v1_queries_proto_rawDesc = "" +
 	"\n" +
 	"'tributary/commerce/api/v1/queries.proto\x12\x19tributary.commerce.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btributary/api/v1/http.proto\"!\n" +
 	"\x0fGetOrderRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"\xe8\x02\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\xa7\x03\n" +
 	"\x05Order\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1f\n" +
 	"\vcustomer_id\x18\x02 \x01(\tR\n" +
@@ -893,7 +1048,9 @@ const file_tributary_commerce_api_v1_queries_proto_rawDesc = "" +
 	"line_count\x18\t \x01(\rR\tlineCount\x12\x18\n" +
 	"\aversion\x18\n" +
 	" \x01(\x04R\aversion\x12\x1a\n" +
-	"\bposition\x18\v \x01(\tR\bposition\"\xa1\x01\n" +
+	"\bposition\x18\v \x01(\tR\bposition\x12!\n" +
+	"\fvoucher_code\x18\f \x01(\tR\vvoucherCode\x12\x1a\n" +
+	"\bdiscount\x18\r \x01(\tR\bdiscount\"\xa1\x01\n" +
 	"\vOrderedLine\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x1d\n" +
 	"\n" +
@@ -945,7 +1102,16 @@ const file_tributary_commerce_api_v1_queries_proto_rawDesc = "" +
 	"\x03net\x18\x03 \x01(\tR\x03net\x12\x14\n" +
 	"\x05units\x18\x04 \x01(\x03R\x05units\x12\x14\n" +
 	"\x05lines\x18\x05 \x01(\x04R\x05lines\x12\x1c\n" +
-	"\tdocuments\x18\x06 \x01(\x04R\tdocuments2\xb5\x06\n" +
+	"\tdocuments\x18\x06 \x01(\x04R\tdocuments\"'\n" +
+	"\x11GetVoucherRequest\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\tR\x04code\"\x9e\x01\n" +
+	"\aVoucher\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\tR\x04code\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\x12\x1a\n" +
+	"\bcurrency\x18\x03 \x01(\tR\bcurrency\x12\x16\n" +
+	"\x06status\x18\x04 \x01(\tR\x06status\x12\x19\n" +
+	"\border_id\x18\x05 \x01(\tR\aorderId\x12\x1a\n" +
+	"\bposition\x18\x06 \x01(\tR\bposition2\xc1\a\n" +
 	"\fQueryService\x12~\n" +
 	"\bGetOrder\x12*.tributary.commerce.api.v1.GetOrderRequest\x1a .tributary.commerce.api.v1.Order\"$\xa2\xbb\x18 \n" +
 	"\x03GET\x12\x0f/v1/orders/{id}*\bAn order\x12\x93\x01\n" +
@@ -956,7 +1122,10 @@ const file_tributary_commerce_api_v1_queries_proto_rawDesc = "" +
 	"\bGetStock\x12*.tributary.commerce.api.v1.GetStockRequest\x1a .tributary.commerce.api.v1.Stock\"8\xa2\xbb\x184\n" +
 	"\x03GET\x12\x16/v1/stock/{stock_code}*\x15Units of a stock code\x12\xa3\x01\n" +
 	"\bGetSales\x12*.tributary.commerce.api.v1.GetSalesRequest\x1a .tributary.commerce.api.v1.Sales\"I\xa2\xbb\x18E\n" +
-	"\x03GET\x12\x11/v1/sales/{group}*+Net sales by day, month, country or productBWZUgithub.com/tributary-es/tributary/schemas/gen/tributary/commerce/api/v1;commerceapiv1b\x06proto3"
+	"\x03GET\x12\x11/v1/sales/{group}*+Net sales by day, month, country or product\x12\x89\x01\n" +
+	"\n" +
+	"GetVoucher\x12,.tributary.commerce.api.v1.GetVoucherRequest\x1a\".tributary.commerce.api.v1.Voucher\")\xa2\xbb\x18%\n" +
+	"\x03GET\x12\x13/v1/vouchers/{code}*\tA voucherBWZUgithub.com/tributary-es/tributary/schemas/gen/tributary/commerce/api/v1;commerceapiv1b\x06proto3"
 
 var (
 	file_tributary_commerce_api_v1_queries_proto_rawDescOnce sync.Once
@@ -970,7 +1139,7 @@ func file_tributary_commerce_api_v1_queries_proto_rawDescGZIP() []byte {
 	return file_tributary_commerce_api_v1_queries_proto_rawDescData
 }
 
-var file_tributary_commerce_api_v1_queries_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_tributary_commerce_api_v1_queries_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_tributary_commerce_api_v1_queries_proto_goTypes = []any{
 	(*GetOrderRequest)(nil),            // 0: tributary.commerce.api.v1.GetOrderRequest
 	(*Order)(nil),                      // 1: tributary.commerce.api.v1.Order
@@ -984,13 +1153,15 @@ var file_tributary_commerce_api_v1_queries_proto_goTypes = []any{
 	(*GetSalesRequest)(nil),            // 9: tributary.commerce.api.v1.GetSalesRequest
 	(*Sales)(nil),                      // 10: tributary.commerce.api.v1.Sales
 	(*SalesRow)(nil),                   // 11: tributary.commerce.api.v1.SalesRow
-	nil,                                // 12: tributary.commerce.api.v1.OrderCounts.ByStatusEntry
-	(*timestamppb.Timestamp)(nil),      // 13: google.protobuf.Timestamp
+	(*GetVoucherRequest)(nil),          // 12: tributary.commerce.api.v1.GetVoucherRequest
+	(*Voucher)(nil),                    // 13: tributary.commerce.api.v1.Voucher
+	nil,                                // 14: tributary.commerce.api.v1.OrderCounts.ByStatusEntry
+	(*timestamppb.Timestamp)(nil),      // 15: google.protobuf.Timestamp
 }
 var file_tributary_commerce_api_v1_queries_proto_depIdxs = []int32{
-	13, // 0: tributary.commerce.api.v1.Order.placed_at:type_name -> google.protobuf.Timestamp
+	15, // 0: tributary.commerce.api.v1.Order.placed_at:type_name -> google.protobuf.Timestamp
 	2,  // 1: tributary.commerce.api.v1.Order.lines:type_name -> tributary.commerce.api.v1.OrderedLine
-	12, // 2: tributary.commerce.api.v1.OrderCounts.by_status:type_name -> tributary.commerce.api.v1.OrderCounts.ByStatusEntry
+	14, // 2: tributary.commerce.api.v1.OrderCounts.by_status:type_name -> tributary.commerce.api.v1.OrderCounts.ByStatusEntry
 	1,  // 3: tributary.commerce.api.v1.ListCustomerOrdersResponse.orders:type_name -> tributary.commerce.api.v1.Order
 	11, // 4: tributary.commerce.api.v1.Sales.rows:type_name -> tributary.commerce.api.v1.SalesRow
 	0,  // 5: tributary.commerce.api.v1.QueryService.GetOrder:input_type -> tributary.commerce.api.v1.GetOrderRequest
@@ -998,13 +1169,15 @@ var file_tributary_commerce_api_v1_queries_proto_depIdxs = []int32{
 	5,  // 7: tributary.commerce.api.v1.QueryService.ListCustomerOrders:input_type -> tributary.commerce.api.v1.ListCustomerOrdersRequest
 	7,  // 8: tributary.commerce.api.v1.QueryService.GetStock:input_type -> tributary.commerce.api.v1.GetStockRequest
 	9,  // 9: tributary.commerce.api.v1.QueryService.GetSales:input_type -> tributary.commerce.api.v1.GetSalesRequest
-	1,  // 10: tributary.commerce.api.v1.QueryService.GetOrder:output_type -> tributary.commerce.api.v1.Order
-	4,  // 11: tributary.commerce.api.v1.QueryService.CountOrders:output_type -> tributary.commerce.api.v1.OrderCounts
-	6,  // 12: tributary.commerce.api.v1.QueryService.ListCustomerOrders:output_type -> tributary.commerce.api.v1.ListCustomerOrdersResponse
-	8,  // 13: tributary.commerce.api.v1.QueryService.GetStock:output_type -> tributary.commerce.api.v1.Stock
-	10, // 14: tributary.commerce.api.v1.QueryService.GetSales:output_type -> tributary.commerce.api.v1.Sales
-	10, // [10:15] is the sub-list for method output_type
-	5,  // [5:10] is the sub-list for method input_type
+	12, // 10: tributary.commerce.api.v1.QueryService.GetVoucher:input_type -> tributary.commerce.api.v1.GetVoucherRequest
+	1,  // 11: tributary.commerce.api.v1.QueryService.GetOrder:output_type -> tributary.commerce.api.v1.Order
+	4,  // 12: tributary.commerce.api.v1.QueryService.CountOrders:output_type -> tributary.commerce.api.v1.OrderCounts
+	6,  // 13: tributary.commerce.api.v1.QueryService.ListCustomerOrders:output_type -> tributary.commerce.api.v1.ListCustomerOrdersResponse
+	8,  // 14: tributary.commerce.api.v1.QueryService.GetStock:output_type -> tributary.commerce.api.v1.Stock
+	10, // 15: tributary.commerce.api.v1.QueryService.GetSales:output_type -> tributary.commerce.api.v1.Sales
+	13, // 16: tributary.commerce.api.v1.QueryService.GetVoucher:output_type -> tributary.commerce.api.v1.Voucher
+	11, // [11:17] is the sub-list for method output_type
+	5,  // [5:11] is the sub-list for method input_type
 	5,  // [5:5] is the sub-list for extension type_name
 	5,  // [5:5] is the sub-list for extension extendee
 	0,  // [0:5] is the sub-list for field type_name
@@ -1021,7 +1194,7 @@ func file_tributary_commerce_api_v1_queries_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_commerce_api_v1_queries_proto_rawDesc), len(file_tributary_commerce_api_v1_queries_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

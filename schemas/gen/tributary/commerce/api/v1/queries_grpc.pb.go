@@ -24,6 +24,7 @@ const (
 	QueryService_ListCustomerOrders_FullMethodName = "/tributary.commerce.api.v1.QueryService/ListCustomerOrders"
 	QueryService_GetStock_FullMethodName           = "/tributary.commerce.api.v1.QueryService/GetStock"
 	QueryService_GetSales_FullMethodName           = "/tributary.commerce.api.v1.QueryService/GetSales"
+	QueryService_GetVoucher_FullMethodName         = "/tributary.commerce.api.v1.QueryService/GetVoucher"
 )
 
 // QueryServiceClient is the client API for QueryService service.
@@ -44,6 +45,8 @@ type QueryServiceClient interface {
 	GetStock(ctx context.Context, in *GetStockRequest, opts ...grpc.CallOption) (*Stock, error)
 	// GetSales returns net sales, grouped by day, month, country or product.
 	GetSales(ctx context.Context, in *GetSalesRequest, opts ...grpc.CallOption) (*Sales, error)
+	// GetVoucher returns a voucher, from the log itself.
+	GetVoucher(ctx context.Context, in *GetVoucherRequest, opts ...grpc.CallOption) (*Voucher, error)
 }
 
 type queryServiceClient struct {
@@ -104,6 +107,16 @@ func (c *queryServiceClient) GetSales(ctx context.Context, in *GetSalesRequest, 
 	return out, nil
 }
 
+func (c *queryServiceClient) GetVoucher(ctx context.Context, in *GetVoucherRequest, opts ...grpc.CallOption) (*Voucher, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Voucher)
+	err := c.cc.Invoke(ctx, QueryService_GetVoucher_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // QueryServiceServer is the server API for QueryService service.
 // All implementations must embed UnimplementedQueryServiceServer
 // for forward compatibility.
@@ -122,6 +135,8 @@ type QueryServiceServer interface {
 	GetStock(context.Context, *GetStockRequest) (*Stock, error)
 	// GetSales returns net sales, grouped by day, month, country or product.
 	GetSales(context.Context, *GetSalesRequest) (*Sales, error)
+	// GetVoucher returns a voucher, from the log itself.
+	GetVoucher(context.Context, *GetVoucherRequest) (*Voucher, error)
 	mustEmbedUnimplementedQueryServiceServer()
 }
 
@@ -146,6 +161,9 @@ func (UnimplementedQueryServiceServer) GetStock(context.Context, *GetStockReques
 }
 func (UnimplementedQueryServiceServer) GetSales(context.Context, *GetSalesRequest) (*Sales, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetSales not implemented")
+}
+func (UnimplementedQueryServiceServer) GetVoucher(context.Context, *GetVoucherRequest) (*Voucher, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetVoucher not implemented")
 }
 func (UnimplementedQueryServiceServer) mustEmbedUnimplementedQueryServiceServer() {}
 func (UnimplementedQueryServiceServer) testEmbeddedByValue()                      {}
@@ -258,6 +276,24 @@ func _QueryService_GetSales_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _QueryService_GetVoucher_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetVoucherRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(QueryServiceServer).GetVoucher(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: QueryService_GetVoucher_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(QueryServiceServer).GetVoucher(ctx, req.(*GetVoucherRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // QueryService_ServiceDesc is the grpc.ServiceDesc for QueryService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -284,6 +320,10 @@ var QueryService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetSales",
 			Handler:    _QueryService_GetSales_Handler,
+		},
+		{
+			MethodName: "GetVoucher",
+			Handler:    _QueryService_GetVoucher_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -1,0 +1,166 @@
+package node_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/tributary-es/tributary/node"
+)
+
+// shopServer runs a node with the shop and nothing beside it, and returns where it listens.
+func shopServer(t *testing.T, data string, shop node.Domain) (base string, stop func()) {
+	t.Helper()
+	n, err := node.Open(t.Context(), node.Config{
+		Data: data, HTTP: "127.0.0.1:0", GRPC: "127.0.0.1:0", ClickHouse: node.Off, Kafka: node.Off,
+		Logger: slog.New(slog.DiscardHandler), Domains: []node.Domain{shop},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- n.Run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := errors.Join(<-ended, n.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(stop)
+	return "http://" + n.HTTPAddr(), stop
+}
+
+// answer is what a test reads of an answer: a receipt's fields, a problem's, a voucher's.
+type answer struct {
+	Status                              int `json:"-"`
+	Code, Detail, Position, OrderID, Is string
+	Total, Discount, VoucherCode        string
+}
+
+// call sends a request and reads the answer, of whatever kind it is.
+func call(t *testing.T, method, url, body string) (a answer) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Errorf("%s %s: %v", method, url, err)
+		return a
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	var fields map[string]any
+	if err := errors.Join(err, json.Unmarshal(text, &fields)); err != nil {
+		t.Errorf("%s %s: HTTP %d, %q: %v", method, url, resp.StatusCode, text, err)
+	}
+	said := func(name string) string { s, _ := fields[name].(string); return s }
+	return answer{
+		Status: resp.StatusCode, Code: said("code"), Detail: said("detail"), Position: said("position"), OrderID: said("order_id"),
+		Is: said("status"), Total: said("total"), Discount: said("discount"), VoucherCode: said("voucher_code"),
+	}
+}
+
+// mugs is the body of an order of so many mugs at 4.00; more is what else it says.
+func mugs(id, customer string, n int, more string) string {
+	return fmt.Sprintf(`{"id":%q,"customer_id":%q,"country":"France","lines":[{"stock_code":"MUG-1","quantity":%d,"unit_price":"4.00"}]%s}`, id, customer, n, more)
+}
+
+// TestRaceForAVoucher shows C5 over HTTP: of many orders that redeem one voucher at once, one gets it.
+func TestRaceForAVoucher(t *testing.T) {
+	base, _ := shopServer(t, t.TempDir(), node.Shop())
+	if a := call(t, "POST", base+"/v1/stock/MUG-1/receive", `{"quantity":1000}`); a.Status != 200 {
+		t.Fatalf("receive stock: %+v", a)
+	}
+	if a := call(t, "POST", base+"/v1/vouchers", `{"code":"SPRING","value":"5.00"}`); a.Status != 201 {
+		t.Fatalf("create voucher: %+v", a)
+	}
+	const buyers = 40
+	answers := make([]answer, buyers)
+	var wg sync.WaitGroup
+	for i := range buyers {
+		wg.Go(func() {
+			answers[i] = call(t, "POST", base+"/v1/orders", mugs(fmt.Sprintf("A-%d", i), fmt.Sprint(i%3), 2, `,"voucher_code":"SPRING"`))
+		})
+	}
+	wg.Wait()
+	winner, position := "", ""
+	for i, a := range answers {
+		switch {
+		case a.Status == 201 && winner == "":
+			winner, position = fmt.Sprintf("A-%d", i), a.Position
+		case a.Status != 422 || a.Code != "voucher.redeemed":
+			t.Errorf("order A-%d: %+v, want the one voucher given once and refused to all others", i, a)
+		}
+	}
+	if a := call(t, "GET", base+"/v1/vouchers/SPRING", ""); a.Is != "redeemed" || a.OrderID != winner {
+		t.Errorf("the voucher is %+v, want it redeemed by %s", a, winner)
+	}
+	if a := call(t, "GET", base+"/v1/orders/"+winner+"?read_after="+position, ""); a.Total != "8" || a.Discount != "5" || a.VoucherCode != "SPRING" {
+		t.Errorf("the order is %+v, want a total of 8 and a discount of 5", a)
+	}
+	await(t, "the payment of what is left", func() error {
+		resp, err := http.Get(base + "/v1/streams/payment/" + winner)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		if want := `\"amount\":\"3\"`; err == nil && !strings.Contains(string(text), want) {
+			err = fmt.Errorf("%s is not in %s", want, text)
+		}
+		return err
+	})
+}
+
+// A cancelled order gives its voucher back, also after the server was stopped.
+func TestVoucherOfACancelledOrder(t *testing.T) {
+	data := t.TempDir()
+	base, stop := shopServer(t, data, node.Shop())
+	call(t, "POST", base+"/v1/vouchers", `{"code":"ONE","value":"1"}`)
+	// There is no stock, so the checkout cancels it.
+	if a := call(t, "POST", base+"/v1/orders", mugs("A-1", "", 1, `,"voucher_code":"ONE"`)); a.Status != 201 {
+		t.Fatalf("place: %+v", a)
+	}
+	await(t, "the voucher to be open again", func() error {
+		if a := call(t, "GET", base+"/v1/vouchers/ONE", ""); a.Is != "open" || a.OrderID != "" {
+			return fmt.Errorf("it is %+v", a)
+		}
+		return nil
+	})
+	stop()
+	base, _ = shopServer(t, data, node.Shop())
+	call(t, "POST", base+"/v1/stock/MUG-1/receive", `{"quantity":10}`)
+	if a := call(t, "POST", base+"/v1/orders", mugs("A-2", "", 1, `,"voucher_code":"ONE"`)); a.Status != 201 {
+		t.Errorf("the voucher of a cancelled order: %+v, want it redeemed", a)
+	}
+	for body, want := range map[string]string{
+		mugs("A-3", "", 1, `,"voucher_code":"ONE"`):                    "voucher.redeemed",
+		mugs("A-3", "", 1, `,"voucher_code":"TWO"`):                    "voucher.not_found",
+		mugs("A-3", "", 1, `,"voucher_code":"ONE","currency":"EUR"`):   "voucher.redeemed",
+		mugs("A-3", "", 1, `,"voucher_code":"EUROS","currency":"GBP"`): "voucher.currency_differs",
+	} {
+		call(t, "POST", base+"/v1/vouchers", `{"code":"EUROS","value":"1","currency":"EUR"}`)
+		if a := call(t, "POST", base+"/v1/orders", body); a.Code != want {
+			t.Errorf("%s: %+v, want %s", body, a, want)
+		}
+	}
+	if a := call(t, "POST", base+"/v1/vouchers/EUROS/withdraw", `{"reason":"a mistake"}`); a.Status != 200 {
+		t.Errorf("withdraw: %+v", a)
+	}
+	if a := call(t, "POST", base+"/v1/orders", mugs("A-4", "", 1, `,"voucher_code":"EUROS","currency":"EUR"`)); a.Code != "voucher.withdrawn" {
+		t.Errorf("a withdrawn voucher: %+v", a)
+	}
+	if a := call(t, "GET", base+"/v1/vouchers/NONE", ""); a.Status != 404 {
+		t.Errorf("a voucher that is not there: %+v", a)
+	}
+}
