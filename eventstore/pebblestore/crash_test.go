@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -123,86 +122,6 @@ func TestPowerLossInABatchOfManyBlocks(t *testing.T) {
 	}
 }
 
-// A power loss at any moment, with any part of what was not synced lost, loses nothing that was acknowledged. The log
-// goes on from there, and may lose power again. Shows S2, S3, S4, S5 and S7.
-func TestPowerLoss(t *testing.T) {
-	const lives, images, writers = 10, 6, 4
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	rng := rand.New(rand.NewPCG(seed, 1))
-	var mu sync.Mutex // guards acked
-	acked := map[string]eventstore.Receipt{}
-	fs := vfs.NewCrashableMem()
-	for life := range lives {
-		s, err := Open("data/store", &Options{FS: fs, Logger: quietLog, IndexBatch: 50, MemTableBytes: 64 << 10})
-		if err != nil {
-			t.Fatalf("life %d: %v", life, err)
-		}
-		checkRecovered(t, s, acked)
-		tokens := make(chan struct{}) // each lets a writer append once, so that what is written stays small
-		var writing sync.WaitGroup
-		for w := range writers {
-			writing.Go(func() {
-				n := 0
-				for range tokens {
-					id := fmt.Sprintf("%d-%d-%d", life, w, n)
-					receipt, err := s.Append(context.Background(), crashRequest(id, w, n))
-					if err != nil {
-						t.Errorf("append: %v", err)
-						continue
-					}
-					n++
-					mu.Lock()
-					acked[id] = receipt
-					mu.Unlock()
-				}
-			})
-		}
-		var next *vfs.MemFS
-		for range images {
-			for range rng.IntN(100) {
-				tokens <- struct{}{}
-			}
-			mu.Lock()
-			before := make(map[string]eventstore.Receipt, len(acked))
-			for id, r := range acked {
-				before[id] = r
-			}
-			mu.Unlock()
-			image := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 25 * rng.IntN(5), RNG: rng})
-			recovered, err := Open("data/store", &Options{FS: image, Logger: quietLog, IndexBatch: 50})
-			if err != nil {
-				t.Fatalf("life %d: open after power loss: %v", life, err)
-			}
-			checkRecovered(t, recovered, before)
-			if err := recovered.Close(); err != nil {
-				t.Fatal(err)
-			}
-			next = image
-		}
-		close(tokens)
-		writing.Wait()
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
-		// The next life goes on from the last image: what was acknowledged after it was taken never happened.
-		fs = next
-		last, err := Open("data/store", &Options{FS: fs, Logger: quietLog})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for id := range acked {
-			if _, _, err := last.Receipt(context.Background(), "", id); errors.Is(err, eventstore.ErrNotFound) {
-				delete(acked, id)
-			}
-		}
-		if err := last.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("%d acknowledged requests survived %d images of %d lives", len(acked), lives*images, lives)
-}
-
 // Children of this test binary are told by the environment what to do.
 const (
 	childJob = "PEBBLESTORE_TEST_CHILD"
@@ -216,6 +135,8 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	case "append":
 		appendForEver(nil)
+	case "work":
+		workForEver()
 	case "failing disk":
 		appendForEver(failingDisk)
 	default:
@@ -305,48 +226,6 @@ func startChild(t *testing.T, job, dir, run string) *child {
 func ack(line string) (id string, first, last uint64, ok bool) {
 	n, _ := fmt.Sscanf(line, "ack %s %d %d", &id, &first, &last)
 	return id, first, last, n == 3
-}
-
-// TestKill9 shows S4, S5 and S7.
-func TestKill9(t *testing.T) {
-	const cycles = 10
-	dir := filepath.Join(t.TempDir(), "store")
-	type places struct{ first, last uint64 }
-	acked := map[string]places{}
-	for cycle := range cycles {
-		c := startChild(t, "append", dir, fmt.Sprint(cycle))
-		killAfter := 1 + rand.IntN(1500)
-		for n := 0; c.lines.Scan(); {
-			line := c.lines.Text()
-			if id, first, last, ok := ack(line); ok {
-				acked[id] = places{first, last}
-				if n++; n == killAfter {
-					if err := c.cmd.Process.Kill(); err != nil {
-						t.Fatal(err)
-					}
-				}
-			} else if line != "open" && !strings.HasPrefix(line, "ack ") { // the last line may be cut off
-				t.Fatalf("cycle %d: %s", cycle, line)
-			}
-		}
-		_ = c.cmd.Wait() // was killed
-	}
-	began := time.Now()
-	s, err := Open(dir, &Options{Logger: quietLog})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	t.Logf("%d acknowledged requests in %d cycles; opened in %s", len(acked), cycles, time.Since(began))
-	receipts := map[string]eventstore.Receipt{}
-	for id, p := range acked {
-		receipt, _, err := s.Receipt(context.Background(), "", id)
-		if err != nil || receipt.First.LSN != p.first || receipt.Position.LSN != p.last {
-			t.Fatalf("request %s was acknowledged at lsn %d to %d; there is %+v, %v", id, p.first, p.last, receipt, err)
-		}
-		receipts[id] = receipt
-	}
-	checkRecovered(t, s, receipts)
 }
 
 // When a sync fails, nothing that rests on it is acknowledged, and the process is gone in under a second (S14).

@@ -101,7 +101,7 @@ func (s *Store) open() error {
 // openDatabases opens both databases and brings what is known of the log up to date. Sealed databases are opened for
 // reading only, and take no room on the disk.
 func (s *Store) openDatabases(sealed bool) (head logHead, err error) {
-	fs := vfs.OnDiskFull(s.opts.fs(), s.space.exhausted)
+	fs := markersLast{vfs.OnDiskFull(s.opts.fs(), s.space.exhausted)}
 	options := func(of func(vfs.FS, *pebble.Cache) *pebble.Options, cache *pebble.Cache) func() *pebble.Options {
 		return func() *pebble.Options {
 			o := of(fs, cache)

@@ -1,0 +1,179 @@
+package pebblestore
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/internal/reliability"
+)
+
+// childNext tells a child at which request each writer goes on.
+const childNext = "PEBBLESTORE_TEST_NEXT"
+
+// workForEver has all writers append, and prints a line before and after each request: "ask ID", then "ack ID FIRST LAST"
+// or "no ID". Now and then a writer repeats an old request.
+func workForEver() {
+	o := Options{Logger: quietLog, IndexBatch: 200, MemTableBytes: 128 << 10, TailBytes: 20_000, CachedStreams: 10}
+	s, err := Open(os.Getenv(childDir), &o)
+	if err != nil {
+		fmt.Println("error", err)
+		os.Exit(1)
+	}
+	var printing sync.Mutex
+	say := func(format string, args ...any) {
+		printing.Lock()
+		defer printing.Unlock()
+		fmt.Printf(format+"\n", args...)
+	}
+	for w, next := range strings.Split(os.Getenv(childNext), ",") {
+		begin, err := strconv.Atoi(next)
+		if err != nil {
+			panic("next request: " + err.Error())
+		}
+		go func() {
+			for n := begin; ; n++ {
+				now := work{w, n}
+				if n > begin && rand.IntN(10) == 0 {
+					now.n = rand.IntN(n) // an old one; n has its turn next
+					n--
+				}
+				say("ask %s", now.id())
+				receipt, err := s.Append(context.Background(), now.request())
+				switch {
+				case err == nil:
+					say("ack %s %d %d", now.id(), receipt.First.LSN, receipt.Position.LSN)
+				case errors.Is(err, eventstore.ErrConflict) && now.isClaim():
+					say("no %s", now.id())
+				default:
+					say("error: request %s: %v", now.id(), err)
+					os.Exit(1)
+				}
+			}
+		}()
+	}
+	select {}
+}
+
+// TestKill9 kills a process in full flight, again and again, and examines what each left. The next one goes on from there,
+// and first repeats what was under way. It is T1 of docs/reliability.md, and shows S2, S3, S4, S5, S7 and S16.
+func TestKill9(t *testing.T) {
+	cycles := 20
+	if *reliability.Long {
+		cycles = 1000
+	}
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 1))
+	result := reliability.Result{Test: "T1", What: "a process on this machine's disk", Seed: seed}
+	var f findings
+	var took []time.Duration
+	var dir string
+	var l *ledger
+	opened := 0 // killed after the first answer; the others were while they opened
+	for ; result.Cycles < cycles && f.count() == 0; result.Cycles++ {
+		if result.Cycles%20 == 0 {
+			dir, l = filepath.Join(t.TempDir(), "store"), newLedger()
+		}
+		result.Acked -= len(l.told)
+		if workUntilKilled(t, dir, l, rng) > 0 {
+			opened++
+		}
+		result.Acked += len(l.told)
+		// Looked at in a copy, so that the next process finds what the kill left.
+		left := filepath.Join(t.TempDir(), "left")
+		if err := os.CopyFS(left, os.DirFS(filepath.Dir(dir))); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		s, err := Open(filepath.Join(left, "store"), &Options{Logger: quietLog})
+		if err != nil {
+			note(&f.lost, "open: %v", err)
+			break
+		}
+		took = append(took, time.Since(began))
+		f.add(l.examine(context.Background(), s))
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := os.RemoveAll(left); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.report(t, fmt.Sprintf("after kill %d", result.Cycles))
+	result.Lost, result.Duplicated, result.Phantom, result.Violations = len(f.lost), len(f.duplicated), len(f.phantom), len(f.violations)
+	result.P50, result.P99 = reliability.Percentiles(took)
+	result.Extra = map[string]any{"killed while appending": opened}
+	result.Print(t)
+	if opened < cycles/3 {
+		t.Errorf("only %d of %d processes had given an answer when they were killed", opened, cycles)
+	}
+}
+
+// workUntilKilled runs a child and kills it at a moment that is drawn. It notes what the child was told, and returns how
+// many answers there were.
+func workUntilKilled(t *testing.T, dir string, l *ledger, rng *rand.Rand) (answers int) {
+	t.Helper()
+	var next []string
+	for _, n := range l.next {
+		next = append(next, fmt.Sprint(n))
+	}
+	t.Setenv(childNext, strings.Join(next, ","))
+	c := startChild(t, "work", dir, "")
+	// Some die while they open, most after a number of answers.
+	most := -1
+	if rng.IntN(10) > 0 {
+		most = 1 + rng.IntN(600)
+	} else {
+		after := time.AfterFunc(time.Duration(rng.IntN(60))*time.Millisecond, func() { _ = c.cmd.Process.Kill() })
+		defer after.Stop()
+	}
+	c.lines.Split(wholeLines)
+	for c.lines.Scan() {
+		verb, rest, _ := strings.Cut(c.lines.Text(), " ")
+		id, places, _ := strings.Cut(rest, " ")
+		w, ok := parseWork(id)
+		if !ok {
+			t.Fatalf("a child says %q", c.lines.Text())
+		}
+		switch verb {
+		case "ask":
+			l.asked[w.writer] = max(l.asked[w.writer], w.n+1)
+			continue
+		case "ack":
+			var at eventstore.Receipt
+			if n, _ := fmt.Sscan(places, &at.First.LSN, &at.Position.LSN); n != 2 {
+				t.Fatalf("a child says %q", c.lines.Text())
+			}
+			l.tell(w, at, nil)
+		case "no":
+			l.tell(w, eventstore.Receipt{}, &eventstore.ConflictError{})
+		}
+		if answers++; answers == most {
+			if err := c.cmd.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	_ = c.cmd.Wait() // was killed
+	return answers
+}
+
+// wholeLines splits lines as bufio.ScanLines does, and drops a last one that was cut off.
+func wholeLines(data []byte, atEOF bool) (advance int, token []byte, err error) {
+	advance, token, err = bufio.ScanLines(data, atEOF)
+	if atEOF && advance == len(data) && len(data) > 0 && data[len(data)-1] != '\n' {
+		return len(data), nil, nil
+	}
+	return advance, token, err
+}
