@@ -19,31 +19,31 @@ const (
 )
 
 // linearInput is what a client asked. A request that is repeated because its answer was lost is one operation, from the
-// first call to the answer that came in the end.
+// first call to the answer that came in the end. The fields are exported for JSON.
 type linearInput struct {
-	cell int
-	read bool // of one stream's version and one tag's last place, which is two operations
-	// What is read; -1: not that.
-	stream, tag int
-	// What is appended.
-	id      string
-	expects [cellStreams]eventstore.Expect // of the streams that get events
-	counts  [cellStreams]int               // events for each stream
-	tags    [cellTags]bool                 // tags of the first event
-	guarded int                            // tag of the condition; -1: none
-	after   uint64                         // lsn of the condition
+	Cell int
+	Read bool // of the version of Stream, or of the last place of Tag when Stream is -1
+	// Of a read; Tag is that of the condition of an append too, -1 for none.
+	Stream, Tag int
+
+	ID      string
+	Again   bool                           // a request that was accepted before
+	Expects [cellStreams]eventstore.Expect // of the streams that get events
+	Counts  [cellStreams]int               // events for each stream
+	Tags    [cellTags]bool                 // of the first event
+	After   uint64                         // lsn of the condition
 }
 
 // linearOutput is what a client was told.
 type linearOutput struct {
-	unknown  bool // no answer ever came: it may have had its effect, or not
-	value    uint64
-	accepted bool
-	at       place
-	versions [cellStreams]uint64 // after an accepted request, of the streams it touched
-	found    [cellStreams]int64  // of a conflict: the version of a stream that failed, else -1
-	met      uint64              // of a conflict: what the condition met, else 0
-	before   bool                // the answer was a duplicate's
+	Value       uint64 // that was read
+	Accepted    bool
+	Duplicate   bool
+	First, Last uint64              // lsn
+	Versions    [cellStreams]uint64 // after the request, of the streams that got events
+	Found       [cellStreams]int64  // of a conflict: the version of each stream that failed, else -1
+	Met         uint64              // of a conflict: what the condition met, else 0
+	Fault       string              // anything else
 }
 
 // cellState is one cell after some operations. It is never changed.
@@ -56,9 +56,9 @@ type cellState struct {
 }
 
 type appliedRequest struct {
-	id     string
-	at     place
-	before *appliedRequest
+	id          string
+	first, last uint64 // lsn
+	before      *appliedRequest
 }
 
 var idSeed = maphash.MakeSeed()
@@ -77,7 +77,7 @@ var cellModel = porcupine.Model{
 	Partition: func(history []porcupine.Operation) [][]porcupine.Operation {
 		cells := map[int][]porcupine.Operation{}
 		for _, op := range history {
-			cell := op.Input.(linearInput).cell
+			cell := op.Input.(linearInput).Cell
 			cells[cell] = append(cells[cell], op)
 		}
 		var parts [][]porcupine.Operation
@@ -99,57 +99,56 @@ var cellModel = porcupine.Model{
 }
 
 func (s cellState) step(in linearInput, out linearOutput) (bool, any) {
-	if in.read {
-		return out.unknown || in.tag < 0 && out.value == s.versions[in.stream] || in.tag >= 0 && out.value == s.lasts[in.tag], s
+	if out.Fault != "" {
+		return false, s
 	}
-	if earlier := s.find(in.id); earlier != nil { // of a request whose ID was used: the first one's answer
-		return out.unknown || out.accepted && out.before && out.at == earlier.at, s
+	if in.Read {
+		return in.Stream < 0 && out.Value == s.lasts[in.Tag] || in.Stream >= 0 && out.Value == s.versions[in.Stream], s
+	}
+	if in.Again {
+		first := s.find(in.ID)
+		return first != nil && out.Accepted && out.Duplicate && out.First == first.first && out.Last == first.last, s
 	}
 	refused, found := false, [cellStreams]int64{-1, -1}
-	for i, n := range in.counts {
-		if n > 0 && !in.expects[i].Holds(s.versions[i]) {
+	for i, n := range in.Counts {
+		if n > 0 && !in.Expects[i].Holds(s.versions[i]) {
 			refused, found[i] = true, int64(s.versions[i])
 		}
 	}
 	met := uint64(0)
-	if in.guarded >= 0 && s.lasts[in.guarded] > in.after {
-		refused, met = true, s.lasts[in.guarded]
+	if in.Tag >= 0 && s.lasts[in.Tag] > in.After {
+		refused, met = true, s.lasts[in.Tag]
 	}
-	switch {
-	case refused:
-		return out.unknown || !out.accepted && out.found == found && out.met == met, s
-	case out.unknown: // had it been applied, its place would be known: see resolve
-		return true, s
-	case !out.accepted || out.at.first <= s.end:
+	if refused || !out.Accepted {
+		return refused && !out.Accepted && out.Found == found && out.Met == met, s
+	}
+	if out.First <= s.end {
 		return false, s
 	}
 	events := uint64(0)
-	for i, n := range in.counts {
+	for i, n := range in.Counts {
 		s.versions[i] += uint64(n)
 		events += uint64(n)
-		if n > 0 && out.versions[i] != s.versions[i] {
+		if n > 0 && out.Versions[i] != s.versions[i] {
 			return false, s
 		}
 	}
-	if out.at.last != out.at.first+events-1 {
-		return false, s
-	}
-	for i, tagged := range in.tags {
+	for i, tagged := range in.Tags {
 		if tagged {
-			s.lasts[i] = out.at.first
+			s.lasts[i] = out.First
 		}
 	}
-	s.end = out.at.last
-	s.applied += maphash.String(idSeed, in.id)
-	s.requests = &appliedRequest{in.id, out.at, s.requests}
-	return true, s
+	s.end = out.Last
+	s.applied += maphash.String(idSeed, in.ID)
+	s.requests = &appliedRequest{in.ID, out.First, out.Last, s.requests}
+	return out.Last == out.First+events-1, s
 }
 
 // checkOrder wants the order of the log to be that of real time: who calls after another was answered stands behind it.
 func checkOrder(history []porcupine.Operation) error {
 	var calls, returns []porcupine.Operation
 	for _, op := range history {
-		if out := op.Output.(linearOutput); out.accepted && !out.before {
+		if out := op.Output.(linearOutput); out.Accepted && !op.Input.(linearInput).Again {
 			calls, returns = append(calls, op), append(returns, op)
 		}
 	}
@@ -158,10 +157,10 @@ func checkOrder(history []porcupine.Operation) error {
 	end, i := uint64(0), 0
 	for _, op := range calls {
 		for ; i < len(returns) && returns[i].Return < op.Call; i++ {
-			end = max(end, returns[i].Output.(linearOutput).at.last)
+			end = max(end, returns[i].Output.(linearOutput).Last)
 		}
-		if out := op.Output.(linearOutput); out.at.first <= end {
-			return fmt.Errorf("request %s stands at lsn %d, though lsn %d was acknowledged before it was made", op.Input.(linearInput).id, out.at.first, end)
+		if out := op.Output.(linearOutput); out.First <= end {
+			return fmt.Errorf("request %s stands at lsn %d, though lsn %d was acknowledged before it was made", op.Input.(linearInput).ID, out.First, end)
 		}
 	}
 	return nil
