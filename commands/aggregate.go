@@ -67,9 +67,11 @@ type Rejection struct {
 	Code string
 	// Reason says it to a person, with what to do where that helps.
 	Reason string
+	// Details are the facts of the refusal by name, for programs, such as "limit". Nil when the code says it all.
+	Details map[string]string
 }
 
-// Reject returns a *Rejection.
+// Reject returns a *Rejection without details.
 func Reject(code, reason string) error { return &Rejection{Code: code, Reason: reason} }
 
 // Error returns the code and the reason.

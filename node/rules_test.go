@@ -164,3 +164,145 @@ func TestVoucherOfACancelledOrder(t *testing.T) {
 		t.Errorf("a voucher that is not there: %+v", a)
 	}
 }
+
+// TestRaceForACreditLimit shows C5 over HTTP: of a customer's orders that come at once, as many are placed as fit.
+func TestRaceForACreditLimit(t *testing.T) {
+	shop := node.Shop()
+	shop.Sagas = nil // so that orders stay open
+	data := t.TempDir()
+	base, stop := shopServer(t, data, shop)
+	if a := call(t, "PUT", base+"/v1/customers/9/credit-limit", `{"limit":"100.00"}`); a.Status != 200 {
+		t.Fatalf("set limit: %+v", a)
+	}
+	const buyers, fit = 40, 12 // of 8.00 each
+	place := func(orders int, name, customer string) (accepted int) {
+		answers := make([]answer, orders)
+		var wg sync.WaitGroup
+		for i := range orders {
+			wg.Go(func() {
+				answers[i] = call(t, "POST", base+"/v1/orders", mugs(fmt.Sprintf("%s-%d", name, i), customer, 2, ""))
+			})
+		}
+		wg.Wait()
+		for i, a := range answers {
+			switch {
+			case a.Status == 201:
+				accepted++
+			case a.Status != 422 || a.Code != "customer.credit_limit_exceeded":
+				t.Errorf("order %s-%d: %+v, want it placed or refused for the limit", name, i, a)
+			}
+		}
+		return accepted
+	}
+	if n := place(buyers, "A", "9"); n != fit {
+		t.Errorf("%d orders were placed, want %d", n, fit)
+	}
+	if n := place(10, "B", "10"); n != 10 {
+		t.Errorf("%d of 10 orders of a customer without a limit were placed", n)
+	}
+	credit := func() object { return getObject(t, base+"/v1/customers/9/credit") }
+	if c := credit(); c["limited"] != true || c["limit"] != "100" || c["open"] != "96" || c["currency"] != "GBP" {
+		t.Errorf("credit is %v, want 96 of 100 GBP taken", c)
+	}
+	stop()
+	base, _ = shopServer(t, data, shop)
+	if c := credit(); c["open"] != "96" {
+		t.Errorf("credit is %v after a restart, want 96 taken", c)
+	}
+	placed := getObject(t, base+"/v1/customers/9/orders?page_size=1")["orders"].([]any)[0].(map[string]any)["id"].(string)
+	if a := call(t, "POST", base+"/v1/orders/"+placed+"/cancel", `{"reason":"changed my mind"}`); a.Status != 200 {
+		t.Errorf("cancel: %+v", a)
+	}
+	if n := place(10, "C", "9"); n != 1 {
+		t.Errorf("%d orders were placed after one was cancelled, want 1", n)
+	}
+	if a := call(t, "POST", base+"/v1/orders", mugs("D-1", "9", 1, `,"currency":"EUR"`)); a.Code != "customer.credit_currency_differs" {
+		t.Errorf("an order in another currency: %+v", a)
+	}
+	if a := call(t, "DELETE", base+"/v1/customers/9/credit-limit", ""); a.Status != 200 {
+		t.Errorf("lift limit: %+v", a)
+	}
+	if n := place(10, "E", "9"); n != 10 {
+		t.Errorf("%d of 10 orders were placed without a limit", n)
+	}
+	if c := credit(); c["limited"] != false || c["limit"] != "" {
+		t.Errorf("credit is %v, want no limit", c)
+	}
+}
+
+// While orders are shipped by the checkout, and so make room for others, the open ones are never above the limit: the log is
+// replayed. It shows C5 where the rule and the sagas write at the same time.
+func TestCreditLimitWhileOrdersShip(t *testing.T) {
+	base, _ := shopServer(t, t.TempDir(), node.Shop())
+	call(t, "POST", base+"/v1/stock/MUG-1/receive", `{"quantity":1000}`)
+	call(t, "PUT", base+"/v1/customers/9/credit-limit", `{"limit":"20"}`)
+	var wg sync.WaitGroup
+	for w := range 8 {
+		wg.Go(func() {
+			for i := range 8 {
+				a := call(t, "POST", base+"/v1/orders", mugs(fmt.Sprintf("A-%d-%d", w, i), "9", 1+(w+i)%3, ""))
+				if a.Status != 201 && a.Code != "customer.credit_limit_exceeded" {
+					t.Errorf("order A-%d-%d: %+v", w, i, a)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	open := map[string]int{}
+	sum, placed := 0, 0
+	for _, e := range events(t, base+"/v1/events?categories=order") {
+		id := e["stream_id"].(string)
+		switch e["type"] {
+		case "order.created.v1":
+			var w, i int
+			if _, err := fmt.Sscanf(id, "A-%d-%d", &w, &i); err != nil {
+				t.Fatal(err)
+			}
+			open[id] = 4 * (1 + (w+i)%3)
+			sum += open[id]
+			placed++
+		case "order.shipped.v1", "order.cancelled.v1":
+			sum -= open[id]
+		}
+		if sum > 20 {
+			t.Fatalf("at %v the open orders are worth %d, above the limit of 20", e["position"], sum)
+		}
+	}
+	if placed == 0 {
+		t.Error("no order was placed")
+	}
+}
+
+type object = map[string]any
+
+func getObject(t *testing.T, url string) (o object) {
+	t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(&o); err != nil {
+		t.Fatalf("GET %s: %v", url, err)
+	}
+	return o
+}
+
+// events reads a list of objects, one a line.
+func events(t *testing.T, url string) (list []object) {
+	t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	for d := json.NewDecoder(resp.Body); ; {
+		var o object
+		if err := d.Decode(&o); errors.Is(err, io.EOF) {
+			return list
+		} else if err != nil {
+			t.Fatalf("GET %s: %v", url, err)
+		}
+		list = append(list, o)
+	}
+}

@@ -14,6 +14,7 @@ import (
 	"github.com/tributary-es/tributary/commands"
 	"github.com/tributary-es/tributary/commerce/api"
 	"github.com/tributary-es/tributary/commerce/checkout"
+	"github.com/tributary-es/tributary/commerce/customer"
 	"github.com/tributary-es/tributary/commerce/inventory"
 	"github.com/tributary-es/tributary/commerce/order"
 	"github.com/tributary-es/tributary/commerce/payment"
@@ -40,7 +41,7 @@ func shop(t *testing.T) (*api.Commands, *memstore.Store) {
 		}
 	})
 	bus := commands.NewBus(store, commands.Options{})
-	if err := checkout.Register(bus); err != nil {
+	if err := errors.Join(checkout.Register(bus), customer.Register(bus)); err != nil {
 		t.Fatal(err)
 	}
 	made := 0
@@ -121,7 +122,7 @@ type spy struct {
 }
 
 func (s *spy) Dispatch(_ context.Context, meta commands.Meta, cmds ...any) (eventstore.Receipt, error) {
-	s.meta, s.cmd = meta, cmds[0]
+	s.meta, s.cmd = meta, cmds[len(cmds)-1] // guards stand in front of it
 	return eventstore.Receipt{Position: eventstore.Position{Incarnation: 1, LSN: 9}}, s.err
 }
 

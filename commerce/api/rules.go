@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/tributary-es/tributary/commands"
+	"github.com/tributary-es/tributary/commerce/customer"
 	"github.com/tributary-es/tributary/commerce/order"
 	"github.com/tributary-es/tributary/commerce/voucher"
 	"github.com/tributary-es/tributary/eventstore"
@@ -24,25 +25,69 @@ func (r Rules) voucher(ctx context.Context, code string) (voucher.State, eventst
 
 // guards completes an order and returns the commands that have to stand in front of it in its message.
 func (c *Commands) guards(ctx context.Context, cmd *order.Place, voucherCode string) ([]any, error) {
-	if voucherCode == "" {
-		return nil, nil
-	}
-	if err := invalid(order.Aggregate().Validate(*cmd)); err != nil {
-		return nil, err
-	}
-	total, err := cmd.Total()
-	if err != nil {
-		return nil, invalid(err)
-	}
 	cmd.VoucherCode = voucherCode
-	// What it is worth never changes. Whether it may be redeemed is decided with the order, and not here.
-	v, _, err := c.Rules.voucher(ctx, voucherCode)
+	due, err := cmd.Total()
 	if err != nil {
+		return nil, nil // the order itself is refused
+	}
+	var guards []any
+	if voucherCode != "" {
+		// What it is worth never changes. Whether it may be redeemed is decided with the order, and not here.
+		v, _, err := c.Rules.voucher(ctx, voucherCode)
+		if err != nil {
+			return nil, err
+		}
+		redeem := voucher.Redeem{Code: voucherCode, OrderID: cmd.ID, Total: due}
+		// In another currency it is worth nothing, and refused when it is decided.
+		if redeem.Discount, err = voucher.Worth(v.Value, due); err == nil {
+			cmd.Discount = redeem.Discount
+			if due, err = due.Sub(cmd.Discount); err != nil {
+				return nil, err
+			}
+		}
+		guards = append(guards, redeem)
+	}
+	if cmd.CustomerID != "" {
+		guards = append(guards, customer.CheckCredit{CustomerID: cmd.CustomerID, Amount: due})
+	}
+	return guards, nil
+}
+
+// SetCreditLimit limits a customer's open orders.
+func (c *Commands) SetCreditLimit(ctx context.Context, r *commerceapiv1.SetCreditLimitRequest) (*commerceapiv1.Receipt, error) {
+	limit, err := amount("limit", r.GetLimit(), orDefault(r.GetCurrency(), DefaultCurrency))
+	return c.dispatch(ctx, r, r.GetCustomerId(), customer.SetCreditLimit{CustomerID: r.GetCustomerId(), Limit: limit, At: c.Now()}, err)
+}
+
+// LiftCreditLimit ends a customer's limit.
+func (c *Commands) LiftCreditLimit(ctx context.Context, r *commerceapiv1.LiftCreditLimitRequest) (*commerceapiv1.Receipt, error) {
+	return c.dispatch(ctx, r, r.GetCustomerId(), customer.LiftCreditLimit{CustomerID: r.GetCustomerId(), At: c.Now()})
+}
+
+// GetCredit returns a customer's credit as the log has it now.
+func (q *Queries) GetCredit(ctx context.Context, r *commerceapiv1.GetCreditRequest) (*commerceapiv1.Credit, error) {
+	if _, err := callOf(ctx); err != nil {
 		return nil, err
 	}
-	// In another currency it is refused when it is decided.
-	cmd.Discount, _ = voucher.Worth(v.Value, total)
-	return []any{voucher.Redeem{Code: voucherCode, OrderID: cmd.ID, Total: total, Discount: cmd.Discount}}, nil
+	if r.GetCustomerId() == "" {
+		return nil, fmt.Errorf("%w: customer_id is empty", eventstore.ErrInvalid)
+	}
+	s, at, err := commands.LoadFor[customer.State, customer.Command, customer.Event](
+		ctx, q.Rules.Bus, customer.Decider(), "", customer.Look{CustomerID: r.GetCustomerId()})
+	if err != nil {
+		return nil, fmt.Errorf("credit of customer %q: %w", r.GetCustomerId(), err)
+	}
+	out := &commerceapiv1.Credit{CustomerId: r.GetCustomerId(), Position: at.String()}
+	limit, limited := s.Limit()
+	if !limited {
+		return out, nil
+	}
+	open, err := s.Open()
+	if err != nil {
+		return nil, fmt.Errorf("credit of customer %q: %w", r.GetCustomerId(), err)
+	}
+	out.Limited, out.Limit, out.Open, out.Currency = true, limit.String(), open.String(), limit.Currency()
+	return out, nil
 }
 
 // CreateVoucher makes a voucher.

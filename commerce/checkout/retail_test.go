@@ -8,6 +8,7 @@ import (
 
 	"github.com/tributary-es/tributary/commands"
 	"github.com/tributary-es/tributary/commerce/checkout"
+	"github.com/tributary-es/tributary/commerce/customer"
 	"github.com/tributary-es/tributary/commerce/inventory"
 	"github.com/tributary-es/tributary/commerce/money"
 	"github.com/tributary-es/tributary/commerce/order"
@@ -203,5 +204,5 @@ func (s *stage) decode(t testing.TB, r *eventstore.Recorded) any {
 }
 
 var codecs = map[string]commands.Codec[order.Event]{
-	order.Category: order.Codec(), inventory.Category: inventory.Codec(), payment.Category: payment.Codec(), voucher.Category: voucher.Codec(), returns.Category: returns.Codec(),
+	order.Category: order.Codec(), inventory.Category: inventory.Codec(), payment.Category: payment.Codec(), voucher.Category: voucher.Codec(), customer.Category: customer.Codec(), returns.Category: returns.Codec(),
 }

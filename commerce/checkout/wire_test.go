@@ -57,6 +57,8 @@ func written() []proto.Message {
 		&commercev1.ReturnCompleted{CustomerId: "17850", AtMs: ms},
 		&commercev1.VoucherCreated{Code: "V-1", Value: pounds("5"), AtMs: ms},
 		&commercev1.VoucherWithdrawn{Code: "V-1", Reason: "expired", AtMs: ms},
+		&commercev1.CreditLimitSet{CustomerId: "17850", Limit: pounds("500"), AtMs: ms},
+		&commercev1.CreditLimitLifted{CustomerId: "17850", AtMs: ms},
 	}
 }
 

@@ -63,6 +63,52 @@ func cancelled(from string) *commercev1.OrderCancelled {
 	}
 }
 
+func TestVouchersOfOrders(t *testing.T) {
+	with := func(discount money.Amount) order.Place {
+		p := place()
+		p.VoucherCode, p.Discount = "V-1", discount
+		return p
+	}
+	want := created()
+	want.VoucherCode, want.Discount = "V-1", gbp("5").Proto()
+	end := cancelled("created")
+	end.VoucherCode = "V-1"
+	orders(t).When(with(gbp("5"))).Then(want).
+		When(order.Cancel{ID: "536365", Reason: "changed my mind", At: later}).Then(end)
+	orders(t).When(with(gbp("20.402"))).ThenInvalid("discount 20.402 GBP is not 0 to the total of 20.401 GBP")
+	orders(t).When(with(gbp("-1"))).ThenInvalid("discount -1")
+	orders(t).When(with(money.MustParse("1", "EUR"))).ThenInvalid("discount 1 EUR")
+	orders(t).When(with(gbp("20.401"))).ThenAccepted()
+	without := place()
+	without.Discount = gbp("1")
+	orders(t).When(without).ThenInvalid("a discount needs a voucher")
+}
+
+// Rules over several orders find them by these tags.
+func TestTags(t *testing.T) {
+	withVoucher := created()
+	withVoucher.VoucherCode = "V-1"
+	for _, c := range []struct {
+		event order.Event
+		want  string
+	}{
+		{created(), "[customer:17850]"},
+		{withVoucher, "[customer:17850 voucher:V-1]"},
+		{confirmed(), "[customer:17850]"},
+		{shipped(), "[customer:17850]"},
+		{&commercev1.OrderCancelled{VoucherCode: "V-1"}, "[voucher:V-1]"},
+		{&commercev1.OrderShipped{}, "[]"},
+	} {
+		if got := fmt.Sprint(order.Aggregate().Tags(c.event)); got != c.want {
+			t.Errorf("tags of %T are %s, want %s", c.event, got, c.want)
+		}
+	}
+}
+
+func orders(t *testing.T) *commandtest.Scenario[order.State, order.Command, order.Event] {
+	return commandtest.For[order.State, order.Command, order.Event](t, order.Aggregate())
+}
+
 // TestTransitions goes through every command in every status; each scenario checks C1 and C2.
 func TestTransitions(t *testing.T) {
 	var (

@@ -183,7 +183,7 @@ func rejected(r *commands.Rejection) Problem {
 		k.status = http.StatusConflict
 	}
 	p := k.problem(r.Reason)
-	p.Code = r.Code
+	p.Code, p.Details = r.Code, r.Details
 	return p
 }
 

@@ -83,6 +83,7 @@ func problemSchema() object {
 			"detail":    says(text(), "About this one problem"),
 			"code":      says(text(), "Stable code of a refusal, such as order.invalid_transition"),
 			"hint":      says(text(), "What to do about it"),
+			"details":   says(object{"type": "object", "additionalProperties": text()}, "Facts of a refusal by name, such as limit"),
 			"reference": says(text(), "How the server's log names an internal error"),
 			"instance":  says(text(), "Path of the request"),
 			"faults":    says(object{"type": "array", "items": text()}, "Each thing that is wrong, where there are several"),

@@ -25,6 +25,8 @@ type Problem struct {
 	Detail string `json:"detail,omitempty"`
 	// Code is the stable code of a refusal, such as "order.invalid_transition".
 	Code string `json:"code,omitempty"`
+	// Details are the facts of a refusal by name, such as "limit".
+	Details map[string]string `json:"details,omitempty"`
 	// Hint says what to do about it.
 	Hint string `json:"hint,omitempty"`
 	// Reference is how the server's log names an internal error.
@@ -94,6 +96,9 @@ func (p *Problem) grpcStatus() error {
 	}
 	if p.Reference != "" {
 		info.Metadata["reference"] = p.Reference
+	}
+	for name, fact := range p.Details {
+		info.Metadata["detail-"+name] = fact
 	}
 	details := []protoadapt.MessageV1{info}
 	if len(p.Faults) > 0 {

@@ -1090,6 +1090,116 @@ func (x *WithdrawVoucherRequest) GetReason() string {
 	return ""
 }
 
+// SetCreditLimitRequest is a limit for a customer.
+type SetCreditLimitRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Reference to the customer.
+	CustomerId string `protobuf:"bytes,1,opt,name=customer_id,json=customerId,proto3" json:"customer_id,omitempty"`
+	// Most that the open orders may be worth together, an exact decimal such as "500.00".
+	Limit string `protobuf:"bytes,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	// ISO 4217 code; empty means GBP.
+	Currency      string `protobuf:"bytes,3,opt,name=currency,proto3" json:"currency,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetCreditLimitRequest) Reset() {
+	*x = SetCreditLimitRequest{}
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetCreditLimitRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetCreditLimitRequest) ProtoMessage() {}
+
+func (x *SetCreditLimitRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetCreditLimitRequest.ProtoReflect.Descriptor instead.
+func (*SetCreditLimitRequest) Descriptor() ([]byte, []int) {
+	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *SetCreditLimitRequest) GetCustomerId() string {
+	if x != nil {
+		return x.CustomerId
+	}
+	return ""
+}
+
+func (x *SetCreditLimitRequest) GetLimit() string {
+	if x != nil {
+		return x.Limit
+	}
+	return ""
+}
+
+func (x *SetCreditLimitRequest) GetCurrency() string {
+	if x != nil {
+		return x.Currency
+	}
+	return ""
+}
+
+// LiftCreditLimitRequest names a customer.
+type LiftCreditLimitRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Reference to the customer.
+	CustomerId    string `protobuf:"bytes,1,opt,name=customer_id,json=customerId,proto3" json:"customer_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LiftCreditLimitRequest) Reset() {
+	*x = LiftCreditLimitRequest{}
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LiftCreditLimitRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LiftCreditLimitRequest) ProtoMessage() {}
+
+func (x *LiftCreditLimitRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LiftCreditLimitRequest.ProtoReflect.Descriptor instead.
+func (*LiftCreditLimitRequest) Descriptor() ([]byte, []int) {
+	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *LiftCreditLimitRequest) GetCustomerId() string {
+	if x != nil {
+		return x.CustomerId
+	}
+	return ""
+}
+
 var File_tributary_commerce_api_v1_commands_proto protoreflect.FileDescriptor
 
 const file_tributary_commerce_api_v1_commands_proto_rawDesc = "" +
@@ -1184,7 +1294,15 @@ const file_tributary_commerce_api_v1_commands_proto_rawDesc = "" +
 	"\bcurrency\x18\x03 \x01(\tR\bcurrency\"D\n" +
 	"\x16WithdrawVoucherRequest\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason2\x9f\x0e\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"j\n" +
+	"\x15SetCreditLimitRequest\x12\x1f\n" +
+	"\vcustomer_id\x18\x01 \x01(\tR\n" +
+	"customerId\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\tR\x05limit\x12\x1a\n" +
+	"\bcurrency\x18\x03 \x01(\tR\bcurrency\"9\n" +
+	"\x16LiftCreditLimitRequest\x12\x1f\n" +
+	"\vcustomer_id\x18\x01 \x01(\tR\n" +
+	"customerId2\xb5\x11\n" +
 	"\x0eCommandService\x12\x89\x01\n" +
 	"\n" +
 	"PlaceOrder\x12,.tributary.commerce.api.v1.PlaceOrderRequest\x1a\".tributary.commerce.api.v1.Receipt\")\xa2\xbb\x18%\n" +
@@ -1209,7 +1327,11 @@ const file_tributary_commerce_api_v1_commands_proto_rawDesc = "" +
 	"\rCreateVoucher\x12/.tributary.commerce.api.v1.CreateVoucherRequest\x1a\".tributary.commerce.api.v1.Receipt\"G\xa2\xbb\x18C\n" +
 	"\x04POST\x12\f/v1/vouchers\x1a\x01***Create a voucher that one order may redeem\x12\xa9\x01\n" +
 	"\x0fWithdrawVoucher\x121.tributary.commerce.api.v1.WithdrawVoucherRequest\x1a\".tributary.commerce.api.v1.Receipt\"?\xa2\xbb\x18;\n" +
-	"\x04POST\x12\x1c/v1/vouchers/{code}/withdraw\x1a\x01**\x12Withdraw a voucherBWZUgithub.com/tributary-es/tributary/schemas/gen/tributary/commerce/api/v1;commerceapiv1b\x06proto3"
+	"\x04POST\x12\x1c/v1/vouchers/{code}/withdraw\x1a\x01**\x12Withdraw a voucher\x12\xd0\x01\n" +
+	"\x0eSetCreditLimit\x120.tributary.commerce.api.v1.SetCreditLimitRequest\x1a\".tributary.commerce.api.v1.Receipt\"h\xa2\xbb\x18d\n" +
+	"\x03PUT\x12(/v1/customers/{customer_id}/credit-limit\x1a\x01**0Limit what a customer's open orders may be worth\x12\xc0\x01\n" +
+	"\x0fLiftCreditLimit\x121.tributary.commerce.api.v1.LiftCreditLimitRequest\x1a\".tributary.commerce.api.v1.Receipt\"V\xa2\xbb\x18R\n" +
+	"\x06DELETE\x12(/v1/customers/{customer_id}/credit-limit*\x1eLift a customer's credit limitBWZUgithub.com/tributary-es/tributary/schemas/gen/tributary/commerce/api/v1;commerceapiv1b\x06proto3"
 
 var (
 	file_tributary_commerce_api_v1_commands_proto_rawDescOnce sync.Once
@@ -1223,7 +1345,7 @@ func file_tributary_commerce_api_v1_commands_proto_rawDescGZIP() []byte {
 	return file_tributary_commerce_api_v1_commands_proto_rawDescData
 }
 
-var file_tributary_commerce_api_v1_commands_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_tributary_commerce_api_v1_commands_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_tributary_commerce_api_v1_commands_proto_goTypes = []any{
 	(*Receipt)(nil),                // 0: tributary.commerce.api.v1.Receipt
 	(*PlaceOrderRequest)(nil),      // 1: tributary.commerce.api.v1.PlaceOrderRequest
@@ -1239,19 +1361,21 @@ var file_tributary_commerce_api_v1_commands_proto_goTypes = []any{
 	(*AdjustPaymentRequest)(nil),   // 11: tributary.commerce.api.v1.AdjustPaymentRequest
 	(*CreateVoucherRequest)(nil),   // 12: tributary.commerce.api.v1.CreateVoucherRequest
 	(*WithdrawVoucherRequest)(nil), // 13: tributary.commerce.api.v1.WithdrawVoucherRequest
-	(*timestamppb.Timestamp)(nil),  // 14: google.protobuf.Timestamp
+	(*SetCreditLimitRequest)(nil),  // 14: tributary.commerce.api.v1.SetCreditLimitRequest
+	(*LiftCreditLimitRequest)(nil), // 15: tributary.commerce.api.v1.LiftCreditLimitRequest
+	(*timestamppb.Timestamp)(nil),  // 16: google.protobuf.Timestamp
 }
 var file_tributary_commerce_api_v1_commands_proto_depIdxs = []int32{
 	2,  // 0: tributary.commerce.api.v1.PlaceOrderRequest.lines:type_name -> tributary.commerce.api.v1.OrderLine
-	14, // 1: tributary.commerce.api.v1.PlaceOrderRequest.placed_at:type_name -> google.protobuf.Timestamp
-	14, // 2: tributary.commerce.api.v1.OrderLine.at:type_name -> google.protobuf.Timestamp
+	16, // 1: tributary.commerce.api.v1.PlaceOrderRequest.placed_at:type_name -> google.protobuf.Timestamp
+	16, // 2: tributary.commerce.api.v1.OrderLine.at:type_name -> google.protobuf.Timestamp
 	2,  // 3: tributary.commerce.api.v1.ReceiveReturnRequest.lines:type_name -> tributary.commerce.api.v1.OrderLine
-	14, // 4: tributary.commerce.api.v1.ReceiveReturnRequest.received_at:type_name -> google.protobuf.Timestamp
-	14, // 5: tributary.commerce.api.v1.ReceiveStockRequest.received_at:type_name -> google.protobuf.Timestamp
+	16, // 4: tributary.commerce.api.v1.ReceiveReturnRequest.received_at:type_name -> google.protobuf.Timestamp
+	16, // 5: tributary.commerce.api.v1.ReceiveStockRequest.received_at:type_name -> google.protobuf.Timestamp
 	3,  // 6: tributary.commerce.api.v1.AdjustStockRequest.document:type_name -> tributary.commerce.api.v1.Document
-	14, // 7: tributary.commerce.api.v1.AdjustStockRequest.adjusted_at:type_name -> google.protobuf.Timestamp
+	16, // 7: tributary.commerce.api.v1.AdjustStockRequest.adjusted_at:type_name -> google.protobuf.Timestamp
 	3,  // 8: tributary.commerce.api.v1.AdjustPaymentRequest.document:type_name -> tributary.commerce.api.v1.Document
-	14, // 9: tributary.commerce.api.v1.AdjustPaymentRequest.adjusted_at:type_name -> google.protobuf.Timestamp
+	16, // 9: tributary.commerce.api.v1.AdjustPaymentRequest.adjusted_at:type_name -> google.protobuf.Timestamp
 	1,  // 10: tributary.commerce.api.v1.CommandService.PlaceOrder:input_type -> tributary.commerce.api.v1.PlaceOrderRequest
 	4,  // 11: tributary.commerce.api.v1.CommandService.ConfirmOrder:input_type -> tributary.commerce.api.v1.ConfirmOrderRequest
 	5,  // 12: tributary.commerce.api.v1.CommandService.ShipOrder:input_type -> tributary.commerce.api.v1.ShipOrderRequest
@@ -1263,19 +1387,23 @@ var file_tributary_commerce_api_v1_commands_proto_depIdxs = []int32{
 	10, // 18: tributary.commerce.api.v1.CommandService.RefundPayment:input_type -> tributary.commerce.api.v1.RefundPaymentRequest
 	12, // 19: tributary.commerce.api.v1.CommandService.CreateVoucher:input_type -> tributary.commerce.api.v1.CreateVoucherRequest
 	13, // 20: tributary.commerce.api.v1.CommandService.WithdrawVoucher:input_type -> tributary.commerce.api.v1.WithdrawVoucherRequest
-	0,  // 21: tributary.commerce.api.v1.CommandService.PlaceOrder:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 22: tributary.commerce.api.v1.CommandService.ConfirmOrder:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 23: tributary.commerce.api.v1.CommandService.ShipOrder:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 24: tributary.commerce.api.v1.CommandService.CancelOrder:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 25: tributary.commerce.api.v1.CommandService.ReceiveReturn:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 26: tributary.commerce.api.v1.CommandService.ReceiveStock:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 27: tributary.commerce.api.v1.CommandService.AdjustStock:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 28: tributary.commerce.api.v1.CommandService.AdjustPayment:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 29: tributary.commerce.api.v1.CommandService.RefundPayment:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 30: tributary.commerce.api.v1.CommandService.CreateVoucher:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 31: tributary.commerce.api.v1.CommandService.WithdrawVoucher:output_type -> tributary.commerce.api.v1.Receipt
-	21, // [21:32] is the sub-list for method output_type
-	10, // [10:21] is the sub-list for method input_type
+	14, // 21: tributary.commerce.api.v1.CommandService.SetCreditLimit:input_type -> tributary.commerce.api.v1.SetCreditLimitRequest
+	15, // 22: tributary.commerce.api.v1.CommandService.LiftCreditLimit:input_type -> tributary.commerce.api.v1.LiftCreditLimitRequest
+	0,  // 23: tributary.commerce.api.v1.CommandService.PlaceOrder:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 24: tributary.commerce.api.v1.CommandService.ConfirmOrder:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 25: tributary.commerce.api.v1.CommandService.ShipOrder:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 26: tributary.commerce.api.v1.CommandService.CancelOrder:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 27: tributary.commerce.api.v1.CommandService.ReceiveReturn:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 28: tributary.commerce.api.v1.CommandService.ReceiveStock:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 29: tributary.commerce.api.v1.CommandService.AdjustStock:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 30: tributary.commerce.api.v1.CommandService.AdjustPayment:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 31: tributary.commerce.api.v1.CommandService.RefundPayment:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 32: tributary.commerce.api.v1.CommandService.CreateVoucher:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 33: tributary.commerce.api.v1.CommandService.WithdrawVoucher:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 34: tributary.commerce.api.v1.CommandService.SetCreditLimit:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 35: tributary.commerce.api.v1.CommandService.LiftCreditLimit:output_type -> tributary.commerce.api.v1.Receipt
+	23, // [23:36] is the sub-list for method output_type
+	10, // [10:23] is the sub-list for method input_type
 	10, // [10:10] is the sub-list for extension type_name
 	10, // [10:10] is the sub-list for extension extendee
 	0,  // [0:10] is the sub-list for field type_name
@@ -1292,7 +1420,7 @@ func file_tributary_commerce_api_v1_commands_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_commerce_api_v1_commands_proto_rawDesc), len(file_tributary_commerce_api_v1_commands_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -30,6 +30,8 @@ const (
 	CommandService_RefundPayment_FullMethodName   = "/tributary.commerce.api.v1.CommandService/RefundPayment"
 	CommandService_CreateVoucher_FullMethodName   = "/tributary.commerce.api.v1.CommandService/CreateVoucher"
 	CommandService_WithdrawVoucher_FullMethodName = "/tributary.commerce.api.v1.CommandService/WithdrawVoucher"
+	CommandService_SetCreditLimit_FullMethodName  = "/tributary.commerce.api.v1.CommandService/SetCreditLimit"
+	CommandService_LiftCreditLimit_FullMethodName = "/tributary.commerce.api.v1.CommandService/LiftCreditLimit"
 )
 
 // CommandServiceClient is the client API for CommandService service.
@@ -62,6 +64,10 @@ type CommandServiceClient interface {
 	CreateVoucher(ctx context.Context, in *CreateVoucherRequest, opts ...grpc.CallOption) (*Receipt, error)
 	// WithdrawVoucher ends a voucher.
 	WithdrawVoucher(ctx context.Context, in *WithdrawVoucherRequest, opts ...grpc.CallOption) (*Receipt, error)
+	// SetCreditLimit limits what the open orders of a customer may be worth together.
+	SetCreditLimit(ctx context.Context, in *SetCreditLimitRequest, opts ...grpc.CallOption) (*Receipt, error)
+	// LiftCreditLimit ends the limit of a customer.
+	LiftCreditLimit(ctx context.Context, in *LiftCreditLimitRequest, opts ...grpc.CallOption) (*Receipt, error)
 }
 
 type commandServiceClient struct {
@@ -182,6 +188,26 @@ func (c *commandServiceClient) WithdrawVoucher(ctx context.Context, in *Withdraw
 	return out, nil
 }
 
+func (c *commandServiceClient) SetCreditLimit(ctx context.Context, in *SetCreditLimitRequest, opts ...grpc.CallOption) (*Receipt, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Receipt)
+	err := c.cc.Invoke(ctx, CommandService_SetCreditLimit_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *commandServiceClient) LiftCreditLimit(ctx context.Context, in *LiftCreditLimitRequest, opts ...grpc.CallOption) (*Receipt, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Receipt)
+	err := c.cc.Invoke(ctx, CommandService_LiftCreditLimit_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // CommandServiceServer is the server API for CommandService service.
 // All implementations must embed UnimplementedCommandServiceServer
 // for forward compatibility.
@@ -212,6 +238,10 @@ type CommandServiceServer interface {
 	CreateVoucher(context.Context, *CreateVoucherRequest) (*Receipt, error)
 	// WithdrawVoucher ends a voucher.
 	WithdrawVoucher(context.Context, *WithdrawVoucherRequest) (*Receipt, error)
+	// SetCreditLimit limits what the open orders of a customer may be worth together.
+	SetCreditLimit(context.Context, *SetCreditLimitRequest) (*Receipt, error)
+	// LiftCreditLimit ends the limit of a customer.
+	LiftCreditLimit(context.Context, *LiftCreditLimitRequest) (*Receipt, error)
 	mustEmbedUnimplementedCommandServiceServer()
 }
 
@@ -254,6 +284,12 @@ func (UnimplementedCommandServiceServer) CreateVoucher(context.Context, *CreateV
 }
 func (UnimplementedCommandServiceServer) WithdrawVoucher(context.Context, *WithdrawVoucherRequest) (*Receipt, error) {
 	return nil, status.Error(codes.Unimplemented, "method WithdrawVoucher not implemented")
+}
+func (UnimplementedCommandServiceServer) SetCreditLimit(context.Context, *SetCreditLimitRequest) (*Receipt, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetCreditLimit not implemented")
+}
+func (UnimplementedCommandServiceServer) LiftCreditLimit(context.Context, *LiftCreditLimitRequest) (*Receipt, error) {
+	return nil, status.Error(codes.Unimplemented, "method LiftCreditLimit not implemented")
 }
 func (UnimplementedCommandServiceServer) mustEmbedUnimplementedCommandServiceServer() {}
 func (UnimplementedCommandServiceServer) testEmbeddedByValue()                        {}
@@ -474,6 +510,42 @@ func _CommandService_WithdrawVoucher_Handler(srv interface{}, ctx context.Contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _CommandService_SetCreditLimit_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetCreditLimitRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CommandServiceServer).SetCreditLimit(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CommandService_SetCreditLimit_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CommandServiceServer).SetCreditLimit(ctx, req.(*SetCreditLimitRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CommandService_LiftCreditLimit_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LiftCreditLimitRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CommandServiceServer).LiftCreditLimit(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CommandService_LiftCreditLimit_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CommandServiceServer).LiftCreditLimit(ctx, req.(*LiftCreditLimitRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // CommandService_ServiceDesc is the grpc.ServiceDesc for CommandService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -524,6 +596,14 @@ var CommandService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "WithdrawVoucher",
 			Handler:    _CommandService_WithdrawVoucher_Handler,
+		},
+		{
+			MethodName: "SetCreditLimit",
+			Handler:    _CommandService_SetCreditLimit_Handler,
+		},
+		{
+			MethodName: "LiftCreditLimit",
+			Handler:    _CommandService_LiftCreditLimit_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

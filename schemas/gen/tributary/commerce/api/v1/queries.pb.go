@@ -1027,6 +1027,143 @@ func (x *Voucher) GetPosition() string {
 	return ""
 }
 
+// GetCreditRequest names a customer.
+type GetCreditRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Reference to the customer.
+	CustomerId    string `protobuf:"bytes,1,opt,name=customer_id,json=customerId,proto3" json:"customer_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetCreditRequest) Reset() {
+	*x = GetCreditRequest{}
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetCreditRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetCreditRequest) ProtoMessage() {}
+
+func (x *GetCreditRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetCreditRequest.ProtoReflect.Descriptor instead.
+func (*GetCreditRequest) Descriptor() ([]byte, []int) {
+	return file_tributary_commerce_api_v1_queries_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *GetCreditRequest) GetCustomerId() string {
+	if x != nil {
+		return x.CustomerId
+	}
+	return ""
+}
+
+// Credit is what a customer's open orders may be worth, and are.
+type Credit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Reference to the customer.
+	CustomerId string `protobuf:"bytes,1,opt,name=customer_id,json=customerId,proto3" json:"customer_id,omitempty"`
+	// Whether there is a limit; without one the amounts are empty.
+	Limited bool `protobuf:"varint,2,opt,name=limited,proto3" json:"limited,omitempty"`
+	// Most that the open orders may be worth together, an exact decimal.
+	Limit string `protobuf:"bytes,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	// What the open orders in the limit's currency are worth together, an exact decimal.
+	Open string `protobuf:"bytes,4,opt,name=open,proto3" json:"open,omitempty"`
+	// ISO 4217 code of the amounts.
+	Currency string `protobuf:"bytes,5,opt,name=currency,proto3" json:"currency,omitempty"`
+	// Position that the answer stands at.
+	Position      string `protobuf:"bytes,6,opt,name=position,proto3" json:"position,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Credit) Reset() {
+	*x = Credit{}
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Credit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Credit) ProtoMessage() {}
+
+func (x *Credit) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Credit.ProtoReflect.Descriptor instead.
+func (*Credit) Descriptor() ([]byte, []int) {
+	return file_tributary_commerce_api_v1_queries_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Credit) GetCustomerId() string {
+	if x != nil {
+		return x.CustomerId
+	}
+	return ""
+}
+
+func (x *Credit) GetLimited() bool {
+	if x != nil {
+		return x.Limited
+	}
+	return false
+}
+
+func (x *Credit) GetLimit() string {
+	if x != nil {
+		return x.Limit
+	}
+	return ""
+}
+
+func (x *Credit) GetOpen() string {
+	if x != nil {
+		return x.Open
+	}
+	return ""
+}
+
+func (x *Credit) GetCurrency() string {
+	if x != nil {
+		return x.Currency
+	}
+	return ""
+}
+
+func (x *Credit) GetPosition() string {
+	if x != nil {
+		return x.Position
+	}
+	return ""
+}
+
 var File_tributary_commerce_api_v1_queries_proto protoreflect.FileDescriptor
 
 const file_tributary_commerce_api_v1_queries_proto_rawDesc = "" +
@@ -1111,7 +1248,18 @@ const file_tributary_commerce_api_v1_queries_proto_rawDesc = "" +
 	"\bcurrency\x18\x03 \x01(\tR\bcurrency\x12\x16\n" +
 	"\x06status\x18\x04 \x01(\tR\x06status\x12\x19\n" +
 	"\border_id\x18\x05 \x01(\tR\aorderId\x12\x1a\n" +
-	"\bposition\x18\x06 \x01(\tR\bposition2\xc1\a\n" +
+	"\bposition\x18\x06 \x01(\tR\bposition\"3\n" +
+	"\x10GetCreditRequest\x12\x1f\n" +
+	"\vcustomer_id\x18\x01 \x01(\tR\n" +
+	"customerId\"\xa5\x01\n" +
+	"\x06Credit\x12\x1f\n" +
+	"\vcustomer_id\x18\x01 \x01(\tR\n" +
+	"customerId\x12\x18\n" +
+	"\alimited\x18\x02 \x01(\bR\alimited\x12\x14\n" +
+	"\x05limit\x18\x03 \x01(\tR\x05limit\x12\x12\n" +
+	"\x04open\x18\x04 \x01(\tR\x04open\x12\x1a\n" +
+	"\bcurrency\x18\x05 \x01(\tR\bcurrency\x12\x1a\n" +
+	"\bposition\x18\x06 \x01(\tR\bposition2\x82\t\n" +
 	"\fQueryService\x12~\n" +
 	"\bGetOrder\x12*.tributary.commerce.api.v1.GetOrderRequest\x1a .tributary.commerce.api.v1.Order\"$\xa2\xbb\x18 \n" +
 	"\x03GET\x12\x0f/v1/orders/{id}*\bAn order\x12\x93\x01\n" +
@@ -1125,7 +1273,9 @@ const file_tributary_commerce_api_v1_queries_proto_rawDesc = "" +
 	"\x03GET\x12\x11/v1/sales/{group}*+Net sales by day, month, country or product\x12\x89\x01\n" +
 	"\n" +
 	"GetVoucher\x12,.tributary.commerce.api.v1.GetVoucherRequest\x1a\".tributary.commerce.api.v1.Voucher\")\xa2\xbb\x18%\n" +
-	"\x03GET\x12\x13/v1/vouchers/{code}*\tA voucherBWZUgithub.com/tributary-es/tributary/schemas/gen/tributary/commerce/api/v1;commerceapiv1b\x06proto3"
+	"\x03GET\x12\x13/v1/vouchers/{code}*\tA voucher\x12\xbe\x01\n" +
+	"\tGetCredit\x12+.tributary.commerce.api.v1.GetCreditRequest\x1a!.tributary.commerce.api.v1.Credit\"a\xa2\xbb\x18]\n" +
+	"\x03GET\x12\"/v1/customers/{customer_id}/credit*2A customer's credit limit, and what of it is takenBWZUgithub.com/tributary-es/tributary/schemas/gen/tributary/commerce/api/v1;commerceapiv1b\x06proto3"
 
 var (
 	file_tributary_commerce_api_v1_queries_proto_rawDescOnce sync.Once
@@ -1139,7 +1289,7 @@ func file_tributary_commerce_api_v1_queries_proto_rawDescGZIP() []byte {
 	return file_tributary_commerce_api_v1_queries_proto_rawDescData
 }
 
-var file_tributary_commerce_api_v1_queries_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_tributary_commerce_api_v1_queries_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_tributary_commerce_api_v1_queries_proto_goTypes = []any{
 	(*GetOrderRequest)(nil),            // 0: tributary.commerce.api.v1.GetOrderRequest
 	(*Order)(nil),                      // 1: tributary.commerce.api.v1.Order
@@ -1155,13 +1305,15 @@ var file_tributary_commerce_api_v1_queries_proto_goTypes = []any{
 	(*SalesRow)(nil),                   // 11: tributary.commerce.api.v1.SalesRow
 	(*GetVoucherRequest)(nil),          // 12: tributary.commerce.api.v1.GetVoucherRequest
 	(*Voucher)(nil),                    // 13: tributary.commerce.api.v1.Voucher
-	nil,                                // 14: tributary.commerce.api.v1.OrderCounts.ByStatusEntry
-	(*timestamppb.Timestamp)(nil),      // 15: google.protobuf.Timestamp
+	(*GetCreditRequest)(nil),           // 14: tributary.commerce.api.v1.GetCreditRequest
+	(*Credit)(nil),                     // 15: tributary.commerce.api.v1.Credit
+	nil,                                // 16: tributary.commerce.api.v1.OrderCounts.ByStatusEntry
+	(*timestamppb.Timestamp)(nil),      // 17: google.protobuf.Timestamp
 }
 var file_tributary_commerce_api_v1_queries_proto_depIdxs = []int32{
-	15, // 0: tributary.commerce.api.v1.Order.placed_at:type_name -> google.protobuf.Timestamp
+	17, // 0: tributary.commerce.api.v1.Order.placed_at:type_name -> google.protobuf.Timestamp
 	2,  // 1: tributary.commerce.api.v1.Order.lines:type_name -> tributary.commerce.api.v1.OrderedLine
-	14, // 2: tributary.commerce.api.v1.OrderCounts.by_status:type_name -> tributary.commerce.api.v1.OrderCounts.ByStatusEntry
+	16, // 2: tributary.commerce.api.v1.OrderCounts.by_status:type_name -> tributary.commerce.api.v1.OrderCounts.ByStatusEntry
 	1,  // 3: tributary.commerce.api.v1.ListCustomerOrdersResponse.orders:type_name -> tributary.commerce.api.v1.Order
 	11, // 4: tributary.commerce.api.v1.Sales.rows:type_name -> tributary.commerce.api.v1.SalesRow
 	0,  // 5: tributary.commerce.api.v1.QueryService.GetOrder:input_type -> tributary.commerce.api.v1.GetOrderRequest
@@ -1170,14 +1322,16 @@ var file_tributary_commerce_api_v1_queries_proto_depIdxs = []int32{
 	7,  // 8: tributary.commerce.api.v1.QueryService.GetStock:input_type -> tributary.commerce.api.v1.GetStockRequest
 	9,  // 9: tributary.commerce.api.v1.QueryService.GetSales:input_type -> tributary.commerce.api.v1.GetSalesRequest
 	12, // 10: tributary.commerce.api.v1.QueryService.GetVoucher:input_type -> tributary.commerce.api.v1.GetVoucherRequest
-	1,  // 11: tributary.commerce.api.v1.QueryService.GetOrder:output_type -> tributary.commerce.api.v1.Order
-	4,  // 12: tributary.commerce.api.v1.QueryService.CountOrders:output_type -> tributary.commerce.api.v1.OrderCounts
-	6,  // 13: tributary.commerce.api.v1.QueryService.ListCustomerOrders:output_type -> tributary.commerce.api.v1.ListCustomerOrdersResponse
-	8,  // 14: tributary.commerce.api.v1.QueryService.GetStock:output_type -> tributary.commerce.api.v1.Stock
-	10, // 15: tributary.commerce.api.v1.QueryService.GetSales:output_type -> tributary.commerce.api.v1.Sales
-	13, // 16: tributary.commerce.api.v1.QueryService.GetVoucher:output_type -> tributary.commerce.api.v1.Voucher
-	11, // [11:17] is the sub-list for method output_type
-	5,  // [5:11] is the sub-list for method input_type
+	14, // 11: tributary.commerce.api.v1.QueryService.GetCredit:input_type -> tributary.commerce.api.v1.GetCreditRequest
+	1,  // 12: tributary.commerce.api.v1.QueryService.GetOrder:output_type -> tributary.commerce.api.v1.Order
+	4,  // 13: tributary.commerce.api.v1.QueryService.CountOrders:output_type -> tributary.commerce.api.v1.OrderCounts
+	6,  // 14: tributary.commerce.api.v1.QueryService.ListCustomerOrders:output_type -> tributary.commerce.api.v1.ListCustomerOrdersResponse
+	8,  // 15: tributary.commerce.api.v1.QueryService.GetStock:output_type -> tributary.commerce.api.v1.Stock
+	10, // 16: tributary.commerce.api.v1.QueryService.GetSales:output_type -> tributary.commerce.api.v1.Sales
+	13, // 17: tributary.commerce.api.v1.QueryService.GetVoucher:output_type -> tributary.commerce.api.v1.Voucher
+	15, // 18: tributary.commerce.api.v1.QueryService.GetCredit:output_type -> tributary.commerce.api.v1.Credit
+	12, // [12:19] is the sub-list for method output_type
+	5,  // [5:12] is the sub-list for method input_type
 	5,  // [5:5] is the sub-list for extension type_name
 	5,  // [5:5] is the sub-list for extension extendee
 	0,  // [0:5] is the sub-list for field type_name
@@ -1194,7 +1348,7 @@ func file_tributary_commerce_api_v1_queries_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_commerce_api_v1_queries_proto_rawDesc), len(file_tributary_commerce_api_v1_queries_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

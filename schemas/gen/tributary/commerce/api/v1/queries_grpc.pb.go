@@ -25,6 +25,7 @@ const (
 	QueryService_GetStock_FullMethodName           = "/tributary.commerce.api.v1.QueryService/GetStock"
 	QueryService_GetSales_FullMethodName           = "/tributary.commerce.api.v1.QueryService/GetSales"
 	QueryService_GetVoucher_FullMethodName         = "/tributary.commerce.api.v1.QueryService/GetVoucher"
+	QueryService_GetCredit_FullMethodName          = "/tributary.commerce.api.v1.QueryService/GetCredit"
 )
 
 // QueryServiceClient is the client API for QueryService service.
@@ -47,6 +48,8 @@ type QueryServiceClient interface {
 	GetSales(ctx context.Context, in *GetSalesRequest, opts ...grpc.CallOption) (*Sales, error)
 	// GetVoucher returns a voucher, from the log itself.
 	GetVoucher(ctx context.Context, in *GetVoucherRequest, opts ...grpc.CallOption) (*Voucher, error)
+	// GetCredit returns a customer's limit and what of it is taken, from the log itself.
+	GetCredit(ctx context.Context, in *GetCreditRequest, opts ...grpc.CallOption) (*Credit, error)
 }
 
 type queryServiceClient struct {
@@ -117,6 +120,16 @@ func (c *queryServiceClient) GetVoucher(ctx context.Context, in *GetVoucherReque
 	return out, nil
 }
 
+func (c *queryServiceClient) GetCredit(ctx context.Context, in *GetCreditRequest, opts ...grpc.CallOption) (*Credit, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Credit)
+	err := c.cc.Invoke(ctx, QueryService_GetCredit_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // QueryServiceServer is the server API for QueryService service.
 // All implementations must embed UnimplementedQueryServiceServer
 // for forward compatibility.
@@ -137,6 +150,8 @@ type QueryServiceServer interface {
 	GetSales(context.Context, *GetSalesRequest) (*Sales, error)
 	// GetVoucher returns a voucher, from the log itself.
 	GetVoucher(context.Context, *GetVoucherRequest) (*Voucher, error)
+	// GetCredit returns a customer's limit and what of it is taken, from the log itself.
+	GetCredit(context.Context, *GetCreditRequest) (*Credit, error)
 	mustEmbedUnimplementedQueryServiceServer()
 }
 
@@ -164,6 +179,9 @@ func (UnimplementedQueryServiceServer) GetSales(context.Context, *GetSalesReques
 }
 func (UnimplementedQueryServiceServer) GetVoucher(context.Context, *GetVoucherRequest) (*Voucher, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetVoucher not implemented")
+}
+func (UnimplementedQueryServiceServer) GetCredit(context.Context, *GetCreditRequest) (*Credit, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetCredit not implemented")
 }
 func (UnimplementedQueryServiceServer) mustEmbedUnimplementedQueryServiceServer() {}
 func (UnimplementedQueryServiceServer) testEmbeddedByValue()                      {}
@@ -294,6 +312,24 @@ func _QueryService_GetVoucher_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _QueryService_GetCredit_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetCreditRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(QueryServiceServer).GetCredit(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: QueryService_GetCredit_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(QueryServiceServer).GetCredit(ctx, req.(*GetCreditRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // QueryService_ServiceDesc is the grpc.ServiceDesc for QueryService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -324,6 +360,10 @@ var QueryService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetVoucher",
 			Handler:    _QueryService_GetVoucher_Handler,
+		},
+		{
+			MethodName: "GetCredit",
+			Handler:    _QueryService_GetCredit_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
