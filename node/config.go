@@ -44,6 +44,9 @@ type Config struct {
 	ClickHouse string `json:"clickhouse,omitempty"`
 	// Source is where projections read from: "store" (default) or "kafka".
 	Source string `json:"source,omitempty"`
+	// RawAppends lets the store API append to the streams, and events of the types, that the domains work with: for moving
+	// data in. What a codec cannot read stops the commands of its stream and is set aside by projections.
+	RawAppends bool `json:"-"`
 	// Remember keeps the fields above for the next time the folder is used without them. A new folder always does.
 	Remember bool `json:"-"`
 	// Domains are what the node serves; nil means the shop.

@@ -10,7 +10,9 @@ import (
 
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/internal/server"
+	"github.com/tributary-es/tributary/internal/server/storeapi"
 	apiv1 "github.com/tributary-es/tributary/schemas/gen/tributary/api/v1"
+	storev1 "github.com/tributary-es/tributary/schemas/gen/tributary/store/v1"
 )
 
 // registerOwn offers the services that every node has.
@@ -19,9 +21,45 @@ func (n *Node) registerOwn() error {
 	if err := n.server.Register(&apiv1.StreamService_ServiceDesc, streams); err != nil {
 		return err
 	}
+	store := &storeapi.Service{Store: n.store, Kept: n.kept(), Failure: n.server.Failure}
+	if err := n.server.Register(&storev1.EventStore_ServiceDesc, store); err != nil {
+		return err
+	}
 	return n.server.Register(&apiv1.AdminService_ServiceDesc, &server.Admin{
 		Status: n.status, Outbox: n.outbox, Rebuild: n.rebuildStream, VerifyAll: n.verifyStream, Parking: parking{n},
 	})
+}
+
+// kept names what is not written by appends through the store API: what the domains' aggregates, sagas and projections
+// work with, unless the configuration lets it be.
+func (n *Node) kept() storeapi.Kept {
+	k := storeapi.Kept{Categories: map[string]bool{}, Types: map[string]bool{}}
+	if n.config.RawAppends {
+		return k
+	}
+	for _, c := range n.bus.Categories() {
+		k.Categories[c] = true
+	}
+	for _, s := range n.sagas {
+		k.Categories[s.name] = true
+	}
+	keepTypes := func(types []string) {
+		for _, t := range types {
+			k.Types[t] = true
+		}
+	}
+	for _, d := range n.domains {
+		if d.Keys != nil {
+			keepTypes(d.Keys.Types)
+		}
+		if d.Rows != nil {
+			keepTypes(d.Rows.Types)
+		}
+		for _, codec := range d.Codecs {
+			keepTypes(codec.Types())
+		}
+	}
+	return k
 }
 
 // payloadJSON renders payloads that a codec of a domain knows.

@@ -29,6 +29,7 @@ type listenFlags struct {
 type serveCmd struct {
 	Data   string `help:"Data folder." default:"./data" type:"path"`
 	Sample bool   `help:"Load the sample of real orders that comes with the program; a second time changes nothing."`
+	Raw    bool   `name:"raw-appends" help:"Let the store API append to the streams of the shop's aggregates, too. What their codecs cannot read stops their commands."`
 	listenFlags
 	engineFlags
 }
@@ -37,6 +38,7 @@ type serveCmd struct {
 func (c *serveCmd) Run(ctx context.Context, g *globals) error {
 	config := c.config(g, c.Data)
 	config.HTTP, config.GRPC, config.Remember = c.HTTP, c.GRPC, true
+	config.RawAppends = c.Raw
 	return serve(ctx, g, config, c.Sample, "stay in "+c.Data)
 }
 

@@ -43,7 +43,7 @@ var layers = []layer{
 	{pkg: "replication", may: "eventstore"},
 	{pkg: "replication/*", may: "replication eventstore"},
 
-	{pkg: "client", may: "eventstore"},
+	{pkg: "client", may: "eventstore eventstore/wire"},
 
 	{pkg: "commerce/calendar", may: ""},
 	{pkg: "commerce/tag", may: "eventstore"},
@@ -60,8 +60,8 @@ var layers = []layer{
 	{pkg: "internal/engine", may: ""},
 	{pkg: "internal/testenv", may: "internal/engine"},
 	{pkg: "internal/reliability", may: "", foreign: "none"},
-	{pkg: "internal/server", may: "commands queries projections replication eventstore internal/*"},
-	{pkg: "internal/server/*", may: "commands queries projections replication eventstore internal/*"},
+	{pkg: "internal/server", may: "commands queries projections replication eventstore eventstore/wire internal/*"},
+	{pkg: "internal/server/*", may: "commands queries projections replication eventstore eventstore/wire internal/*"},
 	{pkg: "internal/push", may: "commands queries projections replication eventstore internal/*"},
 	{pkg: "internal/console", may: "commands queries projections replication eventstore internal/*"},
 	{pkg: "internal/canary", may: "commands queries projections eventstore internal/*"},

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tributary-es/tributary/commands"
 	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/eventstore/wire"
 	"github.com/tributary-es/tributary/queries"
 )
 
@@ -36,6 +37,7 @@ func (k kind) problem(detail string) Problem {
 // The kinds of problems. docs/api.md lists them for clients.
 var (
 	kindInvalid     = kind{"invalid", "Request is invalid", 400, codes.InvalidArgument, "", 0}
+	kindKept        = kind{"kept", "Stream is not written by appends", 403, codes.PermissionDenied, "", 0}
 	kindCrossOrigin = kind{"cross-origin", "Request comes from another site's page", 403, codes.PermissionDenied, "", 0}
 	kindNotFound    = kind{"not-found", "Not found", 404, codes.NotFound, "", 0}
 	kindMethod      = kind{"method", "Method is not allowed", 405, codes.Unimplemented, "", 0}
@@ -140,6 +142,8 @@ func known(k kind, err error, ifMatch bool) Problem {
 		for _, s := range conflict.Conflicts {
 			p.Conflicts = append(p.Conflicts, ProblemConflict{Stream: s.Stream.String(), Want: s.Want.String(), Got: s.Got})
 		}
+		p.Condition = conditionOf(conflict.Condition)
+		p.conflict = wire.EncodeConflict(conflict)
 	}
 	if k == kindInvalid {
 		p.Detail, p.Faults = faultsOf(p.Detail)
@@ -149,6 +153,17 @@ func known(k kind, err error, ifMatch bool) Problem {
 		p.answer = a.Answer()
 	}
 	return p
+}
+
+func conditionOf(c *eventstore.ConditionConflict) *ProblemCondition {
+	if c == nil {
+		return nil
+	}
+	out := &ProblemCondition{After: c.After.String(), Found: c.Found.String()}
+	for _, item := range c.Query {
+		out.Query = append(out.Query, ProblemQueryItem(item))
+	}
+	return out
 }
 
 // faultsOf takes the text of an invalid request's error apart: joined errors stand on lines of their own.

@@ -90,9 +90,17 @@ func problemSchema() object {
 			"conflicts": says(object{"type": "array", "items": object{
 				"type": "object", "properties": object{"stream": text(), "want": text(), "got": object{"type": "integer"}},
 			}}, "Streams whose version was another than expected"),
+			"condition": says(object{
+				"type": "object", "properties": object{
+					"query": object{"type": "array", "items": object{"type": "object", "properties": object{"types": texts(), "tags": texts()}}},
+					"after": text(), "found": text(),
+				},
+			}, "The condition that did not hold: an event that its query matches was found after its position"),
 		},
 	}
 }
+
+func texts() object { return object{"type": "array", "items": text()} }
 
 func healthSchema() object {
 	flag := object{"type": "boolean"}

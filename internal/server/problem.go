@@ -12,6 +12,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	storev1 "github.com/tributary-es/tributary/schemas/gen/tributary/store/v1"
 )
 
 // Problem is an error as clients see it: the body of an HTTP answer (RFC 9457, application/problem+json), and the source
@@ -37,7 +39,10 @@ type Problem struct {
 	Faults []string `json:"faults,omitempty"`
 	// Conflicts lists the streams whose version was another than expected.
 	Conflicts []ProblemConflict `json:"conflicts,omitempty"`
+	// Condition is the condition that did not hold.
+	Condition *ProblemCondition `json:"condition,omitempty"`
 
+	conflict   *storev1.Conflict // the same for gRPC
 	grpc       codes.Code
 	retryAfter int           // seconds; 0: not said
 	answer     proto.Message // what was done nevertheless; nil: nothing
@@ -48,6 +53,19 @@ type ProblemConflict struct {
 	Stream string `json:"stream"`
 	Want   string `json:"want"`
 	Got    uint64 `json:"got"`
+}
+
+// ProblemCondition is a condition that did not hold: an event that the query matches stands after the position.
+type ProblemCondition struct {
+	Query []ProblemQueryItem `json:"query"`
+	After string             `json:"after"`
+	Found string             `json:"found"`
+}
+
+// ProblemQueryItem is an item of a condition's query.
+type ProblemQueryItem struct {
+	Types []string `json:"types,omitempty"`
+	Tags  []string `json:"tags,omitempty"`
 }
 
 // problemTypes is the prefix of Problem.Type.
@@ -87,8 +105,8 @@ func (p *Problem) json() []byte {
 }
 
 // grpcStatus returns the problem as a gRPC status. Its details are an ErrorInfo, whose reason is the code of a refusal or
-// else the last part of Type; a BadRequest where there are several faults, a PreconditionFailure for conflicts, a RetryInfo
-// where waiting helps, and what was done nevertheless.
+// else the last part of Type; a BadRequest where there are several faults, a PreconditionFailure and a tributary.store.v1.Conflict
+// for conflicts, a RetryInfo where waiting helps, and what was done nevertheless.
 func (p *Problem) grpcStatus() error {
 	info := &errdetails.ErrorInfo{Reason: p.reason(), Domain: "tributary", Metadata: map[string]string{"type": p.Type, "title": p.Title}}
 	if p.Hint != "" {
@@ -108,14 +126,19 @@ func (p *Problem) grpcStatus() error {
 		}
 		details = append(details, bad)
 	}
-	if len(p.Conflicts) > 0 {
+	if p.conflict != nil {
 		failed := &errdetails.PreconditionFailure{}
 		for _, c := range p.Conflicts {
 			failed.Violations = append(failed.Violations, &errdetails.PreconditionFailure_Violation{
 				Type: "VERSION", Subject: c.Stream, Description: fmt.Sprintf("want %s, is at version %d", c.Want, c.Got),
 			})
 		}
-		details = append(details, failed)
+		if c := p.Condition; c != nil {
+			failed.Violations = append(failed.Violations, &errdetails.PreconditionFailure_Violation{
+				Type: "CONDITION", Subject: c.Found, Description: "an event that the condition excludes stands after " + c.After,
+			})
+		}
+		details = append(details, failed, protoadapt.MessageV1Of(p.conflict))
 	}
 	if p.retryAfter > 0 {
 		details = append(details, &errdetails.RetryInfo{RetryDelay: &durationpb.Duration{Seconds: int64(p.retryAfter)}})

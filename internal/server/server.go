@@ -110,6 +110,7 @@ func New(o Options) *Server {
 	s.grpc = grpc.NewServer(
 		grpc.ChainUnaryInterceptor(s.metrics.unary, s.unaryStatus, s.intercept),
 		grpc.ChainStreamInterceptor(s.metrics.stream, s.streamStatus, s.interceptStream),
+		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxRecvMsgSize(int(o.MaxBodyBytes)),
 		grpc.MaxHeaderListSize(maxHeaderBytes),
 		grpc.MaxConcurrentStreams(streamsPerConnection),

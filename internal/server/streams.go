@@ -33,7 +33,7 @@ const (
 
 // ReadStream returns a page of a stream.
 func (s *Streams) ReadStream(ctx context.Context, r *apiv1.ReadStreamRequest) (*apiv1.ReadStreamResponse, error) {
-	id := eventstore.StreamID{Tenant: tenantOf(ctx, r.GetTenant()), Category: r.GetCategory(), ID: r.GetId()}
+	id := eventstore.StreamID{Tenant: TenantOf(ctx, r.GetTenant()), Category: r.GetCategory(), ID: r.GetId()}
 	if id.Tenant == "" {
 		id.Tenant = eventstore.DefaultTenant
 	}
@@ -78,7 +78,7 @@ func (s *Streams) ListEvents(r *apiv1.ListEventsRequest, stream grpc.ServerStrea
 			return err
 		}
 	}
-	filter := eventstore.Filter{Tenant: tenantOf(ctx, r.GetTenant()), Categories: r.GetCategories(), Types: r.GetTypes()}
+	filter := eventstore.Filter{Tenant: TenantOf(ctx, r.GetTenant()), Categories: r.GetCategories(), Types: r.GetTypes()}
 	left := r.GetLimit()
 	send := func(e *eventstore.Recorded) (more bool, err error) {
 		if err := stream.Send(s.event(e)); err != nil {
@@ -152,8 +152,8 @@ func compact(text string) string {
 	return out.String()
 }
 
-// tenantOf returns the tenant that a request names, else the one that the call names, else nothing.
-func tenantOf(ctx context.Context, named string) string {
+// TenantOf returns the tenant that a request names, else the one that the call names, else nothing.
+func TenantOf(ctx context.Context, named string) string {
 	if v := metadata.ValueFromIncomingContext(ctx, "x-tenant"); named == "" && len(v) > 0 {
 		return v[0]
 	}

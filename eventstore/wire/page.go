@@ -1,0 +1,139 @@
+package wire
+
+import (
+	"fmt"
+
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/tributary-es/tributary/eventstore"
+	storev1 "github.com/tributary-es/tributary/schemas/gen/tributary/store/v1"
+)
+
+// Page collects events for one message, already in its wire form. It is used by one goroutine.
+type Page struct {
+	asFrames bool
+	body     *[]byte // the events field by field, or the frames; from the pool
+	size     int     // of the body of the page before, which the next is likely to have
+
+	events      int
+	incarnation uint32
+	lsns        []byte // varints
+	chains      []byte
+	scratch     []byte
+}
+
+// NewPage returns an empty page, for events in one of the two forms.
+func NewPage(asFrames bool) *Page { return &Page{asFrames: asFrames, size: firstPage} }
+
+// firstPage is room for a few events: most reads have no more.
+const firstPage = 4 << 10
+
+// Len returns how many events the page has.
+func (p *Page) Len() int { return p.events }
+
+// Size returns about how many bytes the page takes.
+func (p *Page) Size() int {
+	if p.body == nil {
+		return 0
+	}
+	return len(*p.body)
+}
+
+// Add appends an event. chain says that its chain is wanted, which only frames have.
+func (p *Page) Add(e *eventstore.Recorded, chain bool) {
+	p.room()
+	p.events++
+	if !p.asFrames {
+		p.scratch = appendEvent(p.scratch[:0], e)
+		*p.body = appendMessage(*p.body, 1, p.scratch)
+		return
+	}
+	p.scratch = eventstore.AppendContent(p.scratch[:0], e)
+	*p.body = eventstore.AppendFrame(*p.body, e, p.scratch)
+	p.incarnation = e.Position.Incarnation
+	p.lsns = protowire.AppendVarint(p.lsns, e.Position.LSN)
+	if chain {
+		p.chains = append(p.chains, e.Chain[:]...)
+	}
+}
+
+func (p *Page) room() {
+	if p.body == nil {
+		p.body = mem.DefaultBufferPool().Get(p.size)
+		*p.body = (*p.body)[:0]
+	}
+}
+
+func appendMessage(dst []byte, field protowire.Number, inner []byte) []byte {
+	return protowire.AppendBytes(protowire.AppendTag(dst, field, protowire.BytesType), inner)
+}
+
+// ReadResponse returns the page as a message and empties it.
+func (p *Page) ReadResponse() *Encoded {
+	return p.take(nil, func() proto.Message { return &storev1.ReadResponse{} })
+}
+
+// SubscribeResponse returns the page as a message together with the rest of its fields, and empties it.
+func (p *Page) SubscribeResponse(rest *storev1.SubscribeResponse) (*Encoded, error) {
+	tail, err := proto.Marshal(rest)
+	if err != nil {
+		return nil, fmt.Errorf("encode answer: %w", err)
+	}
+	return p.take(tail, func() proto.Message { return &storev1.SubscribeResponse{} }), nil
+}
+
+// take makes a message of the page. Both answers have the events in field 1 and the frames in field 2; what is appended
+// to a message is merged with it.
+func (p *Page) take(tail []byte, empty func() proto.Message) *Encoded {
+	out := &Encoded{empty: empty}
+	if p.events > 0 {
+		if p.asFrames {
+			out.buffers = append(out.buffers, mem.SliceBuffer(p.head()))
+		}
+		p.size = cap(*p.body)
+		out.buffers = append(out.buffers, mem.NewBuffer(p.body, mem.DefaultBufferPool()))
+	}
+	if len(tail) > 0 {
+		out.buffers = append(out.buffers, mem.SliceBuffer(tail))
+	}
+	p.body, p.events, p.lsns, p.chains = nil, 0, p.lsns[:0], p.chains[:0]
+	return out
+}
+
+// head returns what stands before the frames in a message: they are the last field.
+func (p *Page) head() []byte {
+	inner := make([]byte, 0, 32+len(p.lsns)+len(p.chains))
+	inner = appendNumber(inner, 1, uint64(p.incarnation))
+	inner = appendBytes(inner, 2, p.lsns)
+	inner = appendBytes(inner, 4, p.chains)
+	inner = protowire.AppendVarint(protowire.AppendTag(inner, 3, protowire.BytesType), uint64(len(*p.body)))
+	head := protowire.AppendTag(make([]byte, 0, 8+len(inner)), 2, protowire.BytesType)
+	head = protowire.AppendVarint(head, uint64(len(inner)+len(*p.body)))
+	return append(head, inner...)
+}
+
+// Encoded is a message in its wire form. A codec that knows Buffers sends it as it is; for everybody else it is the
+// message that it is the form of.
+type Encoded struct {
+	buffers mem.BufferSlice
+	empty   func() proto.Message
+}
+
+// Buffers gives the bytes away, with one reference each; the message is of no use afterwards.
+func (e *Encoded) Buffers() mem.BufferSlice {
+	b := e.buffers
+	e.buffers = nil
+	return b
+}
+
+// ProtoReflect decodes the message. It makes Encoded a proto.Message.
+func (e *Encoded) ProtoReflect() protoreflect.Message {
+	m := e.empty()
+	if err := proto.Unmarshal(e.buffers.Materialize(), m); err != nil { // INVARIANT: a page is a message
+		panic(fmt.Sprintf("page is no message: %v", err))
+	}
+	return m.ProtoReflect()
+}

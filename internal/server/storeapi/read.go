@@ -1,0 +1,95 @@
+package storeapi
+
+import (
+	"fmt"
+	"iter"
+
+	"google.golang.org/grpc"
+
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/eventstore/wire"
+	storev1 "github.com/tributary-es/tributary/schemas/gen/tributary/store/v1"
+)
+
+// pageBytes is how large a message of many events becomes. It is well below the 4 MiB that gRPC clients take by default.
+const pageBytes = 256 << 10
+
+// ReadStream sends a stream's events.
+func (s *Service) ReadStream(m *storev1.ReadStreamRequest, stream grpc.ServerStreamingServer[storev1.ReadResponse]) error {
+	ctx := stream.Context()
+	id := eventstore.StreamID{Tenant: tenantOr(ctx, m.GetTenant(), eventstore.DefaultTenant), Category: m.GetCategory(), ID: m.GetId()}
+	if err := id.Validate(); err != nil {
+		return err
+	}
+	read := s.Store.Read
+	if m.GetBackwards() {
+		read = s.Store.ReadBackwards
+	}
+	if err := send(stream, wire.NewPage(m.GetFrames()), read(ctx, id, m.GetFromVersion()), m.GetLimit(), false); err != nil {
+		return fmt.Errorf("read %s: %w", id, err)
+	}
+	return nil
+}
+
+// ReadAll sends the log's events.
+func (s *Service) ReadAll(m *storev1.ReadAllRequest, stream grpc.ServerStreamingServer[storev1.ReadResponse]) error {
+	ctx := stream.Context()
+	filter := eventstore.Filter{
+		Tenant: tenantOr(ctx, m.GetTenant(), ""), Categories: m.GetCategories(), Types: m.GetTypes(),
+		Query: wire.DecodeQuery(m.GetQuery()), Chain: m.GetChain(),
+	}
+	if err := checkFilter(&filter, m.GetFrames()); err != nil {
+		return err
+	}
+	read, from, other := s.Store.ReadAll, m.GetAfter(), m.GetBefore()
+	if m.GetBackwards() {
+		read, from, other = s.Store.ReadAllBackwards, m.GetBefore(), m.GetAfter()
+	}
+	if other != "" {
+		return fmt.Errorf("%w: after is for reads forwards, before for those backwards", eventstore.ErrInvalid)
+	}
+	at, err := wire.DecodePosition(from)
+	if err != nil {
+		return err
+	}
+	if err := send(stream, wire.NewPage(m.GetFrames()), read(ctx, at, filter), m.GetLimit(), filter.Chain); err != nil {
+		return fmt.Errorf("read log: %w", err)
+	}
+	return nil
+}
+
+// checkFilter says what is wrong with a filter that came from outside.
+func checkFilter(f *eventstore.Filter, frames bool) error {
+	if f.Chain && !frames {
+		return fmt.Errorf("%w: the hash chain comes with frames only", eventstore.ErrInvalid)
+	}
+	if n := max(len(f.Categories), len(f.Types)); n > maxAlternatives {
+		return fmt.Errorf("%w: %d categories or types, the limit is %d", eventstore.ErrTooLarge, n, maxAlternatives)
+	}
+	return f.Query.Validate()
+}
+
+// maxAlternatives bounds the categories and the types of a filter, each of which is looked up.
+const maxAlternatives = 256
+
+// send sends events in pages, at most limit of them; 0 is no limit.
+func send(stream grpc.ServerStream, page *wire.Page, events iter.Seq2[eventstore.Recorded, error], limit uint64, chain bool) error {
+	for e, err := range events {
+		if err != nil {
+			return err
+		}
+		if page.Len() > 0 && page.Size()+len(e.Payload) > pageBytes {
+			if err := stream.SendMsg(page.ReadResponse()); err != nil {
+				return err
+			}
+		}
+		page.Add(&e, chain)
+		if limit--; limit == 0 { // a limit of 0 wraps around and never ends
+			break
+		}
+	}
+	if page.Len() == 0 {
+		return nil
+	}
+	return stream.SendMsg(page.ReadResponse())
+}

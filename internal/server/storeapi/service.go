@@ -1,0 +1,94 @@
+package storeapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/eventstore/wire"
+	storev1 "github.com/tributary-es/tributary/schemas/gen/tributary/store/v1"
+)
+
+// Service implements EventStore over a store.
+type Service struct {
+	storev1.UnimplementedEventStoreServer
+
+	Store eventstore.Store
+	// Kept says what is not to be appended.
+	Kept Kept
+	// Failure says how the client of a session sees an error; what names the call. Required.
+	Failure func(ctx context.Context, what string, err error) *storev1.Failure
+}
+
+// Append records a request's events.
+func (s *Service) Append(ctx context.Context, m *storev1.AppendRequest) (*storev1.Receipt, error) {
+	o, err := originOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.request(m, &o)
+	if err != nil {
+		return nil, err
+	}
+	return answer(s.Store.Append(ctx, r))
+}
+
+// answer makes a message of what an append returned.
+func answer(receipt eventstore.Receipt, err error) (*storev1.Receipt, error) {
+	switch {
+	case err == nil:
+		return wire.EncodeReceipt(&receipt), nil
+	case errors.Is(err, eventstore.ErrDurabilityTimeout):
+		return nil, &recordedError{err, wire.EncodeReceipt(&receipt)}
+	}
+	return nil, err
+}
+
+// recordedError is an error that comes with a valid receipt.
+type recordedError struct {
+	error
+	receipt *storev1.Receipt
+}
+
+// Answer returns the receipt: the server gives it to the client together with the error.
+func (e *recordedError) Answer() proto.Message { return e.receipt }
+
+// Unwrap returns the error.
+func (e *recordedError) Unwrap() error { return e.error }
+
+// GetReceipt returns the receipt of a recorded request.
+func (s *Service) GetReceipt(ctx context.Context, m *storev1.GetReceiptRequest) (*storev1.GetReceiptResponse, error) {
+	if m.GetRequestId() == "" {
+		return nil, fmt.Errorf("%w: request_id is empty", eventstore.ErrInvalid)
+	}
+	receipt, hash, err := s.Store.Receipt(ctx, tenantOr(ctx, m.GetTenant(), eventstore.DefaultTenant), m.GetRequestId())
+	if err != nil {
+		return nil, err
+	}
+	return &storev1.GetReceiptResponse{Receipt: wire.EncodeReceipt(&receipt), RequestHash: hash[:]}, nil
+}
+
+// GetVersion returns the version of a stream.
+func (s *Service) GetVersion(ctx context.Context, m *storev1.GetVersionRequest) (*storev1.GetVersionResponse, error) {
+	stream := eventstore.StreamID{Tenant: tenantOr(ctx, m.GetTenant(), eventstore.DefaultTenant), Category: m.GetCategory(), ID: m.GetId()}
+	version, err := s.Store.Version(ctx, stream)
+	if err != nil {
+		return nil, err
+	}
+	return &storev1.GetVersionResponse{Version: version}, nil
+}
+
+// GetLog names the log and says how far it is durable.
+func (s *Service) GetLog(ctx context.Context, _ *storev1.GetLogRequest) (*storev1.LogState, error) {
+	state, err := s.Store.Log(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &storev1.LogState{
+		Site: state.ID.Site, Shard: uint32(state.ID.Shard), Incarnation: state.ID.Incarnation,
+		Durable: wire.EncodePosition(state.Durable), Seq: state.Seq, Chain: state.Chain[:], Streams: state.Streams,
+	}, nil
+}

@@ -1,0 +1,178 @@
+package storeapi_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/eventstore/memstore"
+	storev1 "github.com/tributary-es/tributary/schemas/gen/tributary/store/v1"
+)
+
+type client = storev1.EventStore_AppendSessionClient
+
+func open(t *testing.T, r *rig) client {
+	t.Helper()
+	s, err := r.AppendSession(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// answers receives until n answers are there, and fails when one comes twice.
+func answers(t *testing.T, s client, n int) map[uint64]*storev1.SessionAnswer {
+	t.Helper()
+	got := map[uint64]*storev1.SessionAnswer{}
+	for len(got) < n {
+		m, err := s.Recv()
+		if err != nil {
+			t.Fatalf("after %d of %d answers: %v", len(got), n, err)
+		}
+		for _, a := range m.GetAnswers() {
+			if got[a.GetNumber()] != nil {
+				t.Fatalf("append %d is answered twice", a.GetNumber())
+			}
+			got[a.GetNumber()] = a
+		}
+	}
+	return got
+}
+
+// Pipelined appends to one stream are done in the order in which they were sent, however they are cut into messages;
+// those that fail are answered with their failure, and the session goes on. Invariant A3.
+func TestSessionKeepsTheOrderOfAStream(t *testing.T) {
+	r := start(t)
+	s := open(t, r)
+	const n = 1000
+	m := &storev1.AppendSessionRequest{}
+	for i := range uint64(n) {
+		a := request(at(fmt.Sprint(i%3), i/3, 1))
+		if i == 500 {
+			a.Appends[0].Category = "order"
+		}
+		m.Appends = append(m.Appends, &storev1.SessionAppend{Number: i, Request: a})
+		if i%7 == 0 || i == n-1 {
+			if err := s.Send(m); err != nil {
+				t.Fatal(err)
+			}
+			m = &storev1.AppendSessionRequest{}
+		}
+	}
+	if err := s.CloseSend(); err != nil {
+		t.Fatal(err)
+	}
+	got := answers(t, s, n)
+	for i := range uint64(n) {
+		f, hole := got[i].GetFailure(), i%3 == 500%3 && i >= 500
+		switch {
+		case i == 500 && f.GetReason() != "kept":
+			t.Errorf("append %d to a kept category: %v", i, got[i])
+		case hole && i > 500 && (codes.Code(f.GetCode()) != codes.Aborted || f.GetConflict().GetStreams()[0].GetGot() != 500/3):
+			t.Errorf("append %d after the failed one: %v", i, got[i])
+		case !hole && got[i].GetReceipt().GetStreams()[0].GetLast() != i/3+1:
+			t.Errorf("append %d: %v", i, got[i])
+		}
+	}
+	if _, err := s.Recv(); !errors.Is(err, io.EOF) {
+		t.Errorf("after the last answer: %v, want the end", err)
+	}
+}
+
+// What a message can get wrong is answered under its number.
+func TestSessionAnswersWhatIsWrong(t *testing.T) {
+	r := start(t)
+	s := open(t, r)
+	if err := s.Send(&storev1.AppendSessionRequest{Appends: []*storev1.SessionAppend{{Number: 1}, {Number: 2, Request: request()}, {Number: 3, Request: request(to("1", 1))}}}); err != nil {
+		t.Fatal(err)
+	}
+	got := answers(t, s, 3)
+	for _, number := range []uint64{1, 2} {
+		if got[number].GetFailure().GetReason() != "invalid" {
+			t.Errorf("append %d: %v", number, got[number])
+		}
+	}
+	if got[3].GetReceipt() == nil {
+		t.Errorf("append 3: %v", got[3])
+	}
+}
+
+// slowStore holds appends until the test lets them go.
+type slowStore struct {
+	eventstore.Store
+	begun chan string
+	open  chan struct{}
+}
+
+func (s *slowStore) Append(ctx context.Context, r eventstore.Request) (eventstore.Receipt, error) {
+	s.begun <- r.Appends[0].Stream.ID
+	<-s.open
+	return s.Store.Append(ctx, r)
+}
+
+// A server that stops answers the appends that it has taken, and ends the session with UNAVAILABLE. Invariant A3.
+func TestSessionIsDrained(t *testing.T) {
+	store := &slowStore{memstore.New(memstore.Options{}), make(chan string), make(chan struct{})}
+	r := startWith(t, store)
+	s := open(t, r)
+	const n = 20
+	m := &storev1.AppendSessionRequest{}
+	for i := range uint64(n) {
+		m.Appends = append(m.Appends, &storev1.SessionAppend{Number: i, Request: request(to(fmt.Sprint(i), 1))})
+	}
+	if err := s.Send(m); err != nil {
+		t.Fatal(err)
+	}
+	for range n {
+		<-store.begun
+	}
+	var stopped sync.WaitGroup
+	stopped.Go(func() {
+		if err := r.stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	close(store.open)
+	for i, a := range answers(t, s, n) {
+		if a.GetReceipt() == nil {
+			t.Errorf("append %d: %v", i, a)
+		}
+	}
+	if _, err := s.Recv(); status.Code(err) != codes.Unavailable {
+		t.Errorf("after the last answer: %v, want UNAVAILABLE", err)
+	}
+	stopped.Wait()
+}
+
+// A session that has as much under way as it may is not read from, until an append is answered.
+func TestSessionHoldsTheClientBack(t *testing.T) {
+	store := &slowStore{memstore.New(memstore.Options{}), make(chan string, 2000), make(chan struct{})}
+	r := startWith(t, store)
+	s := open(t, r)
+	const n = 1500
+	m := &storev1.AppendSessionRequest{}
+	for i := range uint64(n) {
+		m.Appends = append(m.Appends, &storev1.SessionAppend{Number: i, Request: request(to(fmt.Sprint(i), 1))})
+	}
+	if err := s.Send(m); err != nil {
+		t.Fatal(err)
+	}
+	const room = 512
+	for range room {
+		<-store.begun
+	}
+	select {
+	case id := <-store.begun:
+		t.Errorf("append %s is begun beside %d others", id, room)
+	default:
+	}
+	close(store.open)
+	answers(t, s, n)
+}
