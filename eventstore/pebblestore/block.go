@@ -128,13 +128,20 @@ func (b *block) frame(i int) ([]byte, error) {
 
 // decode decodes the i-th event into r. Its payload shares frame, which is what frame(i) returned or a copy of it.
 func (b *block) decode(r *eventstore.Recorded, i int, frame []byte, incarnation uint32) error {
-	lsn := b.first + uint64(i)
+	if err := decodeAt(r, b.first+uint64(i), frame, incarnation); err != nil {
+		return fmt.Errorf("log block from lsn %d, event at %w", b.first, err)
+	}
+	return nil
+}
+
+// decodeAt decodes the frame of the event at an lsn into r. Its payload shares the frame's memory.
+func decodeAt(r *eventstore.Recorded, lsn uint64, frame []byte, incarnation uint32) error {
 	rest, err := eventstore.DecodeFrameInto(r, frame)
 	if err == nil && len(rest) > 0 {
 		err = fmt.Errorf("%w: %d bytes after the frame", eventstore.ErrCorrupt, len(rest))
 	}
 	if err != nil {
-		return fmt.Errorf("log block from lsn %d, event at lsn %d: %w", b.first, lsn, err)
+		return fmt.Errorf("lsn %d: %w", lsn, err)
 	}
 	r.Position = eventstore.Position{Incarnation: incarnation, LSN: lsn}
 	return nil

@@ -118,14 +118,14 @@ func (s *Store) filteredPage(ctx context.Context, f *eventstore.Filter, l *walk)
 // readLSNs returns the events at the given places, as many as make a page, or up to the first that cannot be read.
 func (s *Store) readLSNs(ctx context.Context, lsns []uint64) ([]eventstore.Recorded, error) {
 	events := make([]eventstore.Recorded, len(lsns))
-	from := lazyReader{db: s.log}
+	from := s.eventReader(lsns)
 	defer from.close()
 	bytes := 0
-	for i, lsn := range lsns {
+	for i := range lsns {
 		if err := ctx.Err(); err != nil {
 			return events[:i], err
 		}
-		if err := s.readLSN(&events[i], lsn, &from); err != nil {
+		if err := from.next(&events[i]); err != nil {
 			return events[:i], err
 		}
 		if bytes += len(events[i].Payload); bytes >= scanBytes {
@@ -133,16 +133,4 @@ func (s *Store) readLSNs(ctx context.Context, lsns []uint64) ([]eventstore.Recor
 		}
 	}
 	return events, nil
-}
-
-// readLSN reads one event, from memory if it is there.
-func (s *Store) readLSN(e *eventstore.Recorded, lsn uint64, from *lazyReader) error {
-	if s.tail.get(e, lsn) {
-		return nil
-	}
-	r, err := from.open()
-	if err != nil {
-		return err
-	}
-	return r.event(e, lsn, s.id.Incarnation)
 }

@@ -31,7 +31,8 @@ type Options struct {
 	// means to exit with status 70. The message has been logged.
 	Fatal func(message string)
 
-	// CacheBytes is the memory for blocks read from disk, half for the log and half for the index; zero means 16 MiB.
+	// CacheBytes is the memory for blocks read from disk, half for the log and half for the index; zero means 16 MiB. A
+	// quarter as much again may go to the places of events in tables that are often read from, 8 bytes an event.
 	CacheBytes int64
 	// CachedStreams is how many streams' versions are kept in memory, at about 40 bytes each, so that appends to them need
 	// not look into the index; zero means 250,000.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 
-	"github.com/cockroachdb/pebble/v2"
 	"github.com/tributary-es/tributary/eventstore"
 )
 
@@ -123,37 +122,69 @@ func (s *Store) readVersions(ctx context.Context, stream eventstore.StreamID, fr
 // readPlaces returns the events at the given lsns, which the index says are the stream's from a version on.
 func (s *Store) readPlaces(stream eventstore.StreamID, version uint64, lsns []uint64) ([]eventstore.Recorded, error) {
 	events := make([]eventstore.Recorded, len(lsns))
-	from := lazyReader{db: s.log}
+	from := s.eventReader(lsns)
 	defer from.close()
-	for i, lsn := range lsns {
+	for i := range lsns {
 		e := &events[i]
-		if err := s.readLSN(e, lsn, &from); err != nil {
+		if err := from.next(e); err != nil {
 			return events[:i], err
 		}
 		if want := version + uint64(i); e.Stream != stream || e.Version != want {
 			return events[:i], fmt.Errorf("stream %s, version %d: %w: the index names lsn %d, which holds version %d of %s",
-				stream, want, eventstore.ErrCorrupt, lsn, e.Version, e.Stream)
+				stream, want, eventstore.ErrCorrupt, lsns[i], e.Version, e.Stream)
 		}
 	}
 	return events, nil
 }
 
-// lazyReader is a blockReader that is opened when it is needed: recent streams need none.
-type lazyReader struct {
-	db *pebble.DB
-	r  *blockReader
+// eventReader reads single events, one after the other, from wherever each is found fastest: from memory, from a table
+// that is mapped, or else through Pebble.
+type eventReader struct {
+	store  *Store
+	lsns   []uint64 // still to be read
+	frames [][]byte // of those among them that were read already, nil for the others
+	r      *blockReader
 }
 
-func (l *lazyReader) open() (r *blockReader, err error) {
-	if l.r == nil {
-		l.r, err = newBlockReader(l.db)
+// eventReader returns a reader of the events at the given lsns. REQUIRES: they are in the log.
+func (s *Store) eventReader(lsns []uint64) *eventReader {
+	r := &eventReader{store: s, lsns: lsns}
+	if oldest := s.tail.oldest(); len(lsns) > 0 && min(lsns[0], lsns[len(lsns)-1]) < oldest {
+		r.frames = s.tables.read(lsns)
 	}
-	return l.r, err
+	return r
 }
 
-func (l *lazyReader) close() {
-	if l.r != nil {
-		l.r.close()
+// next sets *e to the next event, in memory that it may keep.
+func (r *eventReader) next(e *eventstore.Recorded) error {
+	lsn := r.lsns[0]
+	r.lsns = r.lsns[1:]
+	var frame []byte
+	if len(r.frames) > 0 {
+		frame, r.frames = r.frames[0], r.frames[1:]
+	}
+	if frame != nil {
+		if err := decodeAt(e, lsn, frame, r.store.id.Incarnation); err == nil {
+			return nil
+		}
+		// What is wrong is said by those who read it through Pebble.
+	}
+	if r.store.tail.get(e, lsn) {
+		return nil
+	}
+	r.store.tables.want(lsn)
+	if r.r == nil {
+		var err error
+		if r.r, err = newBlockReader(r.store.log); err != nil {
+			return err
+		}
+	}
+	return r.r.event(e, lsn, r.store.id.Incarnation)
+}
+
+func (r *eventReader) close() {
+	if r.r != nil {
+		r.r.close()
 	}
 }
 

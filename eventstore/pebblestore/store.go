@@ -31,6 +31,7 @@ type Store struct {
 	recent  *recent
 	filter  requestFilter
 	tail    *tail
+	tables  *tableMaps
 	indexer *indexer
 	queue   *queue
 	room    *semaphore.Weighted // for requests that wait or are under way, in bytes
@@ -109,7 +110,14 @@ func (s *Store) openDatabases(sealed bool) (head logHead, err error) {
 			return o
 		}
 	}
-	if s.log, err = openLogDB(fs, fs.PathJoin(s.dir, "log"), options(s.opts.logOptions, s.logCache)); err != nil {
+	logDir := fs.PathJoin(s.dir, "log")
+	s.tables = newTableMaps(fs, logDir, s.opts.logOptions(fs, nil), int(s.opts.CacheBytes/4))
+	watched := func(fs vfs.FS, cache *pebble.Cache) *pebble.Options {
+		o := s.opts.logOptions(fs, cache)
+		o.EventListener.TableDeleted = func(info pebble.TableDeleteInfo) { s.tables.deleted(info.FileNum.String()) }
+		return o
+	}
+	if s.log, err = openLogDB(fs, logDir, options(watched, s.logCache)); err != nil {
 		if sealed {
 			err = fmt.Errorf("%w; %w", err, s.space.err())
 		}
@@ -137,6 +145,7 @@ func (s *Store) openDatabases(sealed bool) (head logHead, err error) {
 func (s *Store) write(head logHead) {
 	s.indexer = newIndexer(s, s.recent.unindexed())
 	s.keeper.Go(s.makeFilter)
+	s.keeper.Go(func() { s.tables.run(s.log, s.opts.Logger, s.done) })
 	go s.indexer.run()
 	s.keeper.Go(func() { s.keepWatermark(s.done) })
 

@@ -102,6 +102,16 @@ func (t *tail) get(e *eventstore.Recorded, lsn uint64) bool {
 	return ok
 }
 
+// oldest returns the lsn from which on events are here.
+func (t *tail) oldest() uint64 {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if len(t.batches) == 0 {
+		return t.durable.lsn + 1
+	}
+	return t.batches[0][0].Position.LSN
+}
+
 // moved returns a channel that is closed when the log is durable beyond an lsn; nil when it is so already.
 func (t *tail) moved(lsn uint64) <-chan struct{} {
 	t.mu.Lock()
