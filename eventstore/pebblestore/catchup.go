@@ -14,9 +14,9 @@ func (s *Store) catchUp(head logHead) error {
 	}
 	if m.log != s.id { // of another log, or none
 		m = mark{log: s.id}
-		m.chain = eventstore.ChainStart(s.id)
+		m.logHead = s.history.begin()
 	}
-	s.recent = newRecent(m.logState, s.opts.CachedStreams)
+	s.recent = newRecent(&s.history, m.logState, s.opts.CachedStreams)
 	for m.lsn < head.lsn {
 		page, err := s.readPage(nil, m.lsn+1, head.lsn, pageLimits{events: s.opts.IndexBatch, bytes: catchUpBytes, whole: true, chain: true})
 		if err != nil {
@@ -75,14 +75,14 @@ func (s *Store) usableMark(head logHead) (mark, error) {
 	return mark{}, s.index.wipe()
 }
 
-// chainAt returns the log's chain after an event.
+// chainAt returns the chain that the log goes on from after an event.
 func (s *Store) chainAt(lsn uint64) (eventstore.Hash, error) {
 	if lsn == 0 {
-		return eventstore.ChainStart(s.id), nil
+		return s.history.begin().chain, nil
 	}
 	page, err := s.readPage(nil, lsn, lsn, pageLimits{events: 1, chain: true})
 	if err != nil {
 		return eventstore.Hash{}, fmt.Errorf("check the index against the log: %w", err)
 	}
-	return page[0].Chain, nil
+	return s.history.onward(logHead{lsn: lsn, chain: page[0].Chain}).chain, nil
 }

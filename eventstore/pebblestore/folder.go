@@ -54,6 +54,18 @@ func syncFolder(files vfs.FS, dir string) error {
 	return nil
 }
 
+// markFolder makes an empty file in a folder, durable when it returns: that it is there says all.
+func markFolder(files vfs.FS, dir, name string) error {
+	f, err := files.Create(files.PathJoin(dir, name), vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return fmt.Errorf("mark folder: %w", err)
+	}
+	if err := f.Close(); err != nil {
+		return fmt.Errorf("mark folder: %w", err)
+	}
+	return syncFolder(files, dir)
+}
+
 func exists(files vfs.FS, path string) bool {
 	_, err := files.Stat(path)
 	return err == nil

@@ -47,7 +47,7 @@ func TestRememberKeepsNoPast(t *testing.T) {
 		"an event came and stands with the oldest": func(r *recent) { r.add(event(stream, 50, 6)); others(r, 60); r.turn() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRecent(logState{}, 4)
+			r := newRecent(&history{}, logState{}, 4)
 			_, known, turns := r.head(stream)
 			if known {
 				t.Fatal("the stream is known from the start")
@@ -60,7 +60,7 @@ func TestRememberKeepsNoPast(t *testing.T) {
 		})
 	}
 	t.Run("nothing came", func(t *testing.T) {
-		r := newRecent(logState{}, 4)
+		r := newRecent(&history{}, logState{}, 4)
 		_, _, turns := r.head(stream)
 		r.remember(stream, 5, turns)
 		v, known, _ := r.head(stream)

@@ -45,16 +45,22 @@ type logHead struct {
 }
 
 // readHead reads the last block and returns the head of the log. observe is called with the block's events.
-func readHead(db *pebble.DB, id eventstore.LogID, observe func(*eventstore.Recorded)) (logHead, error) {
-	head := logHead{chain: eventstore.ChainStart(id)}
+func readHead(db *pebble.DB, h *history, observe func(*eventstore.Recorded)) (logHead, error) {
+	head := h.begin()
 	r, err := newBlockReader(db)
 	if err != nil {
 		return head, err
 	}
 	defer r.close()
 	found, err := r.last()
-	if err != nil || !found {
+	if err != nil || !found && h.base() == 0 {
 		return head, err
+	}
+	if !found {
+		return head, fmt.Errorf("read log: %w: it is empty, its earlier lives go to lsn %d", eventstore.ErrCorrupt, h.base())
+	}
+	if r.cur.last() < h.base() {
+		return head, fmt.Errorf("read log: %w: it ends at lsn %d, its earlier lives go to %d", eventstore.ErrCorrupt, r.cur.last(), h.base())
 	}
 	head = logHead{lsn: r.cur.first - 1, seq: r.cur.before, chain: r.cur.chain}
 	for i := range r.cur.count {
@@ -63,7 +69,7 @@ func readHead(db *pebble.DB, id eventstore.LogID, observe func(*eventstore.Recor
 			return head, err
 		}
 		var e eventstore.Recorded
-		if err := r.cur.decode(&e, i, frame, id.Incarnation); err != nil {
+		if err := r.cur.decode(&e, i, frame, h.id.Incarnation); err != nil {
 			return head, err
 		}
 		if head.chain, err = chainAfter(head.chain, &e, frame); err != nil {
@@ -72,7 +78,7 @@ func readHead(db *pebble.DB, id eventstore.LogID, observe func(*eventstore.Recor
 		head.lsn, head.seq = e.Position.LSN, e.Dot.Seq
 		observe(&e)
 	}
-	return head, nil
+	return h.onward(head), nil
 }
 
 // blockReader walks over the blocks of the log. It is used by one goroutine; what it returns is valid until it moves.

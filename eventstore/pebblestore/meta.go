@@ -10,8 +10,9 @@ import (
 	"github.com/tributary-es/tributary/eventstore"
 )
 
-// dataFormat is the version of everything under the store's folder. A program refuses data that are newer than it.
-const dataFormat = 1
+// dataFormat is the version of everything under the store's folder. A program refuses data that are newer than it. A
+// folder has the lowest that says all: 2 is that of a log with earlier lives.
+const dataFormat = 2
 
 // ErrNewerFormat: the folder was written by a newer version of the program.
 var ErrNewerFormat = errors.New("data folder is of a newer format")
@@ -22,7 +23,18 @@ type meta struct {
 	Site        string `json:"site"`
 	Incarnation uint32 `json:"incarnation"`
 	Shard       uint16 `json:"shard"`
+	Lives       []life `json:"lives,omitempty"` // those before the present one
 }
+
+func metaOf(h history) meta {
+	m := meta{Format: 1, Site: h.id.Site, Incarnation: h.id.Incarnation, Shard: h.id.Shard, Lives: h.earlier}
+	if len(m.Lives) > 0 {
+		m.Format = 2
+	}
+	return m
+}
+
+func (m meta) history() history { return history{m.logID(), m.Lives} }
 
 func (m meta) logID() eventstore.LogID {
 	return eventstore.LogID{Site: m.Site, Incarnation: m.Incarnation, Shard: m.Shard}
@@ -43,6 +55,10 @@ func readMeta(db *pebble.DB) (m meta, found bool, err error) {
 	}
 	if m.Format > dataFormat {
 		return m, true, fmt.Errorf("%w: it is %d, this program knows %d: use a newer tributary", ErrNewerFormat, m.Format, dataFormat)
+	}
+	h := m.history()
+	if err := h.check(); err != nil {
+		return m, true, fmt.Errorf("read meta: %w", err)
 	}
 	return m, true, nil
 }

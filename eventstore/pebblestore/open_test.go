@@ -259,7 +259,7 @@ func indexUpTo(t *testing.T, fs vfs.FS, lsn uint64) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	r := newRecent(logState{}, 4)
+	r := newRecent(&s.history, logState{}, 4)
 	for batch := range batchesOf(page) {
 		r.add([][]eventstore.Recorded{batch})
 	}

@@ -13,6 +13,8 @@ import (
 // writes to the index; the old one stays as a cache until the next turn. So nothing leaves memory before it is in the
 // index, and a reader that looks here first and in the index second misses nothing.
 type recent struct {
+	history *history
+
 	mu         sync.RWMutex // guards what follows
 	young, old *generation  // old may be nil
 	turns      int          // how often the young one became the old one
@@ -52,8 +54,8 @@ func newGeneration(size int) *generation {
 	}
 }
 
-func newRecent(from logState, cachedHeads int) *recent {
-	r := &recent{young: newGeneration(0), durable: from, heads: newHeadCache(cachedHeads), tags: newHeadCache(cachedHeads / 2)}
+func newRecent(h *history, from logState, cachedHeads int) *recent {
+	r := &recent{history: h, young: newGeneration(0), durable: from, heads: newHeadCache(cachedHeads), tags: newHeadCache(cachedHeads / 2)}
 	r.young.end = from
 	return r
 }
@@ -70,6 +72,7 @@ func (r *recent) add(batches [][]eventstore.Recorded) (unindexed int) {
 			}
 		}
 	}
+	r.durable.logHead = r.history.onward(r.durable.logHead)
 	r.young.end = r.durable
 	return r.young.events
 }

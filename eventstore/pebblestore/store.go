@@ -19,9 +19,10 @@ var ErrLocked = errors.New("data folder is in use")
 
 // Store is a log on disk. It implements eventstore.Store and eventstore.Verifier.
 type Store struct {
-	opts Options
-	dir  string
-	id   eventstore.LogID
+	opts    Options
+	dir     string
+	id      eventstore.LogID // history's
+	history history
 
 	lock                 io.Closer
 	logCache, indexCache *pebble.Cache
@@ -55,12 +56,24 @@ type Store struct {
 // Open opens the store in a folder, which it makes if it is not there; one process at a time can have it open. Nil
 // options are good.
 //
-// Errors: ErrLocked, ErrNewerFormat, eventstore.ErrInvalid when the folder holds another log than the options say, and
-// eventstore.ErrCorrupt when the end of the log does not verify (see Verify, which looks at all of it). A missing or
-// damaged index is no error: it is made anew. One that cannot be read for another reason is an error, and is kept. On a full
+// Errors: ErrLocked, ErrNewerFormat, ErrUnfinished, ErrBackup, eventstore.ErrInvalid when the folder holds another log than
+// the options say, and eventstore.ErrCorrupt when the end of the log does not verify (see Verify, which looks at all of it).
+// A missing or damaged index is no error: it is made anew. One that cannot be read for another reason is an error, and is kept. On a full
 // disk the store opens for reading, and takes appends once there is room; only a new store is an error then,
 // eventstore.ErrReadOnly.
 func Open(dir string, o *Options) (*Store, error) {
+	files := o.orDefault().fs()
+	switch {
+	case exists(files, files.PathJoin(dir, restoringName)):
+		return nil, fmt.Errorf("open store in %s: %w", dir, ErrUnfinished)
+	case IsBackup(files, dir):
+		return nil, fmt.Errorf("open store in %s: %w: it holds a backup; restore it first: tributary restore --from %s --data DIR", dir, ErrBackup, dir)
+	}
+	return open(dir, o)
+}
+
+// open is Open of a folder that may be one that is being restored.
+func open(dir string, o *Options) (*Store, error) {
 	s := &Store{opts: o.withDefaults(), dir: dir, done: make(chan struct{}), spare: make(chan *group, 2), queue: newQueue()}
 	s.room = semaphore.NewWeighted(s.opts.MaxQueueBytes)
 	s.space, s.stall = newSpace(s.opts.fs(), dir, &s.opts), newStall(&s.opts)
@@ -134,7 +147,7 @@ func (s *Store) openDatabases(sealed bool) (head logHead, err error) {
 	if err := s.openMeta(); err != nil {
 		return head, err
 	}
-	head, err = readHead(s.log, s.id, func(e *eventstore.Recorded) { s.opts.Clock.Observe(e.HLC) })
+	head, err = readHead(s.log, &s.history, func(e *eventstore.Recorded) { s.opts.Clock.Observe(e.HLC) })
 	if err != nil {
 		return head, err
 	}
@@ -188,10 +201,11 @@ func (s *Store) openMeta() error {
 		return err
 	}
 	if !found {
-		m = meta{Format: dataFormat, Site: s.opts.Site, Incarnation: 1, Shard: s.opts.Shard}
-		if m.Site == "" {
-			m.Site = "local"
+		id := eventstore.LogID{Site: s.opts.Site, Incarnation: 1, Shard: s.opts.Shard}
+		if id.Site == "" {
+			id.Site = "local"
 		}
+		m = metaOf(history{id: id})
 		if err := eventstore.ValidateSite(m.Site); err != nil {
 			return err
 		}
@@ -199,7 +213,7 @@ func (s *Store) openMeta() error {
 			return err
 		}
 	}
-	s.id = m.logID()
+	s.id, s.history = m.logID(), m.history()
 	return m.fits(&s.opts)
 }
 

@@ -75,6 +75,7 @@ func (sub *subscription) chunk(batches [][]eventstore.Recorded, durable logState
 		n += len(batch)
 	}
 	chunk.Events = make([]eventstore.Recorded, 0, n)
+	var last eventstore.Dot
 	for _, batch := range batches {
 		for i := range batch {
 			e := &batch[i]
@@ -82,7 +83,7 @@ func (sub *subscription) chunk(batches [][]eventstore.Recorded, durable logState
 				continue
 			}
 			sub.lsn = e.Position.LSN
-			chunk.Position, chunk.Seq = e.Position, e.Dot.Seq
+			chunk.Position, last = e.Position, e.Dot
 			if sub.filter.Matches(e) {
 				chunk.Events = append(chunk.Events, *e)
 				if !sub.filter.Chain {
@@ -90,6 +91,9 @@ func (sub *subscription) chunk(batches [][]eventstore.Recorded, durable logState
 				}
 			}
 		}
+	}
+	if last.Log == sub.store.id { // else it was born in an earlier life
+		chunk.Seq = last.Seq
 	}
 	return chunk
 }

@@ -19,7 +19,7 @@ const maxFaults = 100
 // torn batches, a broken hash chain, and index entries that are missing, wrong or too many. A change that someone made
 // with care, checksums and all, shows in the chain of the next block or in the mark of the index.
 func (s *Store) Verify(ctx context.Context, progress func(done, total uint64)) (eventstore.Report, error) {
-	v := &verifier{store: s, ctx: ctx, progress: progress, log: newLogCheck(s.id)}
+	v := &verifier{store: s, ctx: ctx, progress: progress, log: newLogCheck(&s.history)}
 	err := v.run()
 	if v.unnamed > 0 {
 		v.report.Faults = append(v.report.Faults, fmt.Sprintf("and %d more", v.unnamed))
@@ -209,7 +209,7 @@ func (v *verifier) scanIndex() (m mark, x indexCheck, err error) {
 		return m, x, corrupted(err)
 	}
 	defer it.Close()
-	m.chain = eventstore.ChainStart(v.store.id) // of an index that was never filled
+	m.logHead = v.store.history.begin() // of an index that was never filled
 	n := 0
 	for valid := it.First(); valid; valid = it.Next() {
 		if n++; n%1024 == 0 && v.ctx.Err() != nil {

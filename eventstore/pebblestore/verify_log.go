@@ -13,7 +13,7 @@ import (
 // logCheck follows the log from its beginning and compares each event with those before it. It also sums up what the
 // index should say, so that the index is checked without looking up every event.
 type logCheck struct {
-	id       eventstore.LogID
+	history  *history
 	versions map[streamHash]uint64
 	events   uint64
 	whole    bool // no gap so far
@@ -41,11 +41,11 @@ func hashOf(b []byte) streamHash {
 	return streamHash{maphash.Bytes(verifySeeds[0], b), maphash.Bytes(verifySeeds[1], b)}
 }
 
-func newLogCheck(id eventstore.LogID) *logCheck {
+func newLogCheck(h *history) *logCheck {
 	return &logCheck{
-		id: id, versions: map[streamHash]uint64{}, whole: true,
+		history: h, versions: map[streamHash]uint64{}, whole: true,
 		terms: map[term]streamHash{}, tenants: map[string]struct{}{},
-		known: true, chain: eventstore.ChainStart(id), indexedChain: eventstore.ChainStart(id),
+		known: true, chain: h.begin().chain, indexedChain: h.begin().chain,
 	}
 }
 
@@ -73,8 +73,8 @@ func (c *logCheck) begin(b *block, fault func(string, ...any)) {
 func (c *logCheck) event(e *eventstore.Recorded, frame []byte, fault func(string, ...any)) {
 	lsn := e.Position.LSN
 	c.events++
-	if e.Dot.Log != c.id || e.Dot.Seq != c.seq+1 && c.known {
-		fault("log at lsn %d: it holds %s after seq %d of %s", lsn, e.Dot, c.seq, c.id)
+	if id := c.history.logAt(lsn); e.Dot.Log != id || e.Dot.Seq != c.seq+1 && c.known {
+		fault("log at lsn %d: it holds %s after seq %d of %s", lsn, e.Dot, c.seq, id)
 	}
 	if inside := c.batch.Count > 0 && e.Dot.Seq < c.batch.FirstSeq+uint64(c.batch.Count); c.known || c.batch.Count > 0 {
 		switch {
@@ -94,9 +94,47 @@ func (c *logCheck) event(e *eventstore.Recorded, frame []byte, fault func(string
 		fault("log at lsn %d: %v", lsn, err)
 	}
 	c.known, c.seq, c.chain, c.batch = true, e.Dot.Seq, chain, e.Batch
+	if l, ends := c.history.ending(lsn); ends {
+		c.ended(l, e, fault)
+	}
 	if lsn <= c.indexed {
 		c.expectInIndex(e)
 	}
+}
+
+// block checks all events of a block, for those who want no faults at all: it returns the first as an error. last is the
+// block's last event.
+func (c *logCheck) block(b *block, incarnation uint32) (last eventstore.Recorded, err error) {
+	first := func(format string, args ...any) {
+		if err == nil {
+			err = fmt.Errorf("%w: "+format, append([]any{eventstore.ErrCorrupt}, args...)...)
+		}
+	}
+	c.begin(b, first)
+	for i := range b.count {
+		frame, broken := b.frame(i)
+		if broken == nil {
+			broken = b.decode(&last, i, frame, incarnation)
+		}
+		if broken != nil {
+			return last, broken
+		}
+		c.event(&last, frame, first)
+	}
+	return last, err
+}
+
+// ended checks the event with which a life ended, and goes on in the next.
+func (c *logCheck) ended(l life, last *eventstore.Recorded, fault func(string, ...any)) {
+	if c.seq != l.Seq || c.chain != eventstore.Hash(l.Chain) {
+		fault("log at lsn %d: life %d ended with seq %d and chain %x, there stands seq %d with chain %x",
+			l.LSN, l.Incarnation, l.Seq, l.Chain[:8], c.seq, c.chain[:8])
+	}
+	if !last.EndsBatch() {
+		fault("log at lsn %d: life %d ended in the batch of %d events from seq %d on", l.LSN, l.Incarnation, c.batch.Count, c.batch.FirstSeq)
+	}
+	next := c.history.onward(logHead{lsn: l.LSN})
+	c.seq, c.chain, c.batch = next.seq, next.chain, eventstore.Batch{}
 }
 
 func (c *logCheck) expectInIndex(e *eventstore.Recorded) {
