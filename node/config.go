@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
 )
@@ -47,6 +49,11 @@ type Config struct {
 	// RawAppends lets the store API append to the streams, and events of the types, that the domains work with: for moving
 	// data in. What a codec cannot read stops the commands of its stream and is set aside by projections.
 	RawAppends bool `json:"-"`
+	// MinFreeBytes is the free space of the disk below which no appends are taken, BallastBytes the size of a file that is
+	// let go when there is none; StallAfter is how long the disk may not answer. Zero means the store's defaults.
+	MinFreeBytes int64         `json:"-"`
+	BallastBytes int64         `json:"-"`
+	StallAfter   time.Duration `json:"-"`
 	// Remember keeps the fields above for the next time the folder is used without them. A new folder always does.
 	Remember bool `json:"-"`
 	// Domains are what the node serves; nil means the shop.
@@ -142,6 +149,15 @@ func (c *Config) save() error {
 		return fmt.Errorf("encode configuration: %w", err)
 	}
 	return writeFile(filepath.Join(c.Data, configFile), append(body, '\n'))
+}
+
+// unlessFull keeps a full disk from stopping a node that can go on without a file: it is logged, and no error.
+func unlessFull(log *slog.Logger, what string, err error) error {
+	if errors.Is(err, syscall.ENOSPC) {
+		log.Warn("the disk is full: "+what, slog.Any("error", err))
+		return nil
+	}
+	return err
 }
 
 func lastConfig(data string) (Config, error) {

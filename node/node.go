@@ -64,7 +64,7 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 			err = errors.Join(err, n.Close())
 		}
 	}()
-	if n.local, err = pebblestore.Open(n.path("store"), &pebblestore.Options{Site: config.Site, Logger: n.log, Clock: n.clock}); err != nil {
+	if n.local, err = pebblestore.Open(n.path("store"), n.storeOptions()); err != nil {
 		if b, ok := FindServer(ctx, config.Data); ok {
 			return nil, fmt.Errorf("%w: a server with process id %d serves it on %s", err, b.PID, b.HTTP)
 		}
@@ -94,7 +94,7 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 		return nil, err
 	}
 	if _, err := os.Stat(n.path(configFile)); config.Remember || errors.Is(err, fs.ErrNotExist) {
-		if err := config.save(); err != nil {
+		if err := unlessFull(n.log, "what the folder is used with is not kept for the next time", config.save()); err != nil {
 			return nil, err
 		}
 	}
@@ -103,10 +103,18 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 			n.log.Warn("could not say where clickhouse is", slog.Any("error", err))
 		}
 	}
-	if err := n.lightBeacon(); err != nil {
+	if err := unlessFull(n.log, "commands do not find this server by its folder, use --addr", n.lightBeacon()); err != nil {
 		return nil, err
 	}
 	return n, nil
+}
+
+func (n *Node) storeOptions() *pebblestore.Options {
+	c := &n.config
+	return &pebblestore.Options{
+		Site: c.Site, Logger: n.log, Clock: n.clock,
+		MinFreeBytes: c.MinFreeBytes, BallastBytes: c.BallastBytes, StallAfter: c.StallAfter,
+	}
 }
 
 // assemble joins the domains with the machinery.

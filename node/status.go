@@ -25,6 +25,7 @@ func (n *Node) status(ctx context.Context) (*apiv1.Status, error) {
 		Version: n.config.Version, Shard: state.ID.String(), StartedAt: timestamppb.New(n.started),
 		Durable: state.Durable.String(), Events: state.Seq, Streams: state.Streams,
 	}
+	out.Disk = n.diskStatus()
 	if n.kafka.mirror != nil {
 		out.Mirror = n.mirrorStatus(state.Seq)
 	}
@@ -46,6 +47,15 @@ func (n *Node) status(ctx context.Context) (*apiv1.Status, error) {
 		out.Dependencies = append(out.Dependencies, &apiv1.Dependency{Name: d.Name, Up: d.Up, Mode: d.Mode, Problem: d.Problem})
 	}
 	return out, nil
+}
+
+func (n *Node) diskStatus() *apiv1.DiskStatus {
+	d := n.local.Disk()
+	out := &apiv1.DiskStatus{FreeBytes: d.FreeBytes, MinFreeBytes: d.MinFreeBytes, Full: errorText(d.Full)}
+	if !d.StalledSince.IsZero() {
+		out.StalledSince = timestamppb.New(d.StalledSince)
+	}
+	return out
 }
 
 // currentError is what is wrong now: a model that is live has got over what went wrong before.

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tributary-es/tributary/commerce/retail"
+	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/node"
 	retailsample "github.com/tributary-es/tributary/testdata/retail"
 )
@@ -31,7 +32,23 @@ type serveCmd struct {
 	Sample bool   `help:"Load the sample of real orders that comes with the program; a second time changes nothing."`
 	Raw    bool   `name:"raw-appends" help:"Let the store API append to the streams of the shop's aggregates, too. What their codecs cannot read stops their commands."`
 	listenFlags
+	diskFlags
 	engineFlags
+}
+
+// diskFlags say what the store expects of its disk.
+type diskFlags struct {
+	MinFree    int64         `help:"Free space of the disk, in MiB, below which no commands are taken." default:"256" placeholder:"MIB"`
+	Ballast    int64         `help:"Size, in MiB, of a file that is let go when the disk is full; at most half of --min-free." default:"64" placeholder:"MIB"`
+	StallAfter time.Duration `help:"How long the disk may not answer before it is said to be stalled." default:"2s" placeholder:"TIME"`
+}
+
+func (f *diskFlags) apply(c *node.Config) error {
+	if f.MinFree <= 0 || f.Ballast <= 0 || f.StallAfter <= 0 {
+		return fmt.Errorf("%w: --min-free, --ballast and --stall-after must be more than 0", eventstore.ErrInvalid)
+	}
+	c.MinFreeBytes, c.BallastBytes, c.StallAfter = f.MinFree<<20, f.Ballast<<20, f.StallAfter
+	return nil
 }
 
 // Run serves until interrupted.
@@ -39,6 +56,9 @@ func (c *serveCmd) Run(ctx context.Context, g *globals) error {
 	config := c.config(g, c.Data)
 	config.HTTP, config.GRPC, config.Remember = c.HTTP, c.GRPC, true
 	config.RawAppends = c.Raw
+	if err := c.apply(&config); err != nil {
+		return err
+	}
 	return serve(ctx, g, config, c.Sample, "stay in "+c.Data)
 }
 

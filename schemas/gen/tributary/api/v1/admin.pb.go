@@ -81,7 +81,9 @@ type Status struct {
 	// The sagas.
 	Sagas []*SagaStatus `protobuf:"bytes,9,rep,name=sagas,proto3" json:"sagas,omitempty"`
 	// What the server depends on.
-	Dependencies  []*Dependency `protobuf:"bytes,10,rep,name=dependencies,proto3" json:"dependencies,omitempty"`
+	Dependencies []*Dependency `protobuf:"bytes,10,rep,name=dependencies,proto3" json:"dependencies,omitempty"`
+	// The disk that the store is on.
+	Disk          *DiskStatus `protobuf:"bytes,11,opt,name=disk,proto3" json:"disk,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -186,6 +188,86 @@ func (x *Status) GetDependencies() []*Dependency {
 	return nil
 }
 
+func (x *Status) GetDisk() *DiskStatus {
+	if x != nil {
+		return x.Disk
+	}
+	return nil
+}
+
+// DiskStatus says how the store's disk is.
+type DiskStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Bytes that are free; -1 when the file system does not say.
+	FreeBytes int64 `protobuf:"varint,1,opt,name=free_bytes,json=freeBytes,proto3" json:"free_bytes,omitempty"`
+	// Free bytes below which no appends are taken.
+	MinFreeBytes int64 `protobuf:"varint,2,opt,name=min_free_bytes,json=minFreeBytes,proto3" json:"min_free_bytes,omitempty"`
+	// Why no appends are taken for want of room, and what to do; empty when they are.
+	Full string `protobuf:"bytes,3,opt,name=full,proto3" json:"full,omitempty"`
+	// Since when the disk does not answer; not set when it does.
+	StalledSince  *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=stalled_since,json=stalledSince,proto3" json:"stalled_since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiskStatus) Reset() {
+	*x = DiskStatus{}
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiskStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiskStatus) ProtoMessage() {}
+
+func (x *DiskStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiskStatus.ProtoReflect.Descriptor instead.
+func (*DiskStatus) Descriptor() ([]byte, []int) {
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *DiskStatus) GetFreeBytes() int64 {
+	if x != nil {
+		return x.FreeBytes
+	}
+	return 0
+}
+
+func (x *DiskStatus) GetMinFreeBytes() int64 {
+	if x != nil {
+		return x.MinFreeBytes
+	}
+	return 0
+}
+
+func (x *DiskStatus) GetFull() string {
+	if x != nil {
+		return x.Full
+	}
+	return ""
+}
+
+func (x *DiskStatus) GetStalledSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StalledSince
+	}
+	return nil
+}
+
 // MirrorStatus says how far the mirror is.
 type MirrorStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -205,7 +287,7 @@ type MirrorStatus struct {
 
 func (x *MirrorStatus) Reset() {
 	*x = MirrorStatus{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[2]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -217,7 +299,7 @@ func (x *MirrorStatus) String() string {
 func (*MirrorStatus) ProtoMessage() {}
 
 func (x *MirrorStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[2]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -230,7 +312,7 @@ func (x *MirrorStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MirrorStatus.ProtoReflect.Descriptor instead.
 func (*MirrorStatus) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{2}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *MirrorStatus) GetState() string {
@@ -297,7 +379,7 @@ type ProjectionStatus struct {
 
 func (x *ProjectionStatus) Reset() {
 	*x = ProjectionStatus{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[3]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -309,7 +391,7 @@ func (x *ProjectionStatus) String() string {
 func (*ProjectionStatus) ProtoMessage() {}
 
 func (x *ProjectionStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[3]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -322,7 +404,7 @@ func (x *ProjectionStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProjectionStatus.ProtoReflect.Descriptor instead.
 func (*ProjectionStatus) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{3}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ProjectionStatus) GetName() string {
@@ -416,7 +498,7 @@ type SagaStatus struct {
 
 func (x *SagaStatus) Reset() {
 	*x = SagaStatus{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[4]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -428,7 +510,7 @@ func (x *SagaStatus) String() string {
 func (*SagaStatus) ProtoMessage() {}
 
 func (x *SagaStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[4]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -441,7 +523,7 @@ func (x *SagaStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SagaStatus.ProtoReflect.Descriptor instead.
 func (*SagaStatus) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{4}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *SagaStatus) GetName() string {
@@ -503,7 +585,7 @@ type Dependency struct {
 
 func (x *Dependency) Reset() {
 	*x = Dependency{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[5]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -515,7 +597,7 @@ func (x *Dependency) String() string {
 func (*Dependency) ProtoMessage() {}
 
 func (x *Dependency) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[5]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -528,7 +610,7 @@ func (x *Dependency) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dependency.ProtoReflect.Descriptor instead.
 func (*Dependency) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{5}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Dependency) GetName() string {
@@ -572,7 +654,7 @@ type ListOutboxRequest struct {
 
 func (x *ListOutboxRequest) Reset() {
 	*x = ListOutboxRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[6]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -584,7 +666,7 @@ func (x *ListOutboxRequest) String() string {
 func (*ListOutboxRequest) ProtoMessage() {}
 
 func (x *ListOutboxRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[6]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -597,7 +679,7 @@ func (x *ListOutboxRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOutboxRequest.ProtoReflect.Descriptor instead.
 func (*ListOutboxRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{6}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListOutboxRequest) GetStatus() string {
@@ -625,7 +707,7 @@ type ListOutboxResponse struct {
 
 func (x *ListOutboxResponse) Reset() {
 	*x = ListOutboxResponse{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[7]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -637,7 +719,7 @@ func (x *ListOutboxResponse) String() string {
 func (*ListOutboxResponse) ProtoMessage() {}
 
 func (x *ListOutboxResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[7]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -650,7 +732,7 @@ func (x *ListOutboxResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOutboxResponse.ProtoReflect.Descriptor instead.
 func (*ListOutboxResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListOutboxResponse) GetMessages() []*OutboxMessage {
@@ -681,7 +763,7 @@ type OutboxMessage struct {
 
 func (x *OutboxMessage) Reset() {
 	*x = OutboxMessage{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[8]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -693,7 +775,7 @@ func (x *OutboxMessage) String() string {
 func (*OutboxMessage) ProtoMessage() {}
 
 func (x *OutboxMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[8]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -706,7 +788,7 @@ func (x *OutboxMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutboxMessage.ProtoReflect.Descriptor instead.
 func (*OutboxMessage) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *OutboxMessage) GetId() string {
@@ -762,7 +844,7 @@ type RebuildProjectionRequest struct {
 
 func (x *RebuildProjectionRequest) Reset() {
 	*x = RebuildProjectionRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[9]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -774,7 +856,7 @@ func (x *RebuildProjectionRequest) String() string {
 func (*RebuildProjectionRequest) ProtoMessage() {}
 
 func (x *RebuildProjectionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[9]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -787,7 +869,7 @@ func (x *RebuildProjectionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebuildProjectionRequest.ProtoReflect.Descriptor instead.
 func (*RebuildProjectionRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RebuildProjectionRequest) GetName() string {
@@ -820,7 +902,7 @@ type RebuildProgress struct {
 
 func (x *RebuildProgress) Reset() {
 	*x = RebuildProgress{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[10]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -832,7 +914,7 @@ func (x *RebuildProgress) String() string {
 func (*RebuildProgress) ProtoMessage() {}
 
 func (x *RebuildProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[10]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -845,7 +927,7 @@ func (x *RebuildProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebuildProgress.ProtoReflect.Descriptor instead.
 func (*RebuildProgress) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RebuildProgress) GetDoneEvents() uint64 {
@@ -906,7 +988,7 @@ type ListParkedRequest struct {
 
 func (x *ListParkedRequest) Reset() {
 	*x = ListParkedRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[11]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -918,7 +1000,7 @@ func (x *ListParkedRequest) String() string {
 func (*ListParkedRequest) ProtoMessage() {}
 
 func (x *ListParkedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[11]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -931,7 +1013,7 @@ func (x *ListParkedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListParkedRequest.ProtoReflect.Descriptor instead.
 func (*ListParkedRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
 // ListParkedResponse lists what is parked.
@@ -947,7 +1029,7 @@ type ListParkedResponse struct {
 
 func (x *ListParkedResponse) Reset() {
 	*x = ListParkedResponse{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[12]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -959,7 +1041,7 @@ func (x *ListParkedResponse) String() string {
 func (*ListParkedResponse) ProtoMessage() {}
 
 func (x *ListParkedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[12]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -972,7 +1054,7 @@ func (x *ListParkedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListParkedResponse.ProtoReflect.Descriptor instead.
 func (*ListParkedResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListParkedResponse) GetEvents() []*ParkedEvent {
@@ -1008,7 +1090,7 @@ type ParkedEvent struct {
 
 func (x *ParkedEvent) Reset() {
 	*x = ParkedEvent{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[13]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1020,7 +1102,7 @@ func (x *ParkedEvent) String() string {
 func (*ParkedEvent) ProtoMessage() {}
 
 func (x *ParkedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[13]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1033,7 +1115,7 @@ func (x *ParkedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ParkedEvent.ProtoReflect.Descriptor instead.
 func (*ParkedEvent) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ParkedEvent) GetProjection() string {
@@ -1090,7 +1172,7 @@ type ParkedInstance struct {
 
 func (x *ParkedInstance) Reset() {
 	*x = ParkedInstance{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[14]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1102,7 +1184,7 @@ func (x *ParkedInstance) String() string {
 func (*ParkedInstance) ProtoMessage() {}
 
 func (x *ParkedInstance) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[14]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1115,7 +1197,7 @@ func (x *ParkedInstance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ParkedInstance.ProtoReflect.Descriptor instead.
 func (*ParkedInstance) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ParkedInstance) GetSaga() string {
@@ -1170,7 +1252,7 @@ type RetryParkedRequest struct {
 
 func (x *RetryParkedRequest) Reset() {
 	*x = RetryParkedRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[15]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1182,7 +1264,7 @@ func (x *RetryParkedRequest) String() string {
 func (*RetryParkedRequest) ProtoMessage() {}
 
 func (x *RetryParkedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[15]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1195,7 +1277,7 @@ func (x *RetryParkedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryParkedRequest.ProtoReflect.Descriptor instead.
 func (*RetryParkedRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RetryParkedRequest) GetName() string {
@@ -1237,7 +1319,7 @@ type RetryParkedResponse struct {
 
 func (x *RetryParkedResponse) Reset() {
 	*x = RetryParkedResponse{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[16]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1249,7 +1331,7 @@ func (x *RetryParkedResponse) String() string {
 func (*RetryParkedResponse) ProtoMessage() {}
 
 func (x *RetryParkedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[16]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1262,7 +1344,7 @@ func (x *RetryParkedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryParkedResponse.ProtoReflect.Descriptor instead.
 func (*RetryParkedResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RetryParkedResponse) GetApplied() uint64 {
@@ -1285,7 +1367,7 @@ type SkipParkedRequest struct {
 
 func (x *SkipParkedRequest) Reset() {
 	*x = SkipParkedRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[17]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1297,7 +1379,7 @@ func (x *SkipParkedRequest) String() string {
 func (*SkipParkedRequest) ProtoMessage() {}
 
 func (x *SkipParkedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[17]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1310,7 +1392,7 @@ func (x *SkipParkedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipParkedRequest.ProtoReflect.Descriptor instead.
 func (*SkipParkedRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SkipParkedRequest) GetName() string {
@@ -1336,7 +1418,7 @@ type SkipParkedResponse struct {
 
 func (x *SkipParkedResponse) Reset() {
 	*x = SkipParkedResponse{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[18]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1348,7 +1430,7 @@ func (x *SkipParkedResponse) String() string {
 func (*SkipParkedResponse) ProtoMessage() {}
 
 func (x *SkipParkedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[18]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1361,7 +1443,7 @@ func (x *SkipParkedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipParkedResponse.ProtoReflect.Descriptor instead.
 func (*SkipParkedResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 // VerifyRequest chooses what to verify.
@@ -1375,7 +1457,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[19]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1387,7 +1469,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[19]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1400,7 +1482,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *VerifyRequest) GetParts() []string {
@@ -1431,7 +1513,7 @@ type VerifyProgress struct {
 
 func (x *VerifyProgress) Reset() {
 	*x = VerifyProgress{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[20]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1443,7 +1525,7 @@ func (x *VerifyProgress) String() string {
 func (*VerifyProgress) ProtoMessage() {}
 
 func (x *VerifyProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[20]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1456,7 +1538,7 @@ func (x *VerifyProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyProgress.ProtoReflect.Descriptor instead.
 func (*VerifyProgress) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *VerifyProgress) GetPart() string {
@@ -1506,7 +1588,7 @@ var File_tributary_api_v1_admin_proto protoreflect.FileDescriptor
 const file_tributary_api_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"\x1ctributary/api/v1/admin.proto\x12\x10tributary.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btributary/api/v1/http.proto\"\x12\n" +
-	"\x10GetStatusRequest\"\xb3\x03\n" +
+	"\x10GetStatusRequest\"\xe5\x03\n" +
 	"\x06Status\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x14\n" +
 	"\x05shard\x18\x02 \x01(\tR\x05shard\x129\n" +
@@ -1519,7 +1601,15 @@ const file_tributary_api_v1_admin_proto_rawDesc = "" +
 	"\vprojections\x18\b \x03(\v2\".tributary.api.v1.ProjectionStatusR\vprojections\x122\n" +
 	"\x05sagas\x18\t \x03(\v2\x1c.tributary.api.v1.SagaStatusR\x05sagas\x12@\n" +
 	"\fdependencies\x18\n" +
-	" \x03(\v2\x1c.tributary.api.v1.DependencyR\fdependencies\"\x94\x01\n" +
+	" \x03(\v2\x1c.tributary.api.v1.DependencyR\fdependencies\x120\n" +
+	"\x04disk\x18\v \x01(\v2\x1c.tributary.api.v1.DiskStatusR\x04disk\"\xa6\x01\n" +
+	"\n" +
+	"DiskStatus\x12\x1d\n" +
+	"\n" +
+	"free_bytes\x18\x01 \x01(\x03R\tfreeBytes\x12$\n" +
+	"\x0emin_free_bytes\x18\x02 \x01(\x03R\fminFreeBytes\x12\x12\n" +
+	"\x04full\x18\x03 \x01(\tR\x04full\x12?\n" +
+	"\rstalled_since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\fstalledSince\"\x94\x01\n" +
 	"\fMirrorStatus\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x14\n" +
 	"\x05topic\x18\x02 \x01(\tR\x05topic\x12\x1a\n" +
@@ -1663,61 +1753,64 @@ func file_tributary_api_v1_admin_proto_rawDescGZIP() []byte {
 	return file_tributary_api_v1_admin_proto_rawDescData
 }
 
-var file_tributary_api_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_tributary_api_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_tributary_api_v1_admin_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),         // 0: tributary.api.v1.GetStatusRequest
 	(*Status)(nil),                   // 1: tributary.api.v1.Status
-	(*MirrorStatus)(nil),             // 2: tributary.api.v1.MirrorStatus
-	(*ProjectionStatus)(nil),         // 3: tributary.api.v1.ProjectionStatus
-	(*SagaStatus)(nil),               // 4: tributary.api.v1.SagaStatus
-	(*Dependency)(nil),               // 5: tributary.api.v1.Dependency
-	(*ListOutboxRequest)(nil),        // 6: tributary.api.v1.ListOutboxRequest
-	(*ListOutboxResponse)(nil),       // 7: tributary.api.v1.ListOutboxResponse
-	(*OutboxMessage)(nil),            // 8: tributary.api.v1.OutboxMessage
-	(*RebuildProjectionRequest)(nil), // 9: tributary.api.v1.RebuildProjectionRequest
-	(*RebuildProgress)(nil),          // 10: tributary.api.v1.RebuildProgress
-	(*ListParkedRequest)(nil),        // 11: tributary.api.v1.ListParkedRequest
-	(*ListParkedResponse)(nil),       // 12: tributary.api.v1.ListParkedResponse
-	(*ParkedEvent)(nil),              // 13: tributary.api.v1.ParkedEvent
-	(*ParkedInstance)(nil),           // 14: tributary.api.v1.ParkedInstance
-	(*RetryParkedRequest)(nil),       // 15: tributary.api.v1.RetryParkedRequest
-	(*RetryParkedResponse)(nil),      // 16: tributary.api.v1.RetryParkedResponse
-	(*SkipParkedRequest)(nil),        // 17: tributary.api.v1.SkipParkedRequest
-	(*SkipParkedResponse)(nil),       // 18: tributary.api.v1.SkipParkedResponse
-	(*VerifyRequest)(nil),            // 19: tributary.api.v1.VerifyRequest
-	(*VerifyProgress)(nil),           // 20: tributary.api.v1.VerifyProgress
-	nil,                              // 21: tributary.api.v1.OutboxMessage.PayloadEntry
-	(*timestamppb.Timestamp)(nil),    // 22: google.protobuf.Timestamp
+	(*DiskStatus)(nil),               // 2: tributary.api.v1.DiskStatus
+	(*MirrorStatus)(nil),             // 3: tributary.api.v1.MirrorStatus
+	(*ProjectionStatus)(nil),         // 4: tributary.api.v1.ProjectionStatus
+	(*SagaStatus)(nil),               // 5: tributary.api.v1.SagaStatus
+	(*Dependency)(nil),               // 6: tributary.api.v1.Dependency
+	(*ListOutboxRequest)(nil),        // 7: tributary.api.v1.ListOutboxRequest
+	(*ListOutboxResponse)(nil),       // 8: tributary.api.v1.ListOutboxResponse
+	(*OutboxMessage)(nil),            // 9: tributary.api.v1.OutboxMessage
+	(*RebuildProjectionRequest)(nil), // 10: tributary.api.v1.RebuildProjectionRequest
+	(*RebuildProgress)(nil),          // 11: tributary.api.v1.RebuildProgress
+	(*ListParkedRequest)(nil),        // 12: tributary.api.v1.ListParkedRequest
+	(*ListParkedResponse)(nil),       // 13: tributary.api.v1.ListParkedResponse
+	(*ParkedEvent)(nil),              // 14: tributary.api.v1.ParkedEvent
+	(*ParkedInstance)(nil),           // 15: tributary.api.v1.ParkedInstance
+	(*RetryParkedRequest)(nil),       // 16: tributary.api.v1.RetryParkedRequest
+	(*RetryParkedResponse)(nil),      // 17: tributary.api.v1.RetryParkedResponse
+	(*SkipParkedRequest)(nil),        // 18: tributary.api.v1.SkipParkedRequest
+	(*SkipParkedResponse)(nil),       // 19: tributary.api.v1.SkipParkedResponse
+	(*VerifyRequest)(nil),            // 20: tributary.api.v1.VerifyRequest
+	(*VerifyProgress)(nil),           // 21: tributary.api.v1.VerifyProgress
+	nil,                              // 22: tributary.api.v1.OutboxMessage.PayloadEntry
+	(*timestamppb.Timestamp)(nil),    // 23: google.protobuf.Timestamp
 }
 var file_tributary_api_v1_admin_proto_depIdxs = []int32{
-	22, // 0: tributary.api.v1.Status.started_at:type_name -> google.protobuf.Timestamp
-	2,  // 1: tributary.api.v1.Status.mirror:type_name -> tributary.api.v1.MirrorStatus
-	3,  // 2: tributary.api.v1.Status.projections:type_name -> tributary.api.v1.ProjectionStatus
-	4,  // 3: tributary.api.v1.Status.sagas:type_name -> tributary.api.v1.SagaStatus
-	5,  // 4: tributary.api.v1.Status.dependencies:type_name -> tributary.api.v1.Dependency
-	8,  // 5: tributary.api.v1.ListOutboxResponse.messages:type_name -> tributary.api.v1.OutboxMessage
-	21, // 6: tributary.api.v1.OutboxMessage.payload:type_name -> tributary.api.v1.OutboxMessage.PayloadEntry
-	13, // 7: tributary.api.v1.ListParkedResponse.events:type_name -> tributary.api.v1.ParkedEvent
-	14, // 8: tributary.api.v1.ListParkedResponse.instances:type_name -> tributary.api.v1.ParkedInstance
-	0,  // 9: tributary.api.v1.AdminService.GetStatus:input_type -> tributary.api.v1.GetStatusRequest
-	6,  // 10: tributary.api.v1.AdminService.ListOutbox:input_type -> tributary.api.v1.ListOutboxRequest
-	9,  // 11: tributary.api.v1.AdminService.RebuildProjection:input_type -> tributary.api.v1.RebuildProjectionRequest
-	11, // 12: tributary.api.v1.AdminService.ListParked:input_type -> tributary.api.v1.ListParkedRequest
-	15, // 13: tributary.api.v1.AdminService.RetryParked:input_type -> tributary.api.v1.RetryParkedRequest
-	17, // 14: tributary.api.v1.AdminService.SkipParked:input_type -> tributary.api.v1.SkipParkedRequest
-	19, // 15: tributary.api.v1.AdminService.Verify:input_type -> tributary.api.v1.VerifyRequest
-	1,  // 16: tributary.api.v1.AdminService.GetStatus:output_type -> tributary.api.v1.Status
-	7,  // 17: tributary.api.v1.AdminService.ListOutbox:output_type -> tributary.api.v1.ListOutboxResponse
-	10, // 18: tributary.api.v1.AdminService.RebuildProjection:output_type -> tributary.api.v1.RebuildProgress
-	12, // 19: tributary.api.v1.AdminService.ListParked:output_type -> tributary.api.v1.ListParkedResponse
-	16, // 20: tributary.api.v1.AdminService.RetryParked:output_type -> tributary.api.v1.RetryParkedResponse
-	18, // 21: tributary.api.v1.AdminService.SkipParked:output_type -> tributary.api.v1.SkipParkedResponse
-	20, // 22: tributary.api.v1.AdminService.Verify:output_type -> tributary.api.v1.VerifyProgress
-	16, // [16:23] is the sub-list for method output_type
-	9,  // [9:16] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	23, // 0: tributary.api.v1.Status.started_at:type_name -> google.protobuf.Timestamp
+	3,  // 1: tributary.api.v1.Status.mirror:type_name -> tributary.api.v1.MirrorStatus
+	4,  // 2: tributary.api.v1.Status.projections:type_name -> tributary.api.v1.ProjectionStatus
+	5,  // 3: tributary.api.v1.Status.sagas:type_name -> tributary.api.v1.SagaStatus
+	6,  // 4: tributary.api.v1.Status.dependencies:type_name -> tributary.api.v1.Dependency
+	2,  // 5: tributary.api.v1.Status.disk:type_name -> tributary.api.v1.DiskStatus
+	23, // 6: tributary.api.v1.DiskStatus.stalled_since:type_name -> google.protobuf.Timestamp
+	9,  // 7: tributary.api.v1.ListOutboxResponse.messages:type_name -> tributary.api.v1.OutboxMessage
+	22, // 8: tributary.api.v1.OutboxMessage.payload:type_name -> tributary.api.v1.OutboxMessage.PayloadEntry
+	14, // 9: tributary.api.v1.ListParkedResponse.events:type_name -> tributary.api.v1.ParkedEvent
+	15, // 10: tributary.api.v1.ListParkedResponse.instances:type_name -> tributary.api.v1.ParkedInstance
+	0,  // 11: tributary.api.v1.AdminService.GetStatus:input_type -> tributary.api.v1.GetStatusRequest
+	7,  // 12: tributary.api.v1.AdminService.ListOutbox:input_type -> tributary.api.v1.ListOutboxRequest
+	10, // 13: tributary.api.v1.AdminService.RebuildProjection:input_type -> tributary.api.v1.RebuildProjectionRequest
+	12, // 14: tributary.api.v1.AdminService.ListParked:input_type -> tributary.api.v1.ListParkedRequest
+	16, // 15: tributary.api.v1.AdminService.RetryParked:input_type -> tributary.api.v1.RetryParkedRequest
+	18, // 16: tributary.api.v1.AdminService.SkipParked:input_type -> tributary.api.v1.SkipParkedRequest
+	20, // 17: tributary.api.v1.AdminService.Verify:input_type -> tributary.api.v1.VerifyRequest
+	1,  // 18: tributary.api.v1.AdminService.GetStatus:output_type -> tributary.api.v1.Status
+	8,  // 19: tributary.api.v1.AdminService.ListOutbox:output_type -> tributary.api.v1.ListOutboxResponse
+	11, // 20: tributary.api.v1.AdminService.RebuildProjection:output_type -> tributary.api.v1.RebuildProgress
+	13, // 21: tributary.api.v1.AdminService.ListParked:output_type -> tributary.api.v1.ListParkedResponse
+	17, // 22: tributary.api.v1.AdminService.RetryParked:output_type -> tributary.api.v1.RetryParkedResponse
+	19, // 23: tributary.api.v1.AdminService.SkipParked:output_type -> tributary.api.v1.SkipParkedResponse
+	21, // 24: tributary.api.v1.AdminService.Verify:output_type -> tributary.api.v1.VerifyProgress
+	18, // [18:25] is the sub-list for method output_type
+	11, // [11:18] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_tributary_api_v1_admin_proto_init() }
@@ -1732,7 +1825,7 @@ func file_tributary_api_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_api_v1_admin_proto_rawDesc), len(file_tributary_api_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   22,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
