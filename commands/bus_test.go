@@ -521,6 +521,18 @@ func TestLoad(t *testing.T) {
 	if _, err := commands.LoadAt(ctx, store, accounts, "north", "a", 6); !errors.Is(err, eventstore.ErrNotFound) {
 		t.Errorf("version 6 gives %v, want ErrNotFound", err)
 	}
+	// The log has nothing but these five.
+	s, version, err = commands.LoadAsOf(ctx, store, accounts, "north", "a", eventstore.Position{Incarnation: 1, LSN: 4})
+	if must(t, err); s.Balance != 10 || version != 4 {
+		t.Errorf("loaded %+v at version %d as of position 1-4, want 10 at 4", s, version)
+	}
+	s, version, err = commands.LoadAsOf(ctx, store, accounts, "north", "a", eventstore.Position{})
+	if must(t, err); s.Events != 0 || version != 0 {
+		t.Errorf("loaded %+v at version %d as of before the log, want nothing", s, version)
+	}
+	if _, _, err := commands.LoadAsOf(ctx, store, accounts, "north", "a", eventstore.Position{Incarnation: 2, LSN: 4}); !errors.Is(err, eventstore.ErrWrongIncarnation) {
+		t.Errorf("a position of another log gives %v, want ErrWrongIncarnation", err)
+	}
 	if s, version, err := commands.Load(ctx, store, accounts, "", "a"); err != nil || version != 0 || s.Events != 0 {
 		t.Errorf("the default tenant has %+v at %d, %v; want nothing", s, version, err)
 	}

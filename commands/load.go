@@ -59,6 +59,23 @@ func LoadFor[S, C, E any](
 	}
 }
 
+// LoadAsOf is Load as of a position of the log, which the store's PositionAt gives for a time: events after it are not
+// folded, and the version is the one of then. eventstore.ErrWrongIncarnation when the position is not of this log.
+func LoadAsOf[S, C, E any](
+	ctx context.Context, store eventstore.Reader, a Aggregate[S, C, E], tenant, id string, at eventstore.Position,
+) (state S, version uint64, err error) {
+	if tenant == "" {
+		tenant = eventstore.DefaultTenant
+	}
+	stream := eventstore.StreamID{Tenant: tenant, Category: a.Category, ID: id}
+	version, err = store.VersionAt(ctx, stream, at)
+	if err != nil {
+		return state, 0, fmt.Errorf("load stream %s as of %s: %w", stream, at, err)
+	}
+	state, err = LoadAt(ctx, store, a, tenant, id, version)
+	return state, version, err
+}
+
 // load folds up to a version; 0 means all there is.
 func load[S, C, E any](
 	ctx context.Context, store eventstore.Reader, a Aggregate[S, C, E], tenant, id string, upTo uint64,

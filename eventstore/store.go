@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"time"
 )
 
 // Store is a shard's log. See the package comment for what every store promises.
@@ -35,6 +36,13 @@ type Reader interface {
 	Log(ctx context.Context) (LogState, error)
 	// Version returns the stream's version, 0 when it has no events.
 	Version(ctx context.Context, stream StreamID) (uint64, error)
+	// VersionAt returns the version that the stream stood at as of a position: the number of its events up to there, the
+	// position included. ErrWrongIncarnation when the position is not of this log.
+	VersionAt(ctx context.Context, stream StreamID, at Position) (uint64, error)
+	// PositionAt returns the position that the log stood at as of a time: that of the last event recorded at or before it,
+	// to the millisecond, where a batch that was appended together counts from its last event on. It has lsn 0 when nothing
+	// is that old. A time that has not passed gives the head of now.
+	PositionAt(ctx context.Context, at time.Time) (Position, error)
 	// Read yields the stream's events from version from on (1 is the first; 0 means 1), in order, up to what was durable
 	// when the read began. A stream without events yields nothing.
 	Read(ctx context.Context, stream StreamID, from uint64) iter.Seq2[Recorded, error]
@@ -48,7 +56,7 @@ type Reader interface {
 	// when the filter asks for the chain, which goes forwards.
 	ReadAllBackwards(ctx context.Context, before Position, f Filter) iter.Seq2[Recorded, error]
 	// Subscribe follows the log after a position, for ever: first from disk, then live, without a gap and without
-	// slowing the writer.
+	// slowing the writer. ErrUnsupported when the filter has an end.
 	Subscribe(ctx context.Context, after Position, f Filter) (Subscription, error)
 }
 
@@ -83,6 +91,9 @@ type Filter struct {
 	Query Query
 	// Chain asks for Recorded.Chain to be filled, at the price of hashing each event.
 	Chain bool
+	// Until ends a read: events after it are held back, so that what is read is the log as of this position. The zero value
+	// is no end; a position of this log with lsn 0 lets nothing through.
+	Until Position
 	// MaxChunk bounds the events in a Chunk (whole batches may exceed it); zero means DefaultMaxChunk.
 	MaxChunk int
 }
@@ -94,6 +105,31 @@ const DefaultMaxChunk = 1000
 func (f *Filter) Matches(r *Recorded) bool {
 	return (f.Tenant == "" || f.Tenant == r.Stream.Tenant) &&
 		oneOf(f.Categories, r.Stream.Category) && oneOf(f.Types, r.Type) && f.Query.Matches(r)
+}
+
+// End returns the position up to which a read with this filter goes, in a log with the given head: Until, or the head where
+// the filter has no end. ErrWrongIncarnation when Until is not of that log.
+func (f *Filter) End(head Position) (Position, error) {
+	switch {
+	case f.Until == Position{}:
+		return head, nil
+	case f.Until.IsZero() && f.Until.Incarnation == head.Incarnation:
+		return f.Until, nil
+	case f.Until.IsZero():
+		return head, fmt.Errorf("read until %s, the log's head is %s: %w", f.Until, head, ErrWrongIncarnation)
+	}
+	if err := f.Until.Check(head); err != nil {
+		return head, fmt.Errorf("read until %w", err)
+	}
+	return f.Until, nil
+}
+
+// Endless returns ErrUnsupported when the filter has an end, which what follows the log for ever cannot keep.
+func (f *Filter) Endless() error {
+	if f.Until != (Position{}) {
+		return fmt.Errorf("%w: a subscription that ends", ErrUnsupported)
+	}
+	return nil
 }
 
 // Backwards returns ErrUnsupported when the filter asks for what only a read forwards can give.

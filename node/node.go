@@ -16,6 +16,7 @@ import (
 
 	"github.com/tributary-es/tributary/commands"
 	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/eventstore/groups"
 	"github.com/tributary-es/tributary/eventstore/pebblestore"
 	"github.com/tributary-es/tributary/internal/hlc"
 	"github.com/tributary-es/tributary/internal/server"
@@ -36,6 +37,7 @@ type Node struct {
 
 	local   *pebblestore.Store
 	store   eventstore.Store // local, with durability Kafka where there is a mirror
+	groups  *groups.Groups
 	bus     *commands.Bus
 	kafka   *kafkaPart
 	redis   *redisPart
@@ -74,6 +76,9 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 		return nil, err
 	}
 	n.store = n.kafka.durable(n.local)
+	if n.groups, err = groups.Open(ctx, n.store, groups.Options{Log: n.log}); err != nil {
+		return nil, err
+	}
 	if n.redis, err = openRedis(n); err != nil {
 		return nil, err
 	}
@@ -166,6 +171,9 @@ func (n *Node) Close() error {
 		var errs []error
 		if n.server != nil {
 			errs = append(errs, n.douseBeacon(), n.server.Close())
+		}
+		if n.groups != nil {
+			errs = append(errs, n.groups.Close())
 		}
 		for _, m := range n.models {
 			errs = append(errs, m.runner.Sink().Close())

@@ -25,6 +25,10 @@ func (n *Node) registerOwn() error {
 	if err := n.server.Register(&storev1.EventStore_ServiceDesc, store); err != nil {
 		return err
 	}
+	consumers := &server.Groups{Groups: n.groups}
+	if err := n.server.Register(&storev1.ConsumerGroups_ServiceDesc, consumers); err != nil {
+		return err
+	}
 	return n.server.Register(&apiv1.AdminService_ServiceDesc, &server.Admin{
 		Status: n.status, Outbox: n.outbox, Rebuild: n.rebuildStream, VerifyAll: n.verifyStream, Parking: parking{n},
 	})

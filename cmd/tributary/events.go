@@ -28,7 +28,7 @@ type logFilter struct {
 	target
 }
 
-func (f *logFilter) list(ctx context.Context, g *globals, follow bool) (err error) {
+func (f *logFilter) list(ctx context.Context, g *globals, follow bool, asOf string) (err error) {
 	s, err := f.connect(ctx, g)
 	if err != nil {
 		return err
@@ -43,7 +43,7 @@ func (f *logFilter) list(ctx context.Context, g *globals, follow bool) (err erro
 		after = now.GetDurable()
 	}
 	stream, err := apiv1.NewStreamServiceClient(s.conn).ListEvents(ctx, &apiv1.ListEventsRequest{
-		After: after, Follow: follow, Categories: f.Category, Types: f.Type, Limit: f.Limit,
+		After: after, Follow: follow, Categories: f.Category, Types: f.Type, Limit: f.Limit, Until: asOf,
 	})
 	if err != nil {
 		return fmt.Errorf("read log: %w", err)
@@ -72,13 +72,14 @@ func printEvent(g *globals, e *apiv1.Event) error {
 // eventsReadCmd reads and ends.
 type eventsReadCmd struct {
 	Stream string `help:"Only this stream, as category/id." placeholder:"CATEGORY/ID"`
+	AsOf   string `help:"Only what was there at a position, such as 1-42, or at a time, such as 2026-11-24T08:26:00Z." placeholder:"POSITION|TIME"`
 	logFilter
 }
 
 // Run prints the events, one a line.
 func (c *eventsReadCmd) Run(ctx context.Context, g *globals) error {
 	if c.Stream == "" {
-		return c.list(ctx, g, false)
+		return c.list(ctx, g, false, c.AsOf)
 	}
 	return c.stream(ctx, g)
 }
@@ -98,7 +99,7 @@ func (c *eventsReadCmd) stream(ctx context.Context, g *globals) (err error) {
 	defer func() { err = errors.Join(err, s.stop()) }()
 	client := apiv1.NewStreamServiceClient(s.conn)
 	for from, left := uint64(1), c.Limit; from > 0; {
-		page, err := client.ReadStream(ctx, &apiv1.ReadStreamRequest{Category: category, Id: id, FromVersion: from, Limit: 500})
+		page, err := client.ReadStream(ctx, &apiv1.ReadStreamRequest{Category: category, Id: id, FromVersion: from, Limit: 500, AsOf: c.AsOf})
 		if err != nil {
 			return fmt.Errorf("read stream %s: %w", c.Stream, err)
 		}
@@ -119,4 +120,4 @@ func (c *eventsReadCmd) stream(ctx context.Context, g *globals) (err error) {
 type eventsTailCmd struct{ logFilter }
 
 // Run prints events as they become durable, one a line.
-func (c *eventsTailCmd) Run(ctx context.Context, g *globals) error { return c.list(ctx, g, true) }
+func (c *eventsTailCmd) Run(ctx context.Context, g *globals) error { return c.list(ctx, g, true, "") }

@@ -51,6 +51,7 @@ type cli struct {
 	Demo    demoCmd    `cmd:"" help:"Import retail files into a fresh folder and show what became of them."`
 	Import  importCmd  `cmd:"" help:"Import data into a shop."`
 	Events  eventsCmd  `cmd:"" help:"Read the log."`
+	Groups  groupsCmd  `cmd:"" help:"See to consumer groups."`
 	Rebuild rebuildCmd `cmd:"" help:"Rebuild a read model from the log."`
 	Parked  parkedCmd  `cmd:"" help:"See to events and saga instances that could not be applied."`
 	Verify  verifyCmd  `cmd:"" help:"Verify the store, the mirror and the read models."`

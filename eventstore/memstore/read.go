@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"slices"
+	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
 )
@@ -32,6 +33,43 @@ func (s *Store) head() eventstore.Position {
 func (s *Store) Version(ctx context.Context, stream eventstore.StreamID) (uint64, error) {
 	places, err := s.stream(ctx, stream)
 	return uint64(len(places)), err
+}
+
+// VersionAt implements eventstore.Reader.
+func (s *Store) VersionAt(ctx context.Context, stream eventstore.StreamID, at eventstore.Position) (uint64, error) {
+	places, err := s.stream(ctx, stream)
+	if err != nil {
+		return 0, err
+	}
+	if err := s.checkPosition(ctx, at); err != nil {
+		return 0, err
+	}
+	version := uint64(0)
+	for _, place := range places {
+		if uint64(place)+1 <= at.LSN {
+			version++
+		}
+	}
+	return version, nil
+}
+
+// PositionAt implements eventstore.Reader.
+func (s *Store) PositionAt(ctx context.Context, at time.Time) (eventstore.Position, error) {
+	if err := ctx.Err(); err != nil {
+		return eventstore.Position{}, err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return eventstore.Position{}, eventstore.ErrClosed
+	}
+	p := eventstore.Position{Incarnation: s.id.Incarnation}
+	for i := range s.events {
+		if e := &s.events[i]; !e.Time().After(at) && e.EndsBatch() {
+			p = e.Position
+		}
+	}
+	return p, nil
 }
 
 // stream returns the places of the stream's events, by version-1.
@@ -111,7 +149,7 @@ func (s *Store) at(ctx context.Context, place int) (eventstore.Recorded, error) 
 // ReadAll implements eventstore.Reader.
 func (s *Store) ReadAll(ctx context.Context, after eventstore.Position, f eventstore.Filter) iter.Seq2[eventstore.Recorded, error] {
 	return func(yield func(eventstore.Recorded, error) bool) {
-		end, err := s.checkPosition(ctx, after)
+		end, err := s.end(ctx, after, &f)
 		if err != nil {
 			yield(eventstore.Recorded{}, err)
 			return
@@ -138,7 +176,7 @@ func (s *Store) ReadAll(ctx context.Context, after eventstore.Position, f events
 // ReadAllBackwards implements eventstore.Reader.
 func (s *Store) ReadAllBackwards(ctx context.Context, before eventstore.Position, f eventstore.Filter) iter.Seq2[eventstore.Recorded, error] {
 	return func(yield func(eventstore.Recorded, error) bool) {
-		end, err := s.checkPosition(ctx, before)
+		end, err := s.end(ctx, before, &f)
 		if err == nil {
 			err = f.Backwards()
 		}
@@ -147,7 +185,7 @@ func (s *Store) ReadAllBackwards(ctx context.Context, before eventstore.Position
 			return
 		}
 		if !before.IsZero() {
-			end = before.LSN - 1
+			end = min(end, before.LSN-1)
 		}
 		for place := end; place > 0; place-- {
 			e, err := s.at(ctx, int(place-1))
@@ -163,15 +201,26 @@ func (s *Store) ReadAllBackwards(ctx context.Context, before eventstore.Position
 	}
 }
 
-// checkPosition returns the lsn of the head, or what is wrong with a position to read after.
-func (s *Store) checkPosition(ctx context.Context, after eventstore.Position) (head uint64, err error) {
-	if err := ctx.Err(); err != nil {
+// end returns the lsn up to which a read with a filter goes, or what is wrong with the position that it begins at.
+func (s *Store) end(ctx context.Context, from eventstore.Position, f *eventstore.Filter) (lsn uint64, err error) {
+	if err := s.checkPosition(ctx, from); err != nil {
 		return 0, err
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if s.closed {
-		return 0, eventstore.ErrClosed
+	end, err := f.End(s.head())
+	return end.LSN, err
+}
+
+// checkPosition says what is wrong with a position to read after.
+func (s *Store) checkPosition(ctx context.Context, after eventstore.Position) error {
+	if err := ctx.Err(); err != nil {
+		return err
 	}
-	return uint64(len(s.events)), after.Check(s.head())
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return eventstore.ErrClosed
+	}
+	return after.Check(s.head())
 }

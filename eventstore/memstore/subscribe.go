@@ -9,7 +9,10 @@ import (
 
 // Subscribe implements eventstore.Reader.
 func (s *Store) Subscribe(ctx context.Context, after eventstore.Position, f eventstore.Filter) (eventstore.Subscription, error) {
-	if _, err := s.checkPosition(ctx, after); err != nil {
+	if err := s.checkPosition(ctx, after); err != nil {
+		return nil, err
+	}
+	if err := f.Endless(); err != nil {
 		return nil, err
 	}
 	if f.MaxChunk <= 0 {

@@ -18,7 +18,7 @@ const (
 // of more than one page decodes the pages ahead on as many processors as there are.
 func (s *Store) ReadAll(ctx context.Context, after eventstore.Position, f eventstore.Filter) iter.Seq2[eventstore.Recorded, error] {
 	return func(yield func(eventstore.Recorded, error) bool) {
-		end, err := s.checkPosition(ctx, after)
+		end, err := s.readEnd(ctx, after, &f)
 		if err != nil {
 			yield(eventstore.Recorded{}, err)
 			return

@@ -14,13 +14,13 @@ func (s *Store) ReadAllBackwards(ctx context.Context, before eventstore.Position
 			yield(eventstore.Recorded{}, err)
 			return
 		}
-		end, err := s.checkPosition(ctx, before)
+		end, err := s.readEnd(ctx, before, &f)
 		if err != nil {
 			yield(eventstore.Recorded{}, err)
 			return
 		}
 		if !before.IsZero() {
-			end = before.LSN - 1
+			end = min(end, before.LSN-1)
 		}
 		rest := walk{next: end, last: 1, back: true}
 		if s.readFiltered(ctx, &f, &rest, yield) {

@@ -15,6 +15,9 @@ func (s *Store) Subscribe(ctx context.Context, after eventstore.Position, f even
 	if _, err := s.checkPosition(ctx, after); err != nil {
 		return nil, err
 	}
+	if err := f.Endless(); err != nil {
+		return nil, err
+	}
 	if f.MaxChunk <= 0 {
 		f.MaxChunk = eventstore.DefaultMaxChunk
 	}

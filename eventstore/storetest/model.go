@@ -13,7 +13,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Model runs random operations against the store and against memstore, and wants the same answers from both (S15, S16).
+// Model runs random operations against the store and against memstore, and wants the same answers from both (S15, S16, G6).
 func Model(t *testing.T, o Options) {
 	rapid.Check(t, func(rt *rapid.T) {
 		m := &model{
@@ -26,6 +26,7 @@ func Model(t *testing.T, o Options) {
 			"reopen": func(*rapid.T) { m.f.reopen() },
 			"stream": m.readStream,
 			"log":    m.readLog,
+			"as of":  m.readAsOf,
 			"":       m.check,
 		})
 		m.f.verify()
@@ -129,6 +130,23 @@ func (m *model) readLog(t *rapid.T) {
 	}
 	same(t, "log backwards", m.f.store.ReadAllBackwards(m.f.ctx, after, filter), m.want.ReadAllBackwards(m.f.ctx, after, filter))
 	same(t, "log", m.f.store.ReadAll(m.f.ctx, after, filter), m.want.ReadAll(m.f.ctx, after, filter))
+}
+
+func (m *model) readAsOf(t *rapid.T) {
+	state, err := m.want.Log(m.f.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, p := modelStreams.Draw(t, "stream"), at(rapid.Uint64Range(0, state.Durable.LSN+1).Draw(t, "as of"))
+	got, gotErr := m.f.store.VersionAt(m.f.ctx, s, p)
+	want, wantErr := m.want.VersionAt(m.f.ctx, s, p)
+	if got != want || errors.Is(gotErr, eventstore.ErrWrongIncarnation) != errors.Is(wantErr, eventstore.ErrWrongIncarnation) {
+		t.Fatalf("version of %s at %s: model says %d, %v; store says %d, %v", s, p, want, wantErr, got, gotErr)
+	}
+	filter := eventstore.Filter{Until: p, Types: rapid.SliceOfN(modelType, 0, 1).Draw(t, "types")}
+	after := at(rapid.Uint64Range(0, state.Durable.LSN).Draw(t, "after"))
+	same(t, "log as of", m.f.store.ReadAll(m.f.ctx, after, filter), m.want.ReadAll(m.f.ctx, after, filter))
+	same(t, "log as of, backwards", m.f.store.ReadAllBackwards(m.f.ctx, after, filter), m.want.ReadAllBackwards(m.f.ctx, after, filter))
 }
 
 // check compares what every operation can have changed.

@@ -47,6 +47,7 @@ func Run(t *testing.T, o Options) {
 		{"Condition", conditionTests},
 		{"Read", readTests},
 		{"Filter", filterTests},
+		{"AsOf", asOfTests},
 		{"Subscribe", subscribeTests},
 		{"Close", closeTests},
 	}

@@ -60,7 +60,7 @@ var layers = []layer{
 	{pkg: "internal/engine", may: ""},
 	{pkg: "internal/testenv", may: "internal/engine"},
 	{pkg: "internal/reliability", may: "", foreign: "none"},
-	{pkg: "internal/server", may: "commands queries projections replication eventstore eventstore/wire internal/*"},
+	{pkg: "internal/server", may: "commands queries projections replication eventstore eventstore/groups eventstore/wire internal/*"},
 	{pkg: "internal/server/*", may: "commands queries projections replication eventstore eventstore/wire internal/*"},
 	{pkg: "internal/push", may: "commands queries projections replication eventstore internal/*"},
 	{pkg: "internal/console", may: "commands queries projections replication eventstore internal/*"},

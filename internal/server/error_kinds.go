@@ -14,6 +14,7 @@ import (
 
 	"github.com/tributary-es/tributary/commands"
 	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/eventstore/groups"
 	"github.com/tributary-es/tributary/eventstore/wire"
 	"github.com/tributary-es/tributary/queries"
 )
@@ -43,6 +44,8 @@ var (
 	kindMethod      = kind{"method", "Method is not allowed", 405, codes.Unimplemented, "", 0}
 	kindConflict    = kind{"conflict", "Stream was changed by another", 409, codes.Aborted, "read it again and repeat the command", 0}
 	kindPosition    = kind{"wrong-position", "Position is not of this log", 409, codes.FailedPrecondition, "begin again from the start of the log", 0}
+	kindExists      = kind{"exists", "There is one already, with other settings", 409, codes.AlreadyExists, "use another name, or delete it first", 0}
+	kindReplaced    = kind{"replaced", "Another has joined under the same name", 409, codes.Aborted, "give each member a name of its own", 0}
 	kindVersion     = kind{"version", "Stream is not at the version named by If-Match", 412, codes.FailedPrecondition, "read it again and repeat the command with its version", 0}
 	kindTooLarge    = kind{"too-large", "Request is beyond a limit", 413, codes.ResourceExhausted, "send less at once", 0}
 	kindMedia       = kind{"media-type", "Media type is not supported", 415, codes.InvalidArgument, "", 0}
@@ -74,6 +77,8 @@ var sentinels = []struct {
 	{eventstore.ErrInvalid, kindInvalid},
 	{eventstore.ErrWrongIncarnation, kindPosition},
 	{eventstore.ErrConflict, kindConflict},
+	{groups.ErrExists, kindExists},
+	{groups.ErrReplaced, kindReplaced},
 	{eventstore.ErrUnsupported, kindUnsupported},
 	{eventstore.ErrReadOnly, kindReadOnly},
 	{eventstore.ErrNotFound, kindNotFound},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"sync"
@@ -16,10 +17,12 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/eventstore/groups"
 	"github.com/tributary-es/tributary/eventstore/memstore"
 	"github.com/tributary-es/tributary/internal/server"
 	apiv1 "github.com/tributary-es/tributary/schemas/gen/tributary/api/v1"
 	commerceapiv1 "github.com/tributary-es/tributary/schemas/gen/tributary/commerce/api/v1"
+	storev1 "github.com/tributary-es/tributary/schemas/gen/tributary/store/v1"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -74,13 +77,19 @@ func start(tb testing.TB, o server.Options, f *fakes) *rig {
 	o.HTTPAddr, o.GRPCAddr = "127.0.0.1:0", "127.0.0.1:0"
 	s := server.New(o)
 	store := memstore.New(memstore.Options{})
+	all, err := groups.Open(tb.Context(), store, groups.Options{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	streams := &server.Streams{Store: store}
 	for _, service := range []struct {
 		desc *grpc.ServiceDesc
 		impl any
 	}{
 		{&commerceapiv1.CommandService_ServiceDesc, fakeCommands{fakes: f}},
 		{&commerceapiv1.QueryService_ServiceDesc, fakeQueries{fakes: f}},
-		{&apiv1.StreamService_ServiceDesc, &server.Streams{Store: store}},
+		{&apiv1.StreamService_ServiceDesc, streams},
+		{&storev1.ConsumerGroups_ServiceDesc, &server.Groups{Groups: all}},
 		{&apiv1.AdminService_ServiceDesc, &f.admin},
 	} {
 		if err := s.Register(service.desc, service.impl); err != nil {
@@ -88,7 +97,7 @@ func start(tb testing.TB, o server.Options, f *fakes) *rig {
 		}
 	}
 	tb.Cleanup(func() {
-		if err := store.Close(); err != nil {
+		if err := errors.Join(all.Close(), store.Close()); err != nil {
 			tb.Error(err)
 		}
 	})

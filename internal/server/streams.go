@@ -44,19 +44,27 @@ func (s *Streams) ReadStream(ctx context.Context, r *apiv1.ReadStreamRequest) (*
 	if err != nil {
 		return nil, err
 	}
-	version, err := s.Store.Version(ctx, id)
-	if err != nil {
+	out := &apiv1.ReadStreamResponse{}
+	if out.Version, out.AsOf, err = s.version(ctx, id, r.GetAsOf()); err != nil {
 		return nil, fmt.Errorf("version of %s: %w", id, err)
 	}
-	out := &apiv1.ReadStreamResponse{Version: version}
-	bytes := 0
+	bytes, from := 0, r.GetFromVersion()
 	read := s.Store.Read
 	if r.GetBackwards() {
 		read = s.Store.ReadBackwards
+		if from == 0 || from > out.GetVersion() {
+			from = out.GetVersion()
+		}
 	}
-	for e, err := range read(ctx, id, r.GetFromVersion()) {
+	if out.GetVersion() == 0 {
+		return out, nil
+	}
+	for e, err := range read(ctx, id, from) {
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", id, err)
+		}
+		if e.Version > out.GetVersion() {
+			break
 		}
 		bytes += len(e.Payload)
 		if len(out.Events) == limit || bytes > maxPageBytes && len(out.Events) > 0 {
@@ -66,6 +74,20 @@ func (s *Streams) ReadStream(ctx context.Context, r *apiv1.ReadStreamRequest) (*
 		out.Events = append(out.Events, s.event(&e))
 	}
 	return out, nil
+}
+
+// version returns the version that a stream stands at, or stood at as of when the client says, and the position of then.
+func (s *Streams) version(ctx context.Context, id eventstore.StreamID, asOf string) (version uint64, at string, err error) {
+	if asOf == "" {
+		version, err = s.Store.Version(ctx, id)
+		return version, "", err
+	}
+	p, err := positionAsOf(ctx, s.Store, asOf)
+	if err != nil {
+		return 0, "", err
+	}
+	version, err = s.Store.VersionAt(ctx, id, p)
+	return version, p.String(), err
 }
 
 // ListEvents sends the log's events in order.
@@ -79,6 +101,15 @@ func (s *Streams) ListEvents(r *apiv1.ListEventsRequest, stream grpc.ServerStrea
 		}
 	}
 	filter := eventstore.Filter{Tenant: TenantOf(ctx, r.GetTenant()), Categories: r.GetCategories(), Types: r.GetTypes()}
+	if r.GetUntil() != "" {
+		if r.GetFollow() {
+			return problemf(kindInvalid, "leave one of the two out", "until ends what follow would go on with")
+		}
+		var err error
+		if filter.Until, err = positionAsOf(ctx, s.Store, r.GetUntil()); err != nil {
+			return fmt.Errorf("until: %w", err)
+		}
+	}
 	left := r.GetLimit()
 	send := func(e *eventstore.Recorded) (more bool, err error) {
 		if err := stream.Send(s.event(e)); err != nil {

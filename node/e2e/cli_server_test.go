@@ -144,6 +144,14 @@ func verbs(t *testing.T, file string, where ...string) map[string]string {
 	if n := strings.Count(out["events read --stream"], "\n"); n != 3 {
 		t.Errorf("order 550193 has %d events, want 3", n)
 	}
+	second := decoded[object](t, strings.Split(out["events read --stream"], "\n")[1])["position"].(string)
+	for _, flags := range [][]string{{"--stream", "order/550193"}, {"--category", "order"}} {
+		then := done(t, append(append([]string{"events", "read", "--json", "--as-of", second}, flags...), where...)...)
+		lines := strings.Split(strings.TrimSpace(then), "\n")
+		if !strings.HasPrefix(out["events read "+flags[0]], then) || decoded[object](t, lines[len(lines)-1])["position"] != second {
+			t.Errorf("events read %v as of %s ends with %s", flags, second, tail(then, 500))
+		}
+	}
 	r := decoded[report](t, done(t, append([]string{"verify", "--json"}, where...)...))
 	if len(r.Faults) > 0 || !r.Log.Verified {
 		t.Errorf("verify %v: %v", where, r.Faults)

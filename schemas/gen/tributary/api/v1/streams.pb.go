@@ -36,7 +36,9 @@ type ReadStreamRequest struct {
 	// Most events to return; 0 means 100, the limit is 1000.
 	Limit uint32 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
 	// Newest first.
-	Backwards     bool `protobuf:"varint,6,opt,name=backwards,proto3" json:"backwards,omitempty"`
+	Backwards bool `protobuf:"varint,6,opt,name=backwards,proto3" json:"backwards,omitempty"`
+	// Only what the stream held as of then: a position such as "1-42", or a time in RFC 3339; empty means now.
+	AsOf          string `protobuf:"bytes,7,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -113,17 +115,26 @@ func (x *ReadStreamRequest) GetBackwards() bool {
 	return false
 }
 
+func (x *ReadStreamRequest) GetAsOf() string {
+	if x != nil {
+		return x.AsOf
+	}
+	return ""
+}
+
 // ReadStreamResponse is a page of a stream.
 type ReadStreamResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The events, in the order asked for.
 	Events []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
-	// The version the stream stands at; 0 means that it has no events.
+	// The version the stream stands at, or stood at as of then; 0 means that it has no events.
 	Version uint64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
 	// The from_version of the next page; 0 when there is none.
 	NextFromVersion uint64 `protobuf:"varint,3,opt,name=next_from_version,json=nextFromVersion,proto3" json:"next_from_version,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// The position as of which the stream was read; empty unless the request said as of when.
+	AsOf          string `protobuf:"bytes,4,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReadStreamResponse) Reset() {
@@ -177,6 +188,13 @@ func (x *ReadStreamResponse) GetNextFromVersion() uint64 {
 	return 0
 }
 
+func (x *ReadStreamResponse) GetAsOf() string {
+	if x != nil {
+		return x.AsOf
+	}
+	return ""
+}
+
 // ListEventsRequest says where to begin and what to let through.
 type ListEventsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -191,7 +209,10 @@ type ListEventsRequest struct {
 	// Stop after so many events; 0 means no limit.
 	Limit uint64 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
 	// Only this tenant; empty means all.
-	Tenant        string `protobuf:"bytes,6,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Tenant string `protobuf:"bytes,6,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// Only what the log held as of then: a position such as "1-42", the last to send, or a time in RFC 3339; empty means
+	// all. Not with follow.
+	Until         string `protobuf:"bytes,7,opt,name=until,proto3" json:"until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -264,6 +285,13 @@ func (x *ListEventsRequest) GetLimit() uint64 {
 func (x *ListEventsRequest) GetTenant() string {
 	if x != nil {
 		return x.Tenant
+	}
+	return ""
+}
+
+func (x *ListEventsRequest) GetUntil() string {
+	if x != nil {
+		return x.Until
 	}
 	return ""
 }
@@ -480,18 +508,20 @@ var File_tributary_api_v1_streams_proto protoreflect.FileDescriptor
 
 const file_tributary_api_v1_streams_proto_rawDesc = "" +
 	"\n" +
-	"\x1etributary/api/v1/streams.proto\x12\x10tributary.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btributary/api/v1/http.proto\"\xae\x01\n" +
+	"\x1etributary/api/v1/streams.proto\x12\x10tributary.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btributary/api/v1/http.proto\"\xc3\x01\n" +
 	"\x11ReadStreamRequest\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x1a\n" +
 	"\bcategory\x18\x02 \x01(\tR\bcategory\x12\x0e\n" +
 	"\x02id\x18\x03 \x01(\tR\x02id\x12!\n" +
 	"\ffrom_version\x18\x04 \x01(\x04R\vfromVersion\x12\x14\n" +
 	"\x05limit\x18\x05 \x01(\rR\x05limit\x12\x1c\n" +
-	"\tbackwards\x18\x06 \x01(\bR\tbackwards\"\x8b\x01\n" +
+	"\tbackwards\x18\x06 \x01(\bR\tbackwards\x12\x13\n" +
+	"\x05as_of\x18\a \x01(\tR\x04asOf\"\xa0\x01\n" +
 	"\x12ReadStreamResponse\x12/\n" +
 	"\x06events\x18\x01 \x03(\v2\x17.tributary.api.v1.EventR\x06events\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12*\n" +
-	"\x11next_from_version\x18\x03 \x01(\x04R\x0fnextFromVersion\"\xa5\x01\n" +
+	"\x11next_from_version\x18\x03 \x01(\x04R\x0fnextFromVersion\x12\x13\n" +
+	"\x05as_of\x18\x04 \x01(\tR\x04asOf\"\xbb\x01\n" +
 	"\x11ListEventsRequest\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\tR\x05after\x12\x16\n" +
 	"\x06follow\x18\x02 \x01(\bR\x06follow\x12\x1e\n" +
@@ -500,7 +530,8 @@ const file_tributary_api_v1_streams_proto_rawDesc = "" +
 	"categories\x12\x14\n" +
 	"\x05types\x18\x04 \x03(\tR\x05types\x12\x14\n" +
 	"\x05limit\x18\x05 \x01(\x04R\x05limit\x12\x16\n" +
-	"\x06tenant\x18\x06 \x01(\tR\x06tenant\"\xba\x04\n" +
+	"\x06tenant\x18\x06 \x01(\tR\x06tenant\x12\x14\n" +
+	"\x05until\x18\a \x01(\tR\x05until\"\xba\x04\n" +
 	"\x05Event\x12\x1a\n" +
 	"\bposition\x18\x01 \x01(\tR\bposition\x12\x10\n" +
 	"\x03dot\x18\x02 \x01(\tR\x03dot\x12\x16\n" +
