@@ -66,6 +66,14 @@ lint: bin/golangci-lint bin/buf ## gofmt, vet, golangci-lint, buf lint and the r
 bench: ## the Go benchmarks, with memory figures
 	go test -run '^$$' -bench . -benchmem -timeout 60m ./...
 
+.PHONY: performance
+performance: build ## measure what docs/performance.md shows of the event store (a quiet machine, half an hour), and write it (ARGS="-only append-64")
+	go run ./internal/bench/figures measure $(ARGS)
+
+.PHONY: bench-peers
+bench-peers: build ## the same work on NATS, PostgreSQL, etcd, Redis and UmaDB, as far as the machine has them (ARGS="-duration 2s -peers redis")
+	cd internal/bench/peers && go run . $(ARGS)
+
 .PHONY: night
 night: race ## the long form: race detector, long end-to-end tests (INPUTS='DIR/*.csv.gz': with real months), every fuzz target for FUZZTIME
 	go test -timeout 90m -count=1 ./node/e2e -long $(if $(INPUTS),-demo.inputs '$(INPUTS)')

@@ -89,10 +89,10 @@ type driver struct {
 var drivers = []driver{
 	{modules: "github.com/cockroachdb/pebble github.com/cockroachdb/pebble/v2", owners: "eventstore/pebblestore"},
 	{modules: "github.com/segmentio/kafka-go", owners: "eventstore/kafkalog"},
-	{modules: "github.com/redis/go-redis github.com/redis/go-redis/v9", owners: "projections/redisview"},
+	{modules: "github.com/redis/go-redis github.com/redis/go-redis/v9", owners: "projections/redisview internal/bench/peers"},
 	{modules: "github.com/ClickHouse/clickhouse-go github.com/ClickHouse/clickhouse-go/v2 github.com/ClickHouse/ch-go", owners: "projections/clickview"},
-	{modules: "go.etcd.io/etcd github.com/hashicorp/consul/api", owners: "internal/discovery internal/config"},
-	{modules: "github.com/jackc/pgx github.com/jackc/pglogrepl", owners: "replication/pgsync"},
+	{modules: "go.etcd.io/etcd github.com/hashicorp/consul/api", owners: "internal/discovery internal/config internal/bench/peers"},
+	{modules: "github.com/jackc/pgx github.com/jackc/pglogrepl", owners: "replication/pgsync internal/bench/peers"},
 	{modules: "github.com/twmb/franz-go github.com/alicebob/miniredis/v2", owners: "eventstore/kafkalog/embedded projections/redisview/embedded internal/engine internal/testenv node node/*"},
 	{modules: "github.com/alecthomas/kong github.com/vbauerster/mpb/v8", owners: "cmd/*"},
 }

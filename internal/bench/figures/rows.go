@@ -1,0 +1,27 @@
+package main
+
+import "strings"
+
+// Row is a line of the page: what is measured, with which arguments of tributary, and what is wanted.
+type Row struct {
+	Name string // for -only
+	What string
+	Goal string
+	Args string
+	// Share is the field of the answer that is compared with the goal, Of what it is a share of. Empty where the goal is
+	// a rate.
+	Share, Of string
+}
+
+// rows are the figures of the event store, in the order of the page.
+var rows = []Row{
+	{"append-1", "append in process, 1 client", "0.75 of the raw file, not under 0.70", "bench append --raw --clients 1", "ratio", "the raw file"},
+	{"append-64", "append in process, 64 clients", "0.9 of the raw file, not under 0.80", "bench append --raw --clients 64", "ratio", "the raw file"},
+	{"append-1024", "append in process, 1,024 clients", "0.5 of the raw file, not under 0.40", "bench append --raw --clients 1024", "ratio", "the raw file"},
+	{"append-batches", "append in process, 16 clients × 100 events", "1 M events/s", "bench append --raw --clients 16 --batch 100", "ratio", "the raw file"},
+}
+
+// command returns how a reader repeats the row.
+func (r *Row) command() string { return "tributary " + r.Args + " --json" }
+
+func (r *Row) args() []string { return append(strings.Fields(r.Args), "--json") }
