@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protowire"
+
 	"github.com/tributary-es/tributary/eventstore"
 )
 
@@ -52,6 +54,9 @@ type Bus struct {
 	categories, deciders map[string]bool
 	// codecs decode events by wire name, for deciders, whose events are those of several aggregates.
 	codecs map[string]decodeAny
+	// sealer is the store when it seals personal fields; else unsealed has the personal fields of each type.
+	sealer   Sealer
+	unsealed map[string][]protowire.Number
 
 	locks    *streamLocks
 	cache    *stateCache
@@ -90,9 +95,11 @@ func NewBus(store eventstore.Store, o Options) *Bus {
 	b := &Bus{
 		store: store, options: o,
 		commands: map[reflect.Type]registered{}, categories: map[string]bool{}, deciders: map[string]bool{}, codecs: map[string]decodeAny{},
-		locks: newStreamLocks(),
-		cache: newStateCache(bound(o.CacheEntries, DefaultCacheEntries), bound(o.CacheBytes, DefaultCacheBytes)),
+		unsealed: map[string][]protowire.Number{},
+		locks:    newStreamLocks(),
+		cache:    newStateCache(bound(o.CacheEntries, DefaultCacheEntries), bound(o.CacheBytes, DefaultCacheBytes)),
 	}
+	b.sealer, _ = store.(Sealer)
 	b.handler = b.handle
 	for _, m := range slices.Backward(o.Middleware) {
 		b.handler = m(b.handler)

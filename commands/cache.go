@@ -22,6 +22,7 @@ type folded struct {
 	pending []eventstore.Event
 
 	footprint
+	born
 }
 
 // footprint is the estimated size of a state.
@@ -60,7 +61,13 @@ type cached interface {
 	key() eventstore.StreamID
 	// bytes estimates the memory that the entry holds.
 	bytes() int
+	bornIn() uint64
 }
+
+// born says in which life of the cache the folding of a state began.
+type born struct{ life uint64 }
+
+func (b born) bornIn() uint64 { return b.life }
 
 // stateCache keeps folded states between commands, least recently used out first. A state is taken out to be used and
 // put back after: while it is out nobody else finds it.
@@ -71,6 +78,8 @@ type stateCache struct {
 	recent  *list.List // of cacheEntry, most recent first
 	entries map[eventstore.StreamID]*list.Element
 	bytes   int
+	// life goes up when everything is dropped: what was begun in an earlier one is not taken back.
+	life uint64
 }
 
 type cacheEntry struct {
@@ -101,7 +110,7 @@ func (c *stateCache) put(f cached) {
 	size := f.bytes()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if size > c.maxBytes || c.maxEntries == 0 {
+	if size > c.maxBytes || c.maxEntries == 0 || f.bornIn() != c.life {
 		return
 	}
 	if e := c.entries[f.key()]; e != nil {
@@ -112,6 +121,23 @@ func (c *stateCache) put(f cached) {
 	for c.bytes > c.maxBytes || c.recent.Len() > c.maxEntries {
 		c.remove(c.recent.Back())
 	}
+}
+
+// birth is asked for before the first event of a state is read.
+func (c *stateCache) birth() born {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return born{c.life}
+}
+
+// forget drops all states, and those that are taken out just now when they are put back.
+func (c *stateCache) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.life++
+	c.recent.Init()
+	clear(c.entries)
+	c.bytes = 0
 }
 
 // remove is called with mu held.

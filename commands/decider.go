@@ -57,6 +57,9 @@ func RegisterDecider[S, C, E any](b *Bus, d Decider[S, C, E], samples ...C) erro
 	if err := b.add(registered{scopes: &typedDecider[S, C, E]{d}}, types); err != nil {
 		return fmt.Errorf("register decider %q: %w", d.Name, err)
 	}
+	if err := b.declare(d.Codec); err != nil {
+		return fmt.Errorf("register decider %q: %w", d.Name, err)
+	}
 	b.know(d.Codec.Types(), erase(d.Codec))
 	return nil
 }

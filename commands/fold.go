@@ -14,7 +14,7 @@ func (b *Bus) checkOut(ctx context.Context, w *work, refresh bool) error {
 	f, found := b.cache.take(w.stream).(*folded)
 	if !found {
 		b.counters.misses.Add(1)
-		return b.catchUp(ctx, w, &folded{stream: w.stream, state: w.aggregate.newInstance()})
+		return b.catchUp(ctx, w, &folded{stream: w.stream, state: w.aggregate.newInstance(), born: b.cache.birth()})
 	}
 	b.counters.hits.Add(1)
 	if err := b.foldPending(f); err != nil {

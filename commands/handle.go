@@ -103,17 +103,22 @@ func (b *Bus) repeated(ctx context.Context, p *plan) (r eventstore.Receipt, foun
 		return r, false, nil
 	}
 	r, hash, err := b.store.Receipt(ctx, m.Tenant, m.ID)
-	switch {
-	case errors.Is(err, eventstore.ErrNotFound):
+	if errors.Is(err, eventstore.ErrNotFound) {
 		return eventstore.Receipt{}, false, nil
-	case err != nil:
+	}
+	if err != nil {
 		return eventstore.Receipt{}, false, fmt.Errorf("look up receipt: %w", err)
-	case hash != m.Hash:
+	}
+	same, err := b.sameRequest(ctx, m, r, hash)
+	switch {
+	case err != nil:
+		return eventstore.Receipt{}, false, err
+	case !same:
 		return eventstore.Receipt{}, false, fmt.Errorf("%w: %q", eventstore.ErrIDReused, m.ID)
 	case m.Durability > r.Reached:
 		// The store's Append waits for the durability and appends nothing for an ID that it knows.
 		r, err = b.store.Append(ctx, eventstore.Request{
-			Tenant: m.Tenant, ID: m.ID, Hash: m.Hash, Durability: m.Durability, Metadata: m.Metadata,
+			Tenant: m.Tenant, ID: m.ID, Hash: hash, Durability: m.Durability, Metadata: m.Metadata,
 		})
 		if err != nil && !errors.Is(err, eventstore.ErrDurabilityTimeout) {
 			return eventstore.Receipt{}, false, fmt.Errorf("wait for durability: %w", err)
@@ -236,6 +241,9 @@ func (b *Bus) append(ctx context.Context, p *plan) (eventstore.Receipt, error) {
 			}
 		}
 		return b.nameFirst(ctx, p, eventstore.Receipt{First: own.Durable, Position: own.Durable})
+	}
+	if err := b.checkSealed(&request); err != nil {
+		return eventstore.Receipt{}, err
 	}
 	b.release(p)
 	receipt, err := b.store.Append(ctx, request)

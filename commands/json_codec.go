@@ -66,5 +66,5 @@ func decodeJSON(r *eventstore.Recorded, into any) error {
 	if err := expectEncoding(r, eventstore.JSON); err != nil {
 		return err
 	}
-	return json.Unmarshal(r.Payload, into)
+	return json.Unmarshal(r.Body(), into)
 }

@@ -2,8 +2,10 @@ package commands
 
 import (
 	"fmt"
+	"reflect"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/tributary-es/tributary/eventstore"
 )
@@ -15,7 +17,13 @@ import (
 //
 // Payloads are encoded deterministically: the same message gives the same bytes in one version of the program.
 func ProtoCodec[E proto.Message](current map[string]E, old ...Upcast[E]) Codec[E] {
-	return &protoCodec[E]{newWireNames(eventstore.Protobuf, current, old, protoDecoder)}
+	c := &protoCodec[E]{wireNames: newWireNames(eventstore.Protobuf, current, old, protoDecoder), recorded: map[string]protoreflect.MessageDescriptor{}}
+	for name, m := range current {
+		if reflect.ValueOf(m).IsValid() {
+			c.recorded[name] = m.ProtoReflect().Descriptor()
+		}
+	}
+	return c
 }
 
 // UpcastProto reads events recorded under an old wire name as messages of type Old and lifts them to what replaced them.
@@ -30,7 +38,14 @@ func UpcastProto[Old proto.Message, E any](name string, lift func(Old) (E, error
 	}}
 }
 
-type protoCodec[E proto.Message] struct{ wireNames[E] }
+type protoCodec[E proto.Message] struct {
+	wireNames[E]
+	// recorded has the message of every wire name that is written.
+	recorded map[string]protoreflect.MessageDescriptor
+}
+
+// messages returns the messages that the events of each wire name are.
+func (c *protoCodec[E]) messages() map[string]protoreflect.MessageDescriptor { return c.recorded }
 
 // Encode implements Codec.
 func (c *protoCodec[E]) Encode(e E) (eventstore.Event, error) {
@@ -55,7 +70,7 @@ func decodeProto[M proto.Message](r *eventstore.Recorded, prototype M) (m M, err
 		return m, err
 	}
 	fresh := prototype.ProtoReflect().New().Interface()
-	if err := proto.Unmarshal(r.Payload, fresh); err != nil {
+	if err := proto.Unmarshal(r.Body(), fresh); err != nil {
 		return m, err
 	}
 	return fresh.(M), nil

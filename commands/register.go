@@ -21,6 +21,9 @@ func Register[S, C, E any](b *Bus, a Aggregate[S, C, E], samples ...C) error {
 	if err := b.add(registered{category: a.Category, aggregate: &typed[S, C, E]{a}}, commandTypes(samples)); err != nil {
 		return fmt.Errorf("register aggregate %q: %w", a.Category, err)
 	}
+	if err := b.declare(a.Codec); err != nil {
+		return fmt.Errorf("register aggregate %q: %w", a.Category, err)
+	}
 	b.know(a.Codec.Types(), erase(a.Codec))
 	return nil
 }

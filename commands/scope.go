@@ -42,6 +42,7 @@ type gathered struct {
 	ahead bool
 
 	footprint
+	born
 }
 
 func (g *gathered) key() eventstore.StreamID { return g.id }
@@ -86,7 +87,7 @@ func (b *Bus) gather(ctx context.Context, p *plan, d scoper, q eventstore.Query)
 		// What is read from the beginning stands at the log's end. The rest of the attempt has to stand there too, or else an
 		// event between the two places would be taken for one that nobody has seen.
 		p.refresh = true
-		g = &gathered{id: key, decider: d.name(), query: q, state: d.newFold(b.decode)}
+		g = &gathered{id: key, decider: d.name(), query: q, state: d.newFold(b.decode), born: b.cache.birth()}
 	} else {
 		b.counters.hits.Add(1)
 		g.fresh, g.seen, g.ahead = false, 0, false

@@ -32,6 +32,8 @@ var (
 	ErrCorrupt = errors.New("corrupt")
 	// ErrReadOnly: the store takes no writes; the text says why and what to do.
 	ErrReadOnly = errors.New("read-only")
+	// ErrErased: the personal data of the subject are erased, for good; none can be read, and none recorded any more.
+	ErrErased = errors.New("subject is erased")
 	// ErrClosed: the store is closed.
 	ErrClosed = errors.New("closed")
 )
@@ -106,7 +108,7 @@ func ClassOf(err error) Class {
 	if errors.As(err, &c) {
 		return c.Class()
 	}
-	for _, rejected := range []error{ErrInvalid, ErrTooLarge, ErrConflict, ErrIDReused, ErrNotFound, ErrUnsupported, ErrReadOnly, ErrWrongIncarnation} {
+	for _, rejected := range []error{ErrInvalid, ErrTooLarge, ErrConflict, ErrIDReused, ErrNotFound, ErrUnsupported, ErrReadOnly, ErrWrongIncarnation, ErrErased} {
 		if errors.Is(err, rejected) {
 			return Rejected
 		}

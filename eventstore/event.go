@@ -138,6 +138,20 @@ type Recorded struct {
 
 	// Chain is the log's hash chain after this event. It is filled only where a reader asks for it.
 	Chain Hash
+
+	// Opened is the payload with its sealed fields opened, where the reader opens them; nil otherwise. It is no part of the
+	// frame: what stores an event or passes it on takes Payload, which stays sealed.
+	Opened []byte
+	// Erased says that sealed fields are missing from Opened because their key is destroyed.
+	Erased bool
+}
+
+// Body returns the payload as far as it may be read: Opened where the reader has opened it, else Payload.
+func (r *Recorded) Body() []byte {
+	if r.Opened != nil {
+		return r.Opened
+	}
+	return r.Payload
 }
 
 // Time returns the wall-clock part of the event's hybrid logical clock, in UTC, to the millisecond.

@@ -54,6 +54,12 @@ type Config struct {
 	MinFreeBytes int64         `json:"-"`
 	BallastBytes int64         `json:"-"`
 	StallAfter   time.Duration `json:"-"`
+	// Keys is the folder of the keys of personal data; default: keys in the data folder. It belongs to this node alone.
+	Keys string `json:"keys,omitempty"`
+	// MasterKeyFile holds the master key that wraps them; default: master.key beside them. MasterKey is the master key itself,
+	// which goes before; it is not remembered.
+	MasterKeyFile string `json:"master_key_file,omitempty"`
+	MasterKey     string `json:"-"`
 	// Remember keeps the fields above for the next time the folder is used without them. A new folder always does.
 	Remember bool `json:"-"`
 	// Domains are what the node serves; nil means the shop.
@@ -87,6 +93,7 @@ func (c *Config) complete() error {
 		return err
 	}
 	c.Source = cmp.Or(c.Source, last.Source, SourceStore)
+	c.Keys, c.MasterKeyFile = cmp.Or(c.Keys, last.Keys), cmp.Or(c.MasterKeyFile, last.MasterKeyFile)
 	if c.Domains == nil {
 		c.Domains = []Domain{Shop()}
 	}

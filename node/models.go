@@ -53,13 +53,15 @@ const (
 )
 
 func (n *Node) addKeys(p *projections.Projection[projections.Keys]) (*model, error) {
-	source, err := n.source()
+	source, err := n.opened()
 	if err != nil {
 		return nil, err
 	}
-	view := redisview.New(n.redis.client, *p, redisview.Options{Logger: n.log})
+	opening := *p
+	opening.Open = func(e *eventstore.Recorded) error { return n.sealed.Open(context.Background(), e) }
+	view := redisview.New(n.redis.client, opening, redisview.Options{Logger: n.log})
 	m := &model{
-		name: p.Name + "-redis", sink: "redis", keys: p, redis: view,
+		name: p.Name + "-redis", sink: "redis", keys: &opening, redis: view,
 		runner: projections.NewRunner(source, view, projections.Options{Logger: n.log}),
 	}
 	n.models = append(n.models, m)

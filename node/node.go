@@ -18,6 +18,7 @@ import (
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/groups"
 	"github.com/tributary-es/tributary/eventstore/pebblestore"
+	"github.com/tributary-es/tributary/eventstore/sealed"
 	"github.com/tributary-es/tributary/internal/hlc"
 	"github.com/tributary-es/tributary/internal/server"
 )
@@ -36,8 +37,10 @@ type Node struct {
 	verifying chan struct{}
 
 	local   *pebblestore.Store
-	store   eventstore.Store // local, with durability Kafka where there is a mirror
+	store   eventstore.Store // local, with durability Kafka where there is a mirror; personal fields are sealed in it
 	groups  *groups.Groups
+	keys    *keyPart
+	sealed  *sealed.Store // store, which seals and opens them
 	bus     *commands.Bus
 	kafka   *kafkaPart
 	redis   *redisPart
@@ -46,6 +49,8 @@ type Node struct {
 	models  []*model
 	domains []joined
 	server  *server.Server
+
+	erasures sync.Mutex // guards keys.last
 
 	closeOnce sync.Once
 	closeErr  error
@@ -76,6 +81,12 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 		return nil, err
 	}
 	n.store = n.kafka.durable(n.local)
+	if n.keys, err = openKeys(n); err != nil {
+		return nil, err
+	}
+	if n.sealed, err = n.keys.seal(ctx, n.store, n.log); err != nil {
+		return nil, err
+	}
 	if n.groups, err = groups.Open(ctx, n.store, groups.Options{Log: n.log}); err != nil {
 		return nil, err
 	}
@@ -85,7 +96,7 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 	if n.click, err = openClickHouse(n); err != nil {
 		return nil, err
 	}
-	n.bus = commands.NewBus(n.store, commands.Options{Middleware: []commands.Middleware{
+	n.bus = commands.NewBus(n.sealed, commands.Options{Middleware: []commands.Middleware{
 		commands.Logging(n.log), commands.Recovery(), commands.Timeout(commandTimeout), commands.Validation(),
 	}})
 	n.server = server.New(server.Options{
@@ -184,6 +195,7 @@ func (n *Node) Close() error {
 		if n.local != nil {
 			errs = append(errs, n.local.Close())
 		}
+		errs = append(errs, n.keys.close())
 		n.closeErr = errors.Join(errs...)
 	})
 	return n.closeErr

@@ -17,11 +17,14 @@ import (
 
 // registerOwn offers the services that every node has.
 func (n *Node) registerOwn() error {
-	streams := &server.Streams{Store: n.local, PayloadJSON: n.payloadJSON}
+	streams := &server.Streams{Store: n.sealed, PayloadJSON: n.payloadJSON}
 	if err := n.server.Register(&apiv1.StreamService_ServiceDesc, streams); err != nil {
 		return err
 	}
-	store := &storeapi.Service{Store: n.store, Kept: n.kept(), Failure: n.server.Failure}
+	if err := n.server.Register(&apiv1.SubjectService_ServiceDesc, &server.Subjects{Erasures: subjects{n}}); err != nil {
+		return err
+	}
+	store := &storeapi.Service{Store: recorded{n.store, n.sealed}, Kept: n.kept(), Failure: n.server.Failure}
 	if err := n.server.Register(&storev1.EventStore_ServiceDesc, store); err != nil {
 		return err
 	}
@@ -64,6 +67,18 @@ func (n *Node) kept() storeapi.Kept {
 		}
 	}
 	return k
+}
+
+// recorded is the log as it is recorded, with personal fields sealed, for programs that bring their own. What they append is
+// sealed on its way where its type has personal fields.
+type recorded struct {
+	eventstore.Store
+	sealing eventstore.Appender
+}
+
+// Append implements eventstore.Appender.
+func (r recorded) Append(ctx context.Context, request eventstore.Request) (eventstore.Receipt, error) {
+	return r.sealing.Append(ctx, request)
 }
 
 // payloadJSON renders payloads that a codec of a domain knows.

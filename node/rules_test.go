@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/tributary-es/tributary/node"
 )
@@ -209,7 +210,14 @@ func TestRaceForACreditLimit(t *testing.T) {
 	if c := credit(); c["open"] != "96" {
 		t.Errorf("credit is %v after a restart, want 96 taken", c)
 	}
-	placed := getObject(t, base+"/v1/customers/9/orders?page_size=1")["orders"].([]any)[0].(map[string]any)["id"].(string)
+	var orders []any
+	for deadline := time.Now().Add(time.Minute); len(orders) == 0; { // the embedded Redis is filled anew at each start
+		if time.Now().After(deadline) {
+			t.Fatal("the customer's orders are not there after a restart")
+		}
+		orders, _ = getObject(t, base+"/v1/customers/9/orders?page_size=1")["orders"].([]any)
+	}
+	placed := orders[0].(map[string]any)["id"].(string)
 	if a := call(t, "POST", base+"/v1/orders/"+placed+"/cancel", `{"reason":"changed my mind"}`); a.Status != 200 {
 		t.Errorf("cancel: %+v", a)
 	}

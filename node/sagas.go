@@ -14,6 +14,7 @@ type Saga func(n *Node) (name string, r *saga.Runner, err error)
 // RunSaga has the node run the saga.
 func RunSaga[S any](d saga.Definition[S]) Saga {
 	return func(n *Node) (string, *saga.Runner, error) {
+		// A saga reads the log as it is, with personal fields sealed: its steps and messages stay in the log for good.
 		r, err := saga.New(n.store, n.bus, d, saga.Options{Log: n.log})
 		return d.Name, r, err
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/tributary-es/tributary/eventstore/kafkalog"
 	"github.com/tributary-es/tributary/projections"
 	"github.com/tributary-es/tributary/projections/memview"
+	"github.com/tributary-es/tributary/queries"
 )
 
 // Report is what Verify found: the figures, and every fault, each naming what is wrong and where.
@@ -194,6 +195,12 @@ const pausePatience = 10 * time.Second
 func (n *Node) verifyModel(ctx context.Context, m *model, progress func(done, total uint64)) (faults []string, err error) {
 	waiting, cancel := context.WithTimeout(ctx, pausePatience)
 	defer cancel()
+	if m.redis != nil {
+		// Before an erasure the model has what the log does not give any more.
+		if _, err := queries.Fresh(ctx, m.runner, n.lastErasure(), pausePatience); err != nil {
+			return nil, fmt.Errorf("wait for the last erasure: %w", err)
+		}
+	}
 	if err := m.runner.Pause(waiting); err != nil && !errors.Is(err, projections.ErrStopped) {
 		return nil, fmt.Errorf("it does not stand still, it is %s: %s: %w", m.runner.Status().State, m.runner.Status().LastError, err)
 	}
@@ -211,7 +218,7 @@ func (n *Node) verifyModel(ctx context.Context, m *model, progress func(done, to
 		return nil, err
 	}
 	fold := memview.NewKeys(*m.keys, skipped...)
-	if err := projections.Replay(ctx, n.local, fold, at); err != nil {
+	if err := projections.Replay(ctx, n.sealed, fold, at); err != nil {
 		return nil, fmt.Errorf("fold the store: %w", err)
 	}
 	return m.redis.Diff(ctx, fold)

@@ -41,7 +41,7 @@ func Fold[W any](p *Projection[W], w W, rec Recorder, lot *Lot, events []eventst
 				continue
 			}
 			rec.Undo(mark)
-			reason = err.Error()
+			reason = reasonOf(e, err)
 			if lot.Waiting == nil {
 				lot.Waiting = make(map[eventstore.StreamID]bool)
 			}
@@ -53,6 +53,17 @@ func Fold[W any](p *Projection[W], w W, rec Recorder, lot *Lot, events []eventst
 		})
 	}
 	return parked
+}
+
+// withheld is the reason of an event that may have put personal data into the error. Reasons are kept, logged and shown.
+const withheld = "it cannot be applied; why is not said, for the event has personal data and the reason may repeat some"
+
+// reasonOf returns why an event is parked.
+func reasonOf(e *eventstore.Recorded, err error) string {
+	if e.Opened != nil && !e.Erased {
+		return withheld
+	}
+	return err.Error()
 }
 
 // PlainParked returns what Sink.Commit returns of what Fold parked.

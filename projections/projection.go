@@ -18,6 +18,9 @@ type Projection[W any] struct {
 	// parks the event's stream: nothing that was written for this event counts, and later events of the stream queue
 	// behind it until an operator retries or skips it. A panic counts as an error.
 	Apply func(w W, e *eventstore.Recorded) error
+	// Open, when set, opens the sealed fields of an event that comes without them, as one does that was parked: sinks keep
+	// events sealed. A source that opens them has done it for the others.
+	Open func(e *eventstore.Recorded) error
 }
 
 // Try calls Apply and turns a panic into an error, so that one bad event never takes the others down. Sinks use it. What
@@ -28,6 +31,11 @@ func (p *Projection[W]) Try(w W, e *eventstore.Recorded) (err error) {
 			err = fmt.Errorf("panic: %v", fault)
 		}
 	}()
+	if p.Open != nil {
+		if err := p.Open(e); err != nil {
+			return err
+		}
+	}
 	return p.Apply(w, e)
 }
 

@@ -21,13 +21,16 @@ type engineFlags struct {
 	Redis      string `help:"Redis: embedded, or HOST:PORT, or a redis:// URL." placeholder:"ADDR"`
 	ClickHouse string `name:"clickhouse" help:"ClickHouse: embedded, off, or a clickhouse:// URL." placeholder:"URL"`
 	Source     string `help:"Where projections read from: store or kafka." placeholder:"SOURCE"`
+	keyFlags
 }
 
 func (f engineFlags) config(g *globals, data string) node.Config {
-	return node.Config{
+	config := node.Config{
 		Data: data, Site: f.Site, Kafka: f.Kafka, Redis: f.Redis, ClickHouse: f.ClickHouse, Source: f.Source,
 		Logger: g.log, Version: version,
 	}
+	f.fill(&config)
+	return config
 }
 
 // target is what a command works on: a running server, or a stopped data folder.

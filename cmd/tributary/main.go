@@ -54,6 +54,8 @@ type cli struct {
 	Groups  groupsCmd  `cmd:"" help:"See to consumer groups."`
 	Rebuild rebuildCmd `cmd:"" help:"Rebuild a read model from the log."`
 	Parked  parkedCmd  `cmd:"" help:"See to events and saga instances that could not be applied."`
+	Erase   eraseCmd   `cmd:"" help:"Erase a person's data, for good."`
+	Keys    keysCmd    `cmd:"" help:"Back up and restore the keys of personal data."`
 	Verify  verifyCmd  `cmd:"" help:"Verify the store, the mirror and the read models."`
 	Bench   benchCmd   `cmd:"" help:"Measure."`
 	Setup   setupCmd   `cmd:"" help:"Fetch the engines that are missing."`

@@ -45,6 +45,7 @@ func (c *Commands) PlaceOrder(ctx context.Context, r *commerceapiv1.PlaceOrderRe
 	currency := orDefault(r.GetCurrency(), DefaultCurrency)
 	cmd := order.Place{
 		ID: c.idFor(r.GetId()), CustomerID: r.GetCustomerId(), Country: r.GetCountry(), Currency: currency, At: c.at(r.GetPlacedAt()),
+		Delivery: contactOf(r.GetDelivery()),
 	}
 	var faults []error
 	for i, l := range r.GetLines() {
@@ -65,6 +66,13 @@ func (c *Commands) PlaceOrder(ctx context.Context, r *commerceapiv1.PlaceOrderRe
 		return nil, err
 	}
 	return c.dispatchAll(ctx, r, cmd.ID, append(guards, cmd))
+}
+
+func contactOf(c *commerceapiv1.Contact) *order.Contact {
+	if c == nil {
+		return nil
+	}
+	return &order.Contact{Name: c.GetName(), Email: c.GetEmail(), Street: c.GetStreet(), City: c.GetCity(), Phone: c.GetPhone()}
 }
 
 // ConfirmOrder confirms an order.

@@ -147,7 +147,7 @@ func TestRequestsBecomeCommands(t *testing.T) {
 			})
 			return err
 		}, fmt.Sprintf("%T {ID:made CustomerID:9 Country:EIRE Currency:EUR Lines:[{Number:1 StockCode:A Description: Quantity:1 UnitPrice:1 At:0001-01-01 00:00:00 +0000 UTC} "+
-			"{Number:7 StockCode:B Description:d Quantity:3 UnitPrice:2.555 At:2010-12-01 08:26:00 +0000 UTC}] VoucherCode: Discount:0 At:2010-12-01 08:26:00 +0000 UTC}", order.Place{})},
+			"{Number:7 StockCode:B Description:d Quantity:3 UnitPrice:2.555 At:2010-12-01 08:26:00 +0000 UTC}] VoucherCode: Discount:0 At:2010-12-01 08:26:00 +0000 UTC Delivery:<nil>}", order.Place{})},
 		"return": {func(c *api.Commands) error {
 			_, err := c.ReceiveReturn(t.Context(), &commerceapiv1.ReceiveReturnRequest{Id: "C1", CustomerId: "9", Country: "EIRE", Lines: []*commerceapiv1.OrderLine{line}})
 			return err

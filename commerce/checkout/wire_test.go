@@ -34,7 +34,7 @@ func written() []proto.Message {
 		Id: "A563186", Line: 1, CustomerId: "17850", Country: "France", Quantity: -2, UnitPrice: pounds("-75.125"),
 	}
 	return []proto.Message{
-		&commercev1.OrderCreated{Id: "536365", CustomerId: "17850", Country: "France", Currency: "GBP", Lines: lines, Total: pounds("15.301"), AtMs: ms, VoucherCode: "V-1", Discount: pounds("5")},
+		&commercev1.OrderCreated{Id: "536365", CustomerId: "17850", Country: "France", Currency: "GBP", Lines: lines, Total: pounds("15.301"), AtMs: ms, VoucherCode: "V-1", Discount: pounds("5"), Delivery: &commercev1.Contact{Name: "Grace Hopper", Email: "grace@example.org", Street: "1 Navy Yard", City: "22202 Arlington", Phone: "555"}},
 		&commercev1.OrderConfirmed{CustomerId: "17850", AtMs: ms},
 		&commercev1.OrderShipped{CustomerId: "17850", AtMs: ms},
 		&commercev1.OrderCancelled{

@@ -29,10 +29,17 @@ type Place struct {
 	VoucherCode string
 	Discount    money.Amount
 	At          time.Time
+	// Delivery is whom the goods are delivered to, nil when the order does not say. It needs a CustomerID, by which it can be
+	// erased.
+	Delivery *Contact
 }
 
 // Total returns the sum of quantity × unit price over the lines. It fails where Place is refused as invalid.
 func (c Place) Total() (money.Amount, error) { return total(c.Lines) }
+
+// Contact is a person, as goods are delivered to them: personal data. Each text is at most MaxTextBytes, one at least is
+// not empty.
+type Contact struct{ Name, Email, Street, City, Phone string }
 
 // Line is one line of an order. The same stock code may stand on several.
 type Line struct {

@@ -141,7 +141,16 @@ func place(c Place) ([]Event, error) {
 		AtMs:        c.At.UnixMilli(),
 		VoucherCode: c.VoucherCode,
 		Discount:    c.Discount.Proto(),
+		Delivery:    c.Delivery.proto(),
 	}}, nil
+}
+
+// proto returns the contact as events carry it. States do not keep it: no decision needs it.
+func (c *Contact) proto() *commercev1.Contact {
+	if c == nil {
+		return nil
+	}
+	return &commercev1.Contact{Name: c.Name, Email: c.Email, Street: c.Street, City: c.City, Phone: c.Phone}
 }
 
 // lineTime is the time of a line as events carry it, 0 when it is the document's.

@@ -323,3 +323,23 @@ func BenchmarkPlace(b *testing.B) {
 		})
 	}
 }
+
+// TestDelivery: whom an order is delivered to stands in its event, and in no state and no later event.
+func TestDelivery(t *testing.T) {
+	p, c := place(), created()
+	p.Delivery = &order.Contact{Name: "Grace Hopper", Email: "grace@example.org", Street: "1 Navy Yard", City: "Arlington", Phone: "555"}
+	c.Delivery = &commercev1.Contact{Name: "Grace Hopper", Email: "grace@example.org", Street: "1 Navy Yard", City: "Arlington", Phone: "555"}
+	commandtest.For(t, order.Aggregate()).
+		When(p).Then(c).
+		When(order.Cancel{ID: "536365", Reason: "changed my mind", At: later}).Then(cancelled("created"))
+
+	guests := p
+	guests.CustomerID = ""
+	commandtest.For(t, order.Aggregate()).When(guests).ThenInvalid("a delivery needs a customer id")
+	empty := p
+	empty.Delivery = &order.Contact{}
+	commandtest.For(t, order.Aggregate()).When(empty).ThenInvalid("delivery is empty")
+	long := p
+	long.Delivery = &order.Contact{Name: strings.Repeat("x", order.MaxTextBytes+1), Email: "\xff"}
+	commandtest.For(t, order.Aggregate()).When(long).ThenInvalid("delivery name has 501 bytes", "delivery email is not valid UTF-8")
+}

@@ -86,6 +86,7 @@ func (f *faults) place(c Place) {
 	if _, err := money.Zero(c.Currency); err != nil {
 		f.add("%w", err)
 	}
+	f.delivery(c)
 	if n := len(c.Lines); n == 0 || n > MaxLines {
 		f.add("an order has 1 to %d lines, not %d", MaxLines, n)
 		return
@@ -125,6 +126,24 @@ func (f *faults) discount(c Place, total money.Amount) {
 	}
 	if over, err := c.Discount.Cmp(total); err != nil || over > 0 || c.Discount.Sign() < 0 {
 		f.add("discount %s %s is not 0 to the total of %s %s", c.Discount, c.Discount.Currency(), total, c.Currency)
+	}
+}
+
+// delivery checks whom the goods are delivered to. What is wrong is named and not repeated.
+func (f *faults) delivery(c Place) {
+	if c.Delivery == nil {
+		return
+	}
+	if c.CustomerID == "" {
+		f.add("a delivery needs a customer id, by which it can be erased")
+	}
+	if *c.Delivery == (Contact{}) {
+		f.add("delivery is empty")
+	}
+	for _, text := range [...]struct{ name, value string }{
+		{"name", c.Delivery.Name}, {"email", c.Delivery.Email}, {"street", c.Delivery.Street}, {"city", c.Delivery.City}, {"phone", c.Delivery.Phone},
+	} {
+		f.text("delivery "+text.name, text.value)
 	}
 }
 

@@ -9,6 +9,9 @@
 // # Keys, as redis-cli shows them behind the projection's prefix
 //
 //	order:<id>             hash: id customer_id status country currency total placed_at line_count version lines (JSON)
+//	                       delivery, when the order said whom the goods are delivered to
+//	personal:<id>          hash: whom each order of a customer is delivered to (JSON), by the order's id; deleted when the
+//	                       customer is erased, so that an order with delivery that is not here is erased
 //	customer-orders:<id>   sorted set: ids of a customer's orders by the time they were placed, in milliseconds since 1970
 //	order-counts           hash: number of orders by status
 //	stock:<code>           hash: stock_code on_hand reserved

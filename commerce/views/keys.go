@@ -17,7 +17,7 @@ import (
 const Name = "shop"
 
 const (
-	keysVersion = 1
+	keysVersion = 2
 	rowsVersion = 1
 )
 
@@ -28,6 +28,11 @@ const (
 	stockTotalsKey = "stock-totals"
 )
 
+// deliveredField of an order says that the event had a delivery, which is kept apart from the order, under its customer.
+const deliveredField = "delivery"
+
+func personalKey(customer string) string { return "personal:" + customer }
+
 func orderKey(id string) string                { return "order:" + id }
 func customerOrdersKey(customer string) string { return "customer-orders:" + customer }
 func stockKey(code string) string              { return "stock:" + code }
@@ -37,14 +42,18 @@ func Keys() projections.Projection[projections.Keys] {
 	return projections.Projection[projections.Keys]{
 		Name: Name, Version: keysVersion, Apply: applyKeys,
 		Types: []string{
-			order.CreatedV1, order.ConfirmedV1, order.ShippedV1, order.CancelledV1,
+			order.CreatedV1, order.ConfirmedV1, order.ShippedV1, order.CancelledV1, eventstore.SubjectErased,
 			inventory.ReceivedV1, inventory.ReservedV1, inventory.ConfirmedV1, inventory.ReleasedV1, inventory.AdjustedV1, inventory.ReturnedV1,
 		},
 	}
 }
 
 func applyKeys(w projections.Keys, e *eventstore.Recorded) error {
-	if e.Stream.Category == inventory.Category {
+	switch {
+	case e.Type == eventstore.SubjectErased:
+		w.Delete(personalKey(e.Stream.ID))
+		return nil
+	case e.Stream.Category == inventory.Category:
 		return applyStock(w, e)
 	}
 	key := orderKey(e.Stream.ID)
@@ -88,11 +97,42 @@ func applyCreated(w projections.Keys, e *eventstore.Recorded, key string) error 
 		w.HashSet(key, "voucher_code", c.GetVoucherCode())
 		w.HashSet(key, "discount", c.GetDiscount().GetAmount())
 	}
+	if err := applyDelivery(w, e, &c, key); err != nil {
+		return err
+	}
 	w.HashAdd(orderCountsKey, string(order.Created), 1)
 	if c.GetCustomerId() != "" {
 		w.SortedAdd(customerOrdersKey(c.GetCustomerId()), e.Stream.ID, float64(c.GetAtMs()))
 	}
 	return nil
+}
+
+// applyDelivery keeps whom an order is delivered to under its customer, where one deletion erases it. The order says only
+// that there was one: an erased event leaves the same model as one whose subject is erased later.
+func applyDelivery(w projections.Keys, e *eventstore.Recorded, c *commercev1.OrderCreated, key string) error {
+	if !e.Erased && c.GetDelivery() == nil {
+		return nil
+	}
+	w.HashSet(key, deliveredField, "given")
+	if e.Erased {
+		return nil
+	}
+	d := c.GetDelivery()
+	text, err := json.Marshal(jsonContact{d.GetName(), d.GetEmail(), d.GetStreet(), d.GetCity(), d.GetPhone()})
+	if err != nil {
+		return fmt.Errorf("write delivery: %w", err)
+	}
+	w.HashSet(personalKey(c.GetCustomerId()), e.Stream.ID, string(text))
+	return nil
+}
+
+// jsonContact is a field of a customer's personal data.
+type jsonContact struct {
+	Name   string `json:"name,omitempty"`
+	Email  string `json:"email,omitempty"`
+	Street string `json:"street,omitempty"`
+	City   string `json:"city,omitempty"`
+	Phone  string `json:"phone,omitempty"`
 }
 
 func moveOrder(w projections.Keys, key string, from, to order.Status) {

@@ -57,7 +57,7 @@ func movementOf(e *eventstore.Recorded) (movement, error) {
 
 // decode reads an event's payload.
 func decode(e *eventstore.Recorded, into proto.Message) error {
-	if err := proto.Unmarshal(e.Payload, into); err != nil {
+	if err := proto.Unmarshal(e.Body(), into); err != nil {
 		return fmt.Errorf("read %s: %w", e.Type, err)
 	}
 	return nil

@@ -44,7 +44,30 @@ func (q Queries) Order(ctx context.Context, id string) (*commerceapiv1.Order, er
 			Number: l.Number, StockCode: l.StockCode, Description: l.Description, Quantity: l.Quantity, UnitPrice: l.UnitPrice,
 		})
 	}
-	return o, nil
+	if fields[deliveredField] == "" {
+		return o, nil
+	}
+	// It is read after the order, and only ever taken away: what is missing is erased.
+	return o, q.delivery(ctx, o)
+}
+
+// delivery reads whom an order is delivered to.
+func (q Queries) delivery(ctx context.Context, o *commerceapiv1.Order) error {
+	all, err := q.Keys.Hashes(ctx, []string{personalKey(o.GetCustomerId())}, o.GetId())
+	if err != nil {
+		return err
+	}
+	text, ok := all[0][o.GetId()]
+	if !ok {
+		o.Erased = true
+		return nil
+	}
+	var c jsonContact
+	if err := json.Unmarshal([]byte(text), &c); err != nil {
+		return errors.New("read delivery: it is not what the projection writes") // what it is instead may be personal
+	}
+	o.Delivery = &commerceapiv1.Contact{Name: c.Name, Email: c.Email, Street: c.Street, City: c.City, Phone: c.Phone}
+	return nil
 }
 
 // orderFields are those that orderOf reads.

@@ -26,6 +26,7 @@ var layers = []layer{
 
 	{pkg: "eventstore", may: "internal/hlc"},
 	{pkg: "eventstore/storetest", may: "eventstore eventstore/memstore internal/hlc"},
+	{pkg: "eventstore/keyfile", may: "eventstore eventstore/sealed"},
 	{pkg: "eventstore/kafkalog/*", may: "eventstore eventstore/kafkalog internal/hlc"},
 	{pkg: "eventstore/*", may: "eventstore internal/hlc"},
 

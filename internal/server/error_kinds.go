@@ -47,6 +47,7 @@ var (
 	kindExists      = kind{"exists", "There is one already, with other settings", 409, codes.AlreadyExists, "use another name, or delete it first", 0}
 	kindReplaced    = kind{"replaced", "Another has joined under the same name", 409, codes.Aborted, "give each member a name of its own", 0}
 	kindVersion     = kind{"version", "Stream is not at the version named by If-Match", 412, codes.FailedPrecondition, "read it again and repeat the command with its version", 0}
+	kindErased      = kind{"erased", "Subject's personal data are erased", 410, codes.FailedPrecondition, "send it without personal data, or under a new reference", 0}
 	kindTooLarge    = kind{"too-large", "Request is beyond a limit", 413, codes.ResourceExhausted, "send less at once", 0}
 	kindMedia       = kind{"media-type", "Media type is not supported", 415, codes.InvalidArgument, "", 0}
 	kindHost        = kind{"host", "Request is for another host", 421, codes.InvalidArgument, "", 0}
@@ -73,6 +74,7 @@ var sentinels = []struct {
 }{
 	{eventstore.ErrDurabilityTimeout, kindDurability},
 	{eventstore.ErrIDReused, kindIDReused},
+	{eventstore.ErrErased, kindErased},
 	{eventstore.ErrTooLarge, kindTooLarge},
 	{eventstore.ErrInvalid, kindInvalid},
 	{eventstore.ErrWrongIncarnation, kindPosition},

@@ -31,13 +31,14 @@ const openAPIFile = "../../docs/openapi.json"
 var allServices = []*grpc.ServiceDesc{
 	&commerceapiv1.CommandService_ServiceDesc, &commerceapiv1.QueryService_ServiceDesc,
 	&apiv1.StreamService_ServiceDesc, &apiv1.AdminService_ServiceDesc, &storev1.EventStore_ServiceDesc,
+	&apiv1.SubjectService_ServiceDesc,
 }
 
 func fullDocument(t *testing.T) []byte {
 	t.Helper()
 	s := server.New(server.Options{Version: "dev"})
 	f := &fakes{}
-	for i, impl := range []any{fakeCommands{fakes: f}, fakeQueries{fakes: f}, &server.Streams{}, &server.Admin{}, storev1.UnimplementedEventStoreServer{}} {
+	for i, impl := range []any{fakeCommands{fakes: f}, fakeQueries{fakes: f}, &server.Streams{}, &server.Admin{}, storev1.UnimplementedEventStoreServer{}, &server.Subjects{}} {
 		if err := s.Register(allServices[i], impl); err != nil {
 			t.Fatal(err)
 		}

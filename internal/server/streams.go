@@ -163,7 +163,7 @@ func (s *Streams) event(e *eventstore.Recorded) *apiv1.Event {
 		Type: e.Type, SchemaVersion: uint32(e.SchemaVersion), EventId: e.Event.ID.String(),
 		RecordedAt: timestamppb.New(e.Time()), Kind: e.Kind.String(), CommandId: e.CommandID,
 		CausationId: e.Causation, CorrelationId: e.Correlation, Actor: e.Actor, Tags: e.Tags,
-		ContentType: e.Encoding.ContentType(), Payload: e.Payload,
+		ContentType: e.Encoding.ContentType(), Payload: e.Body(), Erased: e.Erased,
 	}
 	switch {
 	case e.Encoding == eventstore.JSON:

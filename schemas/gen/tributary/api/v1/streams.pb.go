@@ -333,10 +333,12 @@ type Event struct {
 	Tags []string `protobuf:"bytes,16,rep,name=tags,proto3" json:"tags,omitempty"`
 	// Media type of the payload as recorded.
 	ContentType string `protobuf:"bytes,17,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
-	// The payload as recorded.
+	// The payload as recorded, with its personal fields opened.
 	Payload []byte `protobuf:"bytes,18,opt,name=payload,proto3" json:"payload,omitempty"`
 	// The payload as JSON, where its schema is known to the server.
-	PayloadJson   string `protobuf:"bytes,19,opt,name=payload_json,json=payloadJson,proto3" json:"payload_json,omitempty"`
+	PayloadJson string `protobuf:"bytes,19,opt,name=payload_json,json=payloadJson,proto3" json:"payload_json,omitempty"`
+	// True when the event held personal data of a subject who is erased since: the payload is without them.
+	Erased        bool `protobuf:"varint,20,opt,name=erased,proto3" json:"erased,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -504,6 +506,13 @@ func (x *Event) GetPayloadJson() string {
 	return ""
 }
 
+func (x *Event) GetErased() bool {
+	if x != nil {
+		return x.Erased
+	}
+	return false
+}
+
 var File_tributary_api_v1_streams_proto protoreflect.FileDescriptor
 
 const file_tributary_api_v1_streams_proto_rawDesc = "" +
@@ -531,7 +540,7 @@ const file_tributary_api_v1_streams_proto_rawDesc = "" +
 	"\x05types\x18\x04 \x03(\tR\x05types\x12\x14\n" +
 	"\x05limit\x18\x05 \x01(\x04R\x05limit\x12\x16\n" +
 	"\x06tenant\x18\x06 \x01(\tR\x06tenant\x12\x14\n" +
-	"\x05until\x18\a \x01(\tR\x05until\"\xba\x04\n" +
+	"\x05until\x18\a \x01(\tR\x05until\"\xd2\x04\n" +
 	"\x05Event\x12\x1a\n" +
 	"\bposition\x18\x01 \x01(\tR\bposition\x12\x10\n" +
 	"\x03dot\x18\x02 \x01(\tR\x03dot\x12\x16\n" +
@@ -554,7 +563,8 @@ const file_tributary_api_v1_streams_proto_rawDesc = "" +
 	"\x04tags\x18\x10 \x03(\tR\x04tags\x12!\n" +
 	"\fcontent_type\x18\x11 \x01(\tR\vcontentType\x12\x18\n" +
 	"\apayload\x18\x12 \x01(\fR\apayload\x12!\n" +
-	"\fpayload_json\x18\x13 \x01(\tR\vpayloadJson2\xdd\x02\n" +
+	"\fpayload_json\x18\x13 \x01(\tR\vpayloadJson\x12\x16\n" +
+	"\x06erased\x18\x14 \x01(\bR\x06erased2\xdd\x02\n" +
 	"\rStreamService\x12\xb0\x01\n" +
 	"\n" +
 	"ReadStream\x12#.tributary.api.v1.ReadStreamRequest\x1a$.tributary.api.v1.ReadStreamResponse\"W\xa2\xbb\x18S\n" +

@@ -7,6 +7,7 @@
 package commercev1
 
 import (
+	_ "github.com/tributary-es/tributary/schemas/gen/tributary/api/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -41,7 +42,9 @@ type OrderCreated struct {
 	// Code of the voucher that it redeems; empty for none.
 	VoucherCode string `protobuf:"bytes,8,opt,name=voucher_code,json=voucherCode,proto3" json:"voucher_code,omitempty"`
 	// What is paid less than the total for the voucher; absent for none.
-	Discount      *Money `protobuf:"bytes,9,opt,name=discount,proto3" json:"discount,omitempty"`
+	Discount *Money `protobuf:"bytes,9,opt,name=discount,proto3" json:"discount,omitempty"`
+	// Whom the goods are delivered to; absent when the order does not say. Sealed with the customer's key.
+	Delivery      *Contact `protobuf:"bytes,10,opt,name=delivery,proto3" json:"delivery,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -139,6 +142,95 @@ func (x *OrderCreated) GetDiscount() *Money {
 	return nil
 }
 
+func (x *OrderCreated) GetDelivery() *Contact {
+	if x != nil {
+		return x.Delivery
+	}
+	return nil
+}
+
+// Contact is a person, as goods are delivered to them.
+type Contact struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name on the parcel.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// E-mail address.
+	Email string `protobuf:"bytes,2,opt,name=email,proto3" json:"email,omitempty"`
+	// Street and number.
+	Street string `protobuf:"bytes,3,opt,name=street,proto3" json:"street,omitempty"`
+	// City, with its postal code.
+	City string `protobuf:"bytes,4,opt,name=city,proto3" json:"city,omitempty"`
+	// Telephone number.
+	Phone         string `protobuf:"bytes,5,opt,name=phone,proto3" json:"phone,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Contact) Reset() {
+	*x = Contact{}
+	mi := &file_tributary_commerce_v1_order_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Contact) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Contact) ProtoMessage() {}
+
+func (x *Contact) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_commerce_v1_order_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Contact.ProtoReflect.Descriptor instead.
+func (*Contact) Descriptor() ([]byte, []int) {
+	return file_tributary_commerce_v1_order_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Contact) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Contact) GetEmail() string {
+	if x != nil {
+		return x.Email
+	}
+	return ""
+}
+
+func (x *Contact) GetStreet() string {
+	if x != nil {
+		return x.Street
+	}
+	return ""
+}
+
+func (x *Contact) GetCity() string {
+	if x != nil {
+		return x.City
+	}
+	return ""
+}
+
+func (x *Contact) GetPhone() string {
+	if x != nil {
+		return x.Phone
+	}
+	return ""
+}
+
 // OrderConfirmed, order.confirmed.v1: goods are reserved and the payment is authorized.
 type OrderConfirmed struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -152,7 +244,7 @@ type OrderConfirmed struct {
 
 func (x *OrderConfirmed) Reset() {
 	*x = OrderConfirmed{}
-	mi := &file_tributary_commerce_v1_order_proto_msgTypes[1]
+	mi := &file_tributary_commerce_v1_order_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -164,7 +256,7 @@ func (x *OrderConfirmed) String() string {
 func (*OrderConfirmed) ProtoMessage() {}
 
 func (x *OrderConfirmed) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_v1_order_proto_msgTypes[1]
+	mi := &file_tributary_commerce_v1_order_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -177,7 +269,7 @@ func (x *OrderConfirmed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderConfirmed.ProtoReflect.Descriptor instead.
 func (*OrderConfirmed) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_v1_order_proto_rawDescGZIP(), []int{1}
+	return file_tributary_commerce_v1_order_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *OrderConfirmed) GetCustomerId() string {
@@ -207,7 +299,7 @@ type OrderShipped struct {
 
 func (x *OrderShipped) Reset() {
 	*x = OrderShipped{}
-	mi := &file_tributary_commerce_v1_order_proto_msgTypes[2]
+	mi := &file_tributary_commerce_v1_order_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -219,7 +311,7 @@ func (x *OrderShipped) String() string {
 func (*OrderShipped) ProtoMessage() {}
 
 func (x *OrderShipped) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_v1_order_proto_msgTypes[2]
+	mi := &file_tributary_commerce_v1_order_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -232,7 +324,7 @@ func (x *OrderShipped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderShipped.ProtoReflect.Descriptor instead.
 func (*OrderShipped) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_v1_order_proto_rawDescGZIP(), []int{2}
+	return file_tributary_commerce_v1_order_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *OrderShipped) GetCustomerId() string {
@@ -279,7 +371,7 @@ type OrderCancelled struct {
 
 func (x *OrderCancelled) Reset() {
 	*x = OrderCancelled{}
-	mi := &file_tributary_commerce_v1_order_proto_msgTypes[3]
+	mi := &file_tributary_commerce_v1_order_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -291,7 +383,7 @@ func (x *OrderCancelled) String() string {
 func (*OrderCancelled) ProtoMessage() {}
 
 func (x *OrderCancelled) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_v1_order_proto_msgTypes[3]
+	mi := &file_tributary_commerce_v1_order_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -304,7 +396,7 @@ func (x *OrderCancelled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderCancelled.ProtoReflect.Descriptor instead.
 func (*OrderCancelled) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_v1_order_proto_rawDescGZIP(), []int{3}
+	return file_tributary_commerce_v1_order_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *OrderCancelled) GetFrom() string {
@@ -381,10 +473,10 @@ var File_tributary_commerce_v1_order_proto protoreflect.FileDescriptor
 
 const file_tributary_commerce_v1_order_proto_rawDesc = "" +
 	"\n" +
-	"!tributary/commerce/v1/order.proto\x12\x15tributary.commerce.v1\x1a$tributary/commerce/v1/document.proto\"\xce\x02\n" +
+	"!tributary/commerce/v1/order.proto\x12\x15tributary.commerce.v1\x1a\x1ftributary/api/v1/personal.proto\x1a$tributary/commerce/v1/document.proto\"\x96\x03\n" +
 	"\fOrderCreated\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1f\n" +
-	"\vcustomer_id\x18\x02 \x01(\tR\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12%\n" +
+	"\vcustomer_id\x18\x02 \x01(\tB\x04\xb0\xbb\x18\x01R\n" +
 	"customerId\x12\x18\n" +
 	"\acountry\x18\x03 \x01(\tR\acountry\x12\x1a\n" +
 	"\bcurrency\x18\x04 \x01(\tR\bcurrency\x121\n" +
@@ -392,7 +484,15 @@ const file_tributary_commerce_v1_order_proto_rawDesc = "" +
 	"\x05total\x18\x06 \x01(\v2\x1c.tributary.commerce.v1.MoneyR\x05total\x12\x13\n" +
 	"\x05at_ms\x18\a \x01(\x03R\x04atMs\x12!\n" +
 	"\fvoucher_code\x18\b \x01(\tR\vvoucherCode\x128\n" +
-	"\bdiscount\x18\t \x01(\v2\x1c.tributary.commerce.v1.MoneyR\bdiscount\"F\n" +
+	"\bdiscount\x18\t \x01(\v2\x1c.tributary.commerce.v1.MoneyR\bdiscount\x12@\n" +
+	"\bdelivery\x18\n" +
+	" \x01(\v2\x1e.tributary.commerce.v1.ContactB\x04\xa8\xbb\x18\x01R\bdelivery\"u\n" +
+	"\aContact\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05email\x18\x02 \x01(\tR\x05email\x12\x16\n" +
+	"\x06street\x18\x03 \x01(\tR\x06street\x12\x12\n" +
+	"\x04city\x18\x04 \x01(\tR\x04city\x12\x14\n" +
+	"\x05phone\x18\x05 \x01(\tR\x05phone\"F\n" +
 	"\x0eOrderConfirmed\x12\x1f\n" +
 	"\vcustomer_id\x18\x01 \x01(\tR\n" +
 	"customerId\x12\x13\n" +
@@ -428,26 +528,28 @@ func file_tributary_commerce_v1_order_proto_rawDescGZIP() []byte {
 	return file_tributary_commerce_v1_order_proto_rawDescData
 }
 
-var file_tributary_commerce_v1_order_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_tributary_commerce_v1_order_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_tributary_commerce_v1_order_proto_goTypes = []any{
 	(*OrderCreated)(nil),   // 0: tributary.commerce.v1.OrderCreated
-	(*OrderConfirmed)(nil), // 1: tributary.commerce.v1.OrderConfirmed
-	(*OrderShipped)(nil),   // 2: tributary.commerce.v1.OrderShipped
-	(*OrderCancelled)(nil), // 3: tributary.commerce.v1.OrderCancelled
-	(*Line)(nil),           // 4: tributary.commerce.v1.Line
-	(*Money)(nil),          // 5: tributary.commerce.v1.Money
+	(*Contact)(nil),        // 1: tributary.commerce.v1.Contact
+	(*OrderConfirmed)(nil), // 2: tributary.commerce.v1.OrderConfirmed
+	(*OrderShipped)(nil),   // 3: tributary.commerce.v1.OrderShipped
+	(*OrderCancelled)(nil), // 4: tributary.commerce.v1.OrderCancelled
+	(*Line)(nil),           // 5: tributary.commerce.v1.Line
+	(*Money)(nil),          // 6: tributary.commerce.v1.Money
 }
 var file_tributary_commerce_v1_order_proto_depIdxs = []int32{
-	4, // 0: tributary.commerce.v1.OrderCreated.lines:type_name -> tributary.commerce.v1.Line
-	5, // 1: tributary.commerce.v1.OrderCreated.total:type_name -> tributary.commerce.v1.Money
-	5, // 2: tributary.commerce.v1.OrderCreated.discount:type_name -> tributary.commerce.v1.Money
-	4, // 3: tributary.commerce.v1.OrderCancelled.lines:type_name -> tributary.commerce.v1.Line
-	5, // 4: tributary.commerce.v1.OrderCancelled.total:type_name -> tributary.commerce.v1.Money
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	5, // 0: tributary.commerce.v1.OrderCreated.lines:type_name -> tributary.commerce.v1.Line
+	6, // 1: tributary.commerce.v1.OrderCreated.total:type_name -> tributary.commerce.v1.Money
+	6, // 2: tributary.commerce.v1.OrderCreated.discount:type_name -> tributary.commerce.v1.Money
+	1, // 3: tributary.commerce.v1.OrderCreated.delivery:type_name -> tributary.commerce.v1.Contact
+	5, // 4: tributary.commerce.v1.OrderCancelled.lines:type_name -> tributary.commerce.v1.Line
+	6, // 5: tributary.commerce.v1.OrderCancelled.total:type_name -> tributary.commerce.v1.Money
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_tributary_commerce_v1_order_proto_init() }
@@ -462,7 +564,7 @@ func file_tributary_commerce_v1_order_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_commerce_v1_order_proto_rawDesc), len(file_tributary_commerce_v1_order_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -130,7 +130,9 @@ type PlaceOrderRequest struct {
 	// When it was placed; empty means now.
 	PlacedAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=placed_at,json=placedAt,proto3" json:"placed_at,omitempty"`
 	// Code of a voucher to redeem; empty for none. Its value, at most the sum of the lines, is not charged.
-	VoucherCode   string `protobuf:"bytes,7,opt,name=voucher_code,json=voucherCode,proto3" json:"voucher_code,omitempty"`
+	VoucherCode string `protobuf:"bytes,7,opt,name=voucher_code,json=voucherCode,proto3" json:"voucher_code,omitempty"`
+	// Whom the goods are delivered to; needs a customer_id, under whose key it is sealed. May be absent.
+	Delivery      *Contact `protobuf:"bytes,8,opt,name=delivery,proto3" json:"delivery,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -214,6 +216,95 @@ func (x *PlaceOrderRequest) GetVoucherCode() string {
 	return ""
 }
 
+func (x *PlaceOrderRequest) GetDelivery() *Contact {
+	if x != nil {
+		return x.Delivery
+	}
+	return nil
+}
+
+// Contact is a person, as goods are delivered to them: personal data, which can be erased.
+type Contact struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name on the parcel.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// E-mail address.
+	Email string `protobuf:"bytes,2,opt,name=email,proto3" json:"email,omitempty"`
+	// Street and number.
+	Street string `protobuf:"bytes,3,opt,name=street,proto3" json:"street,omitempty"`
+	// City, with its postal code.
+	City string `protobuf:"bytes,4,opt,name=city,proto3" json:"city,omitempty"`
+	// Telephone number.
+	Phone         string `protobuf:"bytes,5,opt,name=phone,proto3" json:"phone,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Contact) Reset() {
+	*x = Contact{}
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Contact) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Contact) ProtoMessage() {}
+
+func (x *Contact) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Contact.ProtoReflect.Descriptor instead.
+func (*Contact) Descriptor() ([]byte, []int) {
+	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Contact) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Contact) GetEmail() string {
+	if x != nil {
+		return x.Email
+	}
+	return ""
+}
+
+func (x *Contact) GetStreet() string {
+	if x != nil {
+		return x.Street
+	}
+	return ""
+}
+
+func (x *Contact) GetCity() string {
+	if x != nil {
+		return x.City
+	}
+	return ""
+}
+
+func (x *Contact) GetPhone() string {
+	if x != nil {
+		return x.Phone
+	}
+	return ""
+}
+
 // OrderLine is a line of an order or a return.
 type OrderLine struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -235,7 +326,7 @@ type OrderLine struct {
 
 func (x *OrderLine) Reset() {
 	*x = OrderLine{}
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[2]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -247,7 +338,7 @@ func (x *OrderLine) String() string {
 func (*OrderLine) ProtoMessage() {}
 
 func (x *OrderLine) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[2]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -260,7 +351,7 @@ func (x *OrderLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderLine.ProtoReflect.Descriptor instead.
 func (*OrderLine) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{2}
+	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *OrderLine) GetStockCode() string {
@@ -328,7 +419,7 @@ type Document struct {
 
 func (x *Document) Reset() {
 	*x = Document{}
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[3]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -340,7 +431,7 @@ func (x *Document) String() string {
 func (*Document) ProtoMessage() {}
 
 func (x *Document) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[3]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -353,7 +444,7 @@ func (x *Document) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Document.ProtoReflect.Descriptor instead.
 func (*Document) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{3}
+	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Document) GetId() string {
@@ -416,7 +507,7 @@ type ConfirmOrderRequest struct {
 
 func (x *ConfirmOrderRequest) Reset() {
 	*x = ConfirmOrderRequest{}
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[4]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -428,7 +519,7 @@ func (x *ConfirmOrderRequest) String() string {
 func (*ConfirmOrderRequest) ProtoMessage() {}
 
 func (x *ConfirmOrderRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[4]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -441,7 +532,7 @@ func (x *ConfirmOrderRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmOrderRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmOrderRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{4}
+	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ConfirmOrderRequest) GetId() string {
@@ -462,7 +553,7 @@ type ShipOrderRequest struct {
 
 func (x *ShipOrderRequest) Reset() {
 	*x = ShipOrderRequest{}
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[5]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -474,7 +565,7 @@ func (x *ShipOrderRequest) String() string {
 func (*ShipOrderRequest) ProtoMessage() {}
 
 func (x *ShipOrderRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[5]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -487,7 +578,7 @@ func (x *ShipOrderRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShipOrderRequest.ProtoReflect.Descriptor instead.
 func (*ShipOrderRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{5}
+	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ShipOrderRequest) GetId() string {
@@ -510,7 +601,7 @@ type CancelOrderRequest struct {
 
 func (x *CancelOrderRequest) Reset() {
 	*x = CancelOrderRequest{}
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[6]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -522,7 +613,7 @@ func (x *CancelOrderRequest) String() string {
 func (*CancelOrderRequest) ProtoMessage() {}
 
 func (x *CancelOrderRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[6]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -535,7 +626,7 @@ func (x *CancelOrderRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelOrderRequest.ProtoReflect.Descriptor instead.
 func (*CancelOrderRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{6}
+	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CancelOrderRequest) GetId() string {
@@ -573,7 +664,7 @@ type ReceiveReturnRequest struct {
 
 func (x *ReceiveReturnRequest) Reset() {
 	*x = ReceiveReturnRequest{}
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[7]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -585,7 +676,7 @@ func (x *ReceiveReturnRequest) String() string {
 func (*ReceiveReturnRequest) ProtoMessage() {}
 
 func (x *ReceiveReturnRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[7]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -598,7 +689,7 @@ func (x *ReceiveReturnRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveReturnRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveReturnRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{7}
+	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ReceiveReturnRequest) GetId() string {
@@ -660,7 +751,7 @@ type ReceiveStockRequest struct {
 
 func (x *ReceiveStockRequest) Reset() {
 	*x = ReceiveStockRequest{}
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[8]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -672,7 +763,7 @@ func (x *ReceiveStockRequest) String() string {
 func (*ReceiveStockRequest) ProtoMessage() {}
 
 func (x *ReceiveStockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[8]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -685,7 +776,7 @@ func (x *ReceiveStockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveStockRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveStockRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{8}
+	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ReceiveStockRequest) GetStockCode() string {
@@ -735,7 +826,7 @@ type AdjustStockRequest struct {
 
 func (x *AdjustStockRequest) Reset() {
 	*x = AdjustStockRequest{}
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[9]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -747,7 +838,7 @@ func (x *AdjustStockRequest) String() string {
 func (*AdjustStockRequest) ProtoMessage() {}
 
 func (x *AdjustStockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[9]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -760,7 +851,7 @@ func (x *AdjustStockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdjustStockRequest.ProtoReflect.Descriptor instead.
 func (*AdjustStockRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{9}
+	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *AdjustStockRequest) GetStockCode() string {
@@ -815,7 +906,7 @@ type RefundPaymentRequest struct {
 
 func (x *RefundPaymentRequest) Reset() {
 	*x = RefundPaymentRequest{}
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[10]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -827,7 +918,7 @@ func (x *RefundPaymentRequest) String() string {
 func (*RefundPaymentRequest) ProtoMessage() {}
 
 func (x *RefundPaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[10]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -840,7 +931,7 @@ func (x *RefundPaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefundPaymentRequest.ProtoReflect.Descriptor instead.
 func (*RefundPaymentRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{10}
+	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RefundPaymentRequest) GetId() string {
@@ -894,7 +985,7 @@ type AdjustPaymentRequest struct {
 
 func (x *AdjustPaymentRequest) Reset() {
 	*x = AdjustPaymentRequest{}
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[11]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -906,7 +997,7 @@ func (x *AdjustPaymentRequest) String() string {
 func (*AdjustPaymentRequest) ProtoMessage() {}
 
 func (x *AdjustPaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[11]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -919,7 +1010,7 @@ func (x *AdjustPaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdjustPaymentRequest.ProtoReflect.Descriptor instead.
 func (*AdjustPaymentRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{11}
+	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *AdjustPaymentRequest) GetId() string {
@@ -986,7 +1077,7 @@ type CreateVoucherRequest struct {
 
 func (x *CreateVoucherRequest) Reset() {
 	*x = CreateVoucherRequest{}
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[12]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -998,7 +1089,7 @@ func (x *CreateVoucherRequest) String() string {
 func (*CreateVoucherRequest) ProtoMessage() {}
 
 func (x *CreateVoucherRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[12]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1011,7 +1102,7 @@ func (x *CreateVoucherRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateVoucherRequest.ProtoReflect.Descriptor instead.
 func (*CreateVoucherRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{12}
+	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CreateVoucherRequest) GetCode() string {
@@ -1048,7 +1139,7 @@ type WithdrawVoucherRequest struct {
 
 func (x *WithdrawVoucherRequest) Reset() {
 	*x = WithdrawVoucherRequest{}
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[13]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1060,7 +1151,7 @@ func (x *WithdrawVoucherRequest) String() string {
 func (*WithdrawVoucherRequest) ProtoMessage() {}
 
 func (x *WithdrawVoucherRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[13]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1073,7 +1164,7 @@ func (x *WithdrawVoucherRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawVoucherRequest.ProtoReflect.Descriptor instead.
 func (*WithdrawVoucherRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{13}
+	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *WithdrawVoucherRequest) GetCode() string {
@@ -1105,7 +1196,7 @@ type SetCreditLimitRequest struct {
 
 func (x *SetCreditLimitRequest) Reset() {
 	*x = SetCreditLimitRequest{}
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[14]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1117,7 +1208,7 @@ func (x *SetCreditLimitRequest) String() string {
 func (*SetCreditLimitRequest) ProtoMessage() {}
 
 func (x *SetCreditLimitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[14]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1130,7 +1221,7 @@ func (x *SetCreditLimitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetCreditLimitRequest.ProtoReflect.Descriptor instead.
 func (*SetCreditLimitRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{14}
+	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SetCreditLimitRequest) GetCustomerId() string {
@@ -1165,7 +1256,7 @@ type LiftCreditLimitRequest struct {
 
 func (x *LiftCreditLimitRequest) Reset() {
 	*x = LiftCreditLimitRequest{}
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[15]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1177,7 +1268,7 @@ func (x *LiftCreditLimitRequest) String() string {
 func (*LiftCreditLimitRequest) ProtoMessage() {}
 
 func (x *LiftCreditLimitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[15]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1190,7 +1281,7 @@ func (x *LiftCreditLimitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LiftCreditLimitRequest.ProtoReflect.Descriptor instead.
 func (*LiftCreditLimitRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{15}
+	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *LiftCreditLimitRequest) GetCustomerId() string {
@@ -1204,7 +1295,7 @@ var File_tributary_commerce_api_v1_commands_proto protoreflect.FileDescriptor
 
 const file_tributary_commerce_api_v1_commands_proto_rawDesc = "" +
 	"\n" +
-	"(tributary/commerce/api/v1/commands.proto\x12\x19tributary.commerce.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btributary/api/v1/http.proto\"\xa5\x01\n" +
+	"(tributary/commerce/api/v1/commands.proto\x12\x19tributary.commerce.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btributary/api/v1/http.proto\x1a\x1ftributary/api/v1/personal.proto\"\xa5\x01\n" +
 	"\aReceipt\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06stream\x18\x02 \x01(\tR\x06stream\x12\x18\n" +
@@ -1213,16 +1304,23 @@ const file_tributary_commerce_api_v1_commands_proto_rawDesc = "" +
 	"\n" +
 	"durability\x18\x05 \x01(\tR\n" +
 	"durability\x12\x1c\n" +
-	"\tduplicate\x18\x06 \x01(\bR\tduplicate\"\x92\x02\n" +
+	"\tduplicate\x18\x06 \x01(\bR\tduplicate\"\xde\x02\n" +
 	"\x11PlaceOrderRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1f\n" +
-	"\vcustomer_id\x18\x02 \x01(\tR\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12%\n" +
+	"\vcustomer_id\x18\x02 \x01(\tB\x04\xb0\xbb\x18\x01R\n" +
 	"customerId\x12\x18\n" +
 	"\acountry\x18\x03 \x01(\tR\acountry\x12\x1a\n" +
 	"\bcurrency\x18\x04 \x01(\tR\bcurrency\x12:\n" +
 	"\x05lines\x18\x05 \x03(\v2$.tributary.commerce.api.v1.OrderLineR\x05lines\x127\n" +
 	"\tplaced_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bplacedAt\x12!\n" +
-	"\fvoucher_code\x18\a \x01(\tR\vvoucherCode\"\xcb\x01\n" +
+	"\fvoucher_code\x18\a \x01(\tR\vvoucherCode\x12D\n" +
+	"\bdelivery\x18\b \x01(\v2\".tributary.commerce.api.v1.ContactB\x04\xa8\xbb\x18\x01R\bdelivery\"u\n" +
+	"\aContact\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05email\x18\x02 \x01(\tR\x05email\x12\x16\n" +
+	"\x06street\x18\x03 \x01(\tR\x06street\x12\x12\n" +
+	"\x04city\x18\x04 \x01(\tR\x04city\x12\x14\n" +
+	"\x05phone\x18\x05 \x01(\tR\x05phone\"\xcb\x01\n" +
 	"\tOrderLine\x12\x1d\n" +
 	"\n" +
 	"stock_code\x18\x01 \x01(\tR\tstockCode\x12 \n" +
@@ -1345,68 +1443,70 @@ func file_tributary_commerce_api_v1_commands_proto_rawDescGZIP() []byte {
 	return file_tributary_commerce_api_v1_commands_proto_rawDescData
 }
 
-var file_tributary_commerce_api_v1_commands_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_tributary_commerce_api_v1_commands_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_tributary_commerce_api_v1_commands_proto_goTypes = []any{
 	(*Receipt)(nil),                // 0: tributary.commerce.api.v1.Receipt
 	(*PlaceOrderRequest)(nil),      // 1: tributary.commerce.api.v1.PlaceOrderRequest
-	(*OrderLine)(nil),              // 2: tributary.commerce.api.v1.OrderLine
-	(*Document)(nil),               // 3: tributary.commerce.api.v1.Document
-	(*ConfirmOrderRequest)(nil),    // 4: tributary.commerce.api.v1.ConfirmOrderRequest
-	(*ShipOrderRequest)(nil),       // 5: tributary.commerce.api.v1.ShipOrderRequest
-	(*CancelOrderRequest)(nil),     // 6: tributary.commerce.api.v1.CancelOrderRequest
-	(*ReceiveReturnRequest)(nil),   // 7: tributary.commerce.api.v1.ReceiveReturnRequest
-	(*ReceiveStockRequest)(nil),    // 8: tributary.commerce.api.v1.ReceiveStockRequest
-	(*AdjustStockRequest)(nil),     // 9: tributary.commerce.api.v1.AdjustStockRequest
-	(*RefundPaymentRequest)(nil),   // 10: tributary.commerce.api.v1.RefundPaymentRequest
-	(*AdjustPaymentRequest)(nil),   // 11: tributary.commerce.api.v1.AdjustPaymentRequest
-	(*CreateVoucherRequest)(nil),   // 12: tributary.commerce.api.v1.CreateVoucherRequest
-	(*WithdrawVoucherRequest)(nil), // 13: tributary.commerce.api.v1.WithdrawVoucherRequest
-	(*SetCreditLimitRequest)(nil),  // 14: tributary.commerce.api.v1.SetCreditLimitRequest
-	(*LiftCreditLimitRequest)(nil), // 15: tributary.commerce.api.v1.LiftCreditLimitRequest
-	(*timestamppb.Timestamp)(nil),  // 16: google.protobuf.Timestamp
+	(*Contact)(nil),                // 2: tributary.commerce.api.v1.Contact
+	(*OrderLine)(nil),              // 3: tributary.commerce.api.v1.OrderLine
+	(*Document)(nil),               // 4: tributary.commerce.api.v1.Document
+	(*ConfirmOrderRequest)(nil),    // 5: tributary.commerce.api.v1.ConfirmOrderRequest
+	(*ShipOrderRequest)(nil),       // 6: tributary.commerce.api.v1.ShipOrderRequest
+	(*CancelOrderRequest)(nil),     // 7: tributary.commerce.api.v1.CancelOrderRequest
+	(*ReceiveReturnRequest)(nil),   // 8: tributary.commerce.api.v1.ReceiveReturnRequest
+	(*ReceiveStockRequest)(nil),    // 9: tributary.commerce.api.v1.ReceiveStockRequest
+	(*AdjustStockRequest)(nil),     // 10: tributary.commerce.api.v1.AdjustStockRequest
+	(*RefundPaymentRequest)(nil),   // 11: tributary.commerce.api.v1.RefundPaymentRequest
+	(*AdjustPaymentRequest)(nil),   // 12: tributary.commerce.api.v1.AdjustPaymentRequest
+	(*CreateVoucherRequest)(nil),   // 13: tributary.commerce.api.v1.CreateVoucherRequest
+	(*WithdrawVoucherRequest)(nil), // 14: tributary.commerce.api.v1.WithdrawVoucherRequest
+	(*SetCreditLimitRequest)(nil),  // 15: tributary.commerce.api.v1.SetCreditLimitRequest
+	(*LiftCreditLimitRequest)(nil), // 16: tributary.commerce.api.v1.LiftCreditLimitRequest
+	(*timestamppb.Timestamp)(nil),  // 17: google.protobuf.Timestamp
 }
 var file_tributary_commerce_api_v1_commands_proto_depIdxs = []int32{
-	2,  // 0: tributary.commerce.api.v1.PlaceOrderRequest.lines:type_name -> tributary.commerce.api.v1.OrderLine
-	16, // 1: tributary.commerce.api.v1.PlaceOrderRequest.placed_at:type_name -> google.protobuf.Timestamp
-	16, // 2: tributary.commerce.api.v1.OrderLine.at:type_name -> google.protobuf.Timestamp
-	2,  // 3: tributary.commerce.api.v1.ReceiveReturnRequest.lines:type_name -> tributary.commerce.api.v1.OrderLine
-	16, // 4: tributary.commerce.api.v1.ReceiveReturnRequest.received_at:type_name -> google.protobuf.Timestamp
-	16, // 5: tributary.commerce.api.v1.ReceiveStockRequest.received_at:type_name -> google.protobuf.Timestamp
-	3,  // 6: tributary.commerce.api.v1.AdjustStockRequest.document:type_name -> tributary.commerce.api.v1.Document
-	16, // 7: tributary.commerce.api.v1.AdjustStockRequest.adjusted_at:type_name -> google.protobuf.Timestamp
-	3,  // 8: tributary.commerce.api.v1.AdjustPaymentRequest.document:type_name -> tributary.commerce.api.v1.Document
-	16, // 9: tributary.commerce.api.v1.AdjustPaymentRequest.adjusted_at:type_name -> google.protobuf.Timestamp
-	1,  // 10: tributary.commerce.api.v1.CommandService.PlaceOrder:input_type -> tributary.commerce.api.v1.PlaceOrderRequest
-	4,  // 11: tributary.commerce.api.v1.CommandService.ConfirmOrder:input_type -> tributary.commerce.api.v1.ConfirmOrderRequest
-	5,  // 12: tributary.commerce.api.v1.CommandService.ShipOrder:input_type -> tributary.commerce.api.v1.ShipOrderRequest
-	6,  // 13: tributary.commerce.api.v1.CommandService.CancelOrder:input_type -> tributary.commerce.api.v1.CancelOrderRequest
-	7,  // 14: tributary.commerce.api.v1.CommandService.ReceiveReturn:input_type -> tributary.commerce.api.v1.ReceiveReturnRequest
-	8,  // 15: tributary.commerce.api.v1.CommandService.ReceiveStock:input_type -> tributary.commerce.api.v1.ReceiveStockRequest
-	9,  // 16: tributary.commerce.api.v1.CommandService.AdjustStock:input_type -> tributary.commerce.api.v1.AdjustStockRequest
-	11, // 17: tributary.commerce.api.v1.CommandService.AdjustPayment:input_type -> tributary.commerce.api.v1.AdjustPaymentRequest
-	10, // 18: tributary.commerce.api.v1.CommandService.RefundPayment:input_type -> tributary.commerce.api.v1.RefundPaymentRequest
-	12, // 19: tributary.commerce.api.v1.CommandService.CreateVoucher:input_type -> tributary.commerce.api.v1.CreateVoucherRequest
-	13, // 20: tributary.commerce.api.v1.CommandService.WithdrawVoucher:input_type -> tributary.commerce.api.v1.WithdrawVoucherRequest
-	14, // 21: tributary.commerce.api.v1.CommandService.SetCreditLimit:input_type -> tributary.commerce.api.v1.SetCreditLimitRequest
-	15, // 22: tributary.commerce.api.v1.CommandService.LiftCreditLimit:input_type -> tributary.commerce.api.v1.LiftCreditLimitRequest
-	0,  // 23: tributary.commerce.api.v1.CommandService.PlaceOrder:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 24: tributary.commerce.api.v1.CommandService.ConfirmOrder:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 25: tributary.commerce.api.v1.CommandService.ShipOrder:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 26: tributary.commerce.api.v1.CommandService.CancelOrder:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 27: tributary.commerce.api.v1.CommandService.ReceiveReturn:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 28: tributary.commerce.api.v1.CommandService.ReceiveStock:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 29: tributary.commerce.api.v1.CommandService.AdjustStock:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 30: tributary.commerce.api.v1.CommandService.AdjustPayment:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 31: tributary.commerce.api.v1.CommandService.RefundPayment:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 32: tributary.commerce.api.v1.CommandService.CreateVoucher:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 33: tributary.commerce.api.v1.CommandService.WithdrawVoucher:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 34: tributary.commerce.api.v1.CommandService.SetCreditLimit:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 35: tributary.commerce.api.v1.CommandService.LiftCreditLimit:output_type -> tributary.commerce.api.v1.Receipt
-	23, // [23:36] is the sub-list for method output_type
-	10, // [10:23] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	3,  // 0: tributary.commerce.api.v1.PlaceOrderRequest.lines:type_name -> tributary.commerce.api.v1.OrderLine
+	17, // 1: tributary.commerce.api.v1.PlaceOrderRequest.placed_at:type_name -> google.protobuf.Timestamp
+	2,  // 2: tributary.commerce.api.v1.PlaceOrderRequest.delivery:type_name -> tributary.commerce.api.v1.Contact
+	17, // 3: tributary.commerce.api.v1.OrderLine.at:type_name -> google.protobuf.Timestamp
+	3,  // 4: tributary.commerce.api.v1.ReceiveReturnRequest.lines:type_name -> tributary.commerce.api.v1.OrderLine
+	17, // 5: tributary.commerce.api.v1.ReceiveReturnRequest.received_at:type_name -> google.protobuf.Timestamp
+	17, // 6: tributary.commerce.api.v1.ReceiveStockRequest.received_at:type_name -> google.protobuf.Timestamp
+	4,  // 7: tributary.commerce.api.v1.AdjustStockRequest.document:type_name -> tributary.commerce.api.v1.Document
+	17, // 8: tributary.commerce.api.v1.AdjustStockRequest.adjusted_at:type_name -> google.protobuf.Timestamp
+	4,  // 9: tributary.commerce.api.v1.AdjustPaymentRequest.document:type_name -> tributary.commerce.api.v1.Document
+	17, // 10: tributary.commerce.api.v1.AdjustPaymentRequest.adjusted_at:type_name -> google.protobuf.Timestamp
+	1,  // 11: tributary.commerce.api.v1.CommandService.PlaceOrder:input_type -> tributary.commerce.api.v1.PlaceOrderRequest
+	5,  // 12: tributary.commerce.api.v1.CommandService.ConfirmOrder:input_type -> tributary.commerce.api.v1.ConfirmOrderRequest
+	6,  // 13: tributary.commerce.api.v1.CommandService.ShipOrder:input_type -> tributary.commerce.api.v1.ShipOrderRequest
+	7,  // 14: tributary.commerce.api.v1.CommandService.CancelOrder:input_type -> tributary.commerce.api.v1.CancelOrderRequest
+	8,  // 15: tributary.commerce.api.v1.CommandService.ReceiveReturn:input_type -> tributary.commerce.api.v1.ReceiveReturnRequest
+	9,  // 16: tributary.commerce.api.v1.CommandService.ReceiveStock:input_type -> tributary.commerce.api.v1.ReceiveStockRequest
+	10, // 17: tributary.commerce.api.v1.CommandService.AdjustStock:input_type -> tributary.commerce.api.v1.AdjustStockRequest
+	12, // 18: tributary.commerce.api.v1.CommandService.AdjustPayment:input_type -> tributary.commerce.api.v1.AdjustPaymentRequest
+	11, // 19: tributary.commerce.api.v1.CommandService.RefundPayment:input_type -> tributary.commerce.api.v1.RefundPaymentRequest
+	13, // 20: tributary.commerce.api.v1.CommandService.CreateVoucher:input_type -> tributary.commerce.api.v1.CreateVoucherRequest
+	14, // 21: tributary.commerce.api.v1.CommandService.WithdrawVoucher:input_type -> tributary.commerce.api.v1.WithdrawVoucherRequest
+	15, // 22: tributary.commerce.api.v1.CommandService.SetCreditLimit:input_type -> tributary.commerce.api.v1.SetCreditLimitRequest
+	16, // 23: tributary.commerce.api.v1.CommandService.LiftCreditLimit:input_type -> tributary.commerce.api.v1.LiftCreditLimitRequest
+	0,  // 24: tributary.commerce.api.v1.CommandService.PlaceOrder:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 25: tributary.commerce.api.v1.CommandService.ConfirmOrder:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 26: tributary.commerce.api.v1.CommandService.ShipOrder:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 27: tributary.commerce.api.v1.CommandService.CancelOrder:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 28: tributary.commerce.api.v1.CommandService.ReceiveReturn:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 29: tributary.commerce.api.v1.CommandService.ReceiveStock:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 30: tributary.commerce.api.v1.CommandService.AdjustStock:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 31: tributary.commerce.api.v1.CommandService.AdjustPayment:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 32: tributary.commerce.api.v1.CommandService.RefundPayment:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 33: tributary.commerce.api.v1.CommandService.CreateVoucher:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 34: tributary.commerce.api.v1.CommandService.WithdrawVoucher:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 35: tributary.commerce.api.v1.CommandService.SetCreditLimit:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 36: tributary.commerce.api.v1.CommandService.LiftCreditLimit:output_type -> tributary.commerce.api.v1.Receipt
+	24, // [24:37] is the sub-list for method output_type
+	11, // [11:24] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_tributary_commerce_api_v1_commands_proto_init() }
@@ -1420,7 +1520,7 @@ func file_tributary_commerce_api_v1_commands_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_commerce_api_v1_commands_proto_rawDesc), len(file_tributary_commerce_api_v1_commands_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -97,7 +97,11 @@ type Order struct {
 	// Code of the voucher that it redeems; empty for none, and left out in lists.
 	VoucherCode string `protobuf:"bytes,12,opt,name=voucher_code,json=voucherCode,proto3" json:"voucher_code,omitempty"`
 	// What is paid less than the total for the voucher, an exact decimal; empty for none, and left out in lists.
-	Discount      string `protobuf:"bytes,13,opt,name=discount,proto3" json:"discount,omitempty"`
+	Discount string `protobuf:"bytes,13,opt,name=discount,proto3" json:"discount,omitempty"`
+	// Whom the goods are delivered to; absent when the order did not say, and left out in lists.
+	Delivery *Contact `protobuf:"bytes,14,opt,name=delivery,proto3" json:"delivery,omitempty"`
+	// True when the order said whom the goods are delivered to, and the customer's personal data are erased since.
+	Erased        bool `protobuf:"varint,15,opt,name=erased,proto3" json:"erased,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -221,6 +225,20 @@ func (x *Order) GetDiscount() string {
 		return x.Discount
 	}
 	return ""
+}
+
+func (x *Order) GetDelivery() *Contact {
+	if x != nil {
+		return x.Delivery
+	}
+	return nil
+}
+
+func (x *Order) GetErased() bool {
+	if x != nil {
+		return x.Erased
+	}
+	return false
 }
 
 // OrderedLine is a line of an order.
@@ -1168,9 +1186,9 @@ var File_tributary_commerce_api_v1_queries_proto protoreflect.FileDescriptor
 
 const file_tributary_commerce_api_v1_queries_proto_rawDesc = "" +
 	"\n" +
-	"'tributary/commerce/api/v1/queries.proto\x12\x19tributary.commerce.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btributary/api/v1/http.proto\"!\n" +
+	"'tributary/commerce/api/v1/queries.proto\x12\x19tributary.commerce.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btributary/api/v1/http.proto\x1a\x1ftributary/api/v1/personal.proto\x1a(tributary/commerce/api/v1/commands.proto\"!\n" +
 	"\x0fGetOrderRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"\xa7\x03\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\x85\x04\n" +
 	"\x05Order\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1f\n" +
 	"\vcustomer_id\x18\x02 \x01(\tR\n" +
@@ -1187,7 +1205,9 @@ const file_tributary_commerce_api_v1_queries_proto_rawDesc = "" +
 	" \x01(\x04R\aversion\x12\x1a\n" +
 	"\bposition\x18\v \x01(\tR\bposition\x12!\n" +
 	"\fvoucher_code\x18\f \x01(\tR\vvoucherCode\x12\x1a\n" +
-	"\bdiscount\x18\r \x01(\tR\bdiscount\"\xa1\x01\n" +
+	"\bdiscount\x18\r \x01(\tR\bdiscount\x12D\n" +
+	"\bdelivery\x18\x0e \x01(\v2\".tributary.commerce.api.v1.ContactB\x04\xa8\xbb\x18\x01R\bdelivery\x12\x16\n" +
+	"\x06erased\x18\x0f \x01(\bR\x06erased\"\xa1\x01\n" +
 	"\vOrderedLine\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x1d\n" +
 	"\n" +
@@ -1309,32 +1329,34 @@ var file_tributary_commerce_api_v1_queries_proto_goTypes = []any{
 	(*Credit)(nil),                     // 15: tributary.commerce.api.v1.Credit
 	nil,                                // 16: tributary.commerce.api.v1.OrderCounts.ByStatusEntry
 	(*timestamppb.Timestamp)(nil),      // 17: google.protobuf.Timestamp
+	(*Contact)(nil),                    // 18: tributary.commerce.api.v1.Contact
 }
 var file_tributary_commerce_api_v1_queries_proto_depIdxs = []int32{
 	17, // 0: tributary.commerce.api.v1.Order.placed_at:type_name -> google.protobuf.Timestamp
 	2,  // 1: tributary.commerce.api.v1.Order.lines:type_name -> tributary.commerce.api.v1.OrderedLine
-	16, // 2: tributary.commerce.api.v1.OrderCounts.by_status:type_name -> tributary.commerce.api.v1.OrderCounts.ByStatusEntry
-	1,  // 3: tributary.commerce.api.v1.ListCustomerOrdersResponse.orders:type_name -> tributary.commerce.api.v1.Order
-	11, // 4: tributary.commerce.api.v1.Sales.rows:type_name -> tributary.commerce.api.v1.SalesRow
-	0,  // 5: tributary.commerce.api.v1.QueryService.GetOrder:input_type -> tributary.commerce.api.v1.GetOrderRequest
-	3,  // 6: tributary.commerce.api.v1.QueryService.CountOrders:input_type -> tributary.commerce.api.v1.CountOrdersRequest
-	5,  // 7: tributary.commerce.api.v1.QueryService.ListCustomerOrders:input_type -> tributary.commerce.api.v1.ListCustomerOrdersRequest
-	7,  // 8: tributary.commerce.api.v1.QueryService.GetStock:input_type -> tributary.commerce.api.v1.GetStockRequest
-	9,  // 9: tributary.commerce.api.v1.QueryService.GetSales:input_type -> tributary.commerce.api.v1.GetSalesRequest
-	12, // 10: tributary.commerce.api.v1.QueryService.GetVoucher:input_type -> tributary.commerce.api.v1.GetVoucherRequest
-	14, // 11: tributary.commerce.api.v1.QueryService.GetCredit:input_type -> tributary.commerce.api.v1.GetCreditRequest
-	1,  // 12: tributary.commerce.api.v1.QueryService.GetOrder:output_type -> tributary.commerce.api.v1.Order
-	4,  // 13: tributary.commerce.api.v1.QueryService.CountOrders:output_type -> tributary.commerce.api.v1.OrderCounts
-	6,  // 14: tributary.commerce.api.v1.QueryService.ListCustomerOrders:output_type -> tributary.commerce.api.v1.ListCustomerOrdersResponse
-	8,  // 15: tributary.commerce.api.v1.QueryService.GetStock:output_type -> tributary.commerce.api.v1.Stock
-	10, // 16: tributary.commerce.api.v1.QueryService.GetSales:output_type -> tributary.commerce.api.v1.Sales
-	13, // 17: tributary.commerce.api.v1.QueryService.GetVoucher:output_type -> tributary.commerce.api.v1.Voucher
-	15, // 18: tributary.commerce.api.v1.QueryService.GetCredit:output_type -> tributary.commerce.api.v1.Credit
-	12, // [12:19] is the sub-list for method output_type
-	5,  // [5:12] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	18, // 2: tributary.commerce.api.v1.Order.delivery:type_name -> tributary.commerce.api.v1.Contact
+	16, // 3: tributary.commerce.api.v1.OrderCounts.by_status:type_name -> tributary.commerce.api.v1.OrderCounts.ByStatusEntry
+	1,  // 4: tributary.commerce.api.v1.ListCustomerOrdersResponse.orders:type_name -> tributary.commerce.api.v1.Order
+	11, // 5: tributary.commerce.api.v1.Sales.rows:type_name -> tributary.commerce.api.v1.SalesRow
+	0,  // 6: tributary.commerce.api.v1.QueryService.GetOrder:input_type -> tributary.commerce.api.v1.GetOrderRequest
+	3,  // 7: tributary.commerce.api.v1.QueryService.CountOrders:input_type -> tributary.commerce.api.v1.CountOrdersRequest
+	5,  // 8: tributary.commerce.api.v1.QueryService.ListCustomerOrders:input_type -> tributary.commerce.api.v1.ListCustomerOrdersRequest
+	7,  // 9: tributary.commerce.api.v1.QueryService.GetStock:input_type -> tributary.commerce.api.v1.GetStockRequest
+	9,  // 10: tributary.commerce.api.v1.QueryService.GetSales:input_type -> tributary.commerce.api.v1.GetSalesRequest
+	12, // 11: tributary.commerce.api.v1.QueryService.GetVoucher:input_type -> tributary.commerce.api.v1.GetVoucherRequest
+	14, // 12: tributary.commerce.api.v1.QueryService.GetCredit:input_type -> tributary.commerce.api.v1.GetCreditRequest
+	1,  // 13: tributary.commerce.api.v1.QueryService.GetOrder:output_type -> tributary.commerce.api.v1.Order
+	4,  // 14: tributary.commerce.api.v1.QueryService.CountOrders:output_type -> tributary.commerce.api.v1.OrderCounts
+	6,  // 15: tributary.commerce.api.v1.QueryService.ListCustomerOrders:output_type -> tributary.commerce.api.v1.ListCustomerOrdersResponse
+	8,  // 16: tributary.commerce.api.v1.QueryService.GetStock:output_type -> tributary.commerce.api.v1.Stock
+	10, // 17: tributary.commerce.api.v1.QueryService.GetSales:output_type -> tributary.commerce.api.v1.Sales
+	13, // 18: tributary.commerce.api.v1.QueryService.GetVoucher:output_type -> tributary.commerce.api.v1.Voucher
+	15, // 19: tributary.commerce.api.v1.QueryService.GetCredit:output_type -> tributary.commerce.api.v1.Credit
+	13, // [13:20] is the sub-list for method output_type
+	6,  // [6:13] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_tributary_commerce_api_v1_queries_proto_init() }
@@ -1342,6 +1364,7 @@ func file_tributary_commerce_api_v1_queries_proto_init() {
 	if File_tributary_commerce_api_v1_queries_proto != nil {
 		return
 	}
+	file_tributary_commerce_api_v1_commands_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -1,0 +1,116 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/eventstore/keyfile"
+	"github.com/tributary-es/tributary/eventstore/sealed"
+)
+
+// keyPart holds the keys of subjects, the store that seals with them, and how far the log is known to have erasures.
+type keyPart struct {
+	file *keyfile.File
+	// last is the position of the last erasure on record.
+	last eventstore.Position
+}
+
+// keysIDFile says, in the data folder, which key file its events are sealed with: another must not take its place.
+const keysIDFile = "keys.id"
+
+// keyOptions says where the master key is.
+func (c *Config) keyOptions() keyfile.Options {
+	return keyfile.Options{Master: c.MasterKey, MasterFile: c.MasterKeyFile}
+}
+
+// openKeys opens the keys, or makes the first ones of a folder.
+func openKeys(n *Node) (*keyPart, error) {
+	dir := n.config.keysDir()
+	path := n.path(keysIDFile)
+	body, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("open keys: %w", err)
+	}
+	known := strings.TrimSpace(string(body))
+	if known != "" && !keyfile.Exists(dir) {
+		return nil, fmt.Errorf("%w: the data are sealed with key file %s, and there is none in %s; name its folder (--keys), or bring it back: tributary keys restore",
+			eventstore.ErrUnavailable, known, dir)
+	}
+	file, err := keyfile.Open(dir, n.config.keyOptions())
+	if err != nil {
+		return nil, fmt.Errorf("open keys: %w", err)
+	}
+	k := &keyPart{file: file}
+	switch known {
+	case file.ID().String():
+	case "":
+		if err := writeFile(path, []byte(file.ID().String()+"\n")); err != nil {
+			return k, err
+		}
+	default:
+		return k, fmt.Errorf("%w: the data are sealed with key file %s, and the one in %s is %s; name the right folder (--keys)",
+			eventstore.ErrUnavailable, known, dir, file.ID())
+	}
+	return k, nil
+}
+
+// seal puts the keys before the store, and destroys again what is to be erased before anything is read.
+func (k *keyPart) seal(ctx context.Context, store eventstore.Store, log *slog.Logger) (*sealed.Store, error) {
+	s := sealed.New(store, k.file)
+	destroyed, last, err := s.Resume(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("finish erasures: %w", err)
+	}
+	if destroyed > 0 {
+		log.Info("keys of erased subjects were there, and are destroyed", slog.Int("keys", destroyed))
+	}
+	k.last = last
+	return s, nil
+}
+
+func (k *keyPart) close() error {
+	if k == nil {
+		return nil
+	}
+	return k.file.Close()
+}
+
+// BackupKeys writes a backup of a folder's keys to a new file; a server may be running on it.
+func BackupKeys(c Config, path string) (report keyfile.Report, err error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return report, fmt.Errorf("%w: %s is there already", eventstore.ErrInvalid, path)
+	}
+	if err != nil {
+		return report, fmt.Errorf("back up keys: %w", err)
+	}
+	report, err = keyfile.Backup(c.keysDir(), c.keyOptions(), f)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return report, errors.Join(err, os.Remove(path))
+	}
+	return report, nil
+}
+
+// RestoreKeys brings back keys of a stopped folder that are missing or damaged.
+func RestoreKeys(c Config, from io.Reader) (keyfile.Report, error) {
+	return keyfile.Restore(c.keysDir(), c.keyOptions(), from, time.Now())
+}
+
+// keysDir returns the folder of the keys: the one that is named, or that the data folder was last used with.
+func (c *Config) keysDir() string {
+	named := c.Keys
+	if last, err := lastConfig(c.Data); err == nil && named == "" {
+		named = last.Keys
+	}
+	return cmp.Or(named, filepath.Join(c.Data, "keys"))
+}
