@@ -9,8 +9,8 @@ import (
 	"github.com/tributary-es/tributary/eventstore"
 )
 
-// positionAsOf returns the position that a client names: one such as "1-42", or that of a time in RFC 3339.
-func positionAsOf(ctx context.Context, store eventstore.Reader, text string) (eventstore.Position, error) {
+// PositionAsOf returns the position that a client names: one such as "1-42", or that of a time in RFC 3339.
+func PositionAsOf(ctx context.Context, store eventstore.Reader, text string) (eventstore.Position, error) {
 	if p, err := eventstore.ParsePosition(text); err == nil {
 		if p == (eventstore.Position{}) { // it stands for no end
 			return p, fmt.Errorf("%w: %s is of no log", eventstore.ErrInvalid, text)

@@ -181,7 +181,7 @@ func references(v any, into map[string]bool) {
 }
 
 // grpcOnly names the methods without a route: sessions, and what other routes give over HTTP.
-var grpcOnly = []string{"AppendSession", "ReadStream", "Subscribe", "GetVersion"}
+var grpcOnly = []string{"AppendSession", "ReadStream", "Subscribe", "GetVersion", "GetPosition"}
 
 // Every method of every service has a route, a few of the store's apart, and the document has each route with all fields
 // of its request.

@@ -82,7 +82,7 @@ func (s *Streams) version(ctx context.Context, id eventstore.StreamID, asOf stri
 		version, err = s.Store.Version(ctx, id)
 		return version, "", err
 	}
-	p, err := positionAsOf(ctx, s.Store, asOf)
+	p, err := PositionAsOf(ctx, s.Store, asOf)
 	if err != nil {
 		return 0, "", err
 	}
@@ -106,7 +106,7 @@ func (s *Streams) ListEvents(r *apiv1.ListEventsRequest, stream grpc.ServerStrea
 			return problemf(kindInvalid, "leave one of the two out", "until ends what follow would go on with")
 		}
 		var err error
-		if filter.Until, err = positionAsOf(ctx, s.Store, r.GetUntil()); err != nil {
+		if filter.Until, err = PositionAsOf(ctx, s.Store, r.GetUntil()); err != nil {
 			return fmt.Errorf("until: %w", err)
 		}
 	}

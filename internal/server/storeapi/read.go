@@ -8,6 +8,7 @@ import (
 
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/wire"
+	"github.com/tributary-es/tributary/internal/server"
 	storev1 "github.com/tributary-es/tributary/schemas/gen/tributary/store/v1"
 )
 
@@ -21,14 +22,24 @@ func (s *Service) ReadStream(m *storev1.ReadStreamRequest, stream grpc.ServerStr
 	if err := id.Validate(); err != nil {
 		return err
 	}
-	read := s.Store.Read
+	read, from, limit := s.Store.Read, max(m.GetFromVersion(), 1), m.GetLimit()
 	if m.GetBackwards() {
-		read = s.Store.ReadBackwards
+		read, from = s.Store.ReadBackwards, m.GetFromVersion()
 	}
-	if err := send(stream, wire.NewPage(m.GetFrames()), read(ctx, id, m.GetFromVersion()), m.GetLimit(), false); err != nil {
-		return fmt.Errorf("read %s: %w", id, err)
+	if m.GetUntil() != "" {
+		last, err := s.versionAsOf(ctx, id, m.GetUntil())
+		switch {
+		case err != nil:
+			return err
+		case last == 0 || !m.GetBackwards() && from > last:
+			return nil
+		case m.GetBackwards():
+			from = min(from-1, last-1) + 1 // 0 is the last
+		default:
+			limit = min(limit-1, last-from) + 1 // 0 is no limit
+		}
 	}
-	return nil
+	return send(stream, wire.NewPage(m.GetFrames()), read(ctx, id, from), limit, false)
 }
 
 // ReadAll sends the log's events.
@@ -52,10 +63,12 @@ func (s *Service) ReadAll(m *storev1.ReadAllRequest, stream grpc.ServerStreaming
 	if err != nil {
 		return err
 	}
-	if err := send(stream, wire.NewPage(m.GetFrames()), read(ctx, at, filter), m.GetLimit(), filter.Chain); err != nil {
-		return fmt.Errorf("read log: %w", err)
+	if m.GetUntil() != "" {
+		if filter.Until, err = server.PositionAsOf(ctx, s.Store, m.GetUntil()); err != nil {
+			return fmt.Errorf("until: %w", err)
+		}
 	}
-	return nil
+	return send(stream, wire.NewPage(m.GetFrames()), read(ctx, at, filter), m.GetLimit(), filter.Chain)
 }
 
 // checkFilter says what is wrong with a filter that came from outside.

@@ -79,6 +79,9 @@ func TestReads(t *testing.T) {
 			"limit":          {&storev1.ReadAllRequest{Limit: 3}, places(1, 3)},
 			"backwards":      {&storev1.ReadAllRequest{Backwards: true}, places(9, 1)},
 			"before":         {&storev1.ReadAllRequest{Backwards: true, Before: "1-4", Limit: 2}, places(3, 2)},
+			"until":          {&storev1.ReadAllRequest{Until: "1-3"}, places(1, 3)},
+			"before a time":  {&storev1.ReadAllRequest{Until: "2020-01-01T00:00:00Z"}, nil},
+			"until the end":  {&storev1.ReadAllRequest{Until: "2120-01-01T00:00:00Z", After: "1-8"}, places(9, 9)},
 			"a tag":          {&storev1.ReadAllRequest{Query: []*storev1.QueryItem{{Tags: []string{"k:1"}}}}, places(9, 9)},
 			"another tenant": {&storev1.ReadAllRequest{Tenant: "acme"}, nil},
 			"a category":     {&storev1.ReadAllRequest{Categories: []string{"thing"}, Types: []string{"other.v1", "thing.happened.v1"}, After: "1-8"}, places(9, 9)},
@@ -100,6 +103,11 @@ func TestReads(t *testing.T) {
 			"stream":    {&storev1.ReadStreamRequest{FromVersion: 6}, places(6, 8)},
 			"backwards": {&storev1.ReadStreamRequest{Backwards: true, Limit: 2}, places(8, 7)},
 			"none":      {&storev1.ReadStreamRequest{FromVersion: 9}, nil},
+			"until":     {&storev1.ReadStreamRequest{FromVersion: 2, Until: "1-4"}, places(2, 4)},
+			"and less":  {&storev1.ReadStreamRequest{Limit: 2, Until: "1-4"}, places(1, 2)},
+			"and back":  {&storev1.ReadStreamRequest{Backwards: true, Until: "1-4"}, places(4, 1)},
+			"further":   {&storev1.ReadStreamRequest{Backwards: true, FromVersion: 2, Until: "1-4"}, places(2, 1)},
+			"too late":  {&storev1.ReadStreamRequest{FromVersion: 5, Until: "1-4"}, nil},
 		} {
 			tt.m.Frames, tt.m.Category, tt.m.Id = frames, "thing", "1"
 			s, err := r.ReadStream(ctx, tt.m)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/wire"
+	"github.com/tributary-es/tributary/internal/server"
 	storev1 "github.com/tributary-es/tributary/schemas/gen/tributary/store/v1"
 )
 
@@ -74,11 +75,35 @@ func (s *Service) GetReceipt(ctx context.Context, m *storev1.GetReceiptRequest) 
 // GetVersion returns the version of a stream.
 func (s *Service) GetVersion(ctx context.Context, m *storev1.GetVersionRequest) (*storev1.GetVersionResponse, error) {
 	stream := eventstore.StreamID{Tenant: tenantOr(ctx, m.GetTenant(), eventstore.DefaultTenant), Category: m.GetCategory(), ID: m.GetId()}
-	version, err := s.Store.Version(ctx, stream)
+	version, err := s.versionAsOf(ctx, stream, m.GetUntil())
 	if err != nil {
 		return nil, err
 	}
 	return &storev1.GetVersionResponse{Version: version}, nil
+}
+
+// versionAsOf returns a stream's version as of a position or a time; an empty text is now.
+func (s *Service) versionAsOf(ctx context.Context, stream eventstore.StreamID, until string) (uint64, error) {
+	if until == "" {
+		return s.Store.Version(ctx, stream)
+	}
+	at, err := server.PositionAsOf(ctx, s.Store, until)
+	if err != nil {
+		return 0, fmt.Errorf("until: %w", err)
+	}
+	return s.Store.VersionAt(ctx, stream, at)
+}
+
+// GetPosition returns how far the log was as of a time.
+func (s *Service) GetPosition(ctx context.Context, m *storev1.GetPositionRequest) (*storev1.GetPositionResponse, error) {
+	if err := m.GetTime().CheckValid(); err != nil {
+		return nil, fmt.Errorf("%w: time: %w", eventstore.ErrInvalid, err)
+	}
+	at, err := s.Store.PositionAt(ctx, m.GetTime().AsTime())
+	if err != nil {
+		return nil, err
+	}
+	return &storev1.GetPositionResponse{Position: at.String()}, nil
 }
 
 // GetLog names the log and says how far it is durable.

@@ -1741,6 +1741,8 @@ type ReadStreamRequest struct {
 	Backwards bool `protobuf:"varint,5,opt,name=backwards,proto3" json:"backwards,omitempty"`
 	// Stop after so many events; 0 means no limit.
 	Limit uint64 `protobuf:"varint,6,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Only what the stream held as of this position or time, such as "1-42" or "2026-11-24T08:26:00Z".
+	Until string `protobuf:"bytes,7,opt,name=until,proto3" json:"until,omitempty"`
 	// Send frames in place of events.
 	Frames        bool `protobuf:"varint,8,opt,name=frames,proto3" json:"frames,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1819,6 +1821,13 @@ func (x *ReadStreamRequest) GetLimit() uint64 {
 	return 0
 }
 
+func (x *ReadStreamRequest) GetUntil() string {
+	if x != nil {
+		return x.Until
+	}
+	return ""
+}
+
 func (x *ReadStreamRequest) GetFrames() bool {
 	if x != nil {
 		return x.Frames
@@ -1846,6 +1855,8 @@ type ReadAllRequest struct {
 	Query []*QueryItem `protobuf:"bytes,7,rep,name=query,proto3" json:"query,omitempty"`
 	// Stop after so many events; 0 means no limit.
 	Limit uint64 `protobuf:"varint,8,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Only what the log held as of this position or time, such as "1-42" or "2026-11-24T08:26:00Z".
+	Until string `protobuf:"bytes,9,opt,name=until,proto3" json:"until,omitempty"`
 	// Send frames in place of events.
 	Frames bool `protobuf:"varint,10,opt,name=frames,proto3" json:"frames,omitempty"`
 	// Send the hash chain with the frames. Not with backwards.
@@ -1938,6 +1949,13 @@ func (x *ReadAllRequest) GetLimit() uint64 {
 		return x.Limit
 	}
 	return 0
+}
+
+func (x *ReadAllRequest) GetUntil() string {
+	if x != nil {
+		return x.Until
+	}
+	return ""
 }
 
 func (x *ReadAllRequest) GetFrames() bool {
@@ -2367,7 +2385,9 @@ type GetVersionRequest struct {
 	// Category of the stream.
 	Category string `protobuf:"bytes,2,opt,name=category,proto3" json:"category,omitempty"`
 	// Id of the stream.
-	Id            string `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`
+	Id string `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`
+	// As of this position or time; empty means now.
+	Until         string `protobuf:"bytes,4,opt,name=until,proto3" json:"until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2423,6 +2443,13 @@ func (x *GetVersionRequest) GetId() string {
 	return ""
 }
 
+func (x *GetVersionRequest) GetUntil() string {
+	if x != nil {
+		return x.Until
+	}
+	return ""
+}
+
 // GetVersionResponse says where a stream stands.
 type GetVersionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2469,6 +2496,98 @@ func (x *GetVersionResponse) GetVersion() uint64 {
 	return 0
 }
 
+// GetPositionRequest names a time.
+type GetPositionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The time, to the millisecond.
+	Time          *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetPositionRequest) Reset() {
+	*x = GetPositionRequest{}
+	mi := &file_tributary_store_v1_store_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetPositionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetPositionRequest) ProtoMessage() {}
+
+func (x *GetPositionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_store_v1_store_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetPositionRequest.ProtoReflect.Descriptor instead.
+func (*GetPositionRequest) Descriptor() ([]byte, []int) {
+	return file_tributary_store_v1_store_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *GetPositionRequest) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+// GetPositionResponse says how far the log was then.
+type GetPositionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Place of the last event that was recorded by then, such as "1-42"; "1-0" when there was none.
+	Position      string `protobuf:"bytes,1,opt,name=position,proto3" json:"position,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetPositionResponse) Reset() {
+	*x = GetPositionResponse{}
+	mi := &file_tributary_store_v1_store_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetPositionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetPositionResponse) ProtoMessage() {}
+
+func (x *GetPositionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_store_v1_store_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetPositionResponse.ProtoReflect.Descriptor instead.
+func (*GetPositionResponse) Descriptor() ([]byte, []int) {
+	return file_tributary_store_v1_store_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *GetPositionResponse) GetPosition() string {
+	if x != nil {
+		return x.Position
+	}
+	return ""
+}
+
 // GetLogRequest has no fields.
 type GetLogRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2478,7 +2597,7 @@ type GetLogRequest struct {
 
 func (x *GetLogRequest) Reset() {
 	*x = GetLogRequest{}
-	mi := &file_tributary_store_v1_store_proto_msgTypes[28]
+	mi := &file_tributary_store_v1_store_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2490,7 +2609,7 @@ func (x *GetLogRequest) String() string {
 func (*GetLogRequest) ProtoMessage() {}
 
 func (x *GetLogRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_store_v1_store_proto_msgTypes[28]
+	mi := &file_tributary_store_v1_store_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2503,7 +2622,7 @@ func (x *GetLogRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLogRequest.ProtoReflect.Descriptor instead.
 func (*GetLogRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_store_v1_store_proto_rawDescGZIP(), []int{28}
+	return file_tributary_store_v1_store_proto_rawDescGZIP(), []int{30}
 }
 
 // LogState says which log the server keeps and how far it is durable.
@@ -2529,7 +2648,7 @@ type LogState struct {
 
 func (x *LogState) Reset() {
 	*x = LogState{}
-	mi := &file_tributary_store_v1_store_proto_msgTypes[29]
+	mi := &file_tributary_store_v1_store_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2541,7 +2660,7 @@ func (x *LogState) String() string {
 func (*LogState) ProtoMessage() {}
 
 func (x *LogState) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_store_v1_store_proto_msgTypes[29]
+	mi := &file_tributary_store_v1_store_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2554,7 +2673,7 @@ func (x *LogState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogState.ProtoReflect.Descriptor instead.
 func (*LogState) Descriptor() ([]byte, []int) {
-	return file_tributary_store_v1_store_proto_rawDescGZIP(), []int{29}
+	return file_tributary_store_v1_store_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *LogState) GetSite() string {
@@ -2742,15 +2861,16 @@ const file_tributary_store_v1_store_proto_rawDesc = "" +
 	"\vincarnation\x18\x01 \x01(\rR\vincarnation\x12\x12\n" +
 	"\x04lsns\x18\x02 \x03(\x04R\x04lsns\x12\x16\n" +
 	"\x06frames\x18\x03 \x01(\fR\x06frames\x12\x16\n" +
-	"\x06chains\x18\x04 \x01(\fR\x06chains\"\xc6\x01\n" +
+	"\x06chains\x18\x04 \x01(\fR\x06chains\"\xdc\x01\n" +
 	"\x11ReadStreamRequest\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x1a\n" +
 	"\bcategory\x18\x02 \x01(\tR\bcategory\x12\x0e\n" +
 	"\x02id\x18\x03 \x01(\tR\x02id\x12!\n" +
 	"\ffrom_version\x18\x04 \x01(\x04R\vfromVersion\x12\x1c\n" +
 	"\tbackwards\x18\x05 \x01(\bR\tbackwards\x12\x14\n" +
-	"\x05limit\x18\x06 \x01(\x04R\x05limit\x12\x16\n" +
-	"\x06frames\x18\b \x01(\bR\x06frames\"\xa3\x02\n" +
+	"\x05limit\x18\x06 \x01(\x04R\x05limit\x12\x14\n" +
+	"\x05until\x18\a \x01(\tR\x05until\x12\x16\n" +
+	"\x06frames\x18\b \x01(\bR\x06frames\"\xb9\x02\n" +
 	"\x0eReadAllRequest\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x14\n" +
 	"\x05after\x18\x02 \x01(\tR\x05after\x12\x1c\n" +
@@ -2761,7 +2881,8 @@ const file_tributary_store_v1_store_proto_rawDesc = "" +
 	"categories\x12\x14\n" +
 	"\x05types\x18\x06 \x03(\tR\x05types\x123\n" +
 	"\x05query\x18\a \x03(\v2\x1d.tributary.store.v1.QueryItemR\x05query\x12\x14\n" +
-	"\x05limit\x18\b \x01(\x04R\x05limit\x12\x16\n" +
+	"\x05limit\x18\b \x01(\x04R\x05limit\x12\x14\n" +
+	"\x05until\x18\t \x01(\tR\x05until\x12\x16\n" +
 	"\x06frames\x18\n" +
 	" \x01(\bR\x06frames\x12\x14\n" +
 	"\x05chain\x18\v \x01(\bR\x05chain\"}\n" +
@@ -2798,13 +2919,18 @@ const file_tributary_store_v1_store_proto_rawDesc = "" +
 	"request_id\x18\x02 \x01(\tR\trequestId\"n\n" +
 	"\x12GetReceiptResponse\x125\n" +
 	"\areceipt\x18\x01 \x01(\v2\x1b.tributary.store.v1.ReceiptR\areceipt\x12!\n" +
-	"\frequest_hash\x18\x02 \x01(\fR\vrequestHash\"W\n" +
+	"\frequest_hash\x18\x02 \x01(\fR\vrequestHash\"m\n" +
 	"\x11GetVersionRequest\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x1a\n" +
 	"\bcategory\x18\x02 \x01(\tR\bcategory\x12\x0e\n" +
-	"\x02id\x18\x03 \x01(\tR\x02id\".\n" +
+	"\x02id\x18\x03 \x01(\tR\x02id\x12\x14\n" +
+	"\x05until\x18\x04 \x01(\tR\x05until\".\n" +
 	"\x12GetVersionResponse\x12\x18\n" +
-	"\aversion\x18\x01 \x01(\x04R\aversion\"\x0f\n" +
+	"\aversion\x18\x01 \x01(\x04R\aversion\"D\n" +
+	"\x12GetPositionRequest\x12.\n" +
+	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"1\n" +
+	"\x13GetPositionResponse\x12\x1a\n" +
+	"\bposition\x18\x01 \x01(\tR\bposition\"\x0f\n" +
 	"\rGetLogRequest\"\xb2\x01\n" +
 	"\bLogState\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x14\n" +
@@ -2813,7 +2939,7 @@ const file_tributary_store_v1_store_proto_rawDesc = "" +
 	"\adurable\x18\x04 \x01(\tR\adurable\x12\x10\n" +
 	"\x03seq\x18\x05 \x01(\x04R\x03seq\x12\x14\n" +
 	"\x05chain\x18\x06 \x01(\fR\x05chain\x12\x18\n" +
-	"\astreams\x18\a \x01(\x04R\astreams2\xc1\b\n" +
+	"\astreams\x18\a \x01(\x04R\astreams2\xa1\t\n" +
 	"\n" +
 	"EventStore\x12\xa6\x01\n" +
 	"\x06Append\x12!.tributary.store.v1.AppendRequest\x1a\x1b.tributary.store.v1.Receipt\"\\\xa2\xbb\x18X\n" +
@@ -2828,7 +2954,8 @@ const file_tributary_store_v1_store_proto_rawDesc = "" +
 	"GetReceipt\x12%.tributary.store.v1.GetReceiptRequest\x1a&.tributary.store.v1.GetReceiptResponse\"W\xa2\xbb\x18S\n" +
 	"\x03GET\x12\x1f/v1/store/receipts/{request_id}*+The receipt of an append, by its request id\x12[\n" +
 	"\n" +
-	"GetVersion\x12%.tributary.store.v1.GetVersionRequest\x1a&.tributary.store.v1.GetVersionResponse\x12\x90\x01\n" +
+	"GetVersion\x12%.tributary.store.v1.GetVersionRequest\x1a&.tributary.store.v1.GetVersionResponse\x12^\n" +
+	"\vGetPosition\x12&.tributary.store.v1.GetPositionRequest\x1a'.tributary.store.v1.GetPositionResponse\x12\x90\x01\n" +
 	"\x06GetLog\x12!.tributary.store.v1.GetLogRequest\x1a\x1c.tributary.store.v1.LogState\"E\xa2\xbb\x18A\n" +
 	"\x03GET\x12\r/v1/store/log*+Which log this is and how far it is durableBJZHgithub.com/tributary-es/tributary/schemas/gen/tributary/store/v1;storev1b\x06proto3"
 
@@ -2844,7 +2971,7 @@ func file_tributary_store_v1_store_proto_rawDescGZIP() []byte {
 	return file_tributary_store_v1_store_proto_rawDescData
 }
 
-var file_tributary_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_tributary_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_tributary_store_v1_store_proto_goTypes = []any{
 	(*AppendRequest)(nil),         // 0: tributary.store.v1.AppendRequest
 	(*StreamAppend)(nil),          // 1: tributary.store.v1.StreamAppend
@@ -2874,9 +3001,11 @@ var file_tributary_store_v1_store_proto_goTypes = []any{
 	(*GetReceiptResponse)(nil),    // 25: tributary.store.v1.GetReceiptResponse
 	(*GetVersionRequest)(nil),     // 26: tributary.store.v1.GetVersionRequest
 	(*GetVersionResponse)(nil),    // 27: tributary.store.v1.GetVersionResponse
-	(*GetLogRequest)(nil),         // 28: tributary.store.v1.GetLogRequest
-	(*LogState)(nil),              // 29: tributary.store.v1.LogState
-	(*timestamppb.Timestamp)(nil), // 30: google.protobuf.Timestamp
+	(*GetPositionRequest)(nil),    // 28: tributary.store.v1.GetPositionRequest
+	(*GetPositionResponse)(nil),   // 29: tributary.store.v1.GetPositionResponse
+	(*GetLogRequest)(nil),         // 30: tributary.store.v1.GetLogRequest
+	(*LogState)(nil),              // 31: tributary.store.v1.LogState
+	(*timestamppb.Timestamp)(nil), // 32: google.protobuf.Timestamp
 }
 var file_tributary_store_v1_store_proto_depIdxs = []int32{
 	1,  // 0: tributary.store.v1.AppendRequest.appends:type_name -> tributary.store.v1.StreamAppend
@@ -2896,7 +3025,7 @@ var file_tributary_store_v1_store_proto_depIdxs = []int32{
 	16, // 14: tributary.store.v1.AppendSessionResponse.answers:type_name -> tributary.store.v1.SessionAnswer
 	7,  // 15: tributary.store.v1.SessionAnswer.receipt:type_name -> tributary.store.v1.Receipt
 	12, // 16: tributary.store.v1.SessionAnswer.failure:type_name -> tributary.store.v1.Failure
-	30, // 17: tributary.store.v1.RecordedEvent.recorded_at:type_name -> google.protobuf.Timestamp
+	32, // 17: tributary.store.v1.RecordedEvent.recorded_at:type_name -> google.protobuf.Timestamp
 	4,  // 18: tributary.store.v1.RecordedEvent.metadata:type_name -> tributary.store.v1.Metadata
 	5,  // 19: tributary.store.v1.ReadAllRequest.query:type_name -> tributary.store.v1.QueryItem
 	17, // 20: tributary.store.v1.ReadResponse.events:type_name -> tributary.store.v1.RecordedEvent
@@ -2905,27 +3034,30 @@ var file_tributary_store_v1_store_proto_depIdxs = []int32{
 	17, // 23: tributary.store.v1.SubscribeResponse.events:type_name -> tributary.store.v1.RecordedEvent
 	18, // 24: tributary.store.v1.SubscribeResponse.frames:type_name -> tributary.store.v1.Frames
 	7,  // 25: tributary.store.v1.GetReceiptResponse.receipt:type_name -> tributary.store.v1.Receipt
-	0,  // 26: tributary.store.v1.EventStore.Append:input_type -> tributary.store.v1.AppendRequest
-	13, // 27: tributary.store.v1.EventStore.AppendSession:input_type -> tributary.store.v1.AppendSessionRequest
-	19, // 28: tributary.store.v1.EventStore.ReadStream:input_type -> tributary.store.v1.ReadStreamRequest
-	20, // 29: tributary.store.v1.EventStore.ReadAll:input_type -> tributary.store.v1.ReadAllRequest
-	22, // 30: tributary.store.v1.EventStore.Subscribe:input_type -> tributary.store.v1.SubscribeRequest
-	24, // 31: tributary.store.v1.EventStore.GetReceipt:input_type -> tributary.store.v1.GetReceiptRequest
-	26, // 32: tributary.store.v1.EventStore.GetVersion:input_type -> tributary.store.v1.GetVersionRequest
-	28, // 33: tributary.store.v1.EventStore.GetLog:input_type -> tributary.store.v1.GetLogRequest
-	7,  // 34: tributary.store.v1.EventStore.Append:output_type -> tributary.store.v1.Receipt
-	15, // 35: tributary.store.v1.EventStore.AppendSession:output_type -> tributary.store.v1.AppendSessionResponse
-	21, // 36: tributary.store.v1.EventStore.ReadStream:output_type -> tributary.store.v1.ReadResponse
-	21, // 37: tributary.store.v1.EventStore.ReadAll:output_type -> tributary.store.v1.ReadResponse
-	23, // 38: tributary.store.v1.EventStore.Subscribe:output_type -> tributary.store.v1.SubscribeResponse
-	25, // 39: tributary.store.v1.EventStore.GetReceipt:output_type -> tributary.store.v1.GetReceiptResponse
-	27, // 40: tributary.store.v1.EventStore.GetVersion:output_type -> tributary.store.v1.GetVersionResponse
-	29, // 41: tributary.store.v1.EventStore.GetLog:output_type -> tributary.store.v1.LogState
-	34, // [34:42] is the sub-list for method output_type
-	26, // [26:34] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	32, // 26: tributary.store.v1.GetPositionRequest.time:type_name -> google.protobuf.Timestamp
+	0,  // 27: tributary.store.v1.EventStore.Append:input_type -> tributary.store.v1.AppendRequest
+	13, // 28: tributary.store.v1.EventStore.AppendSession:input_type -> tributary.store.v1.AppendSessionRequest
+	19, // 29: tributary.store.v1.EventStore.ReadStream:input_type -> tributary.store.v1.ReadStreamRequest
+	20, // 30: tributary.store.v1.EventStore.ReadAll:input_type -> tributary.store.v1.ReadAllRequest
+	22, // 31: tributary.store.v1.EventStore.Subscribe:input_type -> tributary.store.v1.SubscribeRequest
+	24, // 32: tributary.store.v1.EventStore.GetReceipt:input_type -> tributary.store.v1.GetReceiptRequest
+	26, // 33: tributary.store.v1.EventStore.GetVersion:input_type -> tributary.store.v1.GetVersionRequest
+	28, // 34: tributary.store.v1.EventStore.GetPosition:input_type -> tributary.store.v1.GetPositionRequest
+	30, // 35: tributary.store.v1.EventStore.GetLog:input_type -> tributary.store.v1.GetLogRequest
+	7,  // 36: tributary.store.v1.EventStore.Append:output_type -> tributary.store.v1.Receipt
+	15, // 37: tributary.store.v1.EventStore.AppendSession:output_type -> tributary.store.v1.AppendSessionResponse
+	21, // 38: tributary.store.v1.EventStore.ReadStream:output_type -> tributary.store.v1.ReadResponse
+	21, // 39: tributary.store.v1.EventStore.ReadAll:output_type -> tributary.store.v1.ReadResponse
+	23, // 40: tributary.store.v1.EventStore.Subscribe:output_type -> tributary.store.v1.SubscribeResponse
+	25, // 41: tributary.store.v1.EventStore.GetReceipt:output_type -> tributary.store.v1.GetReceiptResponse
+	27, // 42: tributary.store.v1.EventStore.GetVersion:output_type -> tributary.store.v1.GetVersionResponse
+	29, // 43: tributary.store.v1.EventStore.GetPosition:output_type -> tributary.store.v1.GetPositionResponse
+	31, // 44: tributary.store.v1.EventStore.GetLog:output_type -> tributary.store.v1.LogState
+	36, // [36:45] is the sub-list for method output_type
+	27, // [27:36] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_tributary_store_v1_store_proto_init() }
@@ -2954,7 +3086,7 @@ func file_tributary_store_v1_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_store_v1_store_proto_rawDesc), len(file_tributary_store_v1_store_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   30,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -26,6 +26,7 @@ const (
 	EventStore_Subscribe_FullMethodName     = "/tributary.store.v1.EventStore/Subscribe"
 	EventStore_GetReceipt_FullMethodName    = "/tributary.store.v1.EventStore/GetReceipt"
 	EventStore_GetVersion_FullMethodName    = "/tributary.store.v1.EventStore/GetVersion"
+	EventStore_GetPosition_FullMethodName   = "/tributary.store.v1.EventStore/GetPosition"
 	EventStore_GetLog_FullMethodName        = "/tributary.store.v1.EventStore/GetLog"
 )
 
@@ -65,6 +66,8 @@ type EventStoreClient interface {
 	GetReceipt(ctx context.Context, in *GetReceiptRequest, opts ...grpc.CallOption) (*GetReceiptResponse, error)
 	// GetVersion returns the version that a stream stands at.
 	GetVersion(ctx context.Context, in *GetVersionRequest, opts ...grpc.CallOption) (*GetVersionResponse, error)
+	// GetPosition returns how far the log was as of a time.
+	GetPosition(ctx context.Context, in *GetPositionRequest, opts ...grpc.CallOption) (*GetPositionResponse, error)
 	// GetLog names the log and says how far it is durable.
 	GetLog(ctx context.Context, in *GetLogRequest, opts ...grpc.CallOption) (*LogState, error)
 }
@@ -177,6 +180,16 @@ func (c *eventStoreClient) GetVersion(ctx context.Context, in *GetVersionRequest
 	return out, nil
 }
 
+func (c *eventStoreClient) GetPosition(ctx context.Context, in *GetPositionRequest, opts ...grpc.CallOption) (*GetPositionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetPositionResponse)
+	err := c.cc.Invoke(ctx, EventStore_GetPosition_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *eventStoreClient) GetLog(ctx context.Context, in *GetLogRequest, opts ...grpc.CallOption) (*LogState, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(LogState)
@@ -223,6 +236,8 @@ type EventStoreServer interface {
 	GetReceipt(context.Context, *GetReceiptRequest) (*GetReceiptResponse, error)
 	// GetVersion returns the version that a stream stands at.
 	GetVersion(context.Context, *GetVersionRequest) (*GetVersionResponse, error)
+	// GetPosition returns how far the log was as of a time.
+	GetPosition(context.Context, *GetPositionRequest) (*GetPositionResponse, error)
 	// GetLog names the log and says how far it is durable.
 	GetLog(context.Context, *GetLogRequest) (*LogState, error)
 	mustEmbedUnimplementedEventStoreServer()
@@ -255,6 +270,9 @@ func (UnimplementedEventStoreServer) GetReceipt(context.Context, *GetReceiptRequ
 }
 func (UnimplementedEventStoreServer) GetVersion(context.Context, *GetVersionRequest) (*GetVersionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetVersion not implemented")
+}
+func (UnimplementedEventStoreServer) GetPosition(context.Context, *GetPositionRequest) (*GetPositionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetPosition not implemented")
 }
 func (UnimplementedEventStoreServer) GetLog(context.Context, *GetLogRequest) (*LogState, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetLog not implemented")
@@ -374,6 +392,24 @@ func _EventStore_GetVersion_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _EventStore_GetPosition_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetPositionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventStoreServer).GetPosition(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventStore_GetPosition_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventStoreServer).GetPosition(ctx, req.(*GetPositionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _EventStore_GetLog_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetLogRequest)
 	if err := dec(in); err != nil {
@@ -410,6 +446,10 @@ var EventStore_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetVersion",
 			Handler:    _EventStore_GetVersion_Handler,
+		},
+		{
+			MethodName: "GetPosition",
+			Handler:    _EventStore_GetPosition_Handler,
 		},
 		{
 			MethodName: "GetLog",

@@ -1,0 +1,59 @@
+package client_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/eventstore/memstore"
+	"github.com/tributary-es/tributary/internal/server"
+	"github.com/tributary-es/tributary/internal/server/storeapi"
+	storev1 "github.com/tributary-es/tributary/schemas/gen/tributary/store/v1"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// serving is a server of the store API.
+type serving struct {
+	addr string
+	stop func() // as SIGTERM does; returns when it is gone
+}
+
+// serve has a server listen on addr until the test ends; port 0 takes a free one.
+func serve(t testing.TB, addr string, store eventstore.Store) *serving {
+	t.Helper()
+	s := server.New(server.Options{HTTPAddr: "127.0.0.1:0", GRPCAddr: addr})
+	if err := s.Register(&storev1.EventStore_ServiceDesc, &storeapi.Service{Store: store, Failure: s.Failure}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Listen(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	out := &serving{addr: s.GRPCAddr()}
+	out.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(out.stop)
+	return out
+}
+
+// memory returns a store that is closed when the test ends.
+func memory(t testing.TB) *memstore.Store {
+	t.Helper()
+	store := memstore.New(memstore.Options{})
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return store
+}
