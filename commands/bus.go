@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/tributary-es/tributary/eventstore"
 )
@@ -57,6 +58,9 @@ type Bus struct {
 	// sealer is the store when it seals personal fields; else unsealed has the personal fields of each type.
 	sealer   Sealer
 	unsealed map[string][]protowire.Number
+	// messages describes the protobuf events by wire name, and frozen names those that must not be written.
+	messages map[string]protoreflect.MessageDescriptor
+	frozen   map[string]bool
 
 	locks    *streamLocks
 	cache    *stateCache
@@ -95,9 +99,9 @@ func NewBus(store eventstore.Store, o Options) *Bus {
 	b := &Bus{
 		store: store, options: o,
 		commands: map[reflect.Type]registered{}, categories: map[string]bool{}, deciders: map[string]bool{}, codecs: map[string]decodeAny{},
-		unsealed: map[string][]protowire.Number{},
-		locks:    newStreamLocks(),
-		cache:    newStateCache(bound(o.CacheEntries, DefaultCacheEntries), bound(o.CacheBytes, DefaultCacheBytes)),
+		messages: map[string]protoreflect.MessageDescriptor{}, frozen: map[string]bool{}, unsealed: map[string][]protowire.Number{},
+		locks: newStreamLocks(),
+		cache: newStateCache(bound(o.CacheEntries, DefaultCacheEntries), bound(o.CacheBytes, DefaultCacheBytes)),
 	}
 	b.sealer, _ = store.(Sealer)
 	b.handler = b.handle
@@ -139,12 +143,34 @@ func (b *Bus) add(r registered, types map[reflect.Type]bool) error {
 }
 
 // know adds the events of a codec to those that deciders can read. A name that several codecs know means the same to all.
-func (b *Bus) know(types []string, decode decodeAny) {
-	for _, name := range types {
+func know[E any](b *Bus, c Codec[E]) {
+	for _, name := range c.Types() {
 		if _, ok := b.codecs[name]; !ok {
-			b.codecs[name] = decode
+			b.codecs[name] = func(r *eventstore.Recorded) (any, error) { return c.Decode(r) }
 		}
 	}
+	if d, ok := c.(Described); ok {
+		maps.Copy(b.messages, d.Messages())
+	}
+}
+
+// Messages says what the events of each wire name look like that are protobuf messages, of all that is registered.
+func (b *Bus) Messages() map[string]protoreflect.MessageDescriptor { return maps.Clone(b.messages) }
+
+// Freeze has the bus refuse messages that decide events of these wire names, with eventstore.ErrReadOnly: a newer program has
+// recorded them with more in them than this one knows. Like Register it comes before the first Dispatch.
+func (b *Bus) Freeze(names ...string) {
+	for _, name := range names {
+		b.frozen[name] = true
+	}
+}
+
+// checkFrozen refuses events that the bus must not write.
+func (b *Bus) checkFrozen(e *eventstore.Event) error {
+	if !b.frozen[e.Type] {
+		return nil
+	}
+	return fmt.Errorf("%w for events %s: a newer program has recorded them with more than this one knows; run that one", eventstore.ErrReadOnly, e.Type)
 }
 
 // decode decodes an event of any type that is registered.

@@ -9,6 +9,9 @@ import (
 	"strconv"
 	"strings"
 
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
 	"github.com/tributary-es/tributary/eventstore"
 )
 
@@ -23,6 +26,14 @@ type Upcast[E any] struct {
 	// Decode returns the event as the current program knows it. It sees type, schema version, encoding and payload of
 	// the event, and nothing else that differs between two readings of it.
 	Decode func(*eventstore.Recorded) (E, error)
+	// Message describes what was recorded under the name; nil when it was no protobuf message, or is not known.
+	Message protoreflect.MessageDescriptor
+}
+
+// Described is implemented by codecs of protobuf messages: they say what the events of each wire name look like, old names
+// included where that is known.
+type Described interface {
+	Messages() map[string]protoreflect.MessageDescriptor
 }
 
 // wireNames binds wire names to Go types, both ways. It is immutable once made.
@@ -30,6 +41,7 @@ type wireNames[E any] struct {
 	encoding eventstore.Encoding
 	byType   map[reflect.Type]wireName
 	byName   map[string]func(*eventstore.Recorded) (E, error)
+	messages map[string]protoreflect.MessageDescriptor
 	// err is what was wrong with the declaration; Register reports it, and so do Encode and Decode.
 	err error
 }
@@ -48,6 +60,7 @@ func newWireNames[E any](
 		encoding: encoding,
 		byType:   make(map[reflect.Type]wireName, len(current)),
 		byName:   make(map[string]func(*eventstore.Recorded) (E, error), len(current)+len(old)),
+		messages: map[string]protoreflect.MessageDescriptor{},
 	}
 	var faults []error
 	// Sorted, so that the same faults give the same text.
@@ -69,6 +82,9 @@ func newWireNames[E any](
 		}
 		w.byType[t] = wireName{name, schema}
 		w.byName[name] = decode
+		if m, ok := any(prototype).(proto.Message); ok && encoding == eventstore.Protobuf {
+			w.messages[name] = m.ProtoReflect().Descriptor()
+		}
 	}
 	for _, u := range old {
 		if _, err := schemaVersion(u.Name); err != nil {
@@ -81,6 +97,9 @@ func newWireNames[E any](
 			faults = append(faults, fmt.Errorf("upcast of %s: Decode is nil", u.Name))
 		}
 		w.byName[u.Name] = u.Decode
+		if u.Message != nil {
+			w.messages[u.Name] = u.Message
+		}
 	}
 	if len(current) == 0 {
 		faults = append(faults, errors.New("codec has no events"))
@@ -117,6 +136,11 @@ func (w *wireNames[E]) Decode(r *eventstore.Recorded) (e E, err error) {
 		return e, fmt.Errorf("decode %s: %w", r.Type, err)
 	}
 	return e, nil
+}
+
+// Messages implements Described.
+func (w *wireNames[E]) Messages() map[string]protoreflect.MessageDescriptor {
+	return maps.Clone(w.messages)
 }
 
 // Types implements Codec; the names are sorted, old ones included.

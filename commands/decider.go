@@ -60,7 +60,7 @@ func RegisterDecider[S, C, E any](b *Bus, d Decider[S, C, E], samples ...C) erro
 	if err := b.declare(d.Codec); err != nil {
 		return fmt.Errorf("register decider %q: %w", d.Name, err)
 	}
-	b.know(d.Codec.Types(), erase(d.Codec))
+	know(b, d.Codec)
 	return nil
 }
 
@@ -106,11 +106,6 @@ type decision struct {
 
 // decodeAny decodes an event of any type that the bus knows.
 type decodeAny func(*eventstore.Recorded) (any, error)
-
-// erase erases the type parameter of a codec.
-func erase[E any](c Codec[E]) decodeAny {
-	return func(r *eventstore.Recorded) (any, error) { return c.Decode(r) }
-}
 
 type typedDecider[S, C, E any] struct{ Decider[S, C, E] }
 

@@ -166,6 +166,9 @@ func (b *Bus) decide(ctx context.Context, p *plan) error {
 				return err
 			}
 			for i := range decisions {
+				if err := b.checkFrozen(&decisions[i].event); err != nil {
+					return err
+				}
 				p.note(decisions[i].stream, &decisions[i].event)
 				p.addLoose(decisions[i])
 			}
@@ -184,6 +187,9 @@ func (b *Bus) decide(ctx context.Context, p *plan) error {
 		}
 		w.decided = append(w.decided, events...)
 		for i := range events {
+			if err := b.checkFrozen(&events[i]); err != nil {
+				return err
+			}
 			p.note(w.stream, &events[i])
 		}
 	}

@@ -30,14 +30,12 @@ var errNotSealed = errors.New("it has personal fields, and the store of this bus
 // declare tells the store of the messages that an aggregate's events are. Where the store does not seal, it is noted which
 // fields must not be there.
 func (b *Bus) declare(codec any) error {
-	c, ok := codec.(interface {
-		messages() map[string]protoreflect.MessageDescriptor
-	})
+	c, ok := codec.(Described)
 	if !ok {
 		return nil
 	}
 	var faults []error
-	for name, message := range c.messages() {
+	for name, message := range c.Messages() {
 		if b.sealer != nil {
 			faults = append(faults, b.sealer.Declare(name, message))
 			continue

@@ -2,10 +2,8 @@ package commands
 
 import (
 	"fmt"
-	"reflect"
 
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/tributary-es/tributary/eventstore"
 )
@@ -17,19 +15,13 @@ import (
 //
 // Payloads are encoded deterministically: the same message gives the same bytes in one version of the program.
 func ProtoCodec[E proto.Message](current map[string]E, old ...Upcast[E]) Codec[E] {
-	c := &protoCodec[E]{wireNames: newWireNames(eventstore.Protobuf, current, old, protoDecoder), recorded: map[string]protoreflect.MessageDescriptor{}}
-	for name, m := range current {
-		if reflect.ValueOf(m).IsValid() {
-			c.recorded[name] = m.ProtoReflect().Descriptor()
-		}
-	}
-	return c
+	return &protoCodec[E]{newWireNames(eventstore.Protobuf, current, old, protoDecoder)}
 }
 
 // UpcastProto reads events recorded under an old wire name as messages of type Old and lifts them to what replaced them.
 func UpcastProto[Old proto.Message, E any](name string, lift func(Old) (E, error)) Upcast[E] {
-	return Upcast[E]{Name: name, Decode: func(r *eventstore.Recorded) (e E, err error) {
-		var prototype Old
+	var prototype Old
+	return Upcast[E]{Name: name, Message: prototype.ProtoReflect().Descriptor(), Decode: func(r *eventstore.Recorded) (e E, err error) {
 		m, err := decodeProto(r, prototype)
 		if err != nil {
 			return e, err
@@ -38,14 +30,7 @@ func UpcastProto[Old proto.Message, E any](name string, lift func(Old) (E, error
 	}}
 }
 
-type protoCodec[E proto.Message] struct {
-	wireNames[E]
-	// recorded has the message of every wire name that is written.
-	recorded map[string]protoreflect.MessageDescriptor
-}
-
-// messages returns the messages that the events of each wire name are.
-func (c *protoCodec[E]) messages() map[string]protoreflect.MessageDescriptor { return c.recorded }
+type protoCodec[E proto.Message] struct{ wireNames[E] }
 
 // Encode implements Codec.
 func (c *protoCodec[E]) Encode(e E) (eventstore.Event, error) {

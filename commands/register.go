@@ -24,7 +24,7 @@ func Register[S, C, E any](b *Bus, a Aggregate[S, C, E], samples ...C) error {
 	if err := b.declare(a.Codec); err != nil {
 		return fmt.Errorf("register aggregate %q: %w", a.Category, err)
 	}
-	b.know(a.Codec.Types(), erase(a.Codec))
+	know(b, a.Codec)
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tributary-es/tributary/commands"
+	"github.com/tributary-es/tributary/commands/schema"
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/internal/server"
 	"github.com/tributary-es/tributary/projections"
@@ -88,6 +89,7 @@ func receiptOf(r eventstore.Receipt) Receipt {
 
 // add joins a domain with the machinery.
 func (n *Node) add(d Domain) error {
+	before := n.bus.Messages()
 	if d.Register != nil {
 		if err := d.Register(n.bus); err != nil {
 			return err
@@ -125,7 +127,7 @@ func (n *Node) add(d Domain) error {
 			}
 		}
 	}
-	n.domains = append(n.domains, joined{d, parts})
+	n.domains = append(n.domains, joined{d, parts, schemasOf(messagesOf(d, before, n.bus.Messages()))})
 	return n.offer(d, parts)
 }
 
@@ -133,6 +135,8 @@ func (n *Node) add(d Domain) error {
 type joined struct {
 	Domain
 	parts *Parts
+	// schemas describe its protobuf events.
+	schemas []schema.Schema
 }
 
 // offer puts the domain's own routes on the server.

@@ -106,6 +106,9 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 	if err := n.assemble(); err != nil {
 		return nil, err
 	}
+	if err := n.registerSchemas(ctx); err != nil {
+		return nil, err
+	}
 	if err := n.server.Listen(ctx); err != nil {
 		return nil, err
 	}

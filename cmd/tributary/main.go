@@ -7,7 +7,7 @@
 //	1  it failed; stderr says why
 //	2  the input or the command line is wrong; nothing was changed
 //	3  something that is needed is missing; stderr has the line that gets it
-//	4  verify found faults; each is named
+//	4  verify or schemas check found faults; each is named
 //	70 the disk failed the store, which stopped at once rather than promise what it cannot keep
 package main
 
@@ -56,6 +56,7 @@ type cli struct {
 	Parked  parkedCmd  `cmd:"" help:"See to events and saga instances that could not be applied."`
 	Erase   eraseCmd   `cmd:"" help:"Erase a person's data, for good."`
 	Keys    keysCmd    `cmd:"" help:"Back up and restore the keys of personal data."`
+	Schemas schemasCmd `cmd:"" help:"Show and check the schemas of events."`
 	Verify  verifyCmd  `cmd:"" help:"Verify the store, the mirror and the read models."`
 	Bench   benchCmd   `cmd:"" help:"Measure."`
 	Setup   setupCmd   `cmd:"" help:"Fetch the engines that are missing."`

@@ -31,6 +31,7 @@ var layers = []layer{
 	{pkg: "eventstore/*", may: "eventstore internal/hlc"},
 
 	{pkg: "commands", may: "eventstore"},
+	{pkg: "commands/schema", may: "eventstore", foreign: "google.golang.org/protobuf"},
 	{pkg: "commands/commandtest", may: "commands eventstore eventstore/memstore"},
 	{pkg: "commands/*", may: "commands eventstore"},
 

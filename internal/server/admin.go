@@ -19,6 +19,7 @@ type Admin struct {
 	Outbox    func(ctx context.Context, status string, limit int) ([]*apiv1.OutboxMessage, error)
 	Rebuild   func(ctx context.Context, projection string, progress func(*apiv1.RebuildProgress) error) error
 	Parking   Parking
+	Schemas   func(ctx context.Context, name string) ([]*apiv1.EventSchema, error)
 	VerifyAll func(ctx context.Context, parts []string, progress func(*apiv1.VerifyProgress) error) error
 }
 
@@ -38,6 +39,21 @@ func (a *Admin) GetStatus(ctx context.Context, _ *apiv1.GetStatusRequest) (*apiv
 		return nil, unsupported("status")
 	}
 	return a.Status(ctx)
+}
+
+// ListSchemas lists the schemas of events.
+func (a *Admin) ListSchemas(ctx context.Context, r *apiv1.ListSchemasRequest) (*apiv1.ListSchemasResponse, error) {
+	if a.Schemas == nil {
+		return nil, unsupported("schemas")
+	}
+	list, err := a.Schemas(ctx, r.GetName())
+	if err != nil {
+		return nil, err
+	}
+	if len(list) == 0 && r.GetName() != "" {
+		return nil, fmt.Errorf("schema of %s: %w", r.GetName(), eventstore.ErrNotFound)
+	}
+	return &apiv1.ListSchemasResponse{Schemas: list}, nil
 }
 
 // ListOutbox lists the messages of sagas.

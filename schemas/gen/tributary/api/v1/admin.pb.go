@@ -1583,6 +1583,234 @@ func (x *VerifyProgress) GetFaults() []string {
 	return nil
 }
 
+// ListSchemasRequest chooses schemas.
+type ListSchemasRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only this wire name, with what describes it; empty means all, without.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSchemasRequest) Reset() {
+	*x = ListSchemasRequest{}
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSchemasRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSchemasRequest) ProtoMessage() {}
+
+func (x *ListSchemasRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSchemasRequest.ProtoReflect.Descriptor instead.
+func (*ListSchemasRequest) Descriptor() ([]byte, []int) {
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ListSchemasRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// ListSchemasResponse lists schemas.
+type ListSchemasResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The schemas, by wire name; those of one name in the order in which they were registered.
+	Schemas       []*EventSchema `protobuf:"bytes,1,rep,name=schemas,proto3" json:"schemas,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSchemasResponse) Reset() {
+	*x = ListSchemasResponse{}
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSchemasResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSchemasResponse) ProtoMessage() {}
+
+func (x *ListSchemasResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSchemasResponse.ProtoReflect.Descriptor instead.
+func (*ListSchemasResponse) Descriptor() ([]byte, []int) {
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ListSchemasResponse) GetSchemas() []*EventSchema {
+	if x != nil {
+		return x.Schemas
+	}
+	return nil
+}
+
+// EventSchema is the schema of a type of event, as it was registered in the log.
+type EventSchema struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Wire name of the events, such as order.created.v1.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Version of the schema, which is the N of the wire name's vN.
+	Version uint32 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	// Revision within the version, from 1: fields that were added later.
+	Revision uint32 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Domain whose events they are.
+	Domain string `protobuf:"bytes,4,opt,name=domain,proto3" json:"domain,omitempty"`
+	// Full name of the message that is their payload.
+	Message string `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"`
+	// Fingerprint of the message and all that it holds, in hexadecimal.
+	Fingerprint string `protobuf:"bytes,6,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	// Position at which it was registered: events before it were recorded with another.
+	FirstPosition string `protobuf:"bytes,7,opt,name=first_position,json=firstPosition,proto3" json:"first_position,omitempty"`
+	// Version of the program that registered it.
+	Program string `protobuf:"bytes,8,opt,name=program,proto3" json:"program,omitempty"`
+	// Whether the running program writes events with it.
+	Current bool `protobuf:"varint,9,opt,name=current,proto3" json:"current,omitempty"`
+	// Fields by number, such as "3 string country"; only when a name is asked for.
+	Fields []string `protobuf:"bytes,10,rep,name=fields,proto3" json:"fields,omitempty"`
+	// A google.protobuf.FileDescriptorSet that describes it; only when a name is asked for.
+	Files         []byte `protobuf:"bytes,11,opt,name=files,proto3" json:"files,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EventSchema) Reset() {
+	*x = EventSchema{}
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EventSchema) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EventSchema) ProtoMessage() {}
+
+func (x *EventSchema) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EventSchema.ProtoReflect.Descriptor instead.
+func (*EventSchema) Descriptor() ([]byte, []int) {
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *EventSchema) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *EventSchema) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *EventSchema) GetRevision() uint32 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *EventSchema) GetDomain() string {
+	if x != nil {
+		return x.Domain
+	}
+	return ""
+}
+
+func (x *EventSchema) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *EventSchema) GetFingerprint() string {
+	if x != nil {
+		return x.Fingerprint
+	}
+	return ""
+}
+
+func (x *EventSchema) GetFirstPosition() string {
+	if x != nil {
+		return x.FirstPosition
+	}
+	return ""
+}
+
+func (x *EventSchema) GetProgram() string {
+	if x != nil {
+		return x.Program
+	}
+	return ""
+}
+
+func (x *EventSchema) GetCurrent() bool {
+	if x != nil {
+		return x.Current
+	}
+	return false
+}
+
+func (x *EventSchema) GetFields() []string {
+	if x != nil {
+		return x.Fields
+	}
+	return nil
+}
+
+func (x *EventSchema) GetFiles() []byte {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
 var File_tributary_api_v1_admin_proto protoreflect.FileDescriptor
 
 const file_tributary_api_v1_admin_proto_rawDesc = "" +
@@ -1717,7 +1945,25 @@ const file_tributary_api_v1_admin_proto_rawDesc = "" +
 	"\x04done\x18\x04 \x01(\bR\x04done\x12\x1f\n" +
 	"\vreport_json\x18\x05 \x01(\tR\n" +
 	"reportJson\x12\x16\n" +
-	"\x06faults\x18\x06 \x03(\tR\x06faults2\xf5\b\n" +
+	"\x06faults\x18\x06 \x03(\tR\x06faults\"(\n" +
+	"\x12ListSchemasRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"N\n" +
+	"\x13ListSchemasResponse\x127\n" +
+	"\aschemas\x18\x01 \x03(\v2\x1d.tributary.api.v1.EventSchemaR\aschemas\"\xb4\x02\n" +
+	"\vEventSchema\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\rR\aversion\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\rR\brevision\x12\x16\n" +
+	"\x06domain\x18\x04 \x01(\tR\x06domain\x12\x18\n" +
+	"\amessage\x18\x05 \x01(\tR\amessage\x12 \n" +
+	"\vfingerprint\x18\x06 \x01(\tR\vfingerprint\x12%\n" +
+	"\x0efirst_position\x18\a \x01(\tR\rfirstPosition\x12\x18\n" +
+	"\aprogram\x18\b \x01(\tR\aprogram\x12\x18\n" +
+	"\acurrent\x18\t \x01(\bR\acurrent\x12\x16\n" +
+	"\x06fields\x18\n" +
+	" \x03(\tR\x06fields\x12\x14\n" +
+	"\x05files\x18\v \x01(\fR\x05files2\x97\n" +
+	"\n" +
 	"\fAdminService\x12\x7f\n" +
 	"\tGetStatus\x12\".tributary.api.v1.GetStatusRequest\x1a\x18.tributary.api.v1.Status\"4\xa2\xbb\x180\n" +
 	"\x03GET\x12\n" +
@@ -1736,7 +1982,9 @@ const file_tributary_api_v1_admin_proto_rawDesc = "" +
 	"\x04POST\x12\x17/v1/parked/{name}/retry*\x18Try what is parked again\x12\xae\x01\n" +
 	"\n" +
 	"SkipParked\x12#.tributary.api.v1.SkipParkedRequest\x1a$.tributary.api.v1.SkipParkedResponse\"U\xa2\xbb\x18Q\n" +
-	"\x04POST\x12\x16/v1/parked/{name}/skip*1Leave a parked event out of a projection for good\x12\x8d\x01\n" +
+	"\x04POST\x12\x16/v1/parked/{name}/skip*1Leave a parked event out of a projection for good\x12\x9f\x01\n" +
+	"\vListSchemas\x12$.tributary.api.v1.ListSchemasRequest\x1a%.tributary.api.v1.ListSchemasResponse\"C\xa2\xbb\x18?\n" +
+	"\x03GET\x12\v/v1/schemas*+Schemas of events, as registered in the log\x12\x8d\x01\n" +
 	"\x06Verify\x12\x1f.tributary.api.v1.VerifyRequest\x1a .tributary.api.v1.VerifyProgress\">\xa2\xbb\x18:\n" +
 	"\x04POST\x12\n" +
 	"/v1/verify \x01*$Verify store, mirror and read models0\x01BFZDgithub.com/tributary-es/tributary/schemas/gen/tributary/api/v1;apiv1b\x06proto3"
@@ -1753,7 +2001,7 @@ func file_tributary_api_v1_admin_proto_rawDescGZIP() []byte {
 	return file_tributary_api_v1_admin_proto_rawDescData
 }
 
-var file_tributary_api_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_tributary_api_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_tributary_api_v1_admin_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),         // 0: tributary.api.v1.GetStatusRequest
 	(*Status)(nil),                   // 1: tributary.api.v1.Status
@@ -1777,40 +2025,46 @@ var file_tributary_api_v1_admin_proto_goTypes = []any{
 	(*SkipParkedResponse)(nil),       // 19: tributary.api.v1.SkipParkedResponse
 	(*VerifyRequest)(nil),            // 20: tributary.api.v1.VerifyRequest
 	(*VerifyProgress)(nil),           // 21: tributary.api.v1.VerifyProgress
-	nil,                              // 22: tributary.api.v1.OutboxMessage.PayloadEntry
-	(*timestamppb.Timestamp)(nil),    // 23: google.protobuf.Timestamp
+	(*ListSchemasRequest)(nil),       // 22: tributary.api.v1.ListSchemasRequest
+	(*ListSchemasResponse)(nil),      // 23: tributary.api.v1.ListSchemasResponse
+	(*EventSchema)(nil),              // 24: tributary.api.v1.EventSchema
+	nil,                              // 25: tributary.api.v1.OutboxMessage.PayloadEntry
+	(*timestamppb.Timestamp)(nil),    // 26: google.protobuf.Timestamp
 }
 var file_tributary_api_v1_admin_proto_depIdxs = []int32{
-	23, // 0: tributary.api.v1.Status.started_at:type_name -> google.protobuf.Timestamp
+	26, // 0: tributary.api.v1.Status.started_at:type_name -> google.protobuf.Timestamp
 	3,  // 1: tributary.api.v1.Status.mirror:type_name -> tributary.api.v1.MirrorStatus
 	4,  // 2: tributary.api.v1.Status.projections:type_name -> tributary.api.v1.ProjectionStatus
 	5,  // 3: tributary.api.v1.Status.sagas:type_name -> tributary.api.v1.SagaStatus
 	6,  // 4: tributary.api.v1.Status.dependencies:type_name -> tributary.api.v1.Dependency
 	2,  // 5: tributary.api.v1.Status.disk:type_name -> tributary.api.v1.DiskStatus
-	23, // 6: tributary.api.v1.DiskStatus.stalled_since:type_name -> google.protobuf.Timestamp
+	26, // 6: tributary.api.v1.DiskStatus.stalled_since:type_name -> google.protobuf.Timestamp
 	9,  // 7: tributary.api.v1.ListOutboxResponse.messages:type_name -> tributary.api.v1.OutboxMessage
-	22, // 8: tributary.api.v1.OutboxMessage.payload:type_name -> tributary.api.v1.OutboxMessage.PayloadEntry
+	25, // 8: tributary.api.v1.OutboxMessage.payload:type_name -> tributary.api.v1.OutboxMessage.PayloadEntry
 	14, // 9: tributary.api.v1.ListParkedResponse.events:type_name -> tributary.api.v1.ParkedEvent
 	15, // 10: tributary.api.v1.ListParkedResponse.instances:type_name -> tributary.api.v1.ParkedInstance
-	0,  // 11: tributary.api.v1.AdminService.GetStatus:input_type -> tributary.api.v1.GetStatusRequest
-	7,  // 12: tributary.api.v1.AdminService.ListOutbox:input_type -> tributary.api.v1.ListOutboxRequest
-	10, // 13: tributary.api.v1.AdminService.RebuildProjection:input_type -> tributary.api.v1.RebuildProjectionRequest
-	12, // 14: tributary.api.v1.AdminService.ListParked:input_type -> tributary.api.v1.ListParkedRequest
-	16, // 15: tributary.api.v1.AdminService.RetryParked:input_type -> tributary.api.v1.RetryParkedRequest
-	18, // 16: tributary.api.v1.AdminService.SkipParked:input_type -> tributary.api.v1.SkipParkedRequest
-	20, // 17: tributary.api.v1.AdminService.Verify:input_type -> tributary.api.v1.VerifyRequest
-	1,  // 18: tributary.api.v1.AdminService.GetStatus:output_type -> tributary.api.v1.Status
-	8,  // 19: tributary.api.v1.AdminService.ListOutbox:output_type -> tributary.api.v1.ListOutboxResponse
-	11, // 20: tributary.api.v1.AdminService.RebuildProjection:output_type -> tributary.api.v1.RebuildProgress
-	13, // 21: tributary.api.v1.AdminService.ListParked:output_type -> tributary.api.v1.ListParkedResponse
-	17, // 22: tributary.api.v1.AdminService.RetryParked:output_type -> tributary.api.v1.RetryParkedResponse
-	19, // 23: tributary.api.v1.AdminService.SkipParked:output_type -> tributary.api.v1.SkipParkedResponse
-	21, // 24: tributary.api.v1.AdminService.Verify:output_type -> tributary.api.v1.VerifyProgress
-	18, // [18:25] is the sub-list for method output_type
-	11, // [11:18] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	24, // 11: tributary.api.v1.ListSchemasResponse.schemas:type_name -> tributary.api.v1.EventSchema
+	0,  // 12: tributary.api.v1.AdminService.GetStatus:input_type -> tributary.api.v1.GetStatusRequest
+	7,  // 13: tributary.api.v1.AdminService.ListOutbox:input_type -> tributary.api.v1.ListOutboxRequest
+	10, // 14: tributary.api.v1.AdminService.RebuildProjection:input_type -> tributary.api.v1.RebuildProjectionRequest
+	12, // 15: tributary.api.v1.AdminService.ListParked:input_type -> tributary.api.v1.ListParkedRequest
+	16, // 16: tributary.api.v1.AdminService.RetryParked:input_type -> tributary.api.v1.RetryParkedRequest
+	18, // 17: tributary.api.v1.AdminService.SkipParked:input_type -> tributary.api.v1.SkipParkedRequest
+	22, // 18: tributary.api.v1.AdminService.ListSchemas:input_type -> tributary.api.v1.ListSchemasRequest
+	20, // 19: tributary.api.v1.AdminService.Verify:input_type -> tributary.api.v1.VerifyRequest
+	1,  // 20: tributary.api.v1.AdminService.GetStatus:output_type -> tributary.api.v1.Status
+	8,  // 21: tributary.api.v1.AdminService.ListOutbox:output_type -> tributary.api.v1.ListOutboxResponse
+	11, // 22: tributary.api.v1.AdminService.RebuildProjection:output_type -> tributary.api.v1.RebuildProgress
+	13, // 23: tributary.api.v1.AdminService.ListParked:output_type -> tributary.api.v1.ListParkedResponse
+	17, // 24: tributary.api.v1.AdminService.RetryParked:output_type -> tributary.api.v1.RetryParkedResponse
+	19, // 25: tributary.api.v1.AdminService.SkipParked:output_type -> tributary.api.v1.SkipParkedResponse
+	23, // 26: tributary.api.v1.AdminService.ListSchemas:output_type -> tributary.api.v1.ListSchemasResponse
+	21, // 27: tributary.api.v1.AdminService.Verify:output_type -> tributary.api.v1.VerifyProgress
+	20, // [20:28] is the sub-list for method output_type
+	12, // [12:20] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_tributary_api_v1_admin_proto_init() }
@@ -1825,7 +2079,7 @@ func file_tributary_api_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_api_v1_admin_proto_rawDesc), len(file_tributary_api_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   23,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

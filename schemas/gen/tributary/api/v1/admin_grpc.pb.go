@@ -25,6 +25,7 @@ const (
 	AdminService_ListParked_FullMethodName        = "/tributary.api.v1.AdminService/ListParked"
 	AdminService_RetryParked_FullMethodName       = "/tributary.api.v1.AdminService/RetryParked"
 	AdminService_SkipParked_FullMethodName        = "/tributary.api.v1.AdminService/SkipParked"
+	AdminService_ListSchemas_FullMethodName       = "/tributary.api.v1.AdminService/ListSchemas"
 	AdminService_Verify_FullMethodName            = "/tributary.api.v1.AdminService/Verify"
 )
 
@@ -49,6 +50,8 @@ type AdminServiceClient interface {
 	// SkipParked drops a parked event for good from a projection, also from every later rebuild, and applies those of its
 	// stream that waited behind it. The log keeps the event.
 	SkipParked(ctx context.Context, in *SkipParkedRequest, opts ...grpc.CallOption) (*SkipParkedResponse, error)
+	// ListSchemas lists the schemas of events that the log was written with, and whether the program knows them.
+	ListSchemas(ctx context.Context, in *ListSchemasRequest, opts ...grpc.CallOption) (*ListSchemasResponse, error)
 	// Verify checks the store against itself, Kafka against the store and the read models against a fold of the store. The
 	// last message has done set.
 	Verify(ctx context.Context, in *VerifyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[VerifyProgress], error)
@@ -131,6 +134,16 @@ func (c *adminServiceClient) SkipParked(ctx context.Context, in *SkipParkedReque
 	return out, nil
 }
 
+func (c *adminServiceClient) ListSchemas(ctx context.Context, in *ListSchemasRequest, opts ...grpc.CallOption) (*ListSchemasResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListSchemasResponse)
+	err := c.cc.Invoke(ctx, AdminService_ListSchemas_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *adminServiceClient) Verify(ctx context.Context, in *VerifyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[VerifyProgress], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[1], AdminService_Verify_FullMethodName, cOpts...)
@@ -171,6 +184,8 @@ type AdminServiceServer interface {
 	// SkipParked drops a parked event for good from a projection, also from every later rebuild, and applies those of its
 	// stream that waited behind it. The log keeps the event.
 	SkipParked(context.Context, *SkipParkedRequest) (*SkipParkedResponse, error)
+	// ListSchemas lists the schemas of events that the log was written with, and whether the program knows them.
+	ListSchemas(context.Context, *ListSchemasRequest) (*ListSchemasResponse, error)
 	// Verify checks the store against itself, Kafka against the store and the read models against a fold of the store. The
 	// last message has done set.
 	Verify(*VerifyRequest, grpc.ServerStreamingServer[VerifyProgress]) error
@@ -201,6 +216,9 @@ func (UnimplementedAdminServiceServer) RetryParked(context.Context, *RetryParked
 }
 func (UnimplementedAdminServiceServer) SkipParked(context.Context, *SkipParkedRequest) (*SkipParkedResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method SkipParked not implemented")
+}
+func (UnimplementedAdminServiceServer) ListSchemas(context.Context, *ListSchemasRequest) (*ListSchemasResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListSchemas not implemented")
 }
 func (UnimplementedAdminServiceServer) Verify(*VerifyRequest, grpc.ServerStreamingServer[VerifyProgress]) error {
 	return status.Error(codes.Unimplemented, "method Verify not implemented")
@@ -327,6 +345,24 @@ func _AdminService_SkipParked_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_ListSchemas_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListSchemasRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).ListSchemas(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_ListSchemas_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).ListSchemas(ctx, req.(*ListSchemasRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _AdminService_Verify_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(VerifyRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -364,6 +400,10 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "SkipParked",
 			Handler:    _AdminService_SkipParked_Handler,
+		},
+		{
+			MethodName: "ListSchemas",
+			Handler:    _AdminService_ListSchemas_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
