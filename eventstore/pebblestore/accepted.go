@@ -14,7 +14,7 @@ type accepted struct {
 }
 
 type acceptedGeneration struct {
-	streams  map[eventstore.StreamID]acceptedHead
+	streams  map[headKey]acceptedHead
 	requests map[requestKey]acceptedRequest
 	terms    acceptedTerms
 	last     uint64 // lsn
@@ -36,10 +36,10 @@ func newAccepted(head uint64, limit int) *accepted {
 }
 
 func newAcceptedGeneration() acceptedGeneration {
-	return acceptedGeneration{streams: map[eventstore.StreamID]acceptedHead{}, requests: map[requestKey]acceptedRequest{}, terms: acceptedTerms{last: map[term]uint64{}}}
+	return acceptedGeneration{streams: map[headKey]acceptedHead{}, requests: map[requestKey]acceptedRequest{}, terms: acceptedTerms{last: map[term]uint64{}}}
 }
 
-func (a *accepted) head(s eventstore.StreamID) (acceptedHead, bool) {
+func (a *accepted) head(s headKey) (acceptedHead, bool) {
 	h, ok := a.young.streams[s]
 	if !ok {
 		h, ok = a.old.streams[s]

@@ -75,7 +75,7 @@ func (s *Store) check(p *pending) (receipt eventstore.Receipt, found bool, err e
 	unknown, turns := p.lookRecent(s.recent)
 	for _, i := range unknown {
 		stream := p.request.Appends[i].Stream
-		if p.heads[i], err = s.index.version(stream); err != nil {
+		if p.heads[i], err = s.indexedVersion(stream, p.keys[i]); err != nil {
 			return receipt, false, err
 		}
 		s.recent.remember(stream, p.heads[i], turns)
@@ -101,15 +101,16 @@ func (p *pending) lookRecent(r *recent) (unknown []int, turns int) {
 	if p.heads == nil {
 		p.heads = make([]uint64, len(p.request.Appends))
 	}
-	keys := make([]headKey, 0, 8)
-	for i := range p.request.Appends {
-		keys = append(keys, headKeyOf(p.request.Appends[i].Stream))
+	if p.keys == nil {
+		for i := range p.request.Appends {
+			p.keys = append(p.keys, headKeyOf(p.request.Appends[i].Stream))
+		}
 	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	p.checked = r.durable.lsn
 	for i := range p.request.Appends {
-		version, known := r.headLocked(p.request.Appends[i].Stream, keys[i])
+		version, known := r.headLocked(p.keys[i])
 		if !known {
 			unknown = append(unknown, i)
 		}

@@ -1,7 +1,8 @@
 package pebblestore
 
 import (
-	"crypto/sha256"
+	"encoding/binary"
+	"hash/maphash"
 
 	"github.com/tributary-es/tributary/eventstore"
 )
@@ -15,14 +16,27 @@ type headCache struct {
 	limit      int // entries of a generation
 }
 
-// headKey stands for a stream: half a SHA-256, so that no two are ever the same.
+// headKey stands for a stream or a term: 128 bits, so that no two are ever the same.
 type headKey [16]byte
 
+// headSeeds make the keys of streams others in each process, so that nobody can make two streams have the same.
+var headSeeds = [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
+
+// headKeyOf returns the key of a stream in this process.
 func headKeyOf(s eventstore.StreamID) headKey {
 	var buf [256]byte
-	sum := sha256.Sum256(appendStreamName(buf[:0], s))
-	return headKey(sum[:16])
+	return headKeyOfName(appendStreamName(buf[:0], s))
 }
+
+// headKeyOfName is headKeyOf for a name as it stands in keys of the index.
+func headKeyOfName(name []byte) (k headKey) {
+	binary.LittleEndian.PutUint64(k[:], maphash.Bytes(headSeeds[0], name))
+	binary.LittleEndian.PutUint64(k[8:], maphash.Bytes(headSeeds[1], name))
+	return k
+}
+
+// hash returns a part of the key, for filters.
+func (k headKey) hash() uint64 { return binary.LittleEndian.Uint64(k[:]) }
 
 func newHeadCache(entries int) headCache {
 	return headCache{young: map[headKey]uint64{}, old: map[headKey]uint64{}, limit: max(1, entries/2)}

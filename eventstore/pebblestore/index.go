@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 
@@ -254,16 +255,12 @@ func (g *generation) write(set func(key, value []byte) error) error {
 	if err := g.writeRequests(set); err != nil {
 		return err
 	}
-	streams := make([]eventstore.StreamID, 0, len(g.streams))
-	for s := range g.streams {
-		streams = append(streams, s)
-	}
-	slices.SortFunc(streams, compareStreams)
+	runs := slices.Collect(maps.Values(g.streams))
+	slices.SortFunc(runs, func(a, b *streamRun) int { return compareStreams(a.stream, b.stream) })
 	var key, value []byte
-	for _, s := range streams {
-		run := g.streams[s]
+	for _, run := range runs {
 		for i := (len(run.lsns) - 1) / maxRun * maxRun; i >= 0; i -= maxRun {
-			key = appendRunKey(key[:0], s, run.first+uint64(i))
+			key = appendRunKey(key[:0], run.stream, run.first+uint64(i))
 			value = appendRun(value[:0], run.lsns[i:min(i+maxRun, len(run.lsns))])
 			if err := set(key, value); err != nil {
 				return err

@@ -87,8 +87,11 @@ func (x *indexer) turn() bool {
 		}
 	}
 	x.store.recent.keepTags(g)
-	if x.store.filter.add(g) {
+	if x.store.filter.add(g.requestHashes()) {
 		x.store.keeper.Go(x.store.makeFilter)
+	}
+	if x.store.streams.add(g.streamHashes()) {
+		x.store.keeper.Go(x.store.makeStreamFilter)
 	}
 	x.mu.Lock()
 	x.behind = x.store.recent.unindexed()

@@ -22,6 +22,7 @@ type pending struct {
 	// heads are the versions of the request's streams as they were durable at lsn checked, where no request of this ID
 	// was known.
 	heads   []uint64
+	keys    []headKey // of the streams
 	checked uint64
 	met     uint64 // lsn of the last event that stood against the request's condition then; 0: none
 

@@ -43,11 +43,19 @@ func (s *Store) version(stream eventstore.StreamID) (uint64, error) {
 	if known {
 		return v, nil
 	}
-	v, err := s.index.version(stream)
+	v, err := s.indexedVersion(stream, headKeyOf(stream))
 	if err == nil {
 		s.recent.remember(stream, v, turns)
 	}
 	return v, err
+}
+
+// indexedVersion returns the version of a stream in the index, 0 when it has none.
+func (s *Store) indexedVersion(stream eventstore.StreamID, k headKey) (uint64, error) {
+	if !s.streams.mayHave(k.hash()) {
+		return 0, nil
+	}
+	return s.index.version(stream)
 }
 
 // streamPage is how many events of a stream are read at a time.

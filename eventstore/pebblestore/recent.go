@@ -31,7 +31,7 @@ type logState struct {
 
 // generation is the content of a stretch of the log, as the index has it.
 type generation struct {
-	streams  map[eventstore.StreamID]*streamRun
+	streams  map[headKey]*streamRun
 	requests map[requestKey]uint64 // lsn of its first event
 	terms    termRuns
 	events   int
@@ -40,15 +40,17 @@ type generation struct {
 
 // streamRun is the places of a stream's events from a version on.
 type streamRun struct {
-	first uint64 // version
-	lsns  []uint64
+	stream eventstore.StreamID
+	first  uint64 // version
+	lsns   []uint64
+	one    [1]uint64 // memory of lsns as long as there is one: most often there is
 }
 
 func (r *streamRun) version() uint64 { return r.first + uint64(len(r.lsns)) - 1 }
 
 func newGeneration(size int) *generation {
 	return &generation{
-		streams:  make(map[eventstore.StreamID]*streamRun, size),
+		streams:  make(map[headKey]*streamRun, size),
 		requests: make(map[requestKey]uint64, size),
 		terms:    termRuns{runs: map[term]*termRun{}},
 	}
@@ -65,34 +67,36 @@ func (r *recent) add(batches [][]eventstore.Recorded) (unindexed int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, batch := range batches {
-		r.young.add(batch, &r.durable)
-		for i := range batch {
-			if e := &batch[i]; i+1 == len(batch) || batch[i+1].Stream != e.Stream {
-				r.heads.put(headKeyOf(e.Stream), e.Version)
-			}
-		}
+		r.young.add(batch, &r.durable, r.heads.put)
 	}
 	r.durable.logHead = r.history.onward(r.durable.logHead)
 	r.young.end = r.durable
 	return r.young.events
 }
 
-func (g *generation) add(batch []eventstore.Recorded, state *logState) {
+// add takes a batch, moves state on to its end, and calls head with the version that each of its streams has come to.
+func (g *generation) add(batch []eventstore.Recorded, state *logState, head func(k headKey, version uint64)) {
+	var k headKey
 	var run *streamRun
 	for i := range batch {
 		e := &batch[i]
 		if i == 0 || e.Stream != batch[i-1].Stream {
-			run = g.streams[e.Stream]
+			k = headKeyOf(e.Stream)
+			run = g.streams[k]
 		}
 		if run == nil {
-			run = &streamRun{first: e.Version}
-			g.streams[e.Stream] = run
+			run = &streamRun{stream: e.Stream, first: e.Version}
+			run.lsns = run.one[:0]
+			g.streams[k] = run
 		}
 		run.lsns = append(run.lsns, e.Position.LSN)
 		if e.Version == 1 {
 			state.streams++
 		}
 		g.terms.add(e)
+		if i+1 == len(batch) || batch[i+1].Stream != e.Stream {
+			head(k, e.Version)
+		}
 	}
 	first, last := &batch[0], &batch[len(batch)-1]
 	if first.CommandID != "" {
@@ -114,19 +118,19 @@ func (r *recent) head(s eventstore.StreamID) (version uint64, known bool, turns 
 	k := headKeyOf(s)
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	version, known = r.headLocked(s, k)
+	version, known = r.headLocked(k)
 	return version, known, r.turns
 }
 
-func (r *recent) headLocked(s eventstore.StreamID, k headKey) (version uint64, known bool) {
+func (r *recent) headLocked(k headKey) (version uint64, known bool) {
 	if version, known = r.heads.get(k); known {
 		return version, true
 	}
-	if run := r.young.streams[s]; run != nil {
+	if run := r.young.streams[k]; run != nil {
 		return run.version(), true
 	}
 	if r.old != nil {
-		if run := r.old.streams[s]; run != nil {
+		if run := r.old.streams[k]; run != nil {
 			return run.version(), true
 		}
 	}
@@ -145,7 +149,7 @@ func (r *recent) remember(s eventstore.StreamID, version uint64, turns int) {
 	if r.turns != turns { // events that came since may be in the index by now, and the look there was before them
 		return
 	}
-	if _, known := r.headLocked(s, k); !known {
+	if _, known := r.headLocked(k); !known {
 		r.heads.put(k, version)
 	}
 }
@@ -163,14 +167,15 @@ func (r *recent) request(k requestKey) (lsn uint64, known bool) {
 // places returns the lsns of the stream's events of versions from to to, as far as they are known here: those from the
 // version first on.
 func (r *recent) places(s eventstore.StreamID, from, to uint64) (first uint64, lsns []uint64) {
+	k := headKeyOf(s)
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	first = to + 1
 	for _, g := range []*generation{r.old, r.young} {
-		if g == nil || g.streams[s] == nil {
+		if g == nil || g.streams[k] == nil {
 			continue
 		}
-		run := g.streams[s]
+		run := g.streams[k]
 		begin, end := max(from, run.first), min(to, run.version())
 		if begin > end {
 			continue

@@ -24,7 +24,7 @@ func (k requestKey) hash() uint64 {
 
 // Requests come in an order that says nothing, and almost every append asks for one that is not there. A key for each
 // would be rewritten by compaction again and again: that was a third of the work of an append. So the requests of a
-// generation are spread by hash over requestBuckets keys, and a filter in memory (requestFilter) answers for those that
+// generation are spread by hash over requestBuckets keys, and a filter in memory (hashFilter) answers for those that
 // are not there. A request that is there is looked for in its bucket of all generations.
 const (
 	requestBucketBits = 10

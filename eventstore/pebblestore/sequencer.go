@@ -78,7 +78,7 @@ func (q *sequencer) judge(p *pending) {
 	restsOn := uint64(0)
 	for i := range p.request.Appends {
 		a := &p.request.Appends[i]
-		if h, ok := q.accepted.head(a.Stream); ok {
+		if h, ok := q.accepted.head(p.keys[i]); ok {
 			p.heads[i] = h.version
 			restsOn = max(restsOn, h.lsn)
 		}
@@ -158,7 +158,7 @@ func (q *sequencer) accept(p *pending) {
 			g.seal()
 		}
 		if i+1 == len(p.records) || p.records[i+1].Stream != r.Stream {
-			q.accepted.young.streams[r.Stream] = acceptedHead{version, q.head.lsn}
+			q.accepted.young.streams[headKeyOf(r.Stream)] = acceptedHead{version, q.head.lsn}
 		}
 	}
 	p.receipt = eventstore.ReceiptOf(p.records)

@@ -30,7 +30,8 @@ type Store struct {
 	index                *index
 
 	recent  *recent
-	filter  requestFilter
+	filter  hashFilter // of requests
+	streams hashFilter
 	tail    *tail
 	tables  *tableMaps
 	indexer *indexer
@@ -158,6 +159,7 @@ func (s *Store) openDatabases(sealed bool) (head logHead, err error) {
 func (s *Store) write(head logHead) {
 	s.indexer = newIndexer(s, s.recent.unindexed())
 	s.keeper.Go(s.makeFilter)
+	s.keeper.Go(s.makeStreamFilter)
 	s.keeper.Go(func() { s.tables.run(s.log, s.opts.Logger, s.done) })
 	go s.indexer.run()
 	s.keeper.Go(func() { s.keepWatermark(s.done) })

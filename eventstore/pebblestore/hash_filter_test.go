@@ -2,9 +2,11 @@ package pebblestore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/tributary-es/tributary/eventstore"
@@ -79,5 +81,48 @@ func TestRequestsAreFoundWhileTheFilterGrows(t *testing.T) {
 	b := s.filter.current.Load()
 	if b == nil || b.count.Load() < n {
 		t.Fatalf("the filter was not made of %d requests: %+v", n, b)
+	}
+}
+
+// However often the filter of streams is made and outgrown while streams begin, each has its version, in memory or on disk.
+func TestStreamsAreFoundWhileTheFilterGrows(t *testing.T) {
+	fs := vfs.NewMem()
+	o := Options{IndexBatch: 5, CachedStreams: 4}
+	s := openMem(t, fs, o)
+	const n = 400
+	append1 := func(s *Store, i int, expect eventstore.Expect) error {
+		_, err := s.Append(context.Background(), eventstore.Request{Appends: []eventstore.StreamAppend{{
+			Stream: eventstore.Stream("a", fmt.Sprint(i)), Expect: expect, Events: []eventstore.Event{{Type: "t.v1"}},
+		}}})
+		return err
+	}
+	for i := range n {
+		if err := append1(s, i, eventstore.NoStream); err != nil {
+			t.Fatal(err)
+		}
+		if i%7 == 0 {
+			s.makeStreamFilter()
+		}
+		if j := rand.IntN(i + 1); !errors.Is(append1(s, j, eventstore.NoStream), eventstore.ErrConflict) {
+			t.Fatalf("stream %d of %d began twice", j, i)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openMem(t, fs, o)
+	s.makeStreamFilter()
+	for i := range n {
+		if v, err := s.Version(context.Background(), eventstore.Stream("a", fmt.Sprint(i))); v != 1 || err != nil {
+			t.Fatalf("stream %d has version %d after a restart (%v), want 1", i, v, err)
+		}
+	}
+	for deadline := time.Now().Add(10 * time.Second); s.streams.current.Load() == nil; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("no filter was made")
+		}
+	}
+	if b := s.streams.current.Load(); b.count.Load() < n-10 || b.has(headKeyOf(eventstore.Stream("a", "none")).hash()) {
+		t.Fatalf("the filter has %d streams, want %d, and not one that never was", b.count.Load(), n)
 	}
 }
