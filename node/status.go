@@ -23,11 +23,11 @@ func (n *Node) status(ctx context.Context) (*apiv1.Status, error) {
 	}
 	out := &apiv1.Status{
 		Version: n.config.Version, Shard: state.ID.String(), StartedAt: timestamppb.New(n.started),
-		Durable: state.Durable.String(), Events: state.Seq, Streams: state.Streams,
+		Durable: state.Durable.String(), Events: state.Durable.LSN, Streams: state.Streams,
 	}
 	out.Disk = n.diskStatus()
 	if n.kafka.mirror != nil {
-		out.Mirror = n.mirrorStatus(state.Seq)
+		out.Mirror = n.mirrorStatus(state.Durable.LSN)
 	}
 	for _, m := range n.models {
 		s := m.runner.Status()
@@ -66,11 +66,12 @@ func currentError(s projections.Status) string {
 	return s.LastError
 }
 
+// mirrorStatus says how the mirror is, of a log that is durable up to an lsn.
 func (n *Node) mirrorStatus(head uint64) *apiv1.MirrorStatus {
 	s := n.kafka.mirror.Status()
 	return &apiv1.MirrorStatus{
 		State: string(s.State), Topic: n.kafka.options.Topic, Mirrored: s.Position.String(),
-		LagEvents: head - min(head, s.Mirrored.Seq), LastError: errorText(s.Err),
+		LagEvents: head - min(head, s.Position.LSN), LastError: errorText(s.Err),
 	}
 }
 
@@ -125,9 +126,9 @@ func (n *Node) sample() server.Sample {
 	defer cancel()
 	out := server.Sample{SagasOpen: map[string]uint64{}}
 	if state, err := n.local.Log(ctx); err == nil {
-		out.LogEvents, out.LogStreams, out.LogPosition = state.Seq, state.Streams, state.Durable.LSN
+		out.LogEvents, out.LogStreams, out.LogPosition = state.Durable.LSN, state.Streams, state.Durable.LSN
 		if n.kafka.mirror != nil {
-			out.MirrorLag = n.mirrorStatus(state.Seq).GetLagEvents()
+			out.MirrorLag = n.mirrorStatus(state.Durable.LSN).GetLagEvents()
 		}
 	}
 	for _, m := range n.models {

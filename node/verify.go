@@ -89,9 +89,9 @@ func (n *Node) ReadFigures(ctx context.Context) (Figures, error) {
 	if err != nil {
 		return Figures{}, err
 	}
-	out := Report{Figures: Figures{Log: LogFigures{Events: state.Seq, Streams: state.Streams, Position: state.Durable.LSN}}}
+	out := Report{Figures: Figures{Log: LogFigures{Events: state.Durable.LSN, Streams: state.Streams, Position: state.Durable.LSN}}}
 	if n.kafka.mirror != nil {
-		out.Kafka = &KafkaFigures{Records: n.kafka.mirror.Status().Mirrored.Seq}
+		out.Kafka = &KafkaFigures{Records: n.kafka.mirror.Status().Position.LSN}
 	}
 	n.readFigures(ctx, &out)
 	if len(out.Faults) > 0 {

@@ -77,7 +77,8 @@ func (s *sequence) version(e *eventstore.Recorded) error {
 			s.older, s.recent = s.recent, make(map[eventstore.StreamID]uint64, recentStreams)
 		}
 	}
-	if e.Dot.Log != s.own || seen && last == 0 {
+	// The shard's earlier lives wrote their versions on, too.
+	if e.Dot.Log.Site != s.own.Site || e.Dot.Log.Shard != s.own.Shard || seen && last == 0 {
 		s.recent[e.Stream] = 0
 		return nil
 	}

@@ -72,7 +72,9 @@ func (w *writer) copy(ctx context.Context, c *connection, after eventstore.Posit
 		w.mirror.update(func(s *Status) {
 			s.Position, s.Mirrored, s.Err = position, w.mark.Mirrored, nil
 			s.Events += uint64(p.events)
-			s.Head = max(s.Head, w.mark.Mirrored.Seq)
+			if w.mark.Mirrored.Log == w.log {
+				s.Head = max(s.Head, w.mark.Mirrored.Seq)
+			}
 		})
 		if time.Since(marked) > markEvery {
 			w.saveMark()
@@ -130,7 +132,7 @@ func (w *writer) sendHeartbeat(ctx context.Context, c *connection, position even
 	}
 	w.mark.Offset = offset + 1
 	w.mirror.update(func(s *Status) {
-		s.Head = state.Seq
+		s.Head, s.durable = state.Seq, state.Durable.LSN
 		s.Heartbeats++
 	})
 	return nil

@@ -358,6 +358,18 @@ func sequence(headers []Header) (d eventstore.Dot, ok bool) {
 	return eventstore.Dot{}, false
 }
 
+// positionOf returns the position that a record claims, without looking at the rest.
+func positionOf(headers []Header) (p eventstore.Position, ok bool) {
+	for i := range headers {
+		if headers[i].Key == headerPosition {
+			d := parser{names: new(decoder), header: headerPosition}
+			p = d.position(headers[i].Value)
+			return p, d.err == nil
+		}
+	}
+	return eventstore.Position{}, false
+}
+
 // TopicOf returns the name of the topic that holds the events born at a site.
 func TopicOf(site string) string {
 	return "tributary." + site + ".events"

@@ -125,16 +125,10 @@ func (o *ownEvents) close() {
 
 // find returns the own event with a dot, wherever the walk stands. The position that a record of it gives is a hint.
 func (o *ownEvents) find(ctx context.Context, dot eventstore.Dot, r Record) (eventstore.Recorded, bool, error) {
-	for _, h := range r.Headers {
-		if h.Key != headerPosition {
-			continue
-		}
-		p := parser{names: new(decoder)}
-		if at := p.position(h.Value); p.err == nil && at.LSN > 0 {
-			e, found, err := o.first(ctx, eventstore.Position{Incarnation: at.Incarnation, LSN: at.LSN - 1}, dot, true)
-			if err == nil && found {
-				return e, true, nil
-			}
+	if at, ok := positionOf(r.Headers); ok && at.LSN > 0 { // lsns go on from life to life
+		e, found, err := o.first(ctx, eventstore.Position{Incarnation: o.log.Incarnation, LSN: at.LSN - 1}, dot, true)
+		if err == nil && found {
+			return e, true, nil
 		}
 	}
 	return o.first(ctx, eventstore.Position{}, dot, false)

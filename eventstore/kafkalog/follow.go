@@ -26,6 +26,7 @@ type follower struct {
 	event  eventstore.Recorded // the one at hand
 	size   fetchSize
 
+	life    uint32 // incarnation of the positions that are handed out
 	cursor  eventstore.Position
 	durable eventstore.Position // the farthest that the log is known to be durable
 
@@ -73,10 +74,13 @@ func (f *follower) locate(ctx context.Context, c *connection) (int64, error) {
 		return 0, err
 	}
 	f.last = eventstore.Dot{}
+	if err := f.locateLife(ctx, c, start, end); err != nil {
+		return 0, err
+	}
 	if f.cursor.IsZero() {
 		return start, nil
 	}
-	// Positions never fall in the topic of one log, so the records up to the cursor end at a place that halving finds.
+	// Positions never fall in the topic of one log, whatever the life, so the records up to the cursor end at a place that halving finds.
 	low, high := start, end
 	for low < high {
 		middle := low + (high-low)/2
@@ -98,6 +102,47 @@ func (f *follower) locate(ctx context.Context, c *connection) (int64, error) {
 		f.last = t.dot()
 	}
 	return low, nil
+}
+
+// locateLife finds out in which life of the log the topic is.
+func (f *follower) locateLife(ctx context.Context, c *connection, start, end int64) error {
+	f.life = max(f.life, f.cursor.Incarnation)
+	t, found, err := c.findTail(ctx, start, end, func(int64, Entry) error { return nil })
+	if errors.Is(err, eventstore.ErrCorrupt) {
+		return nil // reading comes to that record
+	}
+	if err != nil || !found {
+		return err
+	}
+	return f.enter(t.log().Incarnation, t.offset)
+}
+
+// enter goes over to the life that a record is of, if nothing was handed out in an earlier one.
+func (f *follower) enter(life uint32, offset int64) error {
+	if life <= f.life {
+		return nil
+	}
+	if f.cursor.LSN > 0 || len(f.batch) > 0 {
+		return fmt.Errorf("%w: the reader is at %s, the record at offset %d is of incarnation %d", eventstore.ErrWrongIncarnation, f.cursor, offset, life)
+	}
+	f.life = life
+	return nil
+}
+
+// present returns a position of the present life for one that was given in an earlier one: lsns go on from life to life.
+func (f *follower) present(p eventstore.Position) eventstore.Position {
+	if p.Incarnation < f.life && p.LSN > 0 {
+		p.Incarnation = f.life
+	}
+	return p
+}
+
+// own returns the own seq of the present life at an event.
+func (f *follower) own(d eventstore.Dot) uint64 {
+	if d.Log.Incarnation != f.life {
+		return 0
+	}
+	return d.Seq
 }
 
 // firstPosition returns offset and position of the first event or heartbeat between two offsets; offset -1 if there is none.
@@ -124,13 +169,23 @@ func (f *follower) firstPosition(ctx context.Context, c *connection, from, to in
 			}
 			switch e := entry.(type) {
 			case *Event:
-				return r.Offset, e.Position, nil
+				return r.Offset, f.present(e.Position), nil
 			case *Heartbeat:
-				return r.Offset, e.Position, nil
+				return r.Offset, f.present(e.Position), nil
 			}
 		}
 	}
 	return -1, eventstore.Position{}, nil
+}
+
+// log returns the log in the life that the tail was written in, which may be a later one than that of its event.
+func (t *tail) log() eventstore.LogID {
+	if t.heartbeat != nil {
+		return t.heartbeat.Log
+	}
+	id := t.event.Dot.Log
+	id.Incarnation = t.event.Position.Incarnation
+	return id
 }
 
 // dot returns the last event that the tail tells of.
@@ -183,16 +238,19 @@ func (f *follower) takeEvent(ctx context.Context, e *eventstore.Recorded, offset
 	case -1:
 		return nil
 	case 1:
-		if f.last.Log.Site == "" && !f.cursor.IsZero() && e.Position.LSN == f.cursor.LSN+1 && e.Position.Incarnation == f.cursor.Incarnation {
+		if f.last.Log.Site == "" && !f.cursor.IsZero() && f.present(e.Position) == (eventstore.Position{Incarnation: f.cursor.Incarnation, LSN: f.cursor.LSN + 1}) {
 			break // what stood before is gone, and was read
 		}
 		return fmt.Errorf("%w: event %s at offset %d follows seq %d of incarnation %d", ErrGap, e.Dot, offset, f.last.Seq, f.last.Log.Incarnation)
 	}
+	if e.Dot.Log != f.last.Log {
+		f.batch = f.batch[:0] // a batch that a life of the log ended in was never whole
+	}
+	if err := f.enter(e.Position.Incarnation, offset); err != nil {
+		return err
+	}
 	f.last = e.Dot
-	switch {
-	case f.cursor.LSN > 0 && e.Position.Incarnation > f.cursor.Incarnation:
-		return fmt.Errorf("%w: the reader is at %s, event %s at offset %d stands at %s", eventstore.ErrWrongIncarnation, f.cursor, e.Dot, offset, e.Position)
-	case e.Position.Compare(f.cursor) <= 0:
+	if e.Position = f.present(e.Position); e.Position.Compare(f.cursor) <= 0 {
 		return nil
 	}
 	f.batch = append(f.batch, *e)
@@ -205,7 +263,7 @@ func (f *follower) takeEvent(ctx context.Context, e *eventstore.Recorded, offset
 		}
 	}
 	f.batch = f.batch[:0]
-	f.advance(e.Position, e.Dot.Seq)
+	f.advance(e.Position, f.own(e.Dot))
 	if len(f.chunk.Events) >= f.filter.MaxChunk {
 		return f.flush(ctx)
 	}
@@ -216,13 +274,17 @@ func (f *follower) takeHeartbeat(h *Heartbeat, offset int64) error {
 	if h.Mirrored.Seq > 0 && f.last.Log.Site != "" && f.last.Log.Incarnation == h.Mirrored.Log.Incarnation && h.Mirrored.Seq > f.last.Seq {
 		return fmt.Errorf("%w: the heartbeat at offset %d speaks of event %s, seq %d was the last one seen", ErrGap, offset, h.Mirrored, f.last.Seq)
 	}
-	if h.Durable.Compare(f.durable) > 0 {
-		f.durable = h.Durable
+	if err := f.enter(h.Log.Incarnation, offset); err != nil {
+		return err
+	}
+	position, durable := f.present(h.Position), f.present(h.Durable)
+	if durable.Compare(f.durable) > 0 {
+		f.durable = durable
 	}
 	// What the log holds from other sites stands in no record: the heartbeat alone tells that it was passed.
-	same := f.cursor.IsZero() || h.Position.Incarnation == f.cursor.Incarnation
-	if len(f.batch) == 0 && same && h.Position.LSN > f.cursor.LSN && h.Mirrored == f.last {
-		f.advance(h.Position, h.Mirrored.Seq)
+	same := f.cursor.IsZero() || position.Incarnation == f.cursor.Incarnation
+	if len(f.batch) == 0 && same && position.LSN > f.cursor.LSN && h.Mirrored == f.last {
+		f.advance(position, f.own(h.Mirrored))
 	}
 	return nil
 }

@@ -47,8 +47,9 @@ type Status struct {
 	// there.
 	Mirrored eventstore.Dot
 	Position eventstore.Position
-	// Head is the seq of the log's last durable own event as last seen, Lag how many events it is ahead of Mirrored.
+	// Head is the seq of the log's last durable own event as last seen, Lag how far its durable end is ahead of Position.
 	Head, Lag uint64
+	durable   uint64 // lsn, as last seen
 	// Events, Heartbeats and Sessions count what this mirror has written since it was made: events (those published again
 	// count again), heartbeats, and the times it took over the partition.
 	Events, Heartbeats, Sessions uint64
@@ -78,8 +79,8 @@ func (m *Mirror) Status() Status {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := m.status
-	if s.Head > s.Mirrored.Seq {
-		s.Lag = s.Head - s.Mirrored.Seq
+	if s.durable > s.Position.LSN {
+		s.Lag = s.durable - s.Position.LSN
 	}
 	return s
 }
@@ -160,7 +161,8 @@ func (m *Mirror) run(ctx context.Context) error {
 		return fmt.Errorf("mirror: %w", err)
 	}
 	m.update(func(s *Status) {
-		s.State, s.Topic, s.Partition, s.Head, s.Err = StateConnecting, o.Topic, o.Partition, state.Seq, nil
+		s.State, s.Topic, s.Partition, s.Err = StateConnecting, o.Topic, o.Partition, nil
+		s.Head, s.durable = state.Seq, state.Durable.LSN
 	})
 	w := &writer{
 		mirror: m, store: m.store, o: o, log: state.ID,

@@ -47,11 +47,14 @@ func (r *Reader) Log(ctx context.Context) (eventstore.LogState, error) {
 	case !found:
 		return eventstore.LogState{}, fmt.Errorf("end of topic %s/%d: %w", r.o.Topic, r.o.Partition, eventstore.ErrNotFound)
 	case t.event != nil:
-		state := eventstore.LogState{ID: t.event.Dot.Log, Durable: t.event.Position, Seq: t.event.Dot.Seq}
+		state := eventstore.LogState{ID: t.log(), Durable: t.event.Position, Seq: t.event.Dot.Seq}
 		if !t.event.EndsBatch() {
 			// The events of a batch follow each other in lsn as in seq.
 			state.Durable.LSN -= state.Seq + 1 - t.event.Batch.FirstSeq
 			state.Seq = t.event.Batch.FirstSeq - 1
+		}
+		if state.ID != t.event.Dot.Log { // the log goes on in a life that has no event here yet
+			state.Seq = 0
 		}
 		return state, nil
 	}
@@ -63,8 +66,9 @@ func (r *Reader) Log(ctx context.Context) (eventstore.LogState, error) {
 // same events in whole batches, each once, whatever the topic repeats. It outlives restarts of the brokers. A position
 // that the topic has not reached yet is waited for.
 //
-// Next ends with ErrGap where an event is missing, with ErrWrongIncarnation when the topic has gone on in another life of
-// the log than the position's, with ErrCorrupt at a record that does not verify. Recorded.Chain is not filled: ErrUnsupported
+// Where the topic holds several lives of the log, the positions of all events are of the last one, as they are in the store.
+// Next ends with ErrGap where an event is missing, with ErrWrongIncarnation when the topic goes on in another life than the
+// position's, or than the one that the reader began in, with ErrCorrupt at a record that does not verify. Recorded.Chain is not filled: ErrUnsupported
 // when the filter asks for it.
 func (r *Reader) Subscribe(ctx context.Context, after eventstore.Position, f eventstore.Filter) (eventstore.Subscription, error) {
 	if err := ctx.Err(); err != nil {

@@ -115,6 +115,8 @@ func (w *writer) visit(offset int64, entry Entry) error {
 	switch {
 	case !ok:
 		w.logger.Warn("topic holds a record that no mirror wrote", "offset", offset)
+	case f.Log.Incarnation > w.log.Incarnation:
+		return w.outlived(f.Log, offset)
 	case w.before >= 0 && offset >= w.before && f.Writer != w.name:
 		return fmt.Errorf("%w: fence of writer %s at offset %d", ErrFenced, f.Writer, offset)
 	}
@@ -132,6 +134,9 @@ func (w *writer) resume(ctx context.Context, c *connection) (eventstore.Position
 	if err != nil {
 		return eventstore.Position{}, fmt.Errorf("look for the topic's end: %w", err)
 	}
+	if found && t.log().Incarnation > w.log.Incarnation {
+		return eventstore.Position{}, w.outlived(t.log(), t.offset)
+	}
 	earlier := w.mark
 	w.mark = Mark{
 		Topic: w.o.Topic, Partition: w.o.Partition, Offset: w.fence + 1,
@@ -145,6 +150,9 @@ func (w *writer) resume(ctx context.Context, c *connection) (eventstore.Position
 		position, err = w.resumeAfterEvent(ctx, t)
 	default:
 		position, err = w.resumeAfterHeartbeat(ctx, t)
+	}
+	if errors.Is(err, errLeftOut) {
+		position, err = w.resumeBeforeTorn(ctx, c, start, err)
 	}
 	if err != nil {
 		return eventstore.Position{}, err
@@ -209,6 +217,74 @@ func (w *writer) resumeWithoutTail(ctx context.Context, earlier Mark, start int6
 	return own.Position, nil
 }
 
+// errLeftOut: an event of an earlier life of the log is not in the log.
+var errLeftOut = errors.New("an event that a restore has left out of the log")
+
+// outlived says that the topic has gone on in a later life of the log.
+func (w *writer) outlived(log eventstore.LogID, offset int64) error {
+	return fmt.Errorf("%w: the record at offset %d is of %s, this is %s: it was restored elsewhere, and this older copy must not go on",
+		ErrBehind, offset, log, w.log)
+}
+
+// resumeBeforeTorn goes on where an earlier life of the log ended in the middle of copying a batch: the events of it that
+// the topic has were left out by the restore from it, and nobody was to apply them. cause is what is wrong if it is not so.
+func (w *writer) resumeBeforeTorn(ctx context.Context, c *connection, start int64, cause error) (eventstore.Position, error) {
+	last, found, err := c.findLastEvent(ctx, start, w.fence)
+	if err != nil {
+		return eventstore.Position{}, fmt.Errorf("look for the topic's end: %w", err)
+	}
+	if !found || last.EndsBatch() {
+		return eventstore.Position{}, cause
+	}
+	before := last.Position.LSN - 1 - (last.Dot.Seq - last.Batch.FirstSeq)
+	if before == 0 {
+		return eventstore.Position{}, nil
+	}
+	after := eventstore.Position{Incarnation: w.log.Incarnation, LSN: before - 1}
+	var own eventstore.Recorded
+	for e, err := range w.store.ReadAll(ctx, after, eventstore.Filter{Chain: true}) {
+		if err != nil {
+			return eventstore.Position{}, fmt.Errorf("read the log: %w", err)
+		}
+		if e.Position.LSN == before {
+			own = e
+			continue
+		}
+		if e.Dot.Log.Incarnation <= last.Dot.Log.Incarnation {
+			return eventstore.Position{}, cause // the log has another event there
+		}
+		break
+	}
+	if own.Position.LSN != before || own.Dot.Log.Incarnation > last.Dot.Log.Incarnation {
+		return eventstore.Position{}, cause
+	}
+	w.logger.Warn("topic holds the beginning of a batch that was never whole; the mirror goes on behind it", "last", last.Dot.String(), "after", own.Dot.String())
+	w.mark.Mirrored, w.mark.At, w.mark.Chain = own.Dot, own.Position, own.Chain
+	return own.Position, nil
+}
+
+// findLastEvent looks for the last event before an offset.
+func (c *connection) findLastEvent(ctx context.Context, start, end int64) (last eventstore.Recorded, found bool, err error) {
+	var d decoder
+	for window := int64(32); start < end && !found; window *= 8 {
+		from := max(start, end-window)
+		for record, err := range c.records(ctx, from, end) {
+			if err != nil {
+				return last, false, err
+			}
+			if recordKind(record.Headers) != headerDot {
+				continue
+			}
+			if err := d.event(record, &last); err != nil {
+				return last, false, err
+			}
+			found = true
+		}
+		end = from
+	}
+	return last, found, nil
+}
+
 // checkLog refuses a topic that another log fills.
 func (w *writer) checkLog(other eventstore.LogID, offset int64) error {
 	if other.Site != w.log.Site || other.Shard != w.log.Shard {
@@ -232,8 +308,8 @@ func (w *writer) ownEvent(ctx context.Context, dot eventstore.Dot, hint eventsto
 			"let it take no commands, keep a copy of the folder, then put back the last good copy of it, see Backup in docs/operations.md",
 			ErrBehind, dot, offset, state.ID, state.Seq)
 	}
-	if hint.LSN > 0 {
-		before := eventstore.Position{Incarnation: hint.Incarnation, LSN: hint.LSN - 1}
+	if hint.LSN > 0 { // lsns go on from life to life
+		before := eventstore.Position{Incarnation: state.ID.Incarnation, LSN: hint.LSN - 1}
 		for e, err := range w.store.ReadAll(ctx, before, eventstore.Filter{Chain: true}) {
 			if errors.Is(err, eventstore.ErrWrongIncarnation) || err == nil && e.Dot != dot {
 				break
@@ -245,6 +321,10 @@ func (w *writer) ownEvent(ctx context.Context, dot eventstore.Dot, hint eventsto
 		if err != nil || e.Dot == dot {
 			return e, err
 		}
+	}
+	if dot.Log.Incarnation < state.ID.Incarnation {
+		return eventstore.Recorded{}, fmt.Errorf("%w: it holds %s at offset %d, %w, which is %s now; "+
+			"make the topic anew, its consumers begin again then, see Restore in docs/operations.md", ErrForked, dot, offset, errLeftOut, state.ID)
 	}
 	return eventstore.Recorded{}, fmt.Errorf("%w: %s at offset %d is not in the log, which ends at %s/%d", ErrForked, dot, offset, state.ID, state.Seq)
 }

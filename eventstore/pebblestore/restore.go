@@ -44,7 +44,7 @@ type Restored struct {
 	Chain     eventstore.Hash
 	LastEvent time.Time
 	Streams   uint64
-	// Dropped is how many events of what was restored from were left out, as asked or because their batch is not whole.
+	// Dropped is how many events of the backup were left out, as asked.
 	Dropped uint64
 }
 
@@ -65,6 +65,50 @@ func Restore(ctx context.Context, from, dir string, o RestoreOptions) (Restored,
 		return Restored{}, fmt.Errorf("restore %s into %s: %w", from, dir, err)
 	}
 	return restored, nil
+}
+
+// RestoreEvents makes a store in a folder from the events of a log, given from the first on in whole batches, as its topic
+// has them. It does what Restore does; the positions of the events do not count. At, Until and Progress are not for it.
+//
+// Errors are those of Restore and of events; eventstore.ErrNotFound when there are none.
+func RestoreEvents(ctx context.Context, events iter.Seq2[[]eventstore.Recorded, error], dir string, o RestoreOptions) (Restored, error) {
+	restored, err := restoreEvents(ctx, events, dir, &o)
+	if err != nil {
+		return Restored{}, fmt.Errorf("restore into %s: %w", dir, err)
+	}
+	return restored, nil
+}
+
+func restoreEvents(ctx context.Context, events iter.Seq2[[]eventstore.Recorded, error], dir string, o *RestoreOptions) (r Restored, err error) {
+	if o.At != (eventstore.Position{}) || !o.Until.IsZero() {
+		return r, fmt.Errorf("%w: a topic is restored whole", eventstore.ErrInvalid)
+	}
+	b, err := newBuilder(dir, o.Store)
+	if err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, b.close()) }()
+	for batch, err := range events {
+		if err != nil {
+			return r, err
+		}
+		if b.check == nil {
+			b.begin(history{id: batch[0].Dot.Log})
+		}
+		for i := range batch {
+			if err := b.event(&batch[i]); err != nil {
+				return r, err
+			}
+		}
+	}
+	if b.check == nil {
+		return r, fmt.Errorf("%w: there are no events to restore", eventstore.ErrNotFound)
+	}
+	incarnation, err := b.incarnation(ctx, o)
+	if err != nil {
+		return r, err
+	}
+	return b.restored(ctx, incarnation, b.head.lsn)
 }
 
 func (o *Options) orDefault() *Options {
