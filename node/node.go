@@ -62,8 +62,11 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 	if err := config.complete(); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(config.Data, 0o700); err != nil {
-		return nil, fmt.Errorf("make data folder: %w", err)
+	if err := refuseBackup(config.Data); err != nil {
+		return nil, err
+	}
+	if err := makeDataFolder(config.Data); err != nil {
+		return nil, err
 	}
 	n := &Node{config: config, log: config.Logger, started: time.Now(), run: uuid.NewString(), clock: hlc.New(nil), verifying: make(chan struct{}, 1)}
 	defer func() {
@@ -71,7 +74,7 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 			err = errors.Join(err, n.Close())
 		}
 	}()
-	if n.local, err = pebblestore.Open(n.path("store"), n.storeOptions()); err != nil {
+	if n.local, err = pebblestore.Open(n.path(storeFolder), n.storeOptions()); err != nil {
 		if b, ok := FindServer(ctx, config.Data); ok {
 			return nil, fmt.Errorf("%w: a server with process id %d serves it on %s", err, b.PID, b.HTTP)
 		}
@@ -219,7 +222,7 @@ func (n *Node) path(parts ...string) string {
 
 // HasData reports whether a folder holds a log.
 func HasData(dir string) bool {
-	_, err := os.Stat(filepath.Join(dir, "store"))
+	_, err := os.Stat(filepath.Join(dir, storeFolder))
 	return err == nil
 }
 

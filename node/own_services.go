@@ -33,7 +33,7 @@ func (n *Node) registerOwn() error {
 		return err
 	}
 	return n.server.Register(&apiv1.AdminService_ServiceDesc, &server.Admin{
-		Status: n.status, Outbox: n.outbox, Rebuild: n.rebuildStream, VerifyAll: n.verifyStream, Parking: parking{n}, Schemas: n.schemas,
+		Status: n.status, Outbox: n.outbox, Rebuild: n.rebuildStream, BackUp: n.backupStream, VerifyAll: n.verifyStream, Parking: parking{n}, Schemas: n.schemas,
 	})
 }
 
@@ -117,6 +117,20 @@ func (n *Node) rebuildStream(ctx context.Context, name string, send func(*apiv1.
 	}
 	last.Done, last.DigestBefore, last.DigestAfter = true, before, after
 	return send(last)
+}
+
+func (n *Node) backupStream(ctx context.Context, folder string, send func(*apiv1.BackupProgress) error) error {
+	report, err := n.BackUp(ctx, folder, func(done, total uint64) {
+		_ = send(&apiv1.BackupProgress{DoneEvents: done, TotalEvents: total}) // a client that is gone ends ctx
+	})
+	if err != nil {
+		return err
+	}
+	body, err := json.Marshal(report)
+	if err != nil {
+		return fmt.Errorf("encode report: %w", err)
+	}
+	return send(&apiv1.BackupProgress{Done: true, DoneEvents: report.Events, TotalEvents: report.Events, ReportJson: string(body)})
 }
 
 func (n *Node) verifyStream(ctx context.Context, parts []string, send func(*apiv1.VerifyProgress) error) error {

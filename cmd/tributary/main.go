@@ -58,6 +58,8 @@ type cli struct {
 	Keys    keysCmd    `cmd:"" help:"Back up and restore the keys of personal data."`
 	Schemas schemasCmd `cmd:"" help:"Show and check the schemas of events."`
 	Verify  verifyCmd  `cmd:"" help:"Verify the store, the mirror and the read models."`
+	Backup  backupCmd  `cmd:"" help:"Back the log up, while a server writes to it or not."`
+	Restore restoreCmd `cmd:"" help:"Restore a data folder from a backup or from Kafka."`
 	Bench   benchCmd   `cmd:"" help:"Measure."`
 	Setup   setupCmd   `cmd:"" help:"Fetch the engines that are missing."`
 	Doctor  doctorCmd  `cmd:"" help:"Say what is missing, and the line that gets it."`
@@ -140,7 +142,7 @@ func exitCode(err error, w io.Writer) int {
 		return exitMissing
 	case errors.Is(err, errFaults), errors.Is(err, eventstore.ErrCorrupt):
 		return exitFaults
-	case errors.As(err, &input), errors.Is(err, eventstore.ErrInvalid), status.Code(err) == codes.InvalidArgument, status.Code(err) == codes.NotFound:
+	case errors.As(err, &input), errors.Is(err, eventstore.ErrInvalid), errors.Is(err, eventstore.ErrWrongIncarnation), status.Code(err) == codes.InvalidArgument, status.Code(err) == codes.NotFound:
 		return exitInput
 	}
 	return exitFailed

@@ -31,8 +31,8 @@ const (
 // manifestFormat is the version of a backup. The log's own formats are in its meta and its blocks.
 const manifestFormat = 1
 
-// ErrBackup: the folder is a backup and no store, or no backup although one was asked for.
-var ErrBackup = errors.New("not a folder of that kind")
+// ErrBackup: the folder is a backup and no store, or no backup although one was asked for. It matches eventstore.ErrInvalid.
+var ErrBackup = fmt.Errorf("%w: not a folder of that kind", eventstore.ErrInvalid)
 
 // Backup says what a backup holds.
 type Backup struct {

@@ -20,6 +20,7 @@ type Admin struct {
 	Rebuild   func(ctx context.Context, projection string, progress func(*apiv1.RebuildProgress) error) error
 	Parking   Parking
 	Schemas   func(ctx context.Context, name string) ([]*apiv1.EventSchema, error)
+	BackUp    func(ctx context.Context, folder string, progress func(*apiv1.BackupProgress) error) error
 	VerifyAll func(ctx context.Context, parts []string, progress func(*apiv1.VerifyProgress) error) error
 }
 
@@ -138,6 +139,17 @@ func (a *Admin) RebuildProjection(r *apiv1.RebuildProjectionRequest, stream grpc
 		return unsupported("rebuilding")
 	}
 	return a.Rebuild(stream.Context(), r.GetName(), stream.Send)
+}
+
+// Backup backs the log up and sends its progress.
+func (a *Admin) Backup(r *apiv1.BackupRequest, stream grpc.ServerStreamingServer[apiv1.BackupProgress]) error {
+	if a.BackUp == nil {
+		return unsupported("backing up")
+	}
+	if r.GetFolder() == "" {
+		return problemf(kindInvalid, "name a folder on the server's machine that is new or empty", "no folder is named")
+	}
+	return a.BackUp(stream.Context(), r.GetFolder(), stream.Send)
 }
 
 // Verify verifies and sends its progress.

@@ -9,6 +9,7 @@ func Of(fullName string) string { return texts[fullName] }
 
 var texts = map[string]string{
 	"tributary.api.v1.AdminService":                                        "AdminService says how the server is and does what operators ask.",
+	"tributary.api.v1.AdminService.Backup":                                 "Backup copies the log, up to what is durable when it begins, into a folder of the server's machine, while the server goes on, and sends its progress. The last message has done set.",
 	"tributary.api.v1.AdminService.GetStatus":                              "GetStatus says what runs, how far the log is, and how far everything that follows it is behind.",
 	"tributary.api.v1.AdminService.ListOutbox":                             "ListOutbox lists the messages that sagas have issued.",
 	"tributary.api.v1.AdminService.ListParked":                             "ListParked lists what was set aside because it cannot be applied: events of projections, and instances of sagas.",
@@ -17,6 +18,13 @@ var texts = map[string]string{
 	"tributary.api.v1.AdminService.RetryParked":                            "RetryParked applies parked events again, in order and up to the first that still cannot be applied, or has parked instances of a saga go on.",
 	"tributary.api.v1.AdminService.SkipParked":                             "SkipParked drops a parked event for good from a projection, also from every later rebuild, and applies those of its stream that waited behind it. The log keeps the event.",
 	"tributary.api.v1.AdminService.Verify":                                 "Verify checks the store against itself, Kafka against the store and the read models against a fold of the store. The last message has done set.",
+	"tributary.api.v1.BackupProgress":                                      "BackupProgress says how far a backup is.",
+	"tributary.api.v1.BackupProgress.done":                                 "Set on the last message.",
+	"tributary.api.v1.BackupProgress.done_events":                          "Events that are copied.",
+	"tributary.api.v1.BackupProgress.report_json":                          "What the backup holds as a JSON object, the same that the CLI prints; on the last message.",
+	"tributary.api.v1.BackupProgress.total_events":                         "Events that are to be copied.",
+	"tributary.api.v1.BackupRequest":                                       "BackupRequest names a folder.",
+	"tributary.api.v1.BackupRequest.folder":                                "Absolute path on the server's machine of a folder that is new or empty.",
 	"tributary.api.v1.Dependency":                                          "Dependency is something that the server needs.",
 	"tributary.api.v1.Dependency.mode":                                     "How it runs: embedded or the address of a server.",
 	"tributary.api.v1.Dependency.name":                                     "Name: store, kafka, redis, clickhouse.",

@@ -1492,6 +1492,125 @@ func (x *VerifyRequest) GetParts() []string {
 	return nil
 }
 
+// BackupRequest names a folder.
+type BackupRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Absolute path on the server's machine of a folder that is new or empty.
+	Folder        string `protobuf:"bytes,1,opt,name=folder,proto3" json:"folder,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupRequest) Reset() {
+	*x = BackupRequest{}
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupRequest) ProtoMessage() {}
+
+func (x *BackupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
+func (*BackupRequest) Descriptor() ([]byte, []int) {
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *BackupRequest) GetFolder() string {
+	if x != nil {
+		return x.Folder
+	}
+	return ""
+}
+
+// BackupProgress says how far a backup is.
+type BackupProgress struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Events that are copied.
+	DoneEvents uint64 `protobuf:"varint,1,opt,name=done_events,json=doneEvents,proto3" json:"done_events,omitempty"`
+	// Events that are to be copied.
+	TotalEvents uint64 `protobuf:"varint,2,opt,name=total_events,json=totalEvents,proto3" json:"total_events,omitempty"`
+	// Set on the last message.
+	Done bool `protobuf:"varint,3,opt,name=done,proto3" json:"done,omitempty"`
+	// What the backup holds as a JSON object, the same that the CLI prints; on the last message.
+	ReportJson    string `protobuf:"bytes,4,opt,name=report_json,json=reportJson,proto3" json:"report_json,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupProgress) Reset() {
+	*x = BackupProgress{}
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupProgress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupProgress) ProtoMessage() {}
+
+func (x *BackupProgress) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupProgress.ProtoReflect.Descriptor instead.
+func (*BackupProgress) Descriptor() ([]byte, []int) {
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *BackupProgress) GetDoneEvents() uint64 {
+	if x != nil {
+		return x.DoneEvents
+	}
+	return 0
+}
+
+func (x *BackupProgress) GetTotalEvents() uint64 {
+	if x != nil {
+		return x.TotalEvents
+	}
+	return 0
+}
+
+func (x *BackupProgress) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+func (x *BackupProgress) GetReportJson() string {
+	if x != nil {
+		return x.ReportJson
+	}
+	return ""
+}
+
 // VerifyProgress says how far a verification is, and at the end what was found.
 type VerifyProgress struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1513,7 +1632,7 @@ type VerifyProgress struct {
 
 func (x *VerifyProgress) Reset() {
 	*x = VerifyProgress{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[21]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1525,7 +1644,7 @@ func (x *VerifyProgress) String() string {
 func (*VerifyProgress) ProtoMessage() {}
 
 func (x *VerifyProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[21]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1538,7 +1657,7 @@ func (x *VerifyProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyProgress.ProtoReflect.Descriptor instead.
 func (*VerifyProgress) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *VerifyProgress) GetPart() string {
@@ -1594,7 +1713,7 @@ type ListSchemasRequest struct {
 
 func (x *ListSchemasRequest) Reset() {
 	*x = ListSchemasRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[22]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1606,7 +1725,7 @@ func (x *ListSchemasRequest) String() string {
 func (*ListSchemasRequest) ProtoMessage() {}
 
 func (x *ListSchemasRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[22]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1619,7 +1738,7 @@ func (x *ListSchemasRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSchemasRequest.ProtoReflect.Descriptor instead.
 func (*ListSchemasRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListSchemasRequest) GetName() string {
@@ -1640,7 +1759,7 @@ type ListSchemasResponse struct {
 
 func (x *ListSchemasResponse) Reset() {
 	*x = ListSchemasResponse{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[23]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1652,7 +1771,7 @@ func (x *ListSchemasResponse) String() string {
 func (*ListSchemasResponse) ProtoMessage() {}
 
 func (x *ListSchemasResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[23]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1665,7 +1784,7 @@ func (x *ListSchemasResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSchemasResponse.ProtoReflect.Descriptor instead.
 func (*ListSchemasResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListSchemasResponse) GetSchemas() []*EventSchema {
@@ -1706,7 +1825,7 @@ type EventSchema struct {
 
 func (x *EventSchema) Reset() {
 	*x = EventSchema{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[24]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1718,7 +1837,7 @@ func (x *EventSchema) String() string {
 func (*EventSchema) ProtoMessage() {}
 
 func (x *EventSchema) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[24]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1731,7 +1850,7 @@ func (x *EventSchema) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventSchema.ProtoReflect.Descriptor instead.
 func (*EventSchema) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *EventSchema) GetName() string {
@@ -1935,7 +2054,16 @@ const file_tributary_api_v1_admin_proto_rawDesc = "" +
 	"\bposition\x18\x02 \x01(\tR\bposition\"\x14\n" +
 	"\x12SkipParkedResponse\"%\n" +
 	"\rVerifyRequest\x12\x14\n" +
-	"\x05parts\x18\x01 \x03(\tR\x05parts\"\xb1\x01\n" +
+	"\x05parts\x18\x01 \x03(\tR\x05parts\"'\n" +
+	"\rBackupRequest\x12\x16\n" +
+	"\x06folder\x18\x01 \x01(\tR\x06folder\"\x89\x01\n" +
+	"\x0eBackupProgress\x12\x1f\n" +
+	"\vdone_events\x18\x01 \x01(\x04R\n" +
+	"doneEvents\x12!\n" +
+	"\ftotal_events\x18\x02 \x01(\x04R\vtotalEvents\x12\x12\n" +
+	"\x04done\x18\x03 \x01(\bR\x04done\x12\x1f\n" +
+	"\vreport_json\x18\x04 \x01(\tR\n" +
+	"reportJson\"\xb1\x01\n" +
 	"\x0eVerifyProgress\x12\x12\n" +
 	"\x04part\x18\x01 \x01(\tR\x04part\x12\x1d\n" +
 	"\n" +
@@ -1962,8 +2090,7 @@ const file_tributary_api_v1_admin_proto_rawDesc = "" +
 	"\acurrent\x18\t \x01(\bR\acurrent\x12\x16\n" +
 	"\x06fields\x18\n" +
 	" \x03(\tR\x06fields\x12\x14\n" +
-	"\x05files\x18\v \x01(\fR\x05files2\x97\n" +
-	"\n" +
+	"\x05files\x18\v \x01(\fR\x05files2\xa0\v\n" +
 	"\fAdminService\x12\x7f\n" +
 	"\tGetStatus\x12\".tributary.api.v1.GetStatusRequest\x1a\x18.tributary.api.v1.Status\"4\xa2\xbb\x180\n" +
 	"\x03GET\x12\n" +
@@ -1984,7 +2111,10 @@ const file_tributary_api_v1_admin_proto_rawDesc = "" +
 	"SkipParked\x12#.tributary.api.v1.SkipParkedRequest\x1a$.tributary.api.v1.SkipParkedResponse\"U\xa2\xbb\x18Q\n" +
 	"\x04POST\x12\x16/v1/parked/{name}/skip*1Leave a parked event out of a projection for good\x12\x9f\x01\n" +
 	"\vListSchemas\x12$.tributary.api.v1.ListSchemasRequest\x1a%.tributary.api.v1.ListSchemasResponse\"C\xa2\xbb\x18?\n" +
-	"\x03GET\x12\v/v1/schemas*+Schemas of events, as registered in the log\x12\x8d\x01\n" +
+	"\x03GET\x12\v/v1/schemas*+Schemas of events, as registered in the log\x12\x86\x01\n" +
+	"\x06Backup\x12\x1f.tributary.api.v1.BackupRequest\x1a .tributary.api.v1.BackupProgress\"7\xa2\xbb\x183\n" +
+	"\x04POST\x12\n" +
+	"/v1/backup \x01*\x1dBack the log up into a folder0\x01\x12\x8d\x01\n" +
 	"\x06Verify\x12\x1f.tributary.api.v1.VerifyRequest\x1a .tributary.api.v1.VerifyProgress\">\xa2\xbb\x18:\n" +
 	"\x04POST\x12\n" +
 	"/v1/verify \x01*$Verify store, mirror and read models0\x01BFZDgithub.com/tributary-es/tributary/schemas/gen/tributary/api/v1;apiv1b\x06proto3"
@@ -2001,7 +2131,7 @@ func file_tributary_api_v1_admin_proto_rawDescGZIP() []byte {
 	return file_tributary_api_v1_admin_proto_rawDescData
 }
 
-var file_tributary_api_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_tributary_api_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_tributary_api_v1_admin_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),         // 0: tributary.api.v1.GetStatusRequest
 	(*Status)(nil),                   // 1: tributary.api.v1.Status
@@ -2024,44 +2154,48 @@ var file_tributary_api_v1_admin_proto_goTypes = []any{
 	(*SkipParkedRequest)(nil),        // 18: tributary.api.v1.SkipParkedRequest
 	(*SkipParkedResponse)(nil),       // 19: tributary.api.v1.SkipParkedResponse
 	(*VerifyRequest)(nil),            // 20: tributary.api.v1.VerifyRequest
-	(*VerifyProgress)(nil),           // 21: tributary.api.v1.VerifyProgress
-	(*ListSchemasRequest)(nil),       // 22: tributary.api.v1.ListSchemasRequest
-	(*ListSchemasResponse)(nil),      // 23: tributary.api.v1.ListSchemasResponse
-	(*EventSchema)(nil),              // 24: tributary.api.v1.EventSchema
-	nil,                              // 25: tributary.api.v1.OutboxMessage.PayloadEntry
-	(*timestamppb.Timestamp)(nil),    // 26: google.protobuf.Timestamp
+	(*BackupRequest)(nil),            // 21: tributary.api.v1.BackupRequest
+	(*BackupProgress)(nil),           // 22: tributary.api.v1.BackupProgress
+	(*VerifyProgress)(nil),           // 23: tributary.api.v1.VerifyProgress
+	(*ListSchemasRequest)(nil),       // 24: tributary.api.v1.ListSchemasRequest
+	(*ListSchemasResponse)(nil),      // 25: tributary.api.v1.ListSchemasResponse
+	(*EventSchema)(nil),              // 26: tributary.api.v1.EventSchema
+	nil,                              // 27: tributary.api.v1.OutboxMessage.PayloadEntry
+	(*timestamppb.Timestamp)(nil),    // 28: google.protobuf.Timestamp
 }
 var file_tributary_api_v1_admin_proto_depIdxs = []int32{
-	26, // 0: tributary.api.v1.Status.started_at:type_name -> google.protobuf.Timestamp
+	28, // 0: tributary.api.v1.Status.started_at:type_name -> google.protobuf.Timestamp
 	3,  // 1: tributary.api.v1.Status.mirror:type_name -> tributary.api.v1.MirrorStatus
 	4,  // 2: tributary.api.v1.Status.projections:type_name -> tributary.api.v1.ProjectionStatus
 	5,  // 3: tributary.api.v1.Status.sagas:type_name -> tributary.api.v1.SagaStatus
 	6,  // 4: tributary.api.v1.Status.dependencies:type_name -> tributary.api.v1.Dependency
 	2,  // 5: tributary.api.v1.Status.disk:type_name -> tributary.api.v1.DiskStatus
-	26, // 6: tributary.api.v1.DiskStatus.stalled_since:type_name -> google.protobuf.Timestamp
+	28, // 6: tributary.api.v1.DiskStatus.stalled_since:type_name -> google.protobuf.Timestamp
 	9,  // 7: tributary.api.v1.ListOutboxResponse.messages:type_name -> tributary.api.v1.OutboxMessage
-	25, // 8: tributary.api.v1.OutboxMessage.payload:type_name -> tributary.api.v1.OutboxMessage.PayloadEntry
+	27, // 8: tributary.api.v1.OutboxMessage.payload:type_name -> tributary.api.v1.OutboxMessage.PayloadEntry
 	14, // 9: tributary.api.v1.ListParkedResponse.events:type_name -> tributary.api.v1.ParkedEvent
 	15, // 10: tributary.api.v1.ListParkedResponse.instances:type_name -> tributary.api.v1.ParkedInstance
-	24, // 11: tributary.api.v1.ListSchemasResponse.schemas:type_name -> tributary.api.v1.EventSchema
+	26, // 11: tributary.api.v1.ListSchemasResponse.schemas:type_name -> tributary.api.v1.EventSchema
 	0,  // 12: tributary.api.v1.AdminService.GetStatus:input_type -> tributary.api.v1.GetStatusRequest
 	7,  // 13: tributary.api.v1.AdminService.ListOutbox:input_type -> tributary.api.v1.ListOutboxRequest
 	10, // 14: tributary.api.v1.AdminService.RebuildProjection:input_type -> tributary.api.v1.RebuildProjectionRequest
 	12, // 15: tributary.api.v1.AdminService.ListParked:input_type -> tributary.api.v1.ListParkedRequest
 	16, // 16: tributary.api.v1.AdminService.RetryParked:input_type -> tributary.api.v1.RetryParkedRequest
 	18, // 17: tributary.api.v1.AdminService.SkipParked:input_type -> tributary.api.v1.SkipParkedRequest
-	22, // 18: tributary.api.v1.AdminService.ListSchemas:input_type -> tributary.api.v1.ListSchemasRequest
-	20, // 19: tributary.api.v1.AdminService.Verify:input_type -> tributary.api.v1.VerifyRequest
-	1,  // 20: tributary.api.v1.AdminService.GetStatus:output_type -> tributary.api.v1.Status
-	8,  // 21: tributary.api.v1.AdminService.ListOutbox:output_type -> tributary.api.v1.ListOutboxResponse
-	11, // 22: tributary.api.v1.AdminService.RebuildProjection:output_type -> tributary.api.v1.RebuildProgress
-	13, // 23: tributary.api.v1.AdminService.ListParked:output_type -> tributary.api.v1.ListParkedResponse
-	17, // 24: tributary.api.v1.AdminService.RetryParked:output_type -> tributary.api.v1.RetryParkedResponse
-	19, // 25: tributary.api.v1.AdminService.SkipParked:output_type -> tributary.api.v1.SkipParkedResponse
-	23, // 26: tributary.api.v1.AdminService.ListSchemas:output_type -> tributary.api.v1.ListSchemasResponse
-	21, // 27: tributary.api.v1.AdminService.Verify:output_type -> tributary.api.v1.VerifyProgress
-	20, // [20:28] is the sub-list for method output_type
-	12, // [12:20] is the sub-list for method input_type
+	24, // 18: tributary.api.v1.AdminService.ListSchemas:input_type -> tributary.api.v1.ListSchemasRequest
+	21, // 19: tributary.api.v1.AdminService.Backup:input_type -> tributary.api.v1.BackupRequest
+	20, // 20: tributary.api.v1.AdminService.Verify:input_type -> tributary.api.v1.VerifyRequest
+	1,  // 21: tributary.api.v1.AdminService.GetStatus:output_type -> tributary.api.v1.Status
+	8,  // 22: tributary.api.v1.AdminService.ListOutbox:output_type -> tributary.api.v1.ListOutboxResponse
+	11, // 23: tributary.api.v1.AdminService.RebuildProjection:output_type -> tributary.api.v1.RebuildProgress
+	13, // 24: tributary.api.v1.AdminService.ListParked:output_type -> tributary.api.v1.ListParkedResponse
+	17, // 25: tributary.api.v1.AdminService.RetryParked:output_type -> tributary.api.v1.RetryParkedResponse
+	19, // 26: tributary.api.v1.AdminService.SkipParked:output_type -> tributary.api.v1.SkipParkedResponse
+	25, // 27: tributary.api.v1.AdminService.ListSchemas:output_type -> tributary.api.v1.ListSchemasResponse
+	22, // 28: tributary.api.v1.AdminService.Backup:output_type -> tributary.api.v1.BackupProgress
+	23, // 29: tributary.api.v1.AdminService.Verify:output_type -> tributary.api.v1.VerifyProgress
+	21, // [21:30] is the sub-list for method output_type
+	12, // [12:21] is the sub-list for method input_type
 	12, // [12:12] is the sub-list for extension type_name
 	12, // [12:12] is the sub-list for extension extendee
 	0,  // [0:12] is the sub-list for field type_name
@@ -2079,7 +2213,7 @@ func file_tributary_api_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_api_v1_admin_proto_rawDesc), len(file_tributary_api_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   26,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -26,6 +26,7 @@ const (
 	AdminService_RetryParked_FullMethodName       = "/tributary.api.v1.AdminService/RetryParked"
 	AdminService_SkipParked_FullMethodName        = "/tributary.api.v1.AdminService/SkipParked"
 	AdminService_ListSchemas_FullMethodName       = "/tributary.api.v1.AdminService/ListSchemas"
+	AdminService_Backup_FullMethodName            = "/tributary.api.v1.AdminService/Backup"
 	AdminService_Verify_FullMethodName            = "/tributary.api.v1.AdminService/Verify"
 )
 
@@ -52,6 +53,9 @@ type AdminServiceClient interface {
 	SkipParked(ctx context.Context, in *SkipParkedRequest, opts ...grpc.CallOption) (*SkipParkedResponse, error)
 	// ListSchemas lists the schemas of events that the log was written with, and whether the program knows them.
 	ListSchemas(ctx context.Context, in *ListSchemasRequest, opts ...grpc.CallOption) (*ListSchemasResponse, error)
+	// Backup copies the log, up to what is durable when it begins, into a folder of the server's machine, while the server goes
+	// on, and sends its progress. The last message has done set.
+	Backup(ctx context.Context, in *BackupRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BackupProgress], error)
 	// Verify checks the store against itself, Kafka against the store and the read models against a fold of the store. The
 	// last message has done set.
 	Verify(ctx context.Context, in *VerifyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[VerifyProgress], error)
@@ -144,9 +148,28 @@ func (c *adminServiceClient) ListSchemas(ctx context.Context, in *ListSchemasReq
 	return out, nil
 }
 
+func (c *adminServiceClient) Backup(ctx context.Context, in *BackupRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BackupProgress], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[1], AdminService_Backup_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[BackupRequest, BackupProgress]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_BackupClient = grpc.ServerStreamingClient[BackupProgress]
+
 func (c *adminServiceClient) Verify(ctx context.Context, in *VerifyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[VerifyProgress], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[1], AdminService_Verify_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[2], AdminService_Verify_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -186,6 +209,9 @@ type AdminServiceServer interface {
 	SkipParked(context.Context, *SkipParkedRequest) (*SkipParkedResponse, error)
 	// ListSchemas lists the schemas of events that the log was written with, and whether the program knows them.
 	ListSchemas(context.Context, *ListSchemasRequest) (*ListSchemasResponse, error)
+	// Backup copies the log, up to what is durable when it begins, into a folder of the server's machine, while the server goes
+	// on, and sends its progress. The last message has done set.
+	Backup(*BackupRequest, grpc.ServerStreamingServer[BackupProgress]) error
 	// Verify checks the store against itself, Kafka against the store and the read models against a fold of the store. The
 	// last message has done set.
 	Verify(*VerifyRequest, grpc.ServerStreamingServer[VerifyProgress]) error
@@ -219,6 +245,9 @@ func (UnimplementedAdminServiceServer) SkipParked(context.Context, *SkipParkedRe
 }
 func (UnimplementedAdminServiceServer) ListSchemas(context.Context, *ListSchemasRequest) (*ListSchemasResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListSchemas not implemented")
+}
+func (UnimplementedAdminServiceServer) Backup(*BackupRequest, grpc.ServerStreamingServer[BackupProgress]) error {
+	return status.Error(codes.Unimplemented, "method Backup not implemented")
 }
 func (UnimplementedAdminServiceServer) Verify(*VerifyRequest, grpc.ServerStreamingServer[VerifyProgress]) error {
 	return status.Error(codes.Unimplemented, "method Verify not implemented")
@@ -363,6 +392,17 @@ func _AdminService_ListSchemas_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_Backup_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(BackupRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AdminServiceServer).Backup(m, &grpc.GenericServerStream[BackupRequest, BackupProgress]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_BackupServer = grpc.ServerStreamingServer[BackupProgress]
+
 func _AdminService_Verify_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(VerifyRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -410,6 +450,11 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "RebuildProjection",
 			Handler:       _AdminService_RebuildProjection_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Backup",
+			Handler:       _AdminService_Backup_Handler,
 			ServerStreams: true,
 		},
 		{
