@@ -13,10 +13,36 @@ import (
 
 // benchCmd measures.
 type benchCmd struct {
-	Append benchAppendCmd `cmd:"" help:"Append events; with --raw the same bytes to a raw file with group-commit fdatasync, in the same run."`
+	Append    benchAppendCmd    `cmd:"" help:"Append events, in process or over gRPC; with --raw the same bytes to a raw file with group-commit fdatasync, in the same run."`
+	Session   benchSessionCmd   `cmd:"" help:"Append events through one pipelined session of the Go client."`
+	Read      benchReadCmd      `cmd:"" help:"Read a whole log, in process or over gRPC."`
+	Load      benchLoadCmd      `cmd:"" help:"Load whole streams, in process or over gRPC."`
+	Subscribe benchSubscribeCmd `cmd:"" help:"Follow a log live with many subscribers, slow ones among them."`
 }
 
-// benchAppendCmd measures appends in process, with --raw against the limit of the disk.
+// benchFolder is where a measurement writes.
+type benchFolder struct {
+	Data string `help:"Folder on the disk to measure; default: the system's folder for temporary files." type:"path"`
+}
+
+// with has a measurement done in a folder of its own, which goes with it, and shows its progress in units.
+func (f *benchFolder) with(g *globals, what, units string, measure func(dir string, progress func(done, total int)) error) (err error) {
+	if f.Data != "" {
+		if err := os.MkdirAll(f.Data, 0o700); err != nil {
+			return fmt.Errorf("%w: --data: %w", eventstore.ErrInvalid, err)
+		}
+	}
+	dir, err := os.MkdirTemp(f.Data, "tributary-bench-")
+	if err != nil {
+		return fmt.Errorf("make a folder to measure in: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	bar := newProgress(g, what, units)
+	defer bar.end()
+	return measure(dir, func(done, total int) { bar.set(int64(done), int64(total)) })
+}
+
+// benchAppendCmd measures appends, with --raw against the limit of the disk.
 type benchAppendCmd struct {
 	Clients  int           `help:"Clients that append at once, each waiting for its receipt." default:"64"`
 	Batch    int           `help:"Events in an append." default:"1"`
@@ -24,31 +50,27 @@ type benchAppendCmd struct {
 	Streams  int           `help:"Streams that are appended to in turn." default:"100000"`
 	Duration time.Duration `help:"How long is measured." default:"9s"`
 	Rounds   int           `help:"Parts of that time, each with a new store; medians are the result." default:"3"`
-	Raw      bool          `help:"Write the same bytes to a raw file with group-commit fdatasync too, in turn with the store."`
-	Data     string        `help:"Folder on the disk to measure; default: the system's folder for temporary files." type:"path"`
+	Raw      bool          `help:"Write the same bytes to a raw file with group-commit fdatasync too, in turn with the store; with --grpc also make empty calls."`
+	GRPC     bool          `name:"grpc" help:"Go through the store API over loopback, an append a call."`
+	Addr     string        `help:"With --grpc: gRPC address of a running server, in place of one in this process." placeholder:"HOST:PORT"`
+	Rate     float64       `help:"Open loop: so many appends a second, with latencies from the time at which each should have begun; 0 is a closed loop."`
+	benchFolder
 }
 
 // Run measures and prints rates and latencies, and with --raw their ratio.
 func (c *benchAppendCmd) Run(ctx context.Context, g *globals) (err error) {
 	load := bench.Load{
 		Clients: c.Clients, Batch: c.Batch, Size: c.Size, Streams: c.Streams, Rounds: c.Rounds, Duration: c.Duration, Raw: c.Raw,
+		GRPC: c.GRPC, Addr: c.Addr, Rate: c.Rate,
 	}
 	if err := load.Validate(); err != nil {
 		return fmt.Errorf("%w: bench append: %w", eventstore.ErrInvalid, err)
 	}
-	if c.Data != "" {
-		if err := os.MkdirAll(c.Data, 0o700); err != nil {
-			return fmt.Errorf("%w: --data: %w", eventstore.ErrInvalid, err)
-		}
-	}
-	dir, err := os.MkdirTemp(c.Data, "tributary-bench-")
-	if err != nil {
-		return fmt.Errorf("make a folder to measure in: %w", err)
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	bar := newProgress(g, "bench append", "rounds")
-	r, err := bench.Append(ctx, dir, load, func(done, total int) { bar.set(int64(done), int64(total)) })
-	bar.end()
+	var r bench.AppendResult
+	err = c.with(g, "bench append", "rounds", func(dir string, progress func(done, total int)) error {
+		r, err = bench.Append(ctx, dir, load, progress)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -65,6 +87,9 @@ func (c *benchAppendCmd) Run(ctx context.Context, g *globals) (err error) {
 			c.Clients, c.Batch, c.Size, c.Streams, c.Rounds)
 		if c.Raw {
 			fmt.Fprintf(g.out, "ratio %.2f, median of the rounds\n", r.Ratio)
+		}
+		if r.EchoRate > 0 {
+			fmt.Fprintf(g.out, "empty calls %.0f a second, appends %.2f of them, median of the rounds\n", r.EchoRate, r.EchoRatio)
 		}
 	})
 }

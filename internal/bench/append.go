@@ -1,20 +1,21 @@
-// Package bench measures the store against the limit of the disk under it.
+// Package bench measures the store against the limit of the disk under it, and the store API against an empty call.
+//
+// In a closed loop clients wait for each answer before they go on. In an open loop (Load.Rate) work arrives at a fixed rate
+// whether or not the work before it is done, and its latency counts from the time at which it should have begun.
 package bench
 
 import (
 	"context"
+	crand "crypto/rand"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
-	"sync/atomic"
 	"time"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
-	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/pebblestore"
@@ -32,8 +33,15 @@ type Load struct {
 	// Rounds share Duration evenly.
 	Rounds   int           `json:"rounds"`
 	Duration time.Duration `json:"-"`
-	// Raw has a raw file with group commit and one fdatasync a group measured too, in turn with the store.
+	// Raw has a raw file with group commit and one fdatasync a group measured too, in turn with the store; over gRPC an
+	// empty call as well.
 	Raw bool `json:"-"`
+	// GRPC goes through the store API over loopback, an append a call. The server is one in this process, or the one that
+	// listens on Addr.
+	GRPC bool   `json:"grpc,omitempty"`
+	Addr string `json:"addr,omitempty"`
+	// Rate makes the loop an open one: so many appends a second; 0 is a closed loop.
+	Rate float64 `json:"open_rate,omitempty"`
 }
 
 // Validate says what is wrong with a load.
@@ -45,6 +53,10 @@ func (l *Load) Validate() error {
 		return fmt.Errorf("--streams %d is too few for --clients %d, of which each has its own", l.Streams, l.Clients)
 	case l.round() < 50*time.Millisecond:
 		return fmt.Errorf("--duration %s is too short for --rounds %d of 50 ms at least", l.Duration, l.Rounds)
+	case l.Rate < 0:
+		return fmt.Errorf("--rate %g is negative", l.Rate)
+	case l.Addr != "" && (!l.GRPC || l.Raw):
+		return errors.New("--addr is for --grpc, and not with --raw, which measures this machine")
 	}
 	return nil
 }
@@ -74,19 +86,27 @@ type AppendResult struct {
 	Ratio  float64   `json:"ratio,omitempty"`
 	Ratios []float64 `json:"ratios,omitempty"`
 
+	// EchoRate is in empty calls a second, EchoRatio the median over the rounds of appends to empty calls.
+	EchoRate  float64 `json:"echo_rate,omitempty"`
+	EchoRatio float64 `json:"echo_ratio,omitempty"`
+
 	Seconds float64 `json:"seconds"` // measured of each side
 	Cores   int     `json:"cores"`
 }
 
-// Append measures durable appends in process on the disk of dir.
+// Append measures durable appends, in process or over gRPC, on the disk of dir.
 func Append(ctx context.Context, dir string, l Load, progress func(done, total int)) (AppendResult, error) {
 	out := AppendResult{Load: l, Seconds: l.Duration.Seconds(), Cores: runtime.GOMAXPROCS(0)}
 	steps, done := l.Rounds, 0
 	if l.Raw {
 		steps *= 2
 	}
+	if l.Raw && l.GRPC {
+		steps += l.Rounds
+	}
 	step := func() { done++; progress(done, steps) }
-	var store, raw []Side
+	var store, raw, echo []Side
+	var echoRatios []float64
 	for round := range l.Rounds {
 		s, err := storeRound(ctx, filepath.Join(dir, fmt.Sprintf("store-%d", round)), l)
 		if err != nil {
@@ -96,6 +116,15 @@ func Append(ctx context.Context, dir string, l Load, progress func(done, total i
 		store = append(store, s)
 		if !l.Raw {
 			continue
+		}
+		if l.GRPC {
+			e, err := echoRound(ctx, l, &emptypb.Empty{})
+			if err != nil {
+				return out, fmt.Errorf("measure an empty call: %w", err)
+			}
+			step()
+			echo = append(echo, e)
+			echoRatios = append(echoRatios, s.Rate/float64(l.Batch)/e.Rate)
 		}
 		r, err := rawRound(ctx, filepath.Join(dir, fmt.Sprintf("raw-%d", round)), l)
 		if err != nil {
@@ -110,14 +139,17 @@ func Append(ctx context.Context, dir string, l Load, progress func(done, total i
 	if l.Raw {
 		r := medianSide(raw)
 		out.RawRate, out.RawP50Micros, out.RawP99Micros = r.Rate, r.P50, r.P99
-		out.Ratio = median(out.Ratios, func(x float64) float64 { return x })
+		out.Ratio = medianOf(out.Ratios)
+	}
+	if len(echo) > 0 {
+		out.EchoRate, out.EchoRatio = medianSide(echo).Rate, medianOf(echoRatios)
 	}
 	return out, nil
 }
 
 // writer is a client that appends to its share of the streams.
 type writer struct {
-	store    *pebblestore.Store
+	store    appendsTo
 	name     string
 	load     *Load
 	payload  []byte
@@ -125,12 +157,18 @@ type writer struct {
 	sent     int
 }
 
-func newWriter(store *pebblestore.Store, client int, l *Load) *writer {
-	w := &writer{store: store, name: strconv.Itoa(client), load: l, payload: make([]byte, l.Size), versions: make([]uint64, l.Streams/l.Clients)}
-	// Noise, so that nothing on the way can compress it.
-	random := rand.NewChaCha8([32]byte{byte(client), byte(client >> 8)})
-	_, _ = random.Read(w.payload) // never fails
-	return w
+// appendsTo is what a writer appends to.
+type appendsTo func(ctx context.Context, r *eventstore.Request) error
+
+func newWriter(store appendsTo, client int, l *Load) *writer {
+	return &writer{store: store, name: strconv.Itoa(client), load: l, payload: noise(l.Size), versions: make([]uint64, l.Streams/l.Clients)}
+}
+
+// noise returns bytes that nothing on the way can compress.
+func noise(size int) []byte {
+	b := make([]byte, size)
+	_, _ = crand.Read(b) // never fails
+	return b
 }
 
 func (w *writer) append(ctx context.Context) error {
@@ -141,7 +179,7 @@ func (w *writer) append(ctx context.Context) error {
 		events[i] = eventstore.Event{Type: "bench.happened.v1", Payload: w.payload}
 	}
 	id := w.name + "-" + strconv.Itoa(w.sent)
-	_, err := w.store.Append(ctx, eventstore.Request{
+	err := w.store(ctx, &eventstore.Request{
 		ID: id, Metadata: eventstore.Metadata{Causation: id, Correlation: id, Actor: "bench"},
 		Appends: []eventstore.StreamAppend{{
 			Stream: eventstore.Stream("bench", w.name+"-"+strconv.Itoa(n)), Expect: eventstore.Exactly(w.versions[n]), Events: events,
@@ -152,16 +190,51 @@ func (w *writer) append(ctx context.Context) error {
 }
 
 func storeRound(ctx context.Context, dir string, l Load) (_ Side, err error) {
-	store, err := pebblestore.Open(dir, nil)
+	targets, closeAll, err := l.open(ctx, dir)
 	if err != nil {
 		return Side{}, err
 	}
-	defer func() { err = errors.Join(err, store.Close()) }()
+	defer func() { err = errors.Join(err, closeAll()) }()
+	writers := l.writers(targets)
+	return l.run(ctx, func(client int) error { return writers[client].append(ctx) })
+}
+
+// writers returns a writer for each client; they share the targets.
+func (l *Load) writers(targets []appendsTo) []*writer {
 	writers := make([]*writer, l.Clients)
 	for client := range writers {
-		writers[client] = newWriter(store, client, &l)
+		writers[client] = newWriter(targets[client%len(targets)], client, l)
+		if l.Addr != "" { // it may have the streams of an earlier run
+			writers[client].name = crand.Text()[:8] + "-" + writers[client].name
+		}
 	}
-	return l.run(ctx, func(client int) error { return writers[client].append(ctx) })
+	return writers
+}
+
+// open returns what the load is appended to: a new store in dir, itself or behind a server, or the server on Addr.
+func (l *Load) open(ctx context.Context, dir string) (_ []appendsTo, closeAll func() error, err error) {
+	if l.Addr != "" {
+		conns, err := dialAll(l.Addr)
+		if err != nil {
+			return nil, nil, err
+		}
+		return conns.appends(), conns.close, nil
+	}
+	store, err := pebblestore.Open(dir, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !l.GRPC {
+		return []appendsTo{func(ctx context.Context, r *eventstore.Request) error {
+			_, err := store.Append(ctx, *r)
+			return err
+		}}, store.Close, nil
+	}
+	serving, err := serveStore(ctx, store)
+	if err != nil {
+		return nil, nil, errors.Join(err, store.Close())
+	}
+	return serving.conns.appends(), func() error { return errors.Join(serving.close(), store.Close()) }, nil
 }
 
 func rawRound(ctx context.Context, path string, l Load) (_ Side, err error) {
@@ -172,49 +245,6 @@ func rawRound(ctx context.Context, path string, l Load) (_ Side, err error) {
 	defer func() { err = errors.Join(err, log.Close()) }()
 	record := make([]byte, l.Batch*l.Size)
 	return l.run(ctx, func(int) error { return log.Append(record) })
-}
-
-// run has all clients append until the time is over.
-func (l Load) run(ctx context.Context, appendOnce func(client int) error) (Side, error) {
-	histograms := make([]*hdrhistogram.Histogram, l.Clients)
-	var appends atomic.Int64
-	begin := time.Now()
-	end := begin.Add(l.round())
-	g, ctx := errgroup.WithContext(ctx)
-	for client := range l.Clients {
-		h := hdrhistogram.New(1, int64(time.Minute/time.Microsecond), 3)
-		histograms[client] = h
-		g.Go(func() error {
-			for now := begin; now.Before(end); {
-				if err := ctx.Err(); err != nil {
-					return err
-				}
-				if err := appendOnce(client); err != nil {
-					return err
-				}
-				appends.Add(1)
-				next := time.Now()
-				if err := h.RecordValue(max(1, next.Sub(now).Microseconds())); err != nil {
-					return err
-				}
-				now = next
-			}
-			return nil
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return Side{}, err
-	}
-	took := time.Since(begin).Seconds()
-	all := histograms[0]
-	for _, h := range histograms[1:] {
-		all.Merge(h)
-	}
-	events := appends.Load() * int64(l.Batch)
-	return Side{
-		Rate: float64(events) / took, Events: events,
-		P50: float64(all.ValueAtQuantile(50)), P99: float64(all.ValueAtQuantile(99)),
-	}, nil
 }
 
 func medianSide(sides []Side) Side {
@@ -228,6 +258,10 @@ func medianSide(sides []Side) Side {
 		P50:    median(sides, func(s Side) float64 { return s.P50 }),
 		P99:    median(sides, func(s Side) float64 { return s.P99 }),
 	}
+}
+
+func medianOf(values []float64) float64 {
+	return median(values, func(x float64) float64 { return x })
 }
 
 func median[T any](values []T, of func(T) float64) float64 {
