@@ -137,6 +137,8 @@ func TestMain(m *testing.M) {
 		appendForEver(nil)
 	case "work":
 		workForEver()
+	case "fail at a point":
+		failAtPoint()
 	case "failing disk":
 		appendForEver(failingDisk)
 	default:

@@ -21,20 +21,38 @@ import (
 // childNext tells a child at which request each writer goes on.
 const childNext = "PEBBLESTORE_TEST_NEXT"
 
-// workForEver has all writers append, and prints a line before and after each request: "ask ID", then "ack ID FIRST LAST"
-// or "no ID". Now and then a writer repeats an old request.
+var printing sync.Mutex
+
+// say prints a line for the process that started this one.
+func say(format string, args ...any) {
+	printing.Lock()
+	defer printing.Unlock()
+	fmt.Printf(format+"\n", args...)
+}
+
+// sayAppend appends and says so: "ask ID" before, "ack ID FIRST LAST" or "no ID" after it. It returns false after an error.
+func sayAppend(s *Store, w work) bool {
+	say("ask %s", w.id())
+	receipt, err := s.Append(context.Background(), w.request())
+	switch {
+	case err == nil:
+		say("ack %s %d %d", w.id(), receipt.First.LSN, receipt.Position.LSN)
+	case errors.Is(err, eventstore.ErrConflict) && w.isClaim():
+		say("no %s", w.id())
+	default:
+		say("error: request %s: %v", w.id(), err)
+		return false
+	}
+	return true
+}
+
+// workForEver has all writers append, and say so. Now and then a writer repeats an old request.
 func workForEver() {
 	o := Options{Logger: quietLog, IndexBatch: 200, MemTableBytes: 128 << 10, TailBytes: 20_000, CachedStreams: 10}
 	s, err := Open(os.Getenv(childDir), &o)
 	if err != nil {
-		fmt.Println("error", err)
+		say("error: %v", err)
 		os.Exit(1)
-	}
-	var printing sync.Mutex
-	say := func(format string, args ...any) {
-		printing.Lock()
-		defer printing.Unlock()
-		fmt.Printf(format+"\n", args...)
 	}
 	for w, next := range strings.Split(os.Getenv(childNext), ",") {
 		begin, err := strconv.Atoi(next)
@@ -48,21 +66,44 @@ func workForEver() {
 					now.n = rand.IntN(n) // an old one; n has its turn next
 					n--
 				}
-				say("ask %s", now.id())
-				receipt, err := s.Append(context.Background(), now.request())
-				switch {
-				case err == nil:
-					say("ack %s %d %d", now.id(), receipt.First.LSN, receipt.Position.LSN)
-				case errors.Is(err, eventstore.ErrConflict) && now.isClaim():
-					say("no %s", now.id())
-				default:
-					say("error: request %s: %v", now.id(), err)
+				if !sayAppend(s, now) {
 					os.Exit(1)
 				}
 			}
 		}()
 	}
 	select {}
+}
+
+// answers notes what a child says of its requests, until it ends, and calls heard after each answer. Other lines go to
+// other, which returns false for those that must not be.
+func (c *child) answers(l *ledger, other func(line string) bool, heard func()) {
+	c.lines.Split(wholeLines)
+	for c.lines.Scan() {
+		verb, rest, _ := strings.Cut(c.lines.Text(), " ")
+		id, places, _ := strings.Cut(rest, " ")
+		w, ok := parseWork(id)
+		if !ok {
+			if !other(c.lines.Text()) {
+				return
+			}
+			continue
+		}
+		switch verb {
+		case "ask":
+			l.asked[w.writer] = max(l.asked[w.writer], w.n+1)
+			continue
+		case "ack":
+			var at eventstore.Receipt
+			if n, _ := fmt.Sscan(places, &at.First.LSN, &at.Position.LSN); n != 2 && !other(c.lines.Text()) {
+				return
+			}
+			l.tell(w, at, nil)
+		case "no":
+			l.tell(w, eventstore.Receipt{}, &eventstore.ConflictError{})
+		}
+		heard()
+	}
 }
 
 // TestKill9 kills a process in full flight, again and again, and examines what each left. The next one goes on from there,
@@ -138,33 +179,17 @@ func workUntilKilled(t *testing.T, dir string, l *ledger, rng *rand.Rand) (answe
 		after := time.AfterFunc(time.Duration(rng.IntN(60))*time.Millisecond, func() { _ = c.cmd.Process.Kill() })
 		defer after.Stop()
 	}
-	c.lines.Split(wholeLines)
-	for c.lines.Scan() {
-		verb, rest, _ := strings.Cut(c.lines.Text(), " ")
-		id, places, _ := strings.Cut(rest, " ")
-		w, ok := parseWork(id)
-		if !ok {
-			t.Fatalf("a child says %q", c.lines.Text())
-		}
-		switch verb {
-		case "ask":
-			l.asked[w.writer] = max(l.asked[w.writer], w.n+1)
-			continue
-		case "ack":
-			var at eventstore.Receipt
-			if n, _ := fmt.Sscan(places, &at.First.LSN, &at.Position.LSN); n != 2 {
-				t.Fatalf("a child says %q", c.lines.Text())
-			}
-			l.tell(w, at, nil)
-		case "no":
-			l.tell(w, eventstore.Receipt{}, &eventstore.ConflictError{})
-		}
+	unwanted := func(line string) bool {
+		t.Errorf("a child says %q", line)
+		return false
+	}
+	c.answers(l, unwanted, func() {
 		if answers++; answers == most {
 			if err := c.cmd.Process.Kill(); err != nil {
-				t.Fatal(err)
+				t.Error(err)
 			}
 		}
-	}
+	})
 	_ = c.cmd.Wait() // was killed
 	return answers
 }

@@ -2,6 +2,7 @@ package pebblestore
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -20,6 +21,11 @@ func openLogDB(fs vfs.FS, dir string, opts func() *pebble.Options) (*pebble.DB, 
 			return nil, fmt.Errorf("look for log: %w", corrupted(err))
 		}
 		made = desc.Exists
+		if !made {
+			if err := withoutTables(fs, dir); err != nil {
+				return nil, err
+			}
+		}
 	}
 	if !made && !opts().ReadOnly {
 		db, err := pebble.Open(dir, opts())
@@ -35,6 +41,22 @@ func openLogDB(fs vfs.FS, dir string, opts func() *pebble.Options) (*pebble.DB, 
 		return nil, fmt.Errorf("open log: %w", corrupted(err))
 	}
 	return db, nil
+}
+
+// withoutTables returns an error if a folder that names no MANIFEST holds tables: Pebble would make a new database there,
+// and remove the files of the old one.
+func withoutTables(fs vfs.FS, dir string) error {
+	names, err := fs.List(dir)
+	if err != nil {
+		return fmt.Errorf("look for log: %w", err)
+	}
+	for _, name := range names {
+		if strings.HasSuffix(name, ".sst") {
+			return fmt.Errorf("look for log: %w: %s holds %s, and no marker says which MANIFEST it belongs to; "+
+				"put back the last good copy of the folder, see Backup in docs/operations.md", eventstore.ErrCorrupt, dir, name)
+		}
+	}
+	return nil
 }
 
 // logHead is the end of a log: the position of the last event, and what the next one goes on from.

@@ -1,0 +1,273 @@
+package pebblestore
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+	"github.com/tributary-es/tributary/internal/reliability"
+)
+
+// failPoint is a step on the way of an append to the disk, of the index, of the watermark, or of opening and closing: the
+// file operation by which it is known.
+type failPoint struct {
+	name string
+	hit  func(op errorfs.Op) bool
+}
+
+// onFile returns a fail point: operations of some kinds on files of one folder whose names hold a part.
+func onFile(name, dir, part string, kinds ...errorfs.OpKind) failPoint {
+	return failPoint{name, func(op errorfs.Op) bool {
+		folder, file := op.Path[:strings.LastIndexByte(op.Path, '/')+1], op.Path[strings.LastIndexByte(op.Path, '/')+1:]
+		if !strings.HasSuffix(folder, "/"+dir) || !strings.Contains(file, part) {
+			return false
+		}
+		for _, kind := range kinds {
+			if op.Kind == kind {
+				return true
+			}
+		}
+		return false
+	}}
+}
+
+var syncs = []errorfs.OpKind{errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo}
+
+var failPoints = []failPoint{
+	onFile("the WAL is made", "store/log/", ".log", errorfs.OpCreate, errorfs.OpReuseForWrite),
+	onFile("the WAL is written", "store/log/", ".log", errorfs.OpFileWrite),
+	onFile("the WAL is synced", "store/log/", ".log", syncs...),
+	onFile("a WAL is removed", "store/log/", ".log", errorfs.OpRemove),
+	onFile("a table of the log is made", "store/log/", ".sst", errorfs.OpCreate),
+	onFile("a table of the log is written", "store/log/", ".sst", errorfs.OpFileWrite),
+	onFile("a table of the log is synced", "store/log/", ".sst", syncs...),
+	onFile("the log's MANIFEST is made", "store/log/", "MANIFEST", errorfs.OpCreate),
+	onFile("the log's MANIFEST is written", "store/log/", "MANIFEST", errorfs.OpFileWrite),
+	onFile("the log's MANIFEST is synced", "store/log/", "MANIFEST", syncs...),
+	onFile("a marker of the log is made", "store/log/", "marker.", errorfs.OpCreate),
+	onFile("a marker of the log is removed", "store/log/", "marker.", errorfs.OpRemove),
+	onFile("the folder of the log is synced", "store/", "log", syncs...),
+	onFile("a table of the index is made", "store/index/", ".sst", errorfs.OpCreate),
+	onFile("a table of the index is written", "store/index/", ".sst", errorfs.OpFileWrite),
+	onFile("a table of the index is synced", "store/index/", ".sst", syncs...),
+	onFile("the index's MANIFEST is written", "store/index/", "MANIFEST", errorfs.OpFileWrite),
+	onFile("the index's MANIFEST is synced", "store/index/", "MANIFEST", syncs...),
+	onFile("a marker of the index is made", "store/index/", "marker.", errorfs.OpCreate),
+	onFile("the watermark is made", "store/", "WATERMARK", errorfs.OpCreate),
+	onFile("the watermark gets its name", "store/", "WATERMARK", errorfs.OpRename),
+	onFile("the watermark is written", "store/", "WATERMARK", errorfs.OpFileWriteAt),
+	onFile("the watermark is synced", "store/", "WATERMARK", syncs...),
+	onFile("the folder of the store is synced", "", "store", syncs...),
+}
+
+// failure is what happens at a fail point.
+type failure string
+
+const (
+	crashes failure = "crash" // power is lost
+	fails   failure = "error" // the operation fails, once
+	stalls  failure = "delay"
+)
+
+// trigger has something happen the first time that a fail point is come to while it is armed.
+type trigger struct {
+	point        failPoint
+	act          func(op errorfs.Op) error
+	armed, fired atomic.Bool
+}
+
+func (x *trigger) fs(disk vfs.FS) vfs.FS {
+	return errorfs.Wrap(disk, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if !x.armed.Load() || !x.point.hit(op) || !x.fired.CompareAndSwap(false, true) {
+			return nil
+		}
+		return x.act(op)
+	}))
+}
+
+// eachAppends is how many requests each writer makes in the life of a store that a trigger is set on.
+const eachAppends = 30
+
+func trialOptions(disk vfs.FS) *Options {
+	return &Options{FS: disk, Logger: quietLog, IndexBatch: 20, MemTableBytes: 32 << 10, CacheBytes: 1 << 20}
+}
+
+// live opens a store on the camera's disk, has all writers append, and closes it. What happens at the fail point, which
+// it is armed for from the start or from some request on, must not be noticed.
+func (x *trigger) live(c *camera, rng *rand.Rand) (f findings) {
+	x.armed.Store(rng.IntN(2) == 0)
+	armAt := rng.IntN(eachAppends)
+	s, err := Open("data/store", trialOptions(x.fs(c.disk)))
+	if err != nil {
+		note(&f.violations, "open: %v", err)
+		return f
+	}
+	faults := make(chan error, workWriters)
+	var writing sync.WaitGroup
+	for w := range workWriters {
+		writing.Go(func() {
+			for n := range eachAppends {
+				if w == 0 && n == armAt {
+					x.armed.Store(true)
+				}
+				if err := c.ledger.append(context.Background(), s, w); err != nil {
+					faults <- err
+					return
+				}
+			}
+		})
+	}
+	writing.Wait()
+	close(faults)
+	for err := range faults {
+		note(&f.violations, "append: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		note(&f.violations, "close: %v", err)
+	}
+	return f
+}
+
+// failAtPoint is the life of a store in a process of its own, for an error may well end it: Pebble answers some with
+// Fatalf, some with a panic. It prints what happens, as workForEver does, and "fired" before the error.
+func failAtPoint() {
+	var point, armAt int
+	if n, _ := fmt.Sscanf(os.Getenv(childRun), "%d %d", &point, &armAt); n != 2 {
+		panic("which point: " + os.Getenv(childRun))
+	}
+	x := &trigger{point: failPoints[point], act: func(errorfs.Op) error {
+		say("fired")
+		return syscall.EIO
+	}}
+	x.armed.Store(armAt < 0)
+	s, err := Open(os.Getenv(childDir), trialOptions(x.fs(vfs.Default)))
+	if err != nil {
+		return
+	}
+	var writing sync.WaitGroup
+	for w := range workWriters {
+		writing.Go(func() {
+			for n := range eachAppends {
+				if w == 0 && n == armAt {
+					x.armed.Store(true)
+				}
+				if !sayAppend(s, work{w, n}) {
+					return
+				}
+			}
+		})
+	}
+	writing.Wait()
+	_ = s.Close() // may tell of the error
+}
+
+// TestFailPoints has a crash, an error and a delay happen at every step of a store's life, and examines what is left. It
+// is T33 of docs/reliability.md, and shows S4, S5, S7 and S14.
+func TestFailPoints(t *testing.T) {
+	rounds := 1
+	if *reliability.Long {
+		rounds = 30
+	}
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	result := reliability.Result{Test: "T33", What: fmt.Sprintf("%d points of log, index, watermark, opening and closing, each with crash, error and delay", len(failPoints)), Seed: seed}
+	var all findings
+	ended := 0
+	for i, point := range failPoints {
+		for j, failure := range []failure{crashes, stalls, fails} {
+			hits := 0
+			for tries := 0; hits < rounds && tries < 10*rounds; tries++ {
+				rng := rand.New(rand.NewPCG(seed, uint64(1000*i+100*j)<<20+uint64(tries)))
+				var f findings
+				var fired bool
+				if failure == fails {
+					var died bool
+					f, fired, died = failInChild(t, i, rng)
+					if died {
+						ended++
+					}
+				} else {
+					f, fired = failInMemory(point, failure, rng)
+				}
+				if fired {
+					hits++
+				}
+				result.Cycles++
+				f.report(t, fmt.Sprintf("%s: %s", point.name, failure))
+				all.add(f)
+			}
+			result.Faults += hits
+			if hits == 0 {
+				result.Violations++
+				t.Errorf("%s: was never come to with %s", point.name, failure)
+			}
+		}
+	}
+	result.Lost, result.Duplicated, result.Phantom = len(all.lost), len(all.duplicated), len(all.phantom)
+	result.Violations += len(all.violations)
+	result.Extra = map[string]any{"points": len(failPoints), "errors that ended the process": ended}
+	result.Print(t)
+}
+
+// failInMemory has a power loss or a delay happen, and examines what is left.
+func failInMemory(point failPoint, failure failure, rng *rand.Rand) (f findings, fired bool) {
+	c := &camera{disk: vfs.NewCrashableMem(), ledger: newLedger(), most: 1, every: 1, rng: rand.New(rand.NewPCG(rng.Uint64(), 1))}
+	x := &trigger{point: point, act: func(errorfs.Op) error {
+		if failure == crashes {
+			c.take(false)
+		} else {
+			time.Sleep(15 * time.Millisecond)
+		}
+		return nil
+	}}
+	f = x.live(c, rng)
+	c.take(false) // unless there is one
+	left := c.images[0]
+	s, err := Open("data/store", trialOptions(left.disk))
+	if err != nil {
+		note(&f.lost, "open: %v", err)
+		return f, x.fired.Load()
+	}
+	f.add(left.ledger.examine(context.Background(), s))
+	if err := s.Close(); err != nil {
+		note(&f.violations, "close: %v", err)
+	}
+	return f, x.fired.Load()
+}
+
+// failInChild has an error happen in a process of its own, and examines what that left when it ended, however it did.
+func failInChild(t *testing.T, point int, rng *rand.Rand) (f findings, fired, died bool) {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "store")
+	armAt := rng.IntN(eachAppends)
+	if rng.IntN(2) == 0 {
+		armAt = -1
+	}
+	l := newLedger()
+	c := startChild(t, "fail at a point", dir, fmt.Sprint(point, " ", armAt))
+	c.answers(l, func(line string) bool {
+		fired = fired || line == "fired"
+		return true // a panic has much to say
+	}, func() {})
+	died = c.cmd.Wait() != nil
+	s, err := Open(dir, &Options{Logger: quietLog})
+	if err != nil {
+		note(&f.lost, "open: %v", err)
+		return f, fired, died
+	}
+	f = l.examine(context.Background(), s)
+	if err := s.Close(); err != nil {
+		note(&f.violations, "close: %v", err)
+	}
+	return f, fired, died
+}
