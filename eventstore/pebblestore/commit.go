@@ -165,9 +165,9 @@ func (s *Store) publish(g *group) {
 	for i, p := range g.batches {
 		batches[i] = p.records
 	}
-	unindexed := s.recent.add(batches)
+	s.recent.add(batches)
 	state := s.recent.state()
 	s.durable.Store(state.lsn)
 	s.tail.add(batches, state)
-	s.indexer.notify(unindexed)
+	s.indexer.notify()
 }

@@ -28,12 +28,14 @@ func newIndexer(s *Store, behind int) *indexer {
 	return x
 }
 
-// notify says how many events the young generation holds.
-func (x *indexer) notify(young int) {
+// notify says that the young generation has grown. How much is looked up here: what a caller counted a moment ago may have
+// been indexed since, and would hold back appends for ever.
+func (x *indexer) notify() {
 	x.mu.Lock()
-	x.behind = young
+	x.behind = x.store.recent.unindexed()
+	full := x.behind >= x.size
 	x.mu.Unlock()
-	if young >= x.size {
+	if full {
 		select {
 		case x.wake <- struct{}{}:
 		default:

@@ -280,7 +280,7 @@ func TestMutations(t *testing.T) {
 	result := reliability.Result{Test: "T3", What: "log, index and watermark of a closed store, and of one that lost power", Seed: seed, Extra: map[string]any{}}
 	fates := map[string]int{}
 	var x *specimen
-	for ; result.Cycles < mutations; result.Cycles++ {
+	for ; result.Cycles < mutations && reliability.TimeLeft(t); result.Cycles++ {
 		if result.Cycles%75 == 0 {
 			x = newSpecimen(t, rng, result.Cycles%150 == 0)
 		}

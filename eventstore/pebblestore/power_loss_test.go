@@ -92,7 +92,7 @@ func TestPowerLoss(t *testing.T) {
 	var took []time.Duration
 	atSync, lives := 0, 0
 	disk, l := vfs.NewCrashableMem(), newLedger()
-	for ; result.Cycles < wanted && f.count() == 0; lives++ {
+	for ; result.Cycles < wanted && f.count() == 0 && reliability.TimeLeft(t); lives++ {
 		if lives%4 == 0 { // logs that grow for ever would make the examination slow
 			disk, l = vfs.NewCrashableMem(), newLedger()
 		}

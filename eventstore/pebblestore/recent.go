@@ -63,7 +63,7 @@ func newRecent(h *history, from logState, cachedHeads int) *recent {
 }
 
 // add makes whole batches durable that follow what was. It is called by Open, and then by the committer alone.
-func (r *recent) add(batches [][]eventstore.Recorded) (unindexed int) {
+func (r *recent) add(batches [][]eventstore.Recorded) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, batch := range batches {
@@ -71,7 +71,6 @@ func (r *recent) add(batches [][]eventstore.Recorded) (unindexed int) {
 	}
 	r.durable.logHead = r.history.onward(r.durable.logHead)
 	r.young.end = r.durable
-	return r.young.events
 }
 
 // add takes a batch, moves state on to its end, and calls head with the version that each of its streams has come to.

@@ -71,6 +71,13 @@ func (r Result) Print(t testing.TB) {
 	}
 }
 
+// TimeLeft reports whether a test may begin another round: its deadline, if it has one, is more than a minute away. A long
+// form that is cut off in this way prints what it saw until then.
+func TimeLeft(t *testing.T) bool {
+	deadline, limited := t.Deadline()
+	return !limited || time.Until(deadline) > time.Minute
+}
+
 // command returns what runs the test that called Print.
 func command(test string, long bool) string {
 	top, _, _ := strings.Cut(test, "/")
