@@ -74,10 +74,24 @@ performance: build ## measure what docs/performance.md shows of the event store 
 bench-peers: build ## the same work on NATS, PostgreSQL, etcd, Redis and UmaDB, as far as the machine has them (ARGS="-duration 2s -peers redis")
 	cd internal/bench/peers && go run . $(ARGS)
 
+# What the reliability tests of a night print; see docs/reliability.md.
+SEEN ?= $(CURDIR)/dist/reliability.jsonl
+
 .PHONY: night
-night: race ## the long form: race detector, long end-to-end tests (INPUTS='DIR/*.csv.gz': with real months), every fuzz target for FUZZTIME
+night: race ## the long form: race detector, reliability tests, planted bugs, long end-to-end tests (INPUTS='DIR/*.csv.gz': with real months), every fuzz target for FUZZTIME
+	mkdir -p $(dir $(SEEN)) && rm -f $(SEEN)
+	TRIBUTARY_RELIABILITY=$(SEEN) go test -timeout 4h -count=1 -v ./eventstore/pebblestore -run '$(RELIABILITY)' -long
+	TRIBUTARY_RELIABILITY=$(SEEN) $(MAKE) planted
 	go test -timeout 90m -count=1 ./node/e2e -long $(if $(INPUTS),-demo.inputs '$(INPUTS)')
 	internal/tools/fuzz.sh $(FUZZTIME)
+	go test -count=1 ./internal/reliability -update -results $(SEEN)
+
+# The tests of the store that have a long form.
+RELIABILITY = ^(TestKill9|TestPowerLoss|TestMutations|TestLinearizable|TestConfigurations|TestFailPoints)$$
+
+.PHONY: planted
+planted: ## plants bugs in the store, one at a time, and wants the reliability tests to notice each
+	go test -timeout 90m -count=1 -v ./internal/reliability -run '^TestPlanted$$' -planted
 
 .PHONY: vulncheck
 vulncheck: bin/govulncheck ## known vulnerabilities in what the binary really calls (needs the Go vulnerability database)

@@ -181,6 +181,9 @@ func liveUntilFull(t *testing.T, c *camera, o Options) {
 // of the last one.
 func follow(ctx context.Context, t *testing.T, s *Store, after eventstore.Position) uint64 {
 	sub, err := s.Subscribe(ctx, after, eventstore.Filter{MaxChunk: 7})
+	if err != nil && ctx.Err() != nil { // a life so short that it was over before
+		return after.LSN
+	}
 	if err != nil {
 		t.Errorf("subscribe: %v", err)
 		return 0
