@@ -25,6 +25,9 @@ type Aggregate[S, C, E any] struct {
 	Codec Codec[E]
 	// Tags, when set, returns the tags of an event ("key:value"; no personal data).
 	Tags func(E) []string
+	// Snapshots, when set, says how states are kept on disk, where the bus has a place for them. It is for aggregates whose
+	// streams become long, and not for those whose events have personal fields: erasing would not reach what is kept.
+	Snapshots *Snapshots[S]
 }
 
 // Codec encodes and decodes the events of an aggregate. ProtoCodec and JSONCodec make one.

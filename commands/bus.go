@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"reflect"
@@ -36,6 +37,10 @@ type Options struct {
 	// CacheEntries and CacheBytes bound the folded states kept between commands, whichever comes first. Zero means the
 	// default; a negative number keeps none.
 	CacheEntries, CacheBytes int
+	// Snapshots keeps states on disk, of those aggregates that say how; nil keeps none.
+	Snapshots SnapshotStore
+	// Log gets what went wrong and kept nothing from going on; nil means slog.Default.
+	Log *slog.Logger
 }
 
 // Handler handles a message: all its commands, or none.
@@ -89,6 +94,9 @@ func NewBus(store eventstore.Store, o Options) *Bus {
 	}
 	if o.Backoff == nil {
 		o.Backoff = defaultBackoff
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
 	}
 	bound := func(n, otherwise int) int {
 		if n == 0 {
@@ -213,12 +221,14 @@ type Stats struct {
 	// CacheHits and CacheMisses count states found and states folded from the first event, of streams and of queries; Folded
 	// counts events folded.
 	CacheHits, CacheMisses, Folded uint64
+	// SnapshotsTaken counts states that were kept on disk, SnapshotsUsed those that folding began with.
+	SnapshotsTaken, SnapshotsUsed uint64
 	// CachedStates and CachedBytes are what the cache holds now, in entries and estimated bytes.
 	CachedStates, CachedBytes int
 }
 
 type counters struct {
-	attempts, conflicts, repeated, hits, misses, folded atomic.Uint64
+	attempts, conflicts, repeated, hits, misses, folded, kept, restored atomic.Uint64
 }
 
 // Stats returns the bus's counters.
@@ -226,6 +236,7 @@ func (b *Bus) Stats() Stats {
 	s := Stats{
 		Attempts: b.counters.attempts.Load(), Conflicts: b.counters.conflicts.Load(), Repeated: b.counters.repeated.Load(),
 		CacheHits: b.counters.hits.Load(), CacheMisses: b.counters.misses.Load(), Folded: b.counters.folded.Load(),
+		SnapshotsTaken: b.counters.kept.Load(), SnapshotsUsed: b.counters.restored.Load(),
 	}
 	s.CachedStates, s.CachedBytes = b.cache.held()
 	return s

@@ -23,6 +23,7 @@ type folded struct {
 
 	footprint
 	born
+	kept
 }
 
 // footprint is the estimated size of a state.

@@ -14,7 +14,10 @@ func (b *Bus) checkOut(ctx context.Context, w *work, refresh bool) error {
 	f, found := b.cache.take(w.stream).(*folded)
 	if !found {
 		b.counters.misses.Add(1)
-		return b.catchUp(ctx, w, &folded{stream: w.stream, state: w.aggregate.newInstance(), born: b.cache.birth()})
+		if f = b.restored(ctx, w); f == nil {
+			f = &folded{stream: w.stream, state: w.aggregate.newInstance(), born: b.cache.birth()}
+		}
+		return b.catchUp(ctx, w, f)
 	}
 	b.counters.hits.Add(1)
 	if err := b.foldPending(f); err != nil {
@@ -23,6 +26,7 @@ func (b *Bus) checkOut(ctx context.Context, w *work, refresh bool) error {
 	if refresh {
 		return b.catchUp(ctx, w, f)
 	}
+	b.keep(ctx, w.aggregate, f)
 	w.folded = f
 	return nil
 }
@@ -48,6 +52,7 @@ func (b *Bus) catchUp(ctx context.Context, w *work, f *folded) error {
 	if err != nil {
 		return err
 	}
+	b.keep(ctx, w.aggregate, f)
 	w.folded, w.fresh = f, true
 	return nil
 }

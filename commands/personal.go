@@ -40,14 +40,36 @@ func (b *Bus) declare(codec any) error {
 			faults = append(faults, b.sealer.Declare(name, message))
 			continue
 		}
-		for i := range message.Fields().Len() {
-			f := message.Fields().Get(i)
-			if personal, _ := proto.GetExtension(f.Options(), apiv1.E_Personal).(bool); personal {
-				b.unsealed[name] = append(b.unsealed[name], f.Number())
-			}
+		if fields := personalFields(message); len(fields) > 0 {
+			b.unsealed[name] = fields
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// personalEvent returns the name of an event of a codec that has personal fields, empty when there is none.
+func personalEvent(codec any) string {
+	c, ok := codec.(Described)
+	if !ok {
+		return ""
+	}
+	for name, message := range c.Messages() {
+		if len(personalFields(message)) > 0 {
+			return name
+		}
+	}
+	return ""
+}
+
+// personalFields returns the numbers of a message's personal fields.
+func personalFields(message protoreflect.MessageDescriptor) (numbers []protowire.Number) {
+	for i := range message.Fields().Len() {
+		f := message.Fields().Get(i)
+		if personal, _ := proto.GetExtension(f.Options(), apiv1.E_Personal).(bool); personal {
+			numbers = append(numbers, f.Number())
+		}
+	}
+	return numbers
 }
 
 // checkSealed refuses what would be recorded for good.

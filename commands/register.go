@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"reflect"
@@ -53,6 +54,14 @@ func (a *Aggregate[S, C, E]) check() error {
 			faults = append(faults, fmt.Errorf("%s is nil", name))
 		}
 	}
+	if s := a.Snapshots; s != nil {
+		if s.Version == 0 || s.Encode == nil || s.Decode == nil || s.Every < 0 {
+			faults = append(faults, errors.New("Snapshots need a Version from 1, Encode and Decode, and an Every from 0"))
+		}
+		if name := personalEvent(a.Codec); name != "" {
+			faults = append(faults, fmt.Errorf("event %s has personal fields, which must not be in snapshots", name))
+		}
+	}
 	return errors.Join(append(faults, declarationOf(a.Codec))...)
 }
 
@@ -70,6 +79,8 @@ type aggregate interface {
 	streamID(cmd any) string
 	validate(cmd any) error
 	newInstance() instance
+	// snapshots returns the version of the fold and how many events lie between two snapshots; not ok where none are taken.
+	snapshots() (fold uint32, every int, ok bool)
 }
 
 // typed erases the type parameters of an aggregate, once.
@@ -82,6 +93,13 @@ func (t *typed[S, C, E]) validate(cmd any) error {
 		return nil
 	}
 	return t.Validate(cmd.(C))
+}
+
+func (t *typed[S, C, E]) snapshots() (fold uint32, every int, ok bool) {
+	if t.Snapshots == nil {
+		return 0, 0, false
+	}
+	return t.Snapshots.Version, cmp.Or(t.Snapshots.Every, DefaultSnapshotEvery), true
 }
 
 func (t *typed[S, C, E]) newInstance() instance {
@@ -103,6 +121,9 @@ type instance interface {
 	fold(r *eventstore.Recorded) error
 	// size estimates the bytes that the state holds.
 	size() int
+	// snapshot encodes the state, and restore replaces it by one that was encoded. REQUIRES: the aggregate has snapshots.
+	snapshot() ([]byte, error)
+	restore(encoded []byte) error
 }
 
 type typedInstance[S, C, E any] struct {
@@ -150,3 +171,12 @@ func (i *typedInstance[S, C, E]) fold(r *eventstore.Recorded) error {
 }
 
 func (i *typedInstance[S, C, E]) size() int { return sizeOf(i.state) }
+
+func (i *typedInstance[S, C, E]) snapshot() ([]byte, error) {
+	return i.aggregate.Snapshots.Encode(i.state)
+}
+
+func (i *typedInstance[S, C, E]) restore(encoded []byte) (err error) {
+	i.state, err = i.aggregate.Snapshots.Decode(encoded)
+	return err
+}

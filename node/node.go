@@ -36,19 +36,20 @@ type Node struct {
 	// verifying is held by the verification that is under way.
 	verifying chan struct{}
 
-	local   *pebblestore.Store
-	store   eventstore.Store // local, with durability Kafka where there is a mirror; personal fields are sealed in it
-	groups  *groups.Groups
-	keys    *keyPart
-	sealed  *sealed.Store // store, which seals and opens them
-	bus     *commands.Bus
-	kafka   *kafkaPart
-	redis   *redisPart
-	click   *clickPart
-	sagas   []sagaRunner
-	models  []*model
-	domains []joined
-	server  *server.Server
+	local     *pebblestore.Store
+	store     eventstore.Store // local, with durability Kafka where there is a mirror; personal fields are sealed in it
+	groups    *groups.Groups
+	keys      *keyPart
+	sealed    *sealed.Store // store, which seals and opens them
+	bus       *commands.Bus
+	snapshots *pebblestore.Snapshots // nil when they could not be opened
+	kafka     *kafkaPart
+	redis     *redisPart
+	click     *clickPart
+	sagas     []sagaRunner
+	models    []*model
+	domains   []joined
+	server    *server.Server
 
 	erasures sync.Mutex // guards keys.last
 
@@ -99,9 +100,15 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 	if n.click, err = openClickHouse(n); err != nil {
 		return nil, err
 	}
-	n.bus = commands.NewBus(n.sealed, commands.Options{Middleware: []commands.Middleware{
+	options := commands.Options{Log: n.log, Middleware: []commands.Middleware{
 		commands.Logging(n.log), commands.Recovery(), commands.Timeout(commandTimeout), commands.Validation(),
-	}})
+	}}
+	if n.snapshots, err = pebblestore.OpenSnapshots(n.path("snapshots"), n.log); err != nil {
+		n.log.Warn("no snapshots are kept until the next start", slog.Any("error", err))
+	} else {
+		options.Snapshots = n.snapshots
+	}
+	n.bus = commands.NewBus(n.sealed, options)
 	n.server = server.New(server.Options{
 		HTTPAddr: config.HTTP, GRPCAddr: config.GRPC, Logger: n.log, Version: config.Version, Run: n.run,
 		Health: n.health, Sample: n.sample, Page: n.page(),
@@ -197,6 +204,9 @@ func (n *Node) Close() error {
 		}
 		for _, c := range []interface{ close() error }{n.click, n.redis, n.kafka} {
 			errs = append(errs, c.close())
+		}
+		if n.snapshots != nil {
+			errs = append(errs, n.snapshots.Close())
 		}
 		if n.local != nil {
 			errs = append(errs, n.local.Close())

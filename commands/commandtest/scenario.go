@@ -47,6 +47,8 @@ type subject[S, C, E any] struct {
 	// query and widen say what of the history a command is decided on; nil: on all.
 	query func(C) eventstore.Query
 	widen func(S, C) eventstore.Query
+	// snapshots keep states; nil: they are not kept.
+	snapshots *commands.Snapshots[S]
 }
 
 // For begins a scenario of an instance without events. Options add to how values are compared.
@@ -61,6 +63,8 @@ func For[S, C, E any](t T, a commands.Aggregate[S, C, E], options ...cmp.Option)
 		evolve: func(s S, _ eventstore.StreamID, e E) S { return a.Evolve(s, e) },
 		encode: Source(a).encode,
 		decode: a.Codec.Decode,
+
+		snapshots: a.Snapshots,
 	}, options)
 }
 
@@ -205,7 +209,28 @@ func (s *Scenario[S, C, E]) fold(q eventstore.Query) S {
 	if diff := cmp.Diff(first, second, s.compare); diff != "" {
 		s.t.Fatalf("Evolve is not pure: the same %d events gave different states (-first +second):\n%s", len(s.history), diff)
 	}
+	if s.subject.snapshots != nil {
+		s.checkSnapshot(second, first)
+	}
 	return first
+}
+
+// checkSnapshot takes a state through a snapshot and compares it with an equal one.
+func (s *Scenario[S, C, E]) checkSnapshot(state, want S) {
+	s.t.Helper()
+	var err error
+	s.guard("a snapshot", func() {
+		var encoded []byte
+		if encoded, err = s.subject.snapshots.Encode(state); err == nil {
+			state, err = s.subject.snapshots.Decode(encoded)
+		}
+	})
+	if err != nil {
+		s.t.Fatalf("the state after %d events cannot be kept in a snapshot: %v", len(s.history), err)
+	}
+	if diff := cmp.Diff(want, state, s.compare); diff != "" {
+		s.t.Fatalf("the state after %d events does not survive its snapshot (-state +restored):\n%s", len(s.history), diff)
+	}
 }
 
 func (s *Scenario[S, C, E]) foldOnce(q eventstore.Query) (state S) {

@@ -32,6 +32,8 @@ func Aggregate() commands.Aggregate[State, Command, Event] {
 		Decide:   decide,
 		Evolve:   evolve,
 		Codec:    Codec(),
+		// A code that is on many orders has thousands of events.
+		Snapshots: &commands.Snapshots[State]{Version: 1, Encode: encodeState, Decode: decodeState},
 	}
 }
 
