@@ -18,18 +18,6 @@ import (
 // ErrUnknownEvent: a codec met a wire name or a Go type that it was not made with.
 var ErrUnknownEvent = errors.New("event is unknown to this program")
 
-// Upcast reads events that an older program recorded under a wire name that is no longer written. UpcastProto and
-// UpcastJSON make one from the old shape; a literal may decode by hand.
-type Upcast[E any] struct {
-	// Name is the old wire name, "order.created.v1".
-	Name string
-	// Decode returns the event as the current program knows it. It sees type, schema version, encoding and payload of
-	// the event, and nothing else that differs between two readings of it.
-	Decode func(*eventstore.Recorded) (E, error)
-	// Message describes what was recorded under the name; nil when it was no protobuf message, or is not known.
-	Message protoreflect.MessageDescriptor
-}
-
 // Described is implemented by codecs of protobuf messages: they say what the events of each wire name look like, old names
 // included where that is known.
 type Described interface {
@@ -42,6 +30,7 @@ type wireNames[E any] struct {
 	byType   map[reflect.Type]wireName
 	byName   map[string]func(*eventstore.Recorded) (E, error)
 	messages map[string]protoreflect.MessageDescriptor
+	old      map[string]bool // names that are only read
 	// err is what was wrong with the declaration; Register reports it, and so do Encode and Decode.
 	err error
 }
@@ -61,6 +50,7 @@ func newWireNames[E any](
 		byType:   make(map[reflect.Type]wireName, len(current)),
 		byName:   make(map[string]func(*eventstore.Recorded) (E, error), len(current)+len(old)),
 		messages: map[string]protoreflect.MessageDescriptor{},
+		old:      map[string]bool{},
 	}
 	var faults []error
 	// Sorted, so that the same faults give the same text.
@@ -86,21 +76,7 @@ func newWireNames[E any](
 			w.messages[name] = m.ProtoReflect().Descriptor()
 		}
 	}
-	for _, u := range old {
-		if _, err := schemaVersion(u.Name); err != nil {
-			faults = append(faults, err)
-		}
-		if _, ok := w.byName[u.Name]; ok {
-			faults = append(faults, fmt.Errorf("event %s is declared twice", u.Name))
-		}
-		if u.Decode == nil {
-			faults = append(faults, fmt.Errorf("upcast of %s: Decode is nil", u.Name))
-		}
-		w.byName[u.Name] = u.Decode
-		if u.Message != nil {
-			w.messages[u.Name] = u.Message
-		}
-	}
+	faults = append(faults, w.addOld(old)...)
 	if len(current) == 0 {
 		faults = append(faults, errors.New("codec has no events"))
 	}
