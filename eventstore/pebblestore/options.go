@@ -32,7 +32,8 @@ type Options struct {
 	Fatal func(message string)
 
 	// CacheBytes is the memory for blocks read from disk, half for the log and half for the index; zero means 16 MiB. A
-	// quarter as much again may go to the places of events in tables that are often read from, 8 bytes an event.
+	// quarter as much again may go to the places of events in tables that are often read from, 8 bytes an event, and a
+	// sixteenth to what the index said of streams that were read.
 	CacheBytes int64
 	// CachedStreams is how many streams' versions are kept in memory, at about 40 bytes each, so that appends to them need
 	// not look into the index; zero means 250,000.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 
 	"github.com/tributary-es/tributary/eventstore"
 )
@@ -120,11 +121,11 @@ func (s *Store) readVersions(ctx context.Context, stream eventstore.StreamID, fr
 	}
 	defer release()
 	first, latest := s.recent.places(stream, from, to)
-	lsns, err := s.index.places(stream, from, first-1)
+	lsns, err := s.indexedPlaces(stream, from, first-1)
 	if err != nil {
 		return nil, err
 	}
-	return s.readPlaces(stream, from, append(lsns, latest...))
+	return s.readPlaces(stream, from, slices.Concat(lsns, latest))
 }
 
 // readPlaces returns the events at the given lsns, which the index says are the stream's from a version on.

@@ -34,6 +34,7 @@ type Store struct {
 	streams hashFilter
 	tail    *tail
 	tables  *tableMaps
+	places  *placeCache
 	indexer *indexer
 	queue   *queue
 	room    *semaphore.Weighted // for requests that wait or are under way, in bytes
@@ -94,6 +95,7 @@ func (s *Store) open() error {
 		return err
 	}
 	s.logCache, s.indexCache = s.opts.newCaches()
+	s.places = newPlaceCache(int(s.opts.CacheBytes / 16))
 	sealed := s.space.open()
 	head, err := s.openDatabases(sealed)
 	if err != nil {
