@@ -20,23 +20,37 @@ import (
 const payloadBytes = 512
 
 // BenchmarkAppend appends with an expected version, each client to a stream of its own, and does the same against a raw
-// file with group-commit fdatasync right after: "raw/s" is the file's rate, "ratio" ours as a share of it.
+// file with group-commit fdatasync right after: "raw/s" is the file's rate, "ratio" ours as a share of it. With a condition,
+// each client's events carry a tag of its own, and no other event may have come with it since the client's last.
 func BenchmarkAppend(b *testing.B) {
-	for _, c := range []struct{ clients, events int }{{1, 1}, {64, 1}, {1024, 1}, {16, 100}} {
-		b.Run(fmt.Sprintf("clients=%d/events=%d", c.clients, c.events), func(b *testing.B) {
+	for _, c := range []struct {
+		clients, events int
+		condition       bool
+	}{{1, 1, false}, {64, 1, false}, {64, 1, true}, {1024, 1, false}, {16, 100, false}} {
+		b.Run(fmt.Sprintf("clients=%d/events=%d/condition=%t", c.clients, c.events, c.condition), func(b *testing.B) {
 			store := openBench(b, nil)
 			ours, cpu := load{clients: c.clients, events: c.events, n: b.N}, cpuTime()
 			versions := make([]uint64, c.clients)
+			after := make([]eventstore.Position, c.clients)
 			b.ResetTimer()
 			ours.run(b, func(client int) error {
 				events := make([]eventstore.Event, c.events)
 				for i := range events {
 					events[i] = eventstore.Event{Type: "bench.happened.v1", Payload: payload}
 				}
-				_, err := store.Append(context.Background(), eventstore.Request{Appends: []eventstore.StreamAppend{{
+				r := eventstore.Request{Appends: []eventstore.StreamAppend{{
 					Stream: benchStream(client), Expect: eventstore.Exactly(versions[client]), Events: events,
-				}}})
+				}}}
+				if c.condition {
+					tags := []string{fmt.Sprint("client:", client)}
+					for i := range events {
+						events[i].Tags = tags
+					}
+					r.Condition = &eventstore.Condition{Query: eventstore.Query{{Tags: tags}}, After: after[client]}
+				}
+				receipt, err := store.Append(context.Background(), r)
 				versions[client] += uint64(c.events)
+				after[client] = receipt.Position
 				return err
 			})
 			b.StopTimer()
