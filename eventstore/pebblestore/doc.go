@@ -14,6 +14,9 @@
 // from the log, never the other way round: it remembers the lsn and the chain hash up to which it was filled, is brought
 // up to date from the log when the store opens, and is thrown away and made anew when it does not fit.
 //
+// Single events are read by their own bytes where their table is mapped (table_map.go), else through Pebble. Streams and
+// requests that are not there are told by filters in memory (hash_filter.go), which the index fills in the background.
+//
 // What may be relied on:
 //   - INVARIANT: nothing beyond the lsn whose sync has returned is shown to anyone; a refusal or a duplicate's receipt
 //     that rests on something not yet durable is given only once that is durable.
