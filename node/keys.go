@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -25,48 +24,37 @@ type keyPart struct {
 	last eventstore.Position
 }
 
-// keysIDFile says, in the data folder, which key file its events are sealed with: another must not take its place.
-const keysIDFile = "keys.id"
-
 // keyOptions says where the master key is.
 func (c *Config) keyOptions() keyfile.Options {
 	return keyfile.Options{Master: c.MasterKey, MasterFile: c.MasterKeyFile}
 }
 
-// openKeys opens the keys, or makes the first ones of a folder.
-func openKeys(n *Node) (*keyPart, error) {
+// openKeys opens the keys, or makes the first ones of a log. Keys that are not those which the log names are refused.
+func openKeys(ctx context.Context, n *Node) (*keyPart, error) {
 	dir := n.config.keysDir()
-	path := n.path(keysIDFile)
-	body, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("open keys: %w", err)
+	used, err := sealed.KeysOf(ctx, n.store)
+	if err != nil {
+		return nil, err
 	}
-	known := strings.TrimSpace(string(body))
-	if known != "" && !keyfile.Exists(dir) {
-		return nil, fmt.Errorf("%w: the data are sealed with key file %s, and there is none in %s; name its folder (--keys), or bring it back: tributary keys restore",
-			eventstore.ErrUnavailable, known, dir)
+	if used != "" && !keyfile.Exists(dir) {
+		return nil, fmt.Errorf("%w: the log's personal data are sealed with key file %s, and there is none in %s; name its folder (--keys), or bring it back: tributary keys restore",
+			eventstore.ErrUnavailable, used, dir)
 	}
 	file, err := keyfile.Open(dir, n.config.keyOptions())
 	if err != nil {
 		return nil, fmt.Errorf("open keys: %w", err)
 	}
 	k := &keyPart{file: file}
-	switch known {
-	case file.ID().String():
-	case "":
-		if err := writeFile(path, []byte(file.ID().String()+"\n")); err != nil {
-			return k, err
-		}
-	default:
-		return k, fmt.Errorf("%w: the data are sealed with key file %s, and the one in %s is %s; name the right folder (--keys)",
-			eventstore.ErrUnavailable, known, dir, file.ID())
+	if id := file.ID().String(); used != "" && used != id {
+		return k, fmt.Errorf("%w: the log's personal data are sealed with key file %s, and the one in %s is %s; name the right folder (--keys)",
+			eventstore.ErrUnavailable, used, dir, id)
 	}
 	return k, nil
 }
 
 // seal puts the keys before the store, and destroys again what is to be erased before anything is read.
 func (k *keyPart) seal(ctx context.Context, store eventstore.Store, log *slog.Logger) (*sealed.Store, error) {
-	s := sealed.New(store, k.file)
+	s := sealed.New(store, k.file, k.file.ID().String())
 	destroyed, last, err := s.Resume(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("finish erasures: %w", err)

@@ -85,7 +85,7 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 		return nil, err
 	}
 	n.store = n.kafka.durable(n.local)
-	if n.keys, err = openKeys(n); err != nil {
+	if n.keys, err = openKeys(ctx, n); err != nil {
 		return nil, err
 	}
 	if n.sealed, err = n.keys.seal(ctx, n.store, n.log); err != nil {

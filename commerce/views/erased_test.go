@@ -25,7 +25,7 @@ func deliveries(t *testing.T) *sealed.Store {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { keys.Close() })
-	log := sealed.New(memstore.New(memstore.Options{}), keys)
+	log := sealed.New(memstore.New(memstore.Options{}), keys, keys.ID().String())
 	if err := log.Declare(order.CreatedV1, (&commercev1.OrderCreated{}).ProtoReflect().Descriptor()); err != nil {
 		t.Fatal(err)
 	}

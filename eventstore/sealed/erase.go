@@ -46,6 +46,9 @@ func (s *Store) Erase(ctx context.Context, of Subject, reason string, m eventsto
 	}
 	s.appending.Lock()
 	defer s.appending.Unlock()
+	if err := s.bind(ctx); err != nil {
+		return Erasure{}, err
+	}
 	erasure, err := s.Erasure(ctx, of)
 	if err != nil {
 		return erasure, err

@@ -29,6 +29,9 @@ const marker = "Grace Brewster Murray Hopper"
 
 var grace = sealed.Subject{Tenant: eventstore.DefaultTenant, ID: "17850"}
 
+// orders lets the events of orders through.
+var orders = eventstore.Filter{Categories: []string{"order"}}
+
 // rig is a sealing store over one in memory.
 type rig struct {
 	*testing.T
@@ -65,7 +68,7 @@ func newRig(t *testing.T) *rig {
 // over returns the sealing store over the same log with other keys.
 func (r *rig) over(keys sealed.Keys) *sealed.Store {
 	r.Helper()
-	s := sealed.New(r.raw, keys)
+	s := sealed.New(r.raw, keys, "these")
 	if err := s.Declare(createdV1, (&commercev1.OrderCreated{}).ProtoReflect().Descriptor()); err != nil {
 		r.Fatal(err)
 	}
@@ -171,8 +174,8 @@ func TestEveryWayToRead(t *testing.T) {
 		}
 	}
 	for how, events := range map[string]func(func(eventstore.Recorded, error) bool){
-		"read all":           r.store.ReadAll(t.Context(), eventstore.Position{}, eventstore.Filter{}),
-		"read all backwards": r.store.ReadAllBackwards(t.Context(), eventstore.Position{}, eventstore.Filter{}),
+		"read all":           r.store.ReadAll(t.Context(), eventstore.Position{}, orders),
+		"read all backwards": r.store.ReadAllBackwards(t.Context(), eventstore.Position{}, orders),
 		"read backwards":     r.store.ReadBackwards(t.Context(), eventstore.Stream("order", "A"), 0),
 	} {
 		n := 0
@@ -191,7 +194,7 @@ func TestEveryWayToRead(t *testing.T) {
 		Subscribe(context.Context, eventstore.Position, eventstore.Filter) (eventstore.Subscription, error)
 	}
 	for how, from := range map[string]follower{"subscription": r.store, "copy": sealed.NewCopy(r.raw, r.keys), "raw": r.raw} {
-		sub, err := from.Subscribe(t.Context(), eventstore.Position{}, eventstore.Filter{})
+		sub, err := from.Subscribe(t.Context(), eventstore.Position{}, orders)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -300,13 +303,13 @@ func (u *undestroyed) Destroy(context.Context, sealed.Subject, uint32) error {
 func TestKeysAway(t *testing.T) {
 	r := newRig(t)
 	r.place("", created("A", grace.ID))
-	sub, err := r.store.Subscribe(t.Context(), eventstore.Position{}, eventstore.Filter{})
+	sub, err := r.store.Subscribe(t.Context(), eventstore.Position{}, orders)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer sub.Close()
 	r.keys.away = fmt.Errorf("%w: the service is down", eventstore.ErrUnavailable)
-	for e, err := range r.store.ReadAll(t.Context(), eventstore.Position{}, eventstore.Filter{}) {
+	for e, err := range r.store.ReadAll(t.Context(), eventstore.Position{}, orders) {
 		if eventstore.ClassOf(err) != eventstore.Transient || e.Erased {
 			t.Errorf("read without keys: erased %v, %v", e.Erased, err)
 		}
@@ -440,5 +443,36 @@ func TestDeclare(t *testing.T) {
 		if c.mentions == "" && err != nil || c.mentions != "" && (err == nil || !strings.Contains(err.Error(), c.mentions)) {
 			t.Errorf("%s: %v, want %q", name, err, c.mentions)
 		}
+	}
+}
+
+// TestTheLogNamesItsKeys: what other keys have sealed is not mixed with what these seal. Shows E4.
+func TestTheLogNamesItsKeys(t *testing.T) {
+	r := newRig(t)
+	used := func() string {
+		t.Helper()
+		id, err := sealed.KeysOf(t.Context(), r.raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	r.place("", &commercev1.OrderCreated{Id: "0"})
+	if id := used(); id != "" {
+		t.Errorf("a log without personal data names the keys %q", id)
+	}
+	r.place("", created("A", grace.ID))
+	if id := used(); id != "these" {
+		t.Errorf("the log names the keys %q", id)
+	}
+	others := sealed.New(r.raw, r.keys, "others")
+	if err := others.Declare(createdV1, (&commercev1.OrderCreated{}).ProtoReflect().Descriptor()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := others.Append(t.Context(), request(t, "", created("B", grace.ID))); !errors.Is(err, eventstore.ErrUnavailable) {
+		t.Errorf("sealed with other keys: %v", err)
+	}
+	if _, err := others.Erase(t.Context(), grace, "x", eventstore.Metadata{}); !errors.Is(err, eventstore.ErrUnavailable) {
+		t.Errorf("erased in other keys: %v", err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/google/uuid"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -17,6 +18,9 @@ import (
 type Store struct {
 	eventstore.Store
 	keys Keys
+	id   string // of the keys
+	// bound: the log is known to name the keys.
+	bound atomic.Bool
 
 	// types holds the marks of the types that have personal fields. It is written before the store is used.
 	types map[string]*marks
@@ -26,9 +30,10 @@ type Store struct {
 	appending sync.RWMutex
 }
 
-// New returns a store over another, which it shares with others: closing it closes the other one.
-func New(store eventstore.Store, keys Keys) *Store {
-	return &Store{Store: store, keys: keys, types: map[string]*marks{}}
+// New returns a store over another, which it shares with others: closing it closes the other one. id tells the keys from all
+// others; the log names it before the first event that they seal.
+func New(store eventstore.Store, keys Keys, id string) *Store {
+	return &Store{Store: store, keys: keys, id: id, types: map[string]*marks{}}
 }
 
 // Unwrap returns the store below, which has the events as they are recorded.
@@ -94,6 +99,9 @@ func (s *Store) seal(ctx context.Context, r *eventstore.Request) error {
 	}
 	// The hash is of what was asked, so it is computed before anything is sealed: a nonce is new each time.
 	if err := r.Normalize(); err != nil {
+		return err
+	}
+	if err := s.bind(ctx); err != nil {
 		return err
 	}
 	r.Appends = slices.Clone(r.Appends)

@@ -1,0 +1,76 @@
+package sealed
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// The log says which keys its personal data are sealed with, before the first of them: whoever has the log, from a backup
+// or from Kafka, is told when the keys beside it are not those.
+const (
+	keysCategory = "$keys"
+	keysUsedV1   = "keys.used.v1"
+)
+
+// keysStream is where it is said.
+var keysStream = eventstore.Stream(keysCategory, "personal")
+
+type keysUsed struct {
+	ID string `json:"id"`
+}
+
+// KeysOf returns the id of the keys that a log's personal data are sealed with; empty when it has none.
+func KeysOf(ctx context.Context, log eventstore.Reader) (string, error) {
+	for r, err := range log.Read(ctx, keysStream, 1) {
+		if err != nil {
+			return "", fmt.Errorf("read which keys are used: %w", err)
+		}
+		var used keysUsed
+		if err := json.Unmarshal(r.Payload, &used); err != nil || used.ID == "" {
+			return "", fmt.Errorf("read %s at %s: %w: %w", r.Type, r.Position, eventstore.ErrCorrupt, err)
+		}
+		return used.ID, nil
+	}
+	return "", nil
+}
+
+// bind sees to it that the log names the keys before it has anything that they seal. Keys that are not those which it names
+// are ErrUnavailable: what they seal could not be told from what others have sealed.
+func (s *Store) bind(ctx context.Context) error {
+	if s.bound.Load() {
+		return nil
+	}
+	used, err := KeysOf(ctx, s.Store)
+	if err == nil && used == "" {
+		if err = s.recordKeys(ctx); err == nil {
+			used, err = KeysOf(ctx, s.Store)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if used != s.id {
+		return fmt.Errorf("%w: the log's personal data are sealed with keys %s, not %s", eventstore.ErrUnavailable, used, s.id)
+	}
+	s.bound.Store(true)
+	return nil
+}
+
+func (s *Store) recordKeys(ctx context.Context) error {
+	payload, err := json.Marshal(keysUsed{s.id})
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", keysUsedV1, err)
+	}
+	_, err = s.Store.Append(ctx, eventstore.Request{Appends: []eventstore.StreamAppend{{
+		Stream: keysStream, Expect: eventstore.NoStream,
+		Events: []eventstore.Event{{Type: keysUsedV1, Kind: eventstore.KindSystem, Encoding: eventstore.JSON, Payload: payload}},
+	}}})
+	if err != nil && !errors.Is(err, eventstore.ErrConflict) { // a conflict: another append has recorded it just now
+		return fmt.Errorf("record which keys are used: %w", err)
+	}
+	return nil
+}
