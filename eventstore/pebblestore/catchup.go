@@ -16,6 +16,7 @@ func (s *Store) catchUp(head logHead) error {
 		m = mark{log: s.id}
 		m.logHead = s.history.begin()
 	}
+	s.indexed.Store(m.lsn)
 	s.recent = newRecent(&s.history, m.logState, s.opts.CachedStreams)
 	for m.lsn < head.lsn {
 		page, err := s.readPage(nil, m.lsn+1, head.lsn, pageLimits{events: s.opts.IndexBatch, bytes: catchUpBytes, whole: true, chain: true})
@@ -27,7 +28,7 @@ func (s *Store) catchUp(head logHead) error {
 		}
 		m.logState = s.recent.state()
 		if s.recent.unindexed() >= s.opts.IndexBatch && !s.index.sealed {
-			if err := s.index.fill(s.recent.turn(), s.id); err != nil {
+			if err := s.fillIndex(s.recent.turn()); err != nil {
 				return err
 			}
 		}

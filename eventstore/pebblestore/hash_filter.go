@@ -137,6 +137,8 @@ func (b *bloomFilter) has(hash uint64) bool {
 
 // makeFilter makes a filter of the requests in the index, with room for as many again.
 func (s *Store) makeFilter() {
+	s.indexing.RLock()
+	defer s.indexing.RUnlock()
 	count, err := s.index.countRequests()
 	if err != nil {
 		s.opts.Logger.Warn("the filter of request ids cannot be made: appends with an id take longer", "error", err)
@@ -149,6 +151,8 @@ func (s *Store) makeFilter() {
 
 // makeStreamFilter makes a filter of the streams in the index, with room for as many again.
 func (s *Store) makeStreamFilter() {
+	s.indexing.RLock()
+	defer s.indexing.RUnlock()
 	count := int64(s.recent.state().streams)
 	if err := s.fillFilter(&s.streams, 2*count, s.index.streamHashes()); err != nil {
 		s.opts.Logger.Warn("the filter of streams cannot be made: appends to new streams take longer", "error", err)

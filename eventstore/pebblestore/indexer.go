@@ -77,7 +77,7 @@ func (x *indexer) run() {
 func (x *indexer) turn() bool {
 	g := x.store.recent.turn()
 	for delay := 10 * time.Millisecond; ; delay = min(2*delay, time.Second) {
-		err := x.store.index.fill(g, x.store.id)
+		err := x.store.fillIndex(g)
 		if err == nil {
 			break
 		}

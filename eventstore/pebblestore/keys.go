@@ -8,7 +8,8 @@ import (
 
 // Keys of the log database. Blocks come in the order of the log.
 //
-//	m                    what log this is (meta.go)
+//	a                    what log this is (meta.go): before all blocks, so that tables follow each other as blocks do, and
+//	                     compactions move them; in folders of earlier versions it is m, behind all blocks
 //	b ‖ last lsn         a block: so that the block that holds an event is found by one seek forwards
 //
 // Keys of the index database. Names hold no zero byte, so a zero byte ends them.
@@ -23,6 +24,7 @@ import (
 // last place of a tag. What comes before them is the key's prefix (index_comparer.go), by which the filters know whether
 // there is such a stream or tag.
 var (
+	logMetaKey  = []byte("a")
 	metaKey     = []byte("m")
 	firstBlock  = []byte("b")
 	afterBlocks = []byte("c")

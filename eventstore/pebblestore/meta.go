@@ -42,7 +42,10 @@ func (m meta) logID() eventstore.LogID {
 
 // readMeta returns the meta record; found is false in a new database.
 func readMeta(db *pebble.DB) (m meta, found bool, err error) {
-	value, closer, err := db.Get(metaKey)
+	value, closer, err := db.Get(logMetaKey)
+	if errors.Is(err, pebble.ErrNotFound) {
+		value, closer, err = db.Get(metaKey)
+	}
 	if errors.Is(err, pebble.ErrNotFound) {
 		return m, false, nil
 	}
@@ -68,7 +71,7 @@ func writeMeta(db *pebble.DB, m meta) error {
 	if err != nil {
 		return fmt.Errorf("write meta: %w", err)
 	}
-	if err := db.Set(metaKey, value, pebble.Sync); err != nil {
+	if err := db.Set(logMetaKey, value, pebble.Sync); err != nil {
 		return fmt.Errorf("write meta: %w", err)
 	}
 	return nil

@@ -46,6 +46,11 @@ type Store struct {
 	space     *space
 	stall     *stall
 
+	scrubbing  sync.Mutex // held by the scrub that is under way
+	scrubState atomic.Pointer[ScrubState]
+	indexing   sync.RWMutex  // held by those who use the index without life, and by who puts another in its place
+	indexed    atomic.Uint64 // lsn up to which the index is filled
+
 	writing bool           // indexer, sequencer and committer run
 	writers sync.WaitGroup // sequencer and committer
 	keeper  sync.WaitGroup // of the watermark and the filter

@@ -1,0 +1,367 @@
+package pebblestore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/objstorage"
+	"github.com/cockroachdb/pebble/v2/sstable"
+	tableblock "github.com/cockroachdb/pebble/v2/sstable/block"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// ScrubOptions say how a scrub goes about it. The zero value is good.
+type ScrubOptions struct {
+	// BytesPerSecond bounds what is read; zero means 8 MiB, a negative one no bound.
+	BytesPerSecond int64
+	// Repair puts right what can be put right.
+	Repair bool
+	// Source has the log's events too, such as the topic of its mirror. Nil: there is no such thing, and what the log has
+	// lost cannot be had again.
+	Source Source
+	// Progress, when not nil, is called now and then.
+	Progress func(done, total int64)
+}
+
+// Source gives back what the log has lost.
+type Source interface {
+	// Subscribe is eventstore.Reader's.
+	Subscribe(ctx context.Context, after eventstore.Position, f eventstore.Filter) (eventstore.Subscription, error)
+}
+
+// ScrubReport is what a scrub found.
+type ScrubReport struct {
+	Tables int          `json:"tables"` // of both databases
+	WALs   int          `json:"wals"`
+	Bytes  int64        `json:"bytes"`
+	Faults []ScrubFault `json:"faults"`
+}
+
+// Unrepaired returns how many faults are left.
+func (r *ScrubReport) Unrepaired() (n int) {
+	for i := range r.Faults {
+		if !r.Faults[i].Repaired {
+			n++
+		}
+	}
+	return n
+}
+
+// ScrubFault is a damaged file.
+type ScrubFault struct {
+	Database string `json:"database"` // log or index
+	File     string `json:"file"`
+	// FirstLSN and LastLSN bound what may be harmed in the log; zero in the index, which is made from the log.
+	FirstLSN uint64 `json:"first_lsn,omitempty"`
+	LastLSN  uint64 `json:"last_lsn,omitempty"`
+	Problem  string `json:"problem"`
+	Repaired bool   `json:"repaired"`
+	// Left says why it is not repaired and what to do; empty when it is.
+	Left string `json:"left,omitempty"`
+
+	first, last []byte // keys of the table
+	wal         bool
+}
+
+// String is a line for people.
+func (f *ScrubFault) String() string {
+	s := fmt.Sprintf("%s: %s is damaged", f.Database, f.File)
+	if f.LastLSN > 0 {
+		s += fmt.Sprintf(", lsn %d to %d", f.FirstLSN, f.LastLSN)
+	}
+	s += ": " + f.Problem
+	if f.Repaired {
+		return s + "; repaired"
+	}
+	return s + "; " + f.Left
+}
+
+// Scrub reads every table of both databases and the log's WAL from the disk, past all caches, and checks the checksums. It
+// holds nobody up. With Repair:
+//   - The WAL's events are in memory too: they are written to a table, and the WAL goes.
+//   - The index is made anew from the log, beside the old one.
+//   - A table of the log is made anew, from its parts that are whole and the Source; the hash chain proves that the events
+//     are those that were lost.
+//
+// Faults are in the report; the error is for what kept it from looking.
+func (s *Store) Scrub(ctx context.Context, o ScrubOptions) (ScrubReport, error) {
+	s.scrubbing.Lock()
+	defer s.scrubbing.Unlock()
+	if o.BytesPerSecond == 0 {
+		o.BytesPerSecond = 8 << 20
+	}
+	x := &scrub{store: s, ctx: ctx, o: o, began: time.Now()}
+	s.scrubState.Store(&ScrubState{Running: true})
+	err := x.run()
+	state := &ScrubState{Done: x.report.Bytes, Total: x.report.Bytes, Ended: time.Now(), Faults: len(x.report.Faults), Unrepaired: x.report.Unrepaired()}
+	if err != nil {
+		state.Err = err.Error()
+	}
+	s.scrubState.Store(state)
+	return x.report, err
+}
+
+// ScrubState says how the scrub is that is under way, else how the last one ended; the zero value when there was none.
+type ScrubState struct {
+	Running     bool
+	Done, Total int64 // bytes
+	Ended       time.Time
+	// Faults were found, Unrepaired of them are left.
+	Faults, Unrepaired int
+	Err                string
+}
+
+type scrub struct {
+	store  *Store
+	ctx    context.Context
+	o      ScrubOptions
+	began  time.Time
+	total  int64
+	report ScrubReport
+}
+
+func (x *scrub) run() error {
+	release, err := x.store.useFor(x.ctx)
+	if err != nil {
+		return err
+	}
+	databases := []struct {
+		name    string
+		db      *pebble.DB
+		dir     string
+		options *pebble.Options
+	}{
+		{"log", x.store.log, x.store.opts.fs().PathJoin(x.store.dir, "log"), x.store.opts.logOptions(x.store.opts.fs(), nil)},
+		{"index", x.store.index.db, x.store.index.dir, x.store.opts.indexOptions(x.store.index.fs, nil)},
+	}
+	var tables []scrubTable
+	for _, d := range databases {
+		d.options.EnsureDefaults()
+		found, err := tablesOf(d.db)
+		if err != nil {
+			release()
+			return fmt.Errorf("list tables of the %s: %w", d.name, err)
+		}
+		for _, t := range found {
+			t.database, t.dir, t.options, t.db = d.name, d.dir, d.options, d.db
+			tables = append(tables, t)
+			x.total += t.size
+		}
+	}
+	release()
+	if err := x.wal(); err != nil {
+		return err
+	}
+	for i := range tables {
+		if err := x.table(&tables[i]); err != nil {
+			return err
+		}
+	}
+	if !x.o.Repair {
+		for i := range x.report.Faults {
+			x.report.Faults[i].Left = "it is not repaired unless that is asked for"
+		}
+		return nil
+	}
+	return x.repair()
+}
+
+// scrubTable is a table's file.
+type scrubTable struct {
+	database, dir string
+	options       *pebble.Options
+	db            *pebble.DB
+	name          string
+	size          int64
+	first, last   []byte // keys, over all that the file stands for
+}
+
+// tablesOf lists the files of a database's tables.
+func tablesOf(db *pebble.DB) ([]scrubTable, error) {
+	levels, err := db.SSTables()
+	if err != nil {
+		return nil, err
+	}
+	var out []scrubTable
+	for _, level := range levels {
+		for _, info := range level {
+			t := scrubTable{name: fmt.Sprintf("%s.sst", info.BackingSSTNum), size: int64(info.Size), first: info.Smallest.UserKey, last: info.Largest.UserKey}
+			if i := slices.IndexFunc(out, func(o scrubTable) bool { return o.name == t.name }); i >= 0 { // parts of one file
+				out[i].size += t.size
+				out[i].first = slices.MinFunc([][]byte{out[i].first, t.first}, bytes.Compare)
+				out[i].last = slices.MaxFunc([][]byte{out[i].last, t.last}, bytes.Compare)
+				continue
+			}
+			out = append(out, t)
+		}
+	}
+	return out, nil
+}
+
+// table reads a table's file. One that is not in use any more when it was found damaged does not count.
+func (x *scrub) table(t *scrubTable) error {
+	before := x.report.Bytes
+	fault := x.readTable(t)
+	if x.ctx.Err() != nil {
+		return x.ctx.Err()
+	}
+	x.report.Tables++
+	x.report.Bytes = before + t.size // blocks are read in another order than they stand, and some twice
+	if fault == nil {
+		return nil
+	}
+	release, err := x.store.useFor(x.ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	live, err := tablesOf(t.db)
+	if err != nil {
+		return fmt.Errorf("list tables of the %s: %w", t.database, err)
+	}
+	if !slices.ContainsFunc(live, func(o scrubTable) bool { return o.name == t.name }) {
+		return nil
+	}
+	f := ScrubFault{Database: t.database, File: t.name, Problem: firstLine(corrupted(fault)), first: t.first, last: t.last}
+	if t.database == "log" {
+		f.FirstLSN, f.LastLSN = x.store.spanOf(t.first, t.last)
+	}
+	x.found(f)
+	return nil
+}
+
+func (x *scrub) found(f ScrubFault) {
+	x.store.opts.Logger.Error("a scrub found a damaged file", "fault", f.Database+"/"+f.File, "problem", f.Problem)
+	x.report.Faults = append(x.report.Faults, f)
+}
+
+// readTable reads every block of a table, and checks its checksum.
+func (x *scrub) readTable(t *scrubTable) (fault error) {
+	file, err := t.options.FS.Open(t.options.FS.PathJoin(t.dir, t.name), vfs.SequentialReadsOption)
+	if err != nil {
+		return err
+	}
+	readable, err := sstable.NewSimpleReadable(paced{file, x})
+	if err != nil {
+		return errors.Join(err, file.Close())
+	}
+	r, err := sstable.NewReader(x.ctx, readable, t.options.MakeReaderOptions())
+	if err != nil {
+		return errors.Join(err, readable.Close())
+	}
+	return errors.Join(r.ValidateBlockChecksums(), validateValues(x.ctx, r, readable), r.Close())
+}
+
+// validateValues checks the blocks of values that stand apart from their keys, which Pebble's own check leaves out.
+func validateValues(ctx context.Context, r *sstable.Reader, from objstorage.Readable) error {
+	layout, err := r.Layout()
+	if err != nil {
+		return err
+	}
+	var b []byte
+	for _, handle := range layout.ValueBlock {
+		b = slices.Grow(b[:0], int(handle.Length)+tableblock.TrailerLen)[:handle.Length+tableblock.TrailerLen]
+		if err := from.ReadAt(ctx, b, int64(handle.Offset)); err != nil {
+			return err
+		}
+		if err := tableblock.ValidateChecksum(tableblock.ChecksumTypeCRC32c, b, handle); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// paced reads a file no faster than the scrub may.
+type paced struct {
+	vfs.File
+	x *scrub
+}
+
+// ReadAt implements io.ReaderAt.
+func (p paced) ReadAt(b []byte, offset int64) (int, error) {
+	if err := p.x.pace(len(b)); err != nil {
+		return 0, err
+	}
+	return p.File.ReadAt(b, offset)
+}
+
+// Read implements io.Reader.
+func (p paced) Read(b []byte) (int, error) {
+	if err := p.x.pace(len(b)); err != nil {
+		return 0, err
+	}
+	return p.File.Read(b)
+}
+
+// pace waits until n more bytes may be read.
+func (x *scrub) pace(n int) error {
+	x.report.Bytes += int64(n)
+	x.store.scrubState.Store(&ScrubState{Running: true, Done: min(x.report.Bytes, x.total), Total: x.total})
+	if x.o.Progress != nil {
+		x.o.Progress(min(x.report.Bytes, x.total), x.total)
+	}
+	if x.o.BytesPerSecond < 0 {
+		return x.ctx.Err()
+	}
+	due := x.began.Add(time.Duration(float64(x.report.Bytes) / float64(x.o.BytesPerSecond) * float64(time.Second)))
+	select {
+	case <-time.After(time.Until(due)):
+		return x.ctx.Err()
+	case <-x.ctx.Done():
+		return x.ctx.Err()
+	}
+}
+
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
+}
+
+// repair puts right what can be put right.
+func (x *scrub) repair() error {
+	s, index := x.store, false
+	for i := range x.report.Faults {
+		f := &x.report.Faults[i]
+		if err := s.space.err(); err != nil {
+			f.Left = err.Error()
+			continue
+		}
+		var err error
+		switch {
+		case f.Database == "index":
+			index = true
+			continue
+		case f.wal:
+			err = x.flushWAL()
+		default:
+			err = s.repairTable(x.ctx, f, x.o.Source)
+		}
+		x.settle(f, err)
+	}
+	if index {
+		err := s.renewIndex(x.ctx)
+		for i := range x.report.Faults {
+			if f := &x.report.Faults[i]; f.Database == "index" && f.Left == "" {
+				x.settle(f, err)
+			}
+		}
+	}
+	return x.ctx.Err()
+}
+
+// settle says what became of a fault.
+func (x *scrub) settle(f *ScrubFault, err error) {
+	if f.Repaired = err == nil; f.Repaired {
+		x.store.opts.Logger.Warn("a damaged file is repaired", "file", f.Database+"/"+f.File)
+		return
+	}
+	f.Left = "it cannot be repaired: " + firstLine(err)
+	x.store.opts.Logger.Error("a damaged file cannot be repaired", "file", f.Database+"/"+f.File, "error", err)
+}
