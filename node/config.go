@@ -60,6 +60,9 @@ type Config struct {
 	// which goes before; it is not remembered.
 	MasterKeyFile string `json:"master_key_file,omitempty"`
 	MasterKey     string `json:"-"`
+	// ScrubBytesPerSecond bounds what a scrub reads, once a day; zero means the store's default, a negative one that there
+	// is no scrub unless it is asked for.
+	ScrubBytesPerSecond int64 `json:"-"`
 	// Remember keeps the fields above for the next time the folder is used without them. A new folder always does.
 	Remember bool `json:"-"`
 	// Domains are what the node serves; nil means the shop.

@@ -165,6 +165,7 @@ func (n *Node) Run(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(followers)
 	g.Go(func() error { return ignoreCancel(n.kafka.run(gctx)) })
 	g.Go(func() error { return ignoreCancel(n.click.run(gctx)) })
+	g.Go(func() error { return n.supervise(gctx, "scrub", n.scrub) })
 	for _, m := range n.models {
 		g.Go(func() error { return n.supervise(gctx, "projection "+m.name, m.runner.Run) })
 	}

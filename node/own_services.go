@@ -33,7 +33,7 @@ func (n *Node) registerOwn() error {
 		return err
 	}
 	return n.server.Register(&apiv1.AdminService_ServiceDesc, &server.Admin{
-		Status: n.status, Outbox: n.outbox, Rebuild: n.rebuildStream, BackUp: n.backupStream, VerifyAll: n.verifyStream, Parking: parking{n}, Schemas: n.schemas,
+		Status: n.status, Outbox: n.outbox, Rebuild: n.rebuildStream, BackUp: n.backupStream, VerifyAll: n.verifyStream, ScrubAll: n.scrubStream, Parking: parking{n}, Schemas: n.schemas,
 	})
 }
 

@@ -51,7 +51,7 @@ func (n *Node) status(ctx context.Context) (*apiv1.Status, error) {
 
 func (n *Node) diskStatus() *apiv1.DiskStatus {
 	d := n.local.Disk()
-	out := &apiv1.DiskStatus{FreeBytes: d.FreeBytes, MinFreeBytes: d.MinFreeBytes, Full: errorText(d.Full)}
+	out := &apiv1.DiskStatus{FreeBytes: d.FreeBytes, MinFreeBytes: d.MinFreeBytes, Full: errorText(d.Full), Scrub: scrubStatus(d.Scrub)}
 	if !d.StalledSince.IsZero() {
 		out.StalledSince = timestamppb.New(d.StalledSince)
 	}

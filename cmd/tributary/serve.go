@@ -40,12 +40,16 @@ type serveCmd struct {
 type diskFlags struct {
 	MinFree    int64         `help:"Free space of the disk, in MiB, below which no commands are taken." default:"256" placeholder:"MIB"`
 	Ballast    int64         `help:"Size, in MiB, of a file that is let go when the disk is full; at most half of --min-free." default:"64" placeholder:"MIB"`
+	Scrub      int64         `help:"How many MiB a second the daily scrub of the store's files reads; 0: there is none." default:"8" placeholder:"MIB"`
 	StallAfter time.Duration `help:"How long the disk may not answer before it is said to be stalled." default:"2s" placeholder:"TIME"`
 }
 
 func (f *diskFlags) apply(c *node.Config) error {
-	if f.MinFree <= 0 || f.Ballast <= 0 || f.StallAfter <= 0 {
-		return fmt.Errorf("%w: --min-free, --ballast and --stall-after must be more than 0", eventstore.ErrInvalid)
+	if f.MinFree <= 0 || f.Ballast <= 0 || f.StallAfter <= 0 || f.Scrub < 0 {
+		return fmt.Errorf("%w: --min-free, --ballast and --stall-after must be more than 0, --scrub not less", eventstore.ErrInvalid)
+	}
+	if c.ScrubBytesPerSecond = f.Scrub << 20; f.Scrub == 0 {
+		c.ScrubBytesPerSecond = -1
 	}
 	c.MinFreeBytes, c.BallastBytes, c.StallAfter = f.MinFree<<20, f.Ballast<<20, f.StallAfter
 	return nil

@@ -10,6 +10,8 @@ type DiskState struct {
 	Full error
 	// StalledSince is since when the disk does not answer; zero when it does.
 	StalledSince time.Time
+	// Scrub says how the scrub is that is under way, else how the last one ended.
+	Scrub ScrubState
 }
 
 // Disk says how the store's disk is, without touching it.
@@ -17,6 +19,9 @@ func (s *Store) Disk() DiskState {
 	d := DiskState{FreeBytes: s.space.free.Load(), MinFreeBytes: s.space.least, Full: s.space.err()}
 	if fault := s.stall.fault.Load(); fault != nil {
 		d.StalledSince = fault.since
+	}
+	if scrub := s.scrubState.Load(); scrub != nil {
+		d.Scrub = *scrub
 	}
 	return d
 }

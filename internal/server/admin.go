@@ -22,6 +22,7 @@ type Admin struct {
 	Schemas   func(ctx context.Context, name string) ([]*apiv1.EventSchema, error)
 	BackUp    func(ctx context.Context, folder string, progress func(*apiv1.BackupProgress) error) error
 	VerifyAll func(ctx context.Context, parts []string, progress func(*apiv1.VerifyProgress) error) error
+	ScrubAll  func(ctx context.Context, r *apiv1.ScrubRequest, progress func(*apiv1.ScrubProgress) error) error
 }
 
 // Parking lists what is set aside and sees to it.
@@ -158,6 +159,17 @@ func (a *Admin) Verify(r *apiv1.VerifyRequest, stream grpc.ServerStreamingServer
 		return unsupported("verifying")
 	}
 	return a.VerifyAll(stream.Context(), r.GetParts(), stream.Send)
+}
+
+// Scrub scrubs and sends its progress.
+func (a *Admin) Scrub(r *apiv1.ScrubRequest, stream grpc.ServerStreamingServer[apiv1.ScrubProgress]) error {
+	if a.ScrubAll == nil {
+		return unsupported("scrubbing")
+	}
+	if r.GetBytesPerSecond() < 0 {
+		return problemf(kindInvalid, "", "bytes_per_second is %d", r.GetBytesPerSecond())
+	}
+	return a.ScrubAll(stream.Context(), r, stream.Send)
 }
 
 func unsupported(what string) error { return fmt.Errorf("%w: %s", eventstore.ErrUnsupported, what) }

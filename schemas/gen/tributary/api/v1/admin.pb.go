@@ -205,7 +205,9 @@ type DiskStatus struct {
 	// Why no appends are taken for want of room, and what to do; empty when they are.
 	Full string `protobuf:"bytes,3,opt,name=full,proto3" json:"full,omitempty"`
 	// Since when the disk does not answer; not set when it does.
-	StalledSince  *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=stalled_since,json=stalledSince,proto3" json:"stalled_since,omitempty"`
+	StalledSince *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=stalled_since,json=stalledSince,proto3" json:"stalled_since,omitempty"`
+	// The scrub that is under way, else the last one; not set when there was none.
+	Scrub         *ScrubStatus `protobuf:"bytes,5,opt,name=scrub,proto3" json:"scrub,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -268,6 +270,113 @@ func (x *DiskStatus) GetStalledSince() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *DiskStatus) GetScrub() *ScrubStatus {
+	if x != nil {
+		return x.Scrub
+	}
+	return nil
+}
+
+// ScrubStatus says how a scrub is, or how it ended.
+type ScrubStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether it is under way.
+	Running bool `protobuf:"varint,1,opt,name=running,proto3" json:"running,omitempty"`
+	// Bytes that are read.
+	DoneBytes int64 `protobuf:"varint,2,opt,name=done_bytes,json=doneBytes,proto3" json:"done_bytes,omitempty"`
+	// Bytes that there are.
+	TotalBytes int64 `protobuf:"varint,3,opt,name=total_bytes,json=totalBytes,proto3" json:"total_bytes,omitempty"`
+	// When it ended; not set while it is under way.
+	EndedAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
+	// Damaged files that were found.
+	Faults uint32 `protobuf:"varint,5,opt,name=faults,proto3" json:"faults,omitempty"`
+	// How many of them are left.
+	Unrepaired uint32 `protobuf:"varint,6,opt,name=unrepaired,proto3" json:"unrepaired,omitempty"`
+	// What kept it from looking at everything; empty when nothing did.
+	LastError     string `protobuf:"bytes,7,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScrubStatus) Reset() {
+	*x = ScrubStatus{}
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScrubStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScrubStatus) ProtoMessage() {}
+
+func (x *ScrubStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScrubStatus.ProtoReflect.Descriptor instead.
+func (*ScrubStatus) Descriptor() ([]byte, []int) {
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ScrubStatus) GetRunning() bool {
+	if x != nil {
+		return x.Running
+	}
+	return false
+}
+
+func (x *ScrubStatus) GetDoneBytes() int64 {
+	if x != nil {
+		return x.DoneBytes
+	}
+	return 0
+}
+
+func (x *ScrubStatus) GetTotalBytes() int64 {
+	if x != nil {
+		return x.TotalBytes
+	}
+	return 0
+}
+
+func (x *ScrubStatus) GetEndedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndedAt
+	}
+	return nil
+}
+
+func (x *ScrubStatus) GetFaults() uint32 {
+	if x != nil {
+		return x.Faults
+	}
+	return 0
+}
+
+func (x *ScrubStatus) GetUnrepaired() uint32 {
+	if x != nil {
+		return x.Unrepaired
+	}
+	return 0
+}
+
+func (x *ScrubStatus) GetLastError() string {
+	if x != nil {
+		return x.LastError
+	}
+	return ""
+}
+
 // MirrorStatus says how far the mirror is.
 type MirrorStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -287,7 +396,7 @@ type MirrorStatus struct {
 
 func (x *MirrorStatus) Reset() {
 	*x = MirrorStatus{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[3]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -299,7 +408,7 @@ func (x *MirrorStatus) String() string {
 func (*MirrorStatus) ProtoMessage() {}
 
 func (x *MirrorStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[3]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -312,7 +421,7 @@ func (x *MirrorStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MirrorStatus.ProtoReflect.Descriptor instead.
 func (*MirrorStatus) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{3}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *MirrorStatus) GetState() string {
@@ -379,7 +488,7 @@ type ProjectionStatus struct {
 
 func (x *ProjectionStatus) Reset() {
 	*x = ProjectionStatus{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[4]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -391,7 +500,7 @@ func (x *ProjectionStatus) String() string {
 func (*ProjectionStatus) ProtoMessage() {}
 
 func (x *ProjectionStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[4]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -404,7 +513,7 @@ func (x *ProjectionStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProjectionStatus.ProtoReflect.Descriptor instead.
 func (*ProjectionStatus) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{4}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ProjectionStatus) GetName() string {
@@ -498,7 +607,7 @@ type SagaStatus struct {
 
 func (x *SagaStatus) Reset() {
 	*x = SagaStatus{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[5]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -510,7 +619,7 @@ func (x *SagaStatus) String() string {
 func (*SagaStatus) ProtoMessage() {}
 
 func (x *SagaStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[5]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -523,7 +632,7 @@ func (x *SagaStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SagaStatus.ProtoReflect.Descriptor instead.
 func (*SagaStatus) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{5}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *SagaStatus) GetName() string {
@@ -585,7 +694,7 @@ type Dependency struct {
 
 func (x *Dependency) Reset() {
 	*x = Dependency{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[6]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -597,7 +706,7 @@ func (x *Dependency) String() string {
 func (*Dependency) ProtoMessage() {}
 
 func (x *Dependency) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[6]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -610,7 +719,7 @@ func (x *Dependency) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dependency.ProtoReflect.Descriptor instead.
 func (*Dependency) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{6}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Dependency) GetName() string {
@@ -654,7 +763,7 @@ type ListOutboxRequest struct {
 
 func (x *ListOutboxRequest) Reset() {
 	*x = ListOutboxRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[7]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -666,7 +775,7 @@ func (x *ListOutboxRequest) String() string {
 func (*ListOutboxRequest) ProtoMessage() {}
 
 func (x *ListOutboxRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[7]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -679,7 +788,7 @@ func (x *ListOutboxRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOutboxRequest.ProtoReflect.Descriptor instead.
 func (*ListOutboxRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListOutboxRequest) GetStatus() string {
@@ -707,7 +816,7 @@ type ListOutboxResponse struct {
 
 func (x *ListOutboxResponse) Reset() {
 	*x = ListOutboxResponse{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[8]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -719,7 +828,7 @@ func (x *ListOutboxResponse) String() string {
 func (*ListOutboxResponse) ProtoMessage() {}
 
 func (x *ListOutboxResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[8]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -732,7 +841,7 @@ func (x *ListOutboxResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOutboxResponse.ProtoReflect.Descriptor instead.
 func (*ListOutboxResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListOutboxResponse) GetMessages() []*OutboxMessage {
@@ -763,7 +872,7 @@ type OutboxMessage struct {
 
 func (x *OutboxMessage) Reset() {
 	*x = OutboxMessage{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[9]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -775,7 +884,7 @@ func (x *OutboxMessage) String() string {
 func (*OutboxMessage) ProtoMessage() {}
 
 func (x *OutboxMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[9]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -788,7 +897,7 @@ func (x *OutboxMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutboxMessage.ProtoReflect.Descriptor instead.
 func (*OutboxMessage) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *OutboxMessage) GetId() string {
@@ -844,7 +953,7 @@ type RebuildProjectionRequest struct {
 
 func (x *RebuildProjectionRequest) Reset() {
 	*x = RebuildProjectionRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[10]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -856,7 +965,7 @@ func (x *RebuildProjectionRequest) String() string {
 func (*RebuildProjectionRequest) ProtoMessage() {}
 
 func (x *RebuildProjectionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[10]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -869,7 +978,7 @@ func (x *RebuildProjectionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebuildProjectionRequest.ProtoReflect.Descriptor instead.
 func (*RebuildProjectionRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RebuildProjectionRequest) GetName() string {
@@ -902,7 +1011,7 @@ type RebuildProgress struct {
 
 func (x *RebuildProgress) Reset() {
 	*x = RebuildProgress{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[11]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -914,7 +1023,7 @@ func (x *RebuildProgress) String() string {
 func (*RebuildProgress) ProtoMessage() {}
 
 func (x *RebuildProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[11]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -927,7 +1036,7 @@ func (x *RebuildProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebuildProgress.ProtoReflect.Descriptor instead.
 func (*RebuildProgress) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RebuildProgress) GetDoneEvents() uint64 {
@@ -988,7 +1097,7 @@ type ListParkedRequest struct {
 
 func (x *ListParkedRequest) Reset() {
 	*x = ListParkedRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[12]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1000,7 +1109,7 @@ func (x *ListParkedRequest) String() string {
 func (*ListParkedRequest) ProtoMessage() {}
 
 func (x *ListParkedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[12]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1013,7 +1122,7 @@ func (x *ListParkedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListParkedRequest.ProtoReflect.Descriptor instead.
 func (*ListParkedRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{13}
 }
 
 // ListParkedResponse lists what is parked.
@@ -1029,7 +1138,7 @@ type ListParkedResponse struct {
 
 func (x *ListParkedResponse) Reset() {
 	*x = ListParkedResponse{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[13]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1041,7 +1150,7 @@ func (x *ListParkedResponse) String() string {
 func (*ListParkedResponse) ProtoMessage() {}
 
 func (x *ListParkedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[13]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1054,7 +1163,7 @@ func (x *ListParkedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListParkedResponse.ProtoReflect.Descriptor instead.
 func (*ListParkedResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListParkedResponse) GetEvents() []*ParkedEvent {
@@ -1090,7 +1199,7 @@ type ParkedEvent struct {
 
 func (x *ParkedEvent) Reset() {
 	*x = ParkedEvent{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[14]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1102,7 +1211,7 @@ func (x *ParkedEvent) String() string {
 func (*ParkedEvent) ProtoMessage() {}
 
 func (x *ParkedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[14]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1115,7 +1224,7 @@ func (x *ParkedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ParkedEvent.ProtoReflect.Descriptor instead.
 func (*ParkedEvent) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ParkedEvent) GetProjection() string {
@@ -1172,7 +1281,7 @@ type ParkedInstance struct {
 
 func (x *ParkedInstance) Reset() {
 	*x = ParkedInstance{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[15]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1184,7 +1293,7 @@ func (x *ParkedInstance) String() string {
 func (*ParkedInstance) ProtoMessage() {}
 
 func (x *ParkedInstance) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[15]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1197,7 +1306,7 @@ func (x *ParkedInstance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ParkedInstance.ProtoReflect.Descriptor instead.
 func (*ParkedInstance) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ParkedInstance) GetSaga() string {
@@ -1252,7 +1361,7 @@ type RetryParkedRequest struct {
 
 func (x *RetryParkedRequest) Reset() {
 	*x = RetryParkedRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[16]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1264,7 +1373,7 @@ func (x *RetryParkedRequest) String() string {
 func (*RetryParkedRequest) ProtoMessage() {}
 
 func (x *RetryParkedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[16]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1277,7 +1386,7 @@ func (x *RetryParkedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryParkedRequest.ProtoReflect.Descriptor instead.
 func (*RetryParkedRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RetryParkedRequest) GetName() string {
@@ -1319,7 +1428,7 @@ type RetryParkedResponse struct {
 
 func (x *RetryParkedResponse) Reset() {
 	*x = RetryParkedResponse{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[17]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1331,7 +1440,7 @@ func (x *RetryParkedResponse) String() string {
 func (*RetryParkedResponse) ProtoMessage() {}
 
 func (x *RetryParkedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[17]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1344,7 +1453,7 @@ func (x *RetryParkedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryParkedResponse.ProtoReflect.Descriptor instead.
 func (*RetryParkedResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RetryParkedResponse) GetApplied() uint64 {
@@ -1367,7 +1476,7 @@ type SkipParkedRequest struct {
 
 func (x *SkipParkedRequest) Reset() {
 	*x = SkipParkedRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[18]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1379,7 +1488,7 @@ func (x *SkipParkedRequest) String() string {
 func (*SkipParkedRequest) ProtoMessage() {}
 
 func (x *SkipParkedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[18]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1392,7 +1501,7 @@ func (x *SkipParkedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipParkedRequest.ProtoReflect.Descriptor instead.
 func (*SkipParkedRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SkipParkedRequest) GetName() string {
@@ -1418,7 +1527,7 @@ type SkipParkedResponse struct {
 
 func (x *SkipParkedResponse) Reset() {
 	*x = SkipParkedResponse{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[19]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1430,7 +1539,7 @@ func (x *SkipParkedResponse) String() string {
 func (*SkipParkedResponse) ProtoMessage() {}
 
 func (x *SkipParkedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[19]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1443,7 +1552,7 @@ func (x *SkipParkedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipParkedResponse.ProtoReflect.Descriptor instead.
 func (*SkipParkedResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 // VerifyRequest chooses what to verify.
@@ -1457,7 +1566,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[20]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1469,7 +1578,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[20]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1482,7 +1591,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *VerifyRequest) GetParts() []string {
@@ -1503,7 +1612,7 @@ type BackupRequest struct {
 
 func (x *BackupRequest) Reset() {
 	*x = BackupRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[21]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1515,7 +1624,7 @@ func (x *BackupRequest) String() string {
 func (*BackupRequest) ProtoMessage() {}
 
 func (x *BackupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[21]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1528,7 +1637,7 @@ func (x *BackupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
 func (*BackupRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *BackupRequest) GetFolder() string {
@@ -1555,7 +1664,7 @@ type BackupProgress struct {
 
 func (x *BackupProgress) Reset() {
 	*x = BackupProgress{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[22]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1567,7 +1676,7 @@ func (x *BackupProgress) String() string {
 func (*BackupProgress) ProtoMessage() {}
 
 func (x *BackupProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[22]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1580,7 +1689,7 @@ func (x *BackupProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupProgress.ProtoReflect.Descriptor instead.
 func (*BackupProgress) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *BackupProgress) GetDoneEvents() uint64 {
@@ -1632,7 +1741,7 @@ type VerifyProgress struct {
 
 func (x *VerifyProgress) Reset() {
 	*x = VerifyProgress{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[23]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1644,7 +1753,7 @@ func (x *VerifyProgress) String() string {
 func (*VerifyProgress) ProtoMessage() {}
 
 func (x *VerifyProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[23]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1657,7 +1766,7 @@ func (x *VerifyProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyProgress.ProtoReflect.Descriptor instead.
 func (*VerifyProgress) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *VerifyProgress) GetPart() string {
@@ -1713,7 +1822,7 @@ type ListSchemasRequest struct {
 
 func (x *ListSchemasRequest) Reset() {
 	*x = ListSchemasRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[24]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1725,7 +1834,7 @@ func (x *ListSchemasRequest) String() string {
 func (*ListSchemasRequest) ProtoMessage() {}
 
 func (x *ListSchemasRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[24]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1738,7 +1847,7 @@ func (x *ListSchemasRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSchemasRequest.ProtoReflect.Descriptor instead.
 func (*ListSchemasRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListSchemasRequest) GetName() string {
@@ -1759,7 +1868,7 @@ type ListSchemasResponse struct {
 
 func (x *ListSchemasResponse) Reset() {
 	*x = ListSchemasResponse{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[25]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1771,7 +1880,7 @@ func (x *ListSchemasResponse) String() string {
 func (*ListSchemasResponse) ProtoMessage() {}
 
 func (x *ListSchemasResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[25]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1784,7 +1893,7 @@ func (x *ListSchemasResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSchemasResponse.ProtoReflect.Descriptor instead.
 func (*ListSchemasResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListSchemasResponse) GetSchemas() []*EventSchema {
@@ -1825,7 +1934,7 @@ type EventSchema struct {
 
 func (x *EventSchema) Reset() {
 	*x = EventSchema{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[26]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1837,7 +1946,7 @@ func (x *EventSchema) String() string {
 func (*EventSchema) ProtoMessage() {}
 
 func (x *EventSchema) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[26]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1850,7 +1959,7 @@ func (x *EventSchema) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventSchema.ProtoReflect.Descriptor instead.
 func (*EventSchema) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *EventSchema) GetName() string {
@@ -1930,6 +2039,152 @@ func (x *EventSchema) GetFiles() []byte {
 	return nil
 }
 
+// ScrubRequest says how to scrub.
+type ScrubRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Repair what can be repaired.
+	Repair bool `protobuf:"varint,1,opt,name=repair,proto3" json:"repair,omitempty"`
+	// Read no more than this a second; 0 means as fast as it goes.
+	BytesPerSecond int64 `protobuf:"varint,2,opt,name=bytes_per_second,json=bytesPerSecond,proto3" json:"bytes_per_second,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ScrubRequest) Reset() {
+	*x = ScrubRequest{}
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScrubRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScrubRequest) ProtoMessage() {}
+
+func (x *ScrubRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScrubRequest.ProtoReflect.Descriptor instead.
+func (*ScrubRequest) Descriptor() ([]byte, []int) {
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ScrubRequest) GetRepair() bool {
+	if x != nil {
+		return x.Repair
+	}
+	return false
+}
+
+func (x *ScrubRequest) GetBytesPerSecond() int64 {
+	if x != nil {
+		return x.BytesPerSecond
+	}
+	return 0
+}
+
+// ScrubProgress says how far a scrub is, and at the end what was found.
+type ScrubProgress struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Bytes that are read.
+	DoneBytes int64 `protobuf:"varint,1,opt,name=done_bytes,json=doneBytes,proto3" json:"done_bytes,omitempty"`
+	// Bytes that there are.
+	TotalBytes int64 `protobuf:"varint,2,opt,name=total_bytes,json=totalBytes,proto3" json:"total_bytes,omitempty"`
+	// Set on the last message.
+	Done bool `protobuf:"varint,3,opt,name=done,proto3" json:"done,omitempty"`
+	// The report as a JSON object, the same that the CLI prints; on the last message.
+	ReportJson string `protobuf:"bytes,4,opt,name=report_json,json=reportJson,proto3" json:"report_json,omitempty"`
+	// Every damaged file, with what is wrong with it and what became of it; on the last message.
+	Faults []string `protobuf:"bytes,5,rep,name=faults,proto3" json:"faults,omitempty"`
+	// How many of them are left; on the last message.
+	Unrepaired    uint32 `protobuf:"varint,6,opt,name=unrepaired,proto3" json:"unrepaired,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScrubProgress) Reset() {
+	*x = ScrubProgress{}
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScrubProgress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScrubProgress) ProtoMessage() {}
+
+func (x *ScrubProgress) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScrubProgress.ProtoReflect.Descriptor instead.
+func (*ScrubProgress) Descriptor() ([]byte, []int) {
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *ScrubProgress) GetDoneBytes() int64 {
+	if x != nil {
+		return x.DoneBytes
+	}
+	return 0
+}
+
+func (x *ScrubProgress) GetTotalBytes() int64 {
+	if x != nil {
+		return x.TotalBytes
+	}
+	return 0
+}
+
+func (x *ScrubProgress) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+func (x *ScrubProgress) GetReportJson() string {
+	if x != nil {
+		return x.ReportJson
+	}
+	return ""
+}
+
+func (x *ScrubProgress) GetFaults() []string {
+	if x != nil {
+		return x.Faults
+	}
+	return nil
+}
+
+func (x *ScrubProgress) GetUnrepaired() uint32 {
+	if x != nil {
+		return x.Unrepaired
+	}
+	return 0
+}
+
 var File_tributary_api_v1_admin_proto protoreflect.FileDescriptor
 
 const file_tributary_api_v1_admin_proto_rawDesc = "" +
@@ -1949,14 +2204,28 @@ const file_tributary_api_v1_admin_proto_rawDesc = "" +
 	"\x05sagas\x18\t \x03(\v2\x1c.tributary.api.v1.SagaStatusR\x05sagas\x12@\n" +
 	"\fdependencies\x18\n" +
 	" \x03(\v2\x1c.tributary.api.v1.DependencyR\fdependencies\x120\n" +
-	"\x04disk\x18\v \x01(\v2\x1c.tributary.api.v1.DiskStatusR\x04disk\"\xa6\x01\n" +
+	"\x04disk\x18\v \x01(\v2\x1c.tributary.api.v1.DiskStatusR\x04disk\"\xdb\x01\n" +
 	"\n" +
 	"DiskStatus\x12\x1d\n" +
 	"\n" +
 	"free_bytes\x18\x01 \x01(\x03R\tfreeBytes\x12$\n" +
 	"\x0emin_free_bytes\x18\x02 \x01(\x03R\fminFreeBytes\x12\x12\n" +
 	"\x04full\x18\x03 \x01(\tR\x04full\x12?\n" +
-	"\rstalled_since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\fstalledSince\"\x94\x01\n" +
+	"\rstalled_since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\fstalledSince\x123\n" +
+	"\x05scrub\x18\x05 \x01(\v2\x1d.tributary.api.v1.ScrubStatusR\x05scrub\"\xf5\x01\n" +
+	"\vScrubStatus\x12\x18\n" +
+	"\arunning\x18\x01 \x01(\bR\arunning\x12\x1d\n" +
+	"\n" +
+	"done_bytes\x18\x02 \x01(\x03R\tdoneBytes\x12\x1f\n" +
+	"\vtotal_bytes\x18\x03 \x01(\x03R\n" +
+	"totalBytes\x125\n" +
+	"\bended_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\x12\x16\n" +
+	"\x06faults\x18\x05 \x01(\rR\x06faults\x12\x1e\n" +
+	"\n" +
+	"unrepaired\x18\x06 \x01(\rR\n" +
+	"unrepaired\x12\x1d\n" +
+	"\n" +
+	"last_error\x18\a \x01(\tR\tlastError\"\x94\x01\n" +
 	"\fMirrorStatus\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x14\n" +
 	"\x05topic\x18\x02 \x01(\tR\x05topic\x12\x1a\n" +
@@ -2090,7 +2359,22 @@ const file_tributary_api_v1_admin_proto_rawDesc = "" +
 	"\acurrent\x18\t \x01(\bR\acurrent\x12\x16\n" +
 	"\x06fields\x18\n" +
 	" \x03(\tR\x06fields\x12\x14\n" +
-	"\x05files\x18\v \x01(\fR\x05files2\xa0\v\n" +
+	"\x05files\x18\v \x01(\fR\x05files\"P\n" +
+	"\fScrubRequest\x12\x16\n" +
+	"\x06repair\x18\x01 \x01(\bR\x06repair\x12(\n" +
+	"\x10bytes_per_second\x18\x02 \x01(\x03R\x0ebytesPerSecond\"\xbc\x01\n" +
+	"\rScrubProgress\x12\x1d\n" +
+	"\n" +
+	"done_bytes\x18\x01 \x01(\x03R\tdoneBytes\x12\x1f\n" +
+	"\vtotal_bytes\x18\x02 \x01(\x03R\n" +
+	"totalBytes\x12\x12\n" +
+	"\x04done\x18\x03 \x01(\bR\x04done\x12\x1f\n" +
+	"\vreport_json\x18\x04 \x01(\tR\n" +
+	"reportJson\x12\x16\n" +
+	"\x06faults\x18\x05 \x03(\tR\x06faults\x12\x1e\n" +
+	"\n" +
+	"unrepaired\x18\x06 \x01(\rR\n" +
+	"unrepaired2\xb8\f\n" +
 	"\fAdminService\x12\x7f\n" +
 	"\tGetStatus\x12\".tributary.api.v1.GetStatusRequest\x1a\x18.tributary.api.v1.Status\"4\xa2\xbb\x180\n" +
 	"\x03GET\x12\n" +
@@ -2117,7 +2401,9 @@ const file_tributary_api_v1_admin_proto_rawDesc = "" +
 	"/v1/backup \x01*\x1dBack the log up into a folder0\x01\x12\x8d\x01\n" +
 	"\x06Verify\x12\x1f.tributary.api.v1.VerifyRequest\x1a .tributary.api.v1.VerifyProgress\">\xa2\xbb\x18:\n" +
 	"\x04POST\x12\n" +
-	"/v1/verify \x01*$Verify store, mirror and read models0\x01BFZDgithub.com/tributary-es/tributary/schemas/gen/tributary/api/v1;apiv1b\x06proto3"
+	"/v1/verify \x01*$Verify store, mirror and read models0\x01\x12\x95\x01\n" +
+	"\x05Scrub\x12\x1e.tributary.api.v1.ScrubRequest\x1a\x1f.tributary.api.v1.ScrubProgress\"I\xa2\xbb\x18E\n" +
+	"\x04POST\x12\t/v1/scrub \x01*0Look for rot in the store's files, and repair it0\x01BFZDgithub.com/tributary-es/tributary/schemas/gen/tributary/api/v1;apiv1b\x06proto3"
 
 var (
 	file_tributary_api_v1_admin_proto_rawDescOnce sync.Once
@@ -2131,74 +2417,81 @@ func file_tributary_api_v1_admin_proto_rawDescGZIP() []byte {
 	return file_tributary_api_v1_admin_proto_rawDescData
 }
 
-var file_tributary_api_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_tributary_api_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_tributary_api_v1_admin_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),         // 0: tributary.api.v1.GetStatusRequest
 	(*Status)(nil),                   // 1: tributary.api.v1.Status
 	(*DiskStatus)(nil),               // 2: tributary.api.v1.DiskStatus
-	(*MirrorStatus)(nil),             // 3: tributary.api.v1.MirrorStatus
-	(*ProjectionStatus)(nil),         // 4: tributary.api.v1.ProjectionStatus
-	(*SagaStatus)(nil),               // 5: tributary.api.v1.SagaStatus
-	(*Dependency)(nil),               // 6: tributary.api.v1.Dependency
-	(*ListOutboxRequest)(nil),        // 7: tributary.api.v1.ListOutboxRequest
-	(*ListOutboxResponse)(nil),       // 8: tributary.api.v1.ListOutboxResponse
-	(*OutboxMessage)(nil),            // 9: tributary.api.v1.OutboxMessage
-	(*RebuildProjectionRequest)(nil), // 10: tributary.api.v1.RebuildProjectionRequest
-	(*RebuildProgress)(nil),          // 11: tributary.api.v1.RebuildProgress
-	(*ListParkedRequest)(nil),        // 12: tributary.api.v1.ListParkedRequest
-	(*ListParkedResponse)(nil),       // 13: tributary.api.v1.ListParkedResponse
-	(*ParkedEvent)(nil),              // 14: tributary.api.v1.ParkedEvent
-	(*ParkedInstance)(nil),           // 15: tributary.api.v1.ParkedInstance
-	(*RetryParkedRequest)(nil),       // 16: tributary.api.v1.RetryParkedRequest
-	(*RetryParkedResponse)(nil),      // 17: tributary.api.v1.RetryParkedResponse
-	(*SkipParkedRequest)(nil),        // 18: tributary.api.v1.SkipParkedRequest
-	(*SkipParkedResponse)(nil),       // 19: tributary.api.v1.SkipParkedResponse
-	(*VerifyRequest)(nil),            // 20: tributary.api.v1.VerifyRequest
-	(*BackupRequest)(nil),            // 21: tributary.api.v1.BackupRequest
-	(*BackupProgress)(nil),           // 22: tributary.api.v1.BackupProgress
-	(*VerifyProgress)(nil),           // 23: tributary.api.v1.VerifyProgress
-	(*ListSchemasRequest)(nil),       // 24: tributary.api.v1.ListSchemasRequest
-	(*ListSchemasResponse)(nil),      // 25: tributary.api.v1.ListSchemasResponse
-	(*EventSchema)(nil),              // 26: tributary.api.v1.EventSchema
-	nil,                              // 27: tributary.api.v1.OutboxMessage.PayloadEntry
-	(*timestamppb.Timestamp)(nil),    // 28: google.protobuf.Timestamp
+	(*ScrubStatus)(nil),              // 3: tributary.api.v1.ScrubStatus
+	(*MirrorStatus)(nil),             // 4: tributary.api.v1.MirrorStatus
+	(*ProjectionStatus)(nil),         // 5: tributary.api.v1.ProjectionStatus
+	(*SagaStatus)(nil),               // 6: tributary.api.v1.SagaStatus
+	(*Dependency)(nil),               // 7: tributary.api.v1.Dependency
+	(*ListOutboxRequest)(nil),        // 8: tributary.api.v1.ListOutboxRequest
+	(*ListOutboxResponse)(nil),       // 9: tributary.api.v1.ListOutboxResponse
+	(*OutboxMessage)(nil),            // 10: tributary.api.v1.OutboxMessage
+	(*RebuildProjectionRequest)(nil), // 11: tributary.api.v1.RebuildProjectionRequest
+	(*RebuildProgress)(nil),          // 12: tributary.api.v1.RebuildProgress
+	(*ListParkedRequest)(nil),        // 13: tributary.api.v1.ListParkedRequest
+	(*ListParkedResponse)(nil),       // 14: tributary.api.v1.ListParkedResponse
+	(*ParkedEvent)(nil),              // 15: tributary.api.v1.ParkedEvent
+	(*ParkedInstance)(nil),           // 16: tributary.api.v1.ParkedInstance
+	(*RetryParkedRequest)(nil),       // 17: tributary.api.v1.RetryParkedRequest
+	(*RetryParkedResponse)(nil),      // 18: tributary.api.v1.RetryParkedResponse
+	(*SkipParkedRequest)(nil),        // 19: tributary.api.v1.SkipParkedRequest
+	(*SkipParkedResponse)(nil),       // 20: tributary.api.v1.SkipParkedResponse
+	(*VerifyRequest)(nil),            // 21: tributary.api.v1.VerifyRequest
+	(*BackupRequest)(nil),            // 22: tributary.api.v1.BackupRequest
+	(*BackupProgress)(nil),           // 23: tributary.api.v1.BackupProgress
+	(*VerifyProgress)(nil),           // 24: tributary.api.v1.VerifyProgress
+	(*ListSchemasRequest)(nil),       // 25: tributary.api.v1.ListSchemasRequest
+	(*ListSchemasResponse)(nil),      // 26: tributary.api.v1.ListSchemasResponse
+	(*EventSchema)(nil),              // 27: tributary.api.v1.EventSchema
+	(*ScrubRequest)(nil),             // 28: tributary.api.v1.ScrubRequest
+	(*ScrubProgress)(nil),            // 29: tributary.api.v1.ScrubProgress
+	nil,                              // 30: tributary.api.v1.OutboxMessage.PayloadEntry
+	(*timestamppb.Timestamp)(nil),    // 31: google.protobuf.Timestamp
 }
 var file_tributary_api_v1_admin_proto_depIdxs = []int32{
-	28, // 0: tributary.api.v1.Status.started_at:type_name -> google.protobuf.Timestamp
-	3,  // 1: tributary.api.v1.Status.mirror:type_name -> tributary.api.v1.MirrorStatus
-	4,  // 2: tributary.api.v1.Status.projections:type_name -> tributary.api.v1.ProjectionStatus
-	5,  // 3: tributary.api.v1.Status.sagas:type_name -> tributary.api.v1.SagaStatus
-	6,  // 4: tributary.api.v1.Status.dependencies:type_name -> tributary.api.v1.Dependency
+	31, // 0: tributary.api.v1.Status.started_at:type_name -> google.protobuf.Timestamp
+	4,  // 1: tributary.api.v1.Status.mirror:type_name -> tributary.api.v1.MirrorStatus
+	5,  // 2: tributary.api.v1.Status.projections:type_name -> tributary.api.v1.ProjectionStatus
+	6,  // 3: tributary.api.v1.Status.sagas:type_name -> tributary.api.v1.SagaStatus
+	7,  // 4: tributary.api.v1.Status.dependencies:type_name -> tributary.api.v1.Dependency
 	2,  // 5: tributary.api.v1.Status.disk:type_name -> tributary.api.v1.DiskStatus
-	28, // 6: tributary.api.v1.DiskStatus.stalled_since:type_name -> google.protobuf.Timestamp
-	9,  // 7: tributary.api.v1.ListOutboxResponse.messages:type_name -> tributary.api.v1.OutboxMessage
-	27, // 8: tributary.api.v1.OutboxMessage.payload:type_name -> tributary.api.v1.OutboxMessage.PayloadEntry
-	14, // 9: tributary.api.v1.ListParkedResponse.events:type_name -> tributary.api.v1.ParkedEvent
-	15, // 10: tributary.api.v1.ListParkedResponse.instances:type_name -> tributary.api.v1.ParkedInstance
-	26, // 11: tributary.api.v1.ListSchemasResponse.schemas:type_name -> tributary.api.v1.EventSchema
-	0,  // 12: tributary.api.v1.AdminService.GetStatus:input_type -> tributary.api.v1.GetStatusRequest
-	7,  // 13: tributary.api.v1.AdminService.ListOutbox:input_type -> tributary.api.v1.ListOutboxRequest
-	10, // 14: tributary.api.v1.AdminService.RebuildProjection:input_type -> tributary.api.v1.RebuildProjectionRequest
-	12, // 15: tributary.api.v1.AdminService.ListParked:input_type -> tributary.api.v1.ListParkedRequest
-	16, // 16: tributary.api.v1.AdminService.RetryParked:input_type -> tributary.api.v1.RetryParkedRequest
-	18, // 17: tributary.api.v1.AdminService.SkipParked:input_type -> tributary.api.v1.SkipParkedRequest
-	24, // 18: tributary.api.v1.AdminService.ListSchemas:input_type -> tributary.api.v1.ListSchemasRequest
-	21, // 19: tributary.api.v1.AdminService.Backup:input_type -> tributary.api.v1.BackupRequest
-	20, // 20: tributary.api.v1.AdminService.Verify:input_type -> tributary.api.v1.VerifyRequest
-	1,  // 21: tributary.api.v1.AdminService.GetStatus:output_type -> tributary.api.v1.Status
-	8,  // 22: tributary.api.v1.AdminService.ListOutbox:output_type -> tributary.api.v1.ListOutboxResponse
-	11, // 23: tributary.api.v1.AdminService.RebuildProjection:output_type -> tributary.api.v1.RebuildProgress
-	13, // 24: tributary.api.v1.AdminService.ListParked:output_type -> tributary.api.v1.ListParkedResponse
-	17, // 25: tributary.api.v1.AdminService.RetryParked:output_type -> tributary.api.v1.RetryParkedResponse
-	19, // 26: tributary.api.v1.AdminService.SkipParked:output_type -> tributary.api.v1.SkipParkedResponse
-	25, // 27: tributary.api.v1.AdminService.ListSchemas:output_type -> tributary.api.v1.ListSchemasResponse
-	22, // 28: tributary.api.v1.AdminService.Backup:output_type -> tributary.api.v1.BackupProgress
-	23, // 29: tributary.api.v1.AdminService.Verify:output_type -> tributary.api.v1.VerifyProgress
-	21, // [21:30] is the sub-list for method output_type
-	12, // [12:21] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	31, // 6: tributary.api.v1.DiskStatus.stalled_since:type_name -> google.protobuf.Timestamp
+	3,  // 7: tributary.api.v1.DiskStatus.scrub:type_name -> tributary.api.v1.ScrubStatus
+	31, // 8: tributary.api.v1.ScrubStatus.ended_at:type_name -> google.protobuf.Timestamp
+	10, // 9: tributary.api.v1.ListOutboxResponse.messages:type_name -> tributary.api.v1.OutboxMessage
+	30, // 10: tributary.api.v1.OutboxMessage.payload:type_name -> tributary.api.v1.OutboxMessage.PayloadEntry
+	15, // 11: tributary.api.v1.ListParkedResponse.events:type_name -> tributary.api.v1.ParkedEvent
+	16, // 12: tributary.api.v1.ListParkedResponse.instances:type_name -> tributary.api.v1.ParkedInstance
+	27, // 13: tributary.api.v1.ListSchemasResponse.schemas:type_name -> tributary.api.v1.EventSchema
+	0,  // 14: tributary.api.v1.AdminService.GetStatus:input_type -> tributary.api.v1.GetStatusRequest
+	8,  // 15: tributary.api.v1.AdminService.ListOutbox:input_type -> tributary.api.v1.ListOutboxRequest
+	11, // 16: tributary.api.v1.AdminService.RebuildProjection:input_type -> tributary.api.v1.RebuildProjectionRequest
+	13, // 17: tributary.api.v1.AdminService.ListParked:input_type -> tributary.api.v1.ListParkedRequest
+	17, // 18: tributary.api.v1.AdminService.RetryParked:input_type -> tributary.api.v1.RetryParkedRequest
+	19, // 19: tributary.api.v1.AdminService.SkipParked:input_type -> tributary.api.v1.SkipParkedRequest
+	25, // 20: tributary.api.v1.AdminService.ListSchemas:input_type -> tributary.api.v1.ListSchemasRequest
+	22, // 21: tributary.api.v1.AdminService.Backup:input_type -> tributary.api.v1.BackupRequest
+	21, // 22: tributary.api.v1.AdminService.Verify:input_type -> tributary.api.v1.VerifyRequest
+	28, // 23: tributary.api.v1.AdminService.Scrub:input_type -> tributary.api.v1.ScrubRequest
+	1,  // 24: tributary.api.v1.AdminService.GetStatus:output_type -> tributary.api.v1.Status
+	9,  // 25: tributary.api.v1.AdminService.ListOutbox:output_type -> tributary.api.v1.ListOutboxResponse
+	12, // 26: tributary.api.v1.AdminService.RebuildProjection:output_type -> tributary.api.v1.RebuildProgress
+	14, // 27: tributary.api.v1.AdminService.ListParked:output_type -> tributary.api.v1.ListParkedResponse
+	18, // 28: tributary.api.v1.AdminService.RetryParked:output_type -> tributary.api.v1.RetryParkedResponse
+	20, // 29: tributary.api.v1.AdminService.SkipParked:output_type -> tributary.api.v1.SkipParkedResponse
+	26, // 30: tributary.api.v1.AdminService.ListSchemas:output_type -> tributary.api.v1.ListSchemasResponse
+	23, // 31: tributary.api.v1.AdminService.Backup:output_type -> tributary.api.v1.BackupProgress
+	24, // 32: tributary.api.v1.AdminService.Verify:output_type -> tributary.api.v1.VerifyProgress
+	29, // 33: tributary.api.v1.AdminService.Scrub:output_type -> tributary.api.v1.ScrubProgress
+	24, // [24:34] is the sub-list for method output_type
+	14, // [14:24] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_tributary_api_v1_admin_proto_init() }
@@ -2213,7 +2506,7 @@ func file_tributary_api_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_api_v1_admin_proto_rawDesc), len(file_tributary_api_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   28,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

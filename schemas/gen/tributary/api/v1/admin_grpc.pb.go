@@ -28,6 +28,7 @@ const (
 	AdminService_ListSchemas_FullMethodName       = "/tributary.api.v1.AdminService/ListSchemas"
 	AdminService_Backup_FullMethodName            = "/tributary.api.v1.AdminService/Backup"
 	AdminService_Verify_FullMethodName            = "/tributary.api.v1.AdminService/Verify"
+	AdminService_Scrub_FullMethodName             = "/tributary.api.v1.AdminService/Scrub"
 )
 
 // AdminServiceClient is the client API for AdminService service.
@@ -59,6 +60,9 @@ type AdminServiceClient interface {
 	// Verify checks the store against itself, Kafka against the store and the read models against a fold of the store. The
 	// last message has done set.
 	Verify(ctx context.Context, in *VerifyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[VerifyProgress], error)
+	// Scrub reads every file of the store from the disk, past all caches, and names what is damaged; it repairs what it can if
+	// asked to. The last message has done set.
+	Scrub(ctx context.Context, in *ScrubRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ScrubProgress], error)
 }
 
 type adminServiceClient struct {
@@ -186,6 +190,25 @@ func (c *adminServiceClient) Verify(ctx context.Context, in *VerifyRequest, opts
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AdminService_VerifyClient = grpc.ServerStreamingClient[VerifyProgress]
 
+func (c *adminServiceClient) Scrub(ctx context.Context, in *ScrubRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ScrubProgress], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[3], AdminService_Scrub_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ScrubRequest, ScrubProgress]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_ScrubClient = grpc.ServerStreamingClient[ScrubProgress]
+
 // AdminServiceServer is the server API for AdminService service.
 // All implementations must embed UnimplementedAdminServiceServer
 // for forward compatibility.
@@ -215,6 +238,9 @@ type AdminServiceServer interface {
 	// Verify checks the store against itself, Kafka against the store and the read models against a fold of the store. The
 	// last message has done set.
 	Verify(*VerifyRequest, grpc.ServerStreamingServer[VerifyProgress]) error
+	// Scrub reads every file of the store from the disk, past all caches, and names what is damaged; it repairs what it can if
+	// asked to. The last message has done set.
+	Scrub(*ScrubRequest, grpc.ServerStreamingServer[ScrubProgress]) error
 	mustEmbedUnimplementedAdminServiceServer()
 }
 
@@ -251,6 +277,9 @@ func (UnimplementedAdminServiceServer) Backup(*BackupRequest, grpc.ServerStreami
 }
 func (UnimplementedAdminServiceServer) Verify(*VerifyRequest, grpc.ServerStreamingServer[VerifyProgress]) error {
 	return status.Error(codes.Unimplemented, "method Verify not implemented")
+}
+func (UnimplementedAdminServiceServer) Scrub(*ScrubRequest, grpc.ServerStreamingServer[ScrubProgress]) error {
+	return status.Error(codes.Unimplemented, "method Scrub not implemented")
 }
 func (UnimplementedAdminServiceServer) mustEmbedUnimplementedAdminServiceServer() {}
 func (UnimplementedAdminServiceServer) testEmbeddedByValue()                      {}
@@ -414,6 +443,17 @@ func _AdminService_Verify_Handler(srv interface{}, stream grpc.ServerStream) err
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AdminService_VerifyServer = grpc.ServerStreamingServer[VerifyProgress]
 
+func _AdminService_Scrub_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ScrubRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AdminServiceServer).Scrub(m, &grpc.GenericServerStream[ScrubRequest, ScrubProgress]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_ScrubServer = grpc.ServerStreamingServer[ScrubProgress]
+
 // AdminService_ServiceDesc is the grpc.ServiceDesc for AdminService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -460,6 +500,11 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Verify",
 			Handler:       _AdminService_Verify_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Scrub",
+			Handler:       _AdminService_Scrub_Handler,
 			ServerStreams: true,
 		},
 	},
