@@ -80,14 +80,11 @@ SEEN ?= $(CURDIR)/dist/reliability.jsonl
 .PHONY: night
 night: race ## the long form: race detector, reliability tests, planted bugs, long end-to-end tests (INPUTS='DIR/*.csv.gz': with real months), every fuzz target for FUZZTIME
 	mkdir -p $(dir $(SEEN)) && rm -f $(SEEN)
-	TRIBUTARY_RELIABILITY=$(SEEN) go test -timeout 4h -count=1 -v ./eventstore/pebblestore -run '$(RELIABILITY)' -long
+	TRIBUTARY_RELIABILITY=$(SEEN) go test -timeout 4h -count=1 -v ./eventstore/pebblestore ./eventstore/kafkalog -long
+	TRIBUTARY_RELIABILITY=$(SEEN) go test -timeout 90m -count=1 ./node/e2e -long $(if $(INPUTS),-demo.inputs '$(INPUTS)')
 	TRIBUTARY_RELIABILITY=$(SEEN) $(MAKE) planted
-	go test -timeout 90m -count=1 ./node/e2e -long $(if $(INPUTS),-demo.inputs '$(INPUTS)')
 	internal/tools/fuzz.sh $(FUZZTIME)
 	go test -count=1 ./internal/reliability -update -results $(SEEN)
-
-# The tests of the store that have a long form.
-RELIABILITY = ^(TestKill9|TestPowerLoss|TestMutations|TestLinearizable|TestConfigurations|TestFailPoints)$$
 
 .PHONY: planted
 planted: ## plants bugs in the store, one at a time, and wants the reliability tests to notice each

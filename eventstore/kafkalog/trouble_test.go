@@ -1,0 +1,90 @@
+package kafkalog_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/internal/reliability"
+)
+
+// counted counts the commands that a store takes, and those that it does not.
+type counted struct {
+	eventstore.Appender
+	taken, failed atomic.Int64
+}
+
+// Append implements eventstore.Appender.
+func (c *counted) Append(ctx context.Context, r eventstore.Request) (eventstore.Receipt, error) {
+	receipt, err := c.Appender.Append(ctx, r)
+	switch {
+	case err == nil:
+		c.taken.Add(1)
+	case !errors.Is(err, context.Canceled):
+		c.failed.Add(1)
+	}
+	return receipt, err
+}
+
+// TestKafkaInTrouble kills the broker, restarts it, removes the topic and cuts it, while local commands go on; in the end
+// the topic has everything, and what it lacked meanwhile was named. It is T8 of docs/reliability.md, and shows M1 and M5.
+func TestKafkaInTrouble(t *testing.T) {
+	kills, cuts := 2, 2
+	if *reliability.Long {
+		kills, cuts = 30, 20
+	}
+	onServers(t, func(t *testing.T, broker server) {
+		s := newStore(t)
+		topic := topicOf(t, s)
+		commands := &counted{Appender: s}
+		result := reliability.Result{Test: "T8", What: "killed, restarted, topic removed, topic cut: " + t.Name()[strings.LastIndexByte(t.Name(), '/')+1:]}
+		stop := load(t, commands)
+		m := runMirror(t, s, fast(broker.Addr()))
+		for range kills {
+			progress(t, m.Mirror, 200)
+			broker.Kill()
+			if err := broker.Restart(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			result.Cycles++
+		}
+		progress(t, m.Mirror, 200)
+		deleteTopic(t, broker.Addr(), topic)
+		result.Cycles++
+		stop()
+		waitFor(t, m.Mirror, s)
+		sameAsStore(t, broker.Addr(), s)
+
+		var took []time.Duration
+		for range cuts {
+			fill(t, commands, 100)
+			waitFor(t, m.Mirror, s)
+			cutTopic(t, broker.Addr(), topic, 40)
+			began := time.Now()
+			report := audit(t, broker.Addr(), s, topic)
+			took = append(took, time.Since(began))
+			if report.OK() || report.Missing == 0 || len(report.Faults) == 0 {
+				result.Violations++
+				t.Errorf("records were cut off, and the audit says %+v", report)
+			}
+			deleteTopic(t, broker.Addr(), topic) // what was cut cannot be put in front: the topic is made anew
+			result.Cycles += 2
+			fill(t, commands, 10)
+			waitFor(t, m.Mirror, s)
+			eventually(t, "the topic is complete", func() bool {
+				report := audit(t, broker.Addr(), s, topic)
+				return report.OK()
+			})
+			sameAsStore(t, broker.Addr(), s)
+		}
+		result.Acked = int(commands.taken.Load())
+		result.Violations += int(commands.failed.Load())
+		result.P50, result.P99 = reliability.Percentiles(took)
+		result.Extra = map[string]any{"holes found": len(took), "failed local commands": commands.failed.Load()}
+		result.Print(t)
+	})
+}
