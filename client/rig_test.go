@@ -26,7 +26,8 @@ type serving struct {
 func serve(t testing.TB, addr string, store eventstore.Store) *serving {
 	t.Helper()
 	s := server.New(server.Options{HTTPAddr: "127.0.0.1:0", GRPCAddr: addr})
-	if err := s.Register(&storev1.EventStore_ServiceDesc, &storeapi.Service{Store: store, Failure: s.Failure}); err != nil {
+	frames, _ := store.(eventstore.FrameReader)
+	if err := s.Register(&storev1.EventStore_ServiceDesc, &storeapi.Service{Store: store, Frames: frames, Failure: s.Failure}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Listen(context.Background()); err != nil {

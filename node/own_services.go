@@ -24,7 +24,7 @@ func (n *Node) registerOwn() error {
 	if err := n.server.Register(&apiv1.SubjectService_ServiceDesc, &server.Subjects{Erasures: subjects{n}}); err != nil {
 		return err
 	}
-	store := &storeapi.Service{Store: recorded{n.store, n.sealed}, Kept: n.kept(), Failure: n.server.Failure}
+	store := &storeapi.Service{Store: recorded{n.store, n.sealed}, Frames: n.local, Kept: n.kept(), Failure: n.server.Failure}
 	if err := n.server.Register(&storev1.EventStore_ServiceDesc, store); err != nil {
 		return err
 	}

@@ -60,6 +60,17 @@ func (p *Page) Add(e *eventstore.Recorded, chain bool) {
 	}
 }
 
+// AddFrames appends frames as they are. REQUIRES: the page is for frames.
+func (p *Page) AddFrames(f *eventstore.Frames) {
+	p.room()
+	p.events += f.Count
+	p.incarnation = f.First.Incarnation
+	for i := range uint64(f.Count) {
+		p.lsns = protowire.AppendVarint(p.lsns, f.First.LSN+i)
+	}
+	*p.body = append(*p.body, f.Bytes...)
+}
+
 func (p *Page) room() {
 	if p.body == nil {
 		p.body = mem.DefaultBufferPool().Get(p.size)

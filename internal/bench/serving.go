@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/eventstore/pebblestore"
 	"github.com/tributary-es/tributary/eventstore/wire"
 	"github.com/tributary-es/tributary/internal/server"
 	"github.com/tributary-es/tributary/internal/server/storeapi"
@@ -66,9 +67,9 @@ type serving struct {
 func (s *serving) close() error { return errors.Join(s.conns.close(), s.stop()) }
 
 // serveStore serves the store API as a node does, without the rest of one.
-func serveStore(ctx context.Context, store eventstore.Store) (*serving, error) {
+func serveStore(ctx context.Context, store *pebblestore.Store) (*serving, error) {
 	s := server.New(server.Options{HTTPAddr: "127.0.0.1:0", GRPCAddr: "127.0.0.1:0"})
-	if err := s.Register(&storev1.EventStore_ServiceDesc, &storeapi.Service{Store: store, Failure: s.Failure}); err != nil {
+	if err := s.Register(&storev1.EventStore_ServiceDesc, &storeapi.Service{Store: store, Frames: store, Failure: s.Failure}); err != nil {
 		return nil, err
 	}
 	if err := s.Listen(ctx); err != nil {

@@ -18,6 +18,8 @@ type Service struct {
 	storev1.UnimplementedEventStoreServer
 
 	Store eventstore.Store
+	// Frames, when set, gives whole reads the log's frames as they are kept.
+	Frames eventstore.FrameReader
 	// Kept says what is not to be appended.
 	Kept Kept
 	// Failure says how the client of a session sees an error; what names the call. Required.

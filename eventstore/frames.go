@@ -1,0 +1,22 @@
+package eventstore
+
+import (
+	"context"
+	"iter"
+)
+
+// Frames is a piece of the log in the canonical encoding: Count frames, one after the other, of which the first stands at
+// First and each other one at the place behind the one before.
+type Frames struct {
+	First Position
+	Count int
+	Bytes []byte
+}
+
+// FrameReader is implemented by stores that keep frames, for those who pass them on: a whole read then costs no decoding.
+type FrameReader interface {
+	// ReadFrames yields the log after a position, in order, up to what was durable when the read began: pieces of about
+	// size bytes, or of one larger frame. A piece is valid until the next one. ErrWrongIncarnation when the position is not
+	// of this log. Frames are not checked one by one: whoever decodes them does that.
+	ReadFrames(ctx context.Context, after Position, size int) iter.Seq2[Frames, error]
+}
