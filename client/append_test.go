@@ -1,0 +1,46 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/tributary-es/tributary/eventstore"
+	storev1 "github.com/tributary-es/tributary/schemas/gen/tributary/store/v1"
+)
+
+// What was sent before the connection broke is sent again before what was called since, so that appends of one stream
+// stay in order; what has no request id ends instead. Invariant A4.
+func TestOrderAfterABreak(t *testing.T) {
+	a := newAppender(&Client{}, false)
+	calls := make([]*call, 5)
+	put := func(i int, id string) {
+		calls[i] = &call{ctx: context.Background(), message: &storev1.AppendRequest{RequestId: id}, done: make(chan struct{})}
+		if err := a.put(calls[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	numbers := func() (out []uint64) {
+		for _, m := range a.next().GetAppends() {
+			out = append(out, m.GetNumber())
+		}
+		return out
+	}
+	put(0, "a")
+	put(1, "")
+	put(2, "b")
+	if got := numbers(); !slices.Equal(got, []uint64{1, 2, 3}) {
+		t.Fatalf("sent %v", got)
+	}
+	put(3, "c")
+	put(4, "")
+	a.again()
+	if got := numbers(); !slices.Equal(got, []uint64{1, 3, 4, 5}) {
+		t.Errorf("sent after the break: %v, want what was sent before, then what came since", got)
+	}
+	<-calls[1].done
+	if !errors.Is(calls[1].err, eventstore.ErrUnavailable) {
+		t.Errorf("what has no request id: %v", calls[1].err)
+	}
+}
