@@ -72,6 +72,7 @@ type Subscription interface {
 
 // Chunk is a piece of the log.
 type Chunk struct {
+	// Events may be shared with other readers: they are not to be changed.
 	Events []Recorded
 	// Position is how far the log was read to give this chunk: the reader's next cursor.
 	Position Position

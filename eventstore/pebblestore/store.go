@@ -256,6 +256,7 @@ func (s *Store) Close() error {
 			s.indexer.close()
 		}
 		close(s.done)
+		s.tail.crowd.close()
 		s.keeper.Wait()
 		s.life.Lock()
 		s.closed = true

@@ -21,7 +21,8 @@ func (s *Store) Subscribe(ctx context.Context, after eventstore.Position, f even
 	if f.MaxChunk <= 0 {
 		f.MaxChunk = eventstore.DefaultMaxChunk
 	}
-	return &subscription{store: s, filter: f, lsn: after.LSN, done: make(chan struct{})}, nil
+	all := f.Tenant == "" && len(f.Categories)+len(f.Types)+len(f.Query) == 0
+	return &subscription{store: s, filter: f, all: all, lsn: after.LSN, done: make(chan struct{})}, nil
 }
 
 // subscription follows the log: from the tail if it can, from disk if it must. The two meet without a gap, because both
@@ -29,6 +30,7 @@ func (s *Store) Subscribe(ctx context.Context, after eventstore.Position, f even
 type subscription struct {
 	store  *Store
 	filter eventstore.Filter
+	all    bool   // the filter lets everything through
 	lsn    uint64 // of the last event that was looked at
 
 	closing sync.Once
@@ -49,16 +51,25 @@ func (sub *subscription) Next(ctx context.Context) (eventstore.Chunk, error) {
 			return eventstore.Chunk{}, eventstore.ErrClosed
 		default:
 		}
-		if moved := s.tail.moved(sub.lsn); moved != nil {
+		if row := s.tail.crowd.sit(sub.lsn); row != nil {
 			select {
-			case <-moved:
+			case <-row.called:
+				continue
 			case <-ctx.Done():
 			case <-sub.done:
 			case <-s.done:
 			}
+			s.tail.crowd.leave(row)
 			continue
 		}
-		batches, durable := s.tail.after(sub.lsn, sub.filter.MaxChunk)
+		if sub.all && !sub.filter.Chain {
+			if events, durable := s.tail.stretch(sub.lsn, sub.filter.MaxChunk); events != nil {
+				last := &events[len(events)-1]
+				sub.lsn = last.Position.LSN
+				return sub.to(eventstore.Chunk{Events: events}, last, durable), nil
+			}
+		}
+		batches, durable := s.tail.after(sub.lsn, sub.filter.MaxChunk, chunkBytes)
 		if batches == nil {
 			page, err := s.pageFor(ctx, nil, sub.lsn+1, durable.lsn, pageLimits{events: sub.filter.MaxChunk, bytes: chunkBytes, whole: true, chain: sub.filter.Chain})
 			if err != nil {
@@ -72,13 +83,15 @@ func (sub *subscription) Next(ctx context.Context) (eventstore.Chunk, error) {
 
 // chunk makes a chunk of what was read.
 func (sub *subscription) chunk(batches [][]eventstore.Recorded, durable logState) eventstore.Chunk {
-	chunk := eventstore.Chunk{Durable: sub.store.position(durable.lsn)}
-	n := 0
-	for _, batch := range batches {
-		n += len(batch)
+	var chunk eventstore.Chunk
+	if sub.all {
+		n := 0
+		for _, batch := range batches {
+			n += len(batch)
+		}
+		chunk.Events = make([]eventstore.Recorded, 0, n)
 	}
-	chunk.Events = make([]eventstore.Recorded, 0, n)
-	var last eventstore.Dot
+	var last *eventstore.Recorded
 	for _, batch := range batches {
 		for i := range batch {
 			e := &batch[i]
@@ -86,7 +99,7 @@ func (sub *subscription) chunk(batches [][]eventstore.Recorded, durable logState
 				continue
 			}
 			sub.lsn = e.Position.LSN
-			chunk.Position, last = e.Position, e.Dot
+			last = e
 			if sub.filter.Matches(e) {
 				chunk.Events = append(chunk.Events, *e)
 				if !sub.filter.Chain {
@@ -95,8 +108,14 @@ func (sub *subscription) chunk(batches [][]eventstore.Recorded, durable logState
 			}
 		}
 	}
-	if last.Log == sub.store.id { // else it was born in an earlier life
-		chunk.Seq = last.Seq
+	return sub.to(chunk, last, durable)
+}
+
+// to says in the chunk how far it goes. REQUIRES: last is the last event that was looked at.
+func (sub *subscription) to(chunk eventstore.Chunk, last *eventstore.Recorded, durable logState) eventstore.Chunk {
+	chunk.Position, chunk.Durable = last.Position, sub.store.position(durable.lsn)
+	if last.Dot.Log == sub.store.id { // else it was born in an earlier life
+		chunk.Seq = last.Dot.Seq
 	}
 	return chunk
 }

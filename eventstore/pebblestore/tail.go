@@ -16,13 +16,22 @@ type tail struct {
 	batches [][]eventstore.Recorded
 	bytes   int
 	durable logState
-	grown   chan struct{} // closed when durable moves; nil while nobody waits
+
+	crowd     *crowd
+	stretches stretches
 }
 
-func newTail(limit int, durable logState) *tail { return &tail{limit: limit, durable: durable} }
+func newTail(limit int, durable logState) *tail {
+	return &tail{limit: limit, durable: durable, crowd: newCrowd(durable.lsn)}
+}
 
 // add appends whole batches that are durable now, up to the given state.
 func (t *tail) add(batches [][]eventstore.Recorded, durable logState) {
+	t.keep(batches, durable)
+	t.crowd.grow(durable.lsn)
+}
+
+func (t *tail) keep(batches [][]eventstore.Recorded, durable logState) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, b := range batches {
@@ -37,10 +46,13 @@ func (t *tail) add(batches [][]eventstore.Recorded, durable logState) {
 	}
 	t.batches = t.batches[drop:]
 	t.durable = durable
-	if t.grown != nil {
-		close(t.grown)
-		t.grown = nil
-	}
+}
+
+// state returns how far the log is durable.
+func (t *tail) state() logState {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.durable
 }
 
 // batchBytes is about how much memory a batch takes.
@@ -55,9 +67,9 @@ func batchBytes(batch []eventstore.Recorded) int {
 // recordedBytes is about the size of a Recorded with its names.
 const recordedBytes = 640
 
-// after returns batches that follow an lsn, up to about most events, and how far the log is durable. Nothing means that
-// they are on disk only, unless the lsn is durable itself. The first batch may begin before the lsn.
-func (t *tail) after(lsn uint64, most int) ([][]eventstore.Recorded, logState) {
+// after returns batches that follow an lsn, up to about most events or bytes, and how far the log is durable. Nothing means
+// that they are on disk only, unless the lsn is durable itself. The first batch may begin before the lsn.
+func (t *tail) after(lsn uint64, most, mostBytes int) ([][]eventstore.Recorded, logState) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	i, ok := t.find(lsn + 1)
@@ -65,7 +77,7 @@ func (t *tail) after(lsn uint64, most int) ([][]eventstore.Recorded, logState) {
 		return nil, t.durable
 	}
 	end, events, bytes := i, 0, 0
-	for ; end < len(t.batches) && events < most && bytes < chunkBytes; end++ {
+	for ; end < len(t.batches) && events < most && bytes < mostBytes; end++ {
 		events += len(t.batches[end])
 		bytes += batchBytes(t.batches[end])
 	}
@@ -110,17 +122,4 @@ func (t *tail) oldest() uint64 {
 		return t.durable.lsn + 1
 	}
 	return t.batches[0][0].Position.LSN
-}
-
-// moved returns a channel that is closed when the log is durable beyond an lsn; nil when it is so already.
-func (t *tail) moved(lsn uint64) <-chan struct{} {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.durable.lsn > lsn {
-		return nil
-	}
-	if t.grown == nil {
-		t.grown = make(chan struct{})
-	}
-	return t.grown
 }
