@@ -33,6 +33,9 @@ func Stream(category, id string) StreamID {
 // String returns "tenant/category/id", which ParseStreamID reads back. It is also the key of the stream's Kafka records.
 func (s StreamID) String() string { return s.Tenant + "/" + s.Category + "/" + s.ID }
 
+// IsSystemCategory reports whether a category is Tributary's own: of checkpoints, receipts, schemas, erasures.
+func IsSystemCategory(category string) bool { return strings.HasPrefix(category, "$") }
+
 // IsZero reports whether s names nothing.
 func (s StreamID) IsZero() bool { return s == StreamID{} }
 

@@ -25,6 +25,7 @@ type logFilter struct {
 	Category []string `help:"Only these categories." placeholder:"NAME"`
 	Type     []string `help:"Only these event types." placeholder:"NAME"`
 	Limit    uint64   `help:"Stop after so many events; 0 means no limit."`
+	System   bool     `help:"Also what Tributary records for itself, such as checkpoints."`
 	target
 }
 
@@ -43,7 +44,7 @@ func (f *logFilter) list(ctx context.Context, g *globals, follow bool, asOf stri
 		after = now.GetDurable()
 	}
 	stream, err := apiv1.NewStreamServiceClient(s.conn).ListEvents(ctx, &apiv1.ListEventsRequest{
-		After: after, Follow: follow, Categories: f.Category, Types: f.Type, Limit: f.Limit, Until: asOf,
+		After: after, Follow: follow, Categories: f.Category, Types: f.Type, Limit: f.Limit, Until: asOf, System: f.System,
 	})
 	if err != nil {
 		return fmt.Errorf("read log: %w", err)

@@ -132,7 +132,7 @@ func (g *group) add(epoch uint64, chunk *eventstore.Chunk) bool {
 		return false
 	}
 	for i := range chunk.Events {
-		if e := &chunk.Events[i]; !isOwn(e.Stream.Category) {
+		if e := &chunk.Events[i]; !eventstore.IsSystemCategory(e.Stream.Category) {
 			g.take(e)
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"strings"
 	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -74,7 +73,7 @@ func (s *Settings) normalize() error {
 	for _, c := range s.Categories {
 		if err := (eventstore.StreamID{Tenant: eventstore.DefaultTenant, Category: c, ID: "x"}).Validate(); err != nil {
 			faults = append(faults, err)
-		} else if isOwn(c) {
+		} else if eventstore.IsSystemCategory(c) {
 			fault("category %s is Tributary's own, and no group gets it", c)
 		}
 	}
@@ -111,15 +110,12 @@ func (s *Settings) withoutTime() Settings {
 	return c
 }
 
-// isOwn reports whether a category is Tributary's own.
-func isOwn(category string) bool { return strings.HasPrefix(category, "$") }
-
 // validateName says what is wrong with a group's name: it is written like a category.
 func validateName(name string) error {
 	if err := (eventstore.StreamID{Tenant: eventstore.DefaultTenant, Category: name, ID: "x"}).Validate(); err != nil {
 		return fmt.Errorf("name of a group: %w", err)
 	}
-	if isOwn(name) {
+	if eventstore.IsSystemCategory(name) {
 		return fmt.Errorf("%w: name of a group: %s begins with $", eventstore.ErrInvalid, name)
 	}
 	return nil

@@ -85,6 +85,33 @@ func TestEventsAreOneJSONObjectALine(t *testing.T) {
 	}
 }
 
+// What Tributary records for itself is shown to those who ask for it.
+func TestOwnStreamsAreLeftOut(t *testing.T) {
+	r := start(t, server.Options{}, &fakes{})
+	r.fill(t, 1)
+	_, err := r.store.Append(t.Context(), eventstore.Request{Appends: []eventstore.StreamAppend{{
+		Stream: eventstore.Stream("$saga", "checkout"),
+		Events: []eventstore.Event{{Type: "saga.checkpoint.v1", Kind: eventstore.KindSystem, Encoding: eventstore.JSON, Payload: []byte(`{"a":1}`)}},
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.fill(t, 1)
+	for query, want := range map[string][]string{
+		"": {"1-1", "1-3"}, "?limit=2": {"1-1", "1-3"}, "?system=true": {"1-1", "1-2", "1-3"}, "?categories=$saga": {"1-2"},
+	} {
+		lines := r.open(t, "GET", "/v1/events"+query)
+		for _, position := range want {
+			if e := read(t, lines); e.Position != position {
+				t.Errorf("%s: event %s, want %s", query, e.Position, position)
+			}
+		}
+		if lines.Scan() {
+			t.Errorf("%s: more than was wanted: %s", query, lines.Text())
+		}
+	}
+}
+
 func TestEventsAreFollowed(t *testing.T) {
 	for name, open := range map[string]func(*rig) func() (position string){
 		"HTTP": func(r *rig) func() string {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
@@ -90,7 +91,7 @@ func (s *Streams) version(ctx context.Context, id eventstore.StreamID, asOf stri
 	return version, p.String(), err
 }
 
-// ListEvents sends the log's events in order.
+// ListEvents sends the log's events in order, without Tributary's own unless they are asked for.
 func (s *Streams) ListEvents(r *apiv1.ListEventsRequest, stream grpc.ServerStreamingServer[apiv1.Event]) error {
 	ctx := stream.Context()
 	var after eventstore.Position
@@ -111,7 +112,11 @@ func (s *Streams) ListEvents(r *apiv1.ListEventsRequest, stream grpc.ServerStrea
 		}
 	}
 	left := r.GetLimit()
+	all := r.GetSystem() || slices.ContainsFunc(r.GetCategories(), eventstore.IsSystemCategory)
 	send := func(e *eventstore.Recorded) (more bool, err error) {
+		if !all && eventstore.IsSystemCategory(e.Stream.Category) {
+			return true, nil
+		}
 		if err := stream.Send(s.event(e)); err != nil {
 			return false, err
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/internal/testenv"
 )
 
@@ -54,6 +55,9 @@ func TestPythonProgram(t *testing.T) {
 		if err := json.Unmarshal([]byte(line), &s); err != nil {
 			t.Fatalf("%v: %s", err, line)
 		}
+		if p, err := eventstore.ParsePosition(s.Found); err == nil && p.LSN > 0 {
+			s.Found = "a position"
+		}
 		got = append(got, s)
 	}
 	want := []step{
@@ -61,7 +65,7 @@ func TestPythonProgram(t *testing.T) {
 		{Step: "opened", Version: 1},
 		{Step: "paid in", Version: 3},
 		{Step: "conflict", Code: "ABORTED", Want: 1, Got: 3},
-		{Step: "refused", Code: "ABORTED", Found: "1-1"},
+		{Step: "refused", Code: "ABORTED", Found: "a position"},
 		{Step: "read", Types: []string{"account.opened.v1", "account.paid_in.v1", "account.paid_in.v1"}, Versions: []uint64{1, 2, 3}},
 		{Step: "caught up", Versions: []uint64{1, 2, 3}},
 		{Step: "live", Versions: []uint64{1, 2, 3, 4}, Last: "account.closed.v1"},

@@ -36,7 +36,7 @@ func (k *Kept) check(r *eventstore.Request) error {
 	for i := range r.Appends {
 		a := &r.Appends[i]
 		switch category := a.Stream.Category; {
-		case strings.HasPrefix(category, "$"):
+		case eventstore.IsSystemCategory(category):
 			return server.Kept(hint, "category %q is Tributary's own", category)
 		case k.Categories[category]:
 			return server.Kept(hint, "category %q belongs to an aggregate or saga of this server", category)

@@ -105,6 +105,7 @@ var texts = map[string]string{
 	"tributary.api.v1.ListEventsRequest.categories":                        "Only these categories; empty means all.",
 	"tributary.api.v1.ListEventsRequest.follow":                            "Go on with new events when the end is reached.",
 	"tributary.api.v1.ListEventsRequest.limit":                             "Stop after so many events; 0 means no limit.",
+	"tributary.api.v1.ListEventsRequest.system":                            "Also what Tributary records for itself: streams of categories that begin with $, such as checkpoints and schemas. Naming such a category does the same.",
 	"tributary.api.v1.ListEventsRequest.tenant":                            "Only this tenant; empty means all.",
 	"tributary.api.v1.ListEventsRequest.types":                             "Only these types; empty means all.",
 	"tributary.api.v1.ListEventsRequest.until":                             "Only what the log held as of then: a position such as \"1-42\", the last to send, or a time in RFC 3339; empty means all. Not with follow.",

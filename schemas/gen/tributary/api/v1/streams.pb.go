@@ -212,7 +212,10 @@ type ListEventsRequest struct {
 	Tenant string `protobuf:"bytes,6,opt,name=tenant,proto3" json:"tenant,omitempty"`
 	// Only what the log held as of then: a position such as "1-42", the last to send, or a time in RFC 3339; empty means
 	// all. Not with follow.
-	Until         string `protobuf:"bytes,7,opt,name=until,proto3" json:"until,omitempty"`
+	Until string `protobuf:"bytes,7,opt,name=until,proto3" json:"until,omitempty"`
+	// Also what Tributary records for itself: streams of categories that begin with $, such as checkpoints and schemas.
+	// Naming such a category does the same.
+	System        bool `protobuf:"varint,8,opt,name=system,proto3" json:"system,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -294,6 +297,13 @@ func (x *ListEventsRequest) GetUntil() string {
 		return x.Until
 	}
 	return ""
+}
+
+func (x *ListEventsRequest) GetSystem() bool {
+	if x != nil {
+		return x.System
+	}
+	return false
 }
 
 // Event is a recorded event.
@@ -530,7 +540,7 @@ const file_tributary_api_v1_streams_proto_rawDesc = "" +
 	"\x06events\x18\x01 \x03(\v2\x17.tributary.api.v1.EventR\x06events\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12*\n" +
 	"\x11next_from_version\x18\x03 \x01(\x04R\x0fnextFromVersion\x12\x13\n" +
-	"\x05as_of\x18\x04 \x01(\tR\x04asOf\"\xbb\x01\n" +
+	"\x05as_of\x18\x04 \x01(\tR\x04asOf\"\xd3\x01\n" +
 	"\x11ListEventsRequest\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\tR\x05after\x12\x16\n" +
 	"\x06follow\x18\x02 \x01(\bR\x06follow\x12\x1e\n" +
@@ -540,7 +550,8 @@ const file_tributary_api_v1_streams_proto_rawDesc = "" +
 	"\x05types\x18\x04 \x03(\tR\x05types\x12\x14\n" +
 	"\x05limit\x18\x05 \x01(\x04R\x05limit\x12\x16\n" +
 	"\x06tenant\x18\x06 \x01(\tR\x06tenant\x12\x14\n" +
-	"\x05until\x18\a \x01(\tR\x05until\"\xd2\x04\n" +
+	"\x05until\x18\a \x01(\tR\x05until\x12\x16\n" +
+	"\x06system\x18\b \x01(\bR\x06system\"\xd2\x04\n" +
 	"\x05Event\x12\x1a\n" +
 	"\bposition\x18\x01 \x01(\tR\bposition\x12\x10\n" +
 	"\x03dot\x18\x02 \x01(\tR\x03dot\x12\x16\n" +
