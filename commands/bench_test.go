@@ -11,6 +11,7 @@ import (
 	"github.com/tributary-es/tributary/commands"
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/memstore"
+	"github.com/tributary-es/tributary/eventstore/pebblestore"
 )
 
 // BenchmarkDispatch decides and appends one event in memory.
@@ -122,6 +123,37 @@ func BenchmarkHotStream(b *testing.B) {
 			wg.Wait()
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
 			b.ReportMetric(float64(slowest.Load())/1e6, "slowest-ms")
+			b.ReportMetric(float64(bus.Stats().Conflicts), "conflicts")
+		})
+	}
+}
+
+// BenchmarkHotTag has 16 dispatchers decide over one tag, on disk: with a cap, each has to see what the one before it did,
+// which is one message per sync; without one they do not wait for each other.
+func BenchmarkHotTag(b *testing.B) {
+	for _, capped := range []bool{true, false} {
+		b.Run(fmt.Sprintf("cap=%v", capped), func(b *testing.B) {
+			store, err := pebblestore.Open(b.TempDir(), nil)
+			must(b, err)
+			defer store.Close()
+			bus := newVault(b, store, commands.Options{})
+			if capped {
+				dispatch(b, bus, commands.Meta{}, setCap{1 << 40})
+			}
+			var n atomic.Int64
+			var wg sync.WaitGroup
+			b.ResetTimer()
+			for range 16 {
+				wg.Go(func() {
+					for i := n.Add(1); i <= int64(b.N); i = n.Add(1) {
+						if _, err := bus.Dispatch(context.Background(), commands.Meta{}, expectDeposit{1}, deposit{fmt.Sprint(i), 1}); err != nil {
+							b.Error(err)
+						}
+					}
+				})
+			}
+			wg.Wait()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
 			b.ReportMetric(float64(bus.Stats().Conflicts), "conflicts")
 		})
 	}
