@@ -199,7 +199,7 @@ func TestVerbsWithoutData(t *testing.T) {
 // TestTail follows the log until it is interrupted, and ends well.
 func TestTail(t *testing.T) {
 	s := serve(t, t.TempDir(), "--clickhouse", "off")
-	follower := start(t, built, "events", "tail", "--after", "1-0", "--json", "--data", s.data)
+	follower := start(t, built, "events", "tail", "--after", "1-1", "--json", "--data", s.data)
 	s.post(t, "/v1/stock/MUG-1/receive", `{"quantity": 10}`)
 	if e := decoded[object](t, follower.line(t)); e["type"] != "inventory.received.v1" {
 		t.Errorf("the first event is %v", e)
