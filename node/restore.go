@@ -154,3 +154,39 @@ func (c *RestoreConfig) topic(ctx context.Context) (topic *kafkalog.Recovery, le
 	}
 	return topic, leave, nil
 }
+
+// TailReport says what RestoreTail brought back.
+type TailReport struct {
+	Data string `json:"data"`
+	Log  string `json:"log"`
+	From string `json:"from"`
+	To   string `json:"to"`
+	// Events came back; Missing are lost still, so that the store takes no commands.
+	Events  uint64 `json:"events"`
+	Missing uint64 `json:"missing"`
+}
+
+// RestoreTail brings back what the log of a stopped data folder has lost at its end, from its topic. The life of the log
+// goes on.
+func RestoreTail(ctx context.Context, c RestoreConfig) (report TailReport, err error) {
+	last, err := lastConfig(c.Data)
+	if err != nil {
+		return report, err
+	}
+	c.Site = cmp.Or(c.Site, last.Site, "local")
+	if !HasData(c.Data) {
+		return report, fmt.Errorf("%w: there is no log in %s; restore all of it: tributary restore --from-kafka", eventstore.ErrInvalid, c.Data)
+	}
+	topic, leave, err := c.topic(ctx)
+	if err != nil {
+		return report, err
+	}
+	defer func() { err = errors.Join(err, leave()) }()
+	r, err := pebblestore.RecoverTail(ctx, topic.Batches(ctx, c.Progress), filepath.Join(c.Data, storeFolder), &pebblestore.Options{Site: c.Site, Logger: c.Logger})
+	if err != nil {
+		return report, err
+	}
+	return TailReport{
+		Data: c.Data, Log: r.Log.String(), From: r.From.String(), To: r.To.String(), Events: r.To.LSN - r.From.LSN, Missing: r.Missing,
+	}, nil
+}

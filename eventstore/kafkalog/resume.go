@@ -305,7 +305,7 @@ func (w *writer) ownEvent(ctx context.Context, dot eventstore.Dot, hint eventsto
 	}
 	if dot.Log.Incarnation > state.ID.Incarnation || dot.Log.Incarnation == state.ID.Incarnation && dot.Seq > state.Seq {
 		return eventstore.Recorded{}, fmt.Errorf("%w: it holds %s at offset %d, the log ends durably at %s/%d: it lost its end or is an older copy; "+
-			"let it take no commands, keep a copy of the folder, then put back the last good copy of it, see Backup in docs/operations.md",
+			"let it take no commands, keep a copy of the folder, then bring its end back, see Restore in docs/operations.md",
 			ErrBehind, dot, offset, state.ID, state.Seq)
 	}
 	if hint.LSN > 0 { // lsns go on from life to life

@@ -167,7 +167,8 @@ func (s *Store) lost(head logHead, m mark, found bool, unread error) (fault, err
 	case m.log != s.id:
 		fault = fmt.Errorf("its watermark is of %s", m.log)
 	case m.lsn > head.lsn:
-		fault = fmt.Errorf("the log ends at lsn %d, but it had come to %d: its end was lost", head.lsn, m.lsn)
+		fault = fmt.Errorf("the log ends at lsn %d, but it had come to %d: its end was lost; with the server stopped, tributary restore --tail-from-kafka "+
+			"brings back what the topic has of it; else", head.lsn, m.lsn)
 	default:
 		chain, err := s.chainAt(m.lsn)
 		if err != nil {
@@ -178,7 +179,7 @@ func (s *Store) lost(head logHead, m mark, found bool, unread error) (fault, err
 		}
 		fault = fmt.Errorf("the log at lsn %d is not the one that was written", m.lsn)
 	}
-	return fmt.Errorf("%w; keep a copy of the folder, then put back the last good copy of it, see Backup in docs/operations.md", fault), nil
+	return fmt.Errorf("%w; keep a copy of the folder, then restore it, see Restore in docs/operations.md", fault), nil
 }
 
 // keepWatermark follows the durable log until stop is closed, and then once more.

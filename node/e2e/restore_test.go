@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/tributary-es/tributary/internal/testenv"
 )
 
 // restoreReport is what restore prints with --json.
@@ -171,4 +173,66 @@ func TestBackupAndRestore(t *testing.T) {
 	if a := tributary(t, "restore", "--from", backup, "--data", filepath.Join(dir, "new")); a.code != 4 || !strings.Contains(a.stderr, filepath.Base(segment)) {
 		t.Errorf("restore of a damaged backup: exit code %d; stderr:\n%s", a.code, tail(a.stderr, 1000))
 	}
+}
+
+// mirrors waits until the mirror copies.
+func (s *serving) mirrors(t *testing.T) {
+	t.Helper()
+	eventually(t, "the mirror copies", func() bool {
+		mirror, _ := s.get(t, "/v1/status")["mirror"].(map[string]any)
+		return mirror["state"] == "mirroring"
+	})
+}
+
+// A log that has lost its end takes no commands, and gets back from Kafka what it had acknowledged, in the life that it is in.
+func TestLostTailFromKafka(t *testing.T) {
+	kafka, site := testenv.SharedKafka(t).Addr(), testenv.Unique(t)
+	data := filepath.Join(t.TempDir(), "data")
+	flags := []string{"--site", site, "--kafka", kafka, "--clickhouse", "off"}
+	s := serve(t, data, flags...)
+	s.post(t, "/v1/stock/MUG-1/receive", `{"quantity": 100}`)
+	s.stop(t)
+	log, older := filepath.Join(data, "store", "log"), filepath.Join(t.TempDir(), "log")
+	if err := os.CopyFS(older, os.DirFS(log)); err != nil {
+		t.Fatal(err)
+	}
+	s = serve(t, data, flags...)
+	s.mirrors(t)
+	receipt := s.post(t, "/v1/orders", keyedOrder, "X-Durability: kafka")
+	if receipt["durability"] != "kafka" {
+		t.Fatalf("receipt %v, want it to be in kafka", receipt)
+	}
+	s.stop(t)
+	if err := os.RemoveAll(log); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(log, os.DirFS(older)); err != nil {
+		t.Fatal(err)
+	}
+
+	s = serve(t, data, flags...)
+	resp, body := roundTrip(t, request(t, http.MethodPost, "http://"+s.http+"/v1/orders", strings.ReplaceAll(keyedOrder, "K-1", "K-2")))
+	if resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(body, "--tail-from-kafka") {
+		t.Errorf("a command to a log that has lost its end: %s %s", resp.Status, body)
+	}
+	s.stop(t)
+	// What the server appended last, a checkpoint say, Kafka may not have: then that is said, and nothing goes on as if it had.
+	a := tributary(t, "restore", "--json", "--tail-from-kafka", kafka, "--data", data)
+	back := decoded[struct {
+		Log             string `json:"log"`
+		Events, Missing uint64
+	}](t, a.stdout)
+	if back.Events == 0 || !strings.HasSuffix(back.Log, "/1") || (a.code == 4) != (back.Missing > 0) || a.code != 0 && a.code != 4 {
+		t.Fatalf("restore of the end: exit code %d, %+v; stderr:\n%s", a.code, back, tail(a.stderr, 1000))
+	}
+	s = serve(t, data, flags...)
+	position, _ := receipt["position"].(string)
+	if order := s.get(t, "/v1/orders/K-1", "X-Read-After: "+position); order["id"] != "K-1" {
+		t.Errorf("the order that was acknowledged is %v", order)
+	}
+	if back.Missing == 0 {
+		s.mirrors(t)
+		s.post(t, "/v1/orders", strings.ReplaceAll(keyedOrder, "K-1", "K-2"), "X-Durability: kafka")
+	}
+	s.stop(t)
 }
