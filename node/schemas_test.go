@@ -186,7 +186,7 @@ func TestSchemasOfTheShop(t *testing.T) {
 			t.Errorf("schema %v", s)
 		}
 	}
-	if e := events(t, base+"/v1/events"); len(e) != 1 || e[0]["kind"] != "system" || e[0]["type"] != "tributary.schemas.v1" {
+	if e := events(t, base+"/v1/events?system=true"); len(e) != 1 || e[0]["kind"] != "system" || e[0]["type"] != "tributary.schemas.v1" {
 		t.Errorf("a new log holds %v, want one system event", e)
 	}
 	stop()

@@ -29,7 +29,7 @@ func TestReadmeExamples(t *testing.T) {
 		}
 	}
 	grpc := r.run(t, "grpc")
-	for _, want := range []string{`"customerId": "17850"`, `"type": "tributary.schemas.v1"`} {
+	for _, want := range []string{`"customerId": "17850"`, `"type": "inventory.received.v1"`} {
 		if !strings.Contains(grpc, want) {
 			t.Errorf("the gRPC examples do not say %s:\n%s", want, grpc)
 		}
