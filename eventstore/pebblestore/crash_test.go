@@ -3,21 +3,16 @@ package pebblestore
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/google/go-cmp/cmp"
 	"github.com/tributary-es/tributary/eventstore"
 )
@@ -146,6 +141,9 @@ func TestMain(m *testing.M) {
 	}
 }
 
+// falseAck is what a child says of an answer that rests on a sync that failed.
+const falseAck = "error: acknowledged although its sync failed:"
+
 // appendForEver appends with 8 writers and prints a line for every acknowledged request.
 func appendForEver(disk func(current func() *Store) vfs.FS) {
 	var store atomic.Pointer[Store]
@@ -170,31 +168,13 @@ func appendForEver(disk func(current func() *Store) vfs.FS) {
 					os.Exit(1)
 				}
 				if limit := falseBeyond.Load(); limit > 0 && receipt.Position.LSN >= limit {
-					fmt.Println("error: acknowledged although its sync failed:", id)
+					fmt.Println(falseAck, id)
 				}
 				fmt.Printf("ack %s %d %d\n", id, receipt.First.LSN, receipt.Position.LSN)
 			}
 		}()
 	}
 	select {}
-}
-
-// falseBeyond is the first lsn whose sync failed.
-var falseBeyond atomic.Uint64
-
-// failingDisk fails a sync of the WAL once some hundred have worked, and all that follow.
-func failingDisk(current func() *Store) vfs.FS {
-	var syncs atomic.Int64
-	return errorfs.Wrap(vfs.Default, errorfs.InjectorFunc(func(op errorfs.Op) error {
-		if !isWALSync(op) || syncs.Add(1) < 200 {
-			return nil
-		}
-		// The committer has published all before this one.
-		if falseBeyond.CompareAndSwap(0, current().durable.Load()+1) {
-			fmt.Println("failed", time.Now().UnixNano())
-		}
-		return syscall.EIO
-	}))
 }
 
 // child is a process that runs appendForEver.
@@ -228,53 +208,6 @@ func startChild(t *testing.T, job, dir, run string) *child {
 func ack(line string) (id string, first, last uint64, ok bool) {
 	n, _ := fmt.Sscanf(line, "ack %s %d %d", &id, &first, &last)
 	return id, first, last, n == 3
-}
-
-// When a sync fails, nothing that rests on it is acknowledged, and the process is gone in under a second (S14).
-func TestFailedSync(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "store")
-	c := startChild(t, "failing disk", dir, "0")
-	acked := map[string]uint64{}
-	var failed time.Time
-	var rest []string
-	for c.lines.Scan() {
-		line := c.lines.Text()
-		var nanos int64
-		if id, _, last, ok := ack(line); ok {
-			acked[id] = last
-		} else if n, _ := fmt.Sscanf(line, "failed %d", &nanos); n == 1 {
-			failed = time.Unix(0, nanos)
-		} else if line != "open" {
-			rest = append(rest, line)
-		}
-	}
-	var exit *exec.ExitError
-	if err := c.cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != exitFatal {
-		t.Fatalf("child ended with %v, want exit status %d; it said %q", err, exitFatal, rest)
-	}
-	if took := time.Since(failed); failed.IsZero() || took > time.Second {
-		t.Errorf("process was gone %s after the failed sync", took)
-	}
-	if i := slices.IndexFunc(rest, func(line string) bool { return strings.HasPrefix(line, "error") }); i >= 0 {
-		t.Fatal(rest[i])
-	}
-	if len(acked) == 0 {
-		t.Fatal("nothing was acknowledged before the failure")
-	}
-	s, err := Open(dir, &Options{Logger: quietLog})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	receipts := map[string]eventstore.Receipt{}
-	for id, last := range acked {
-		receipt, _, err := s.Receipt(context.Background(), "", id)
-		if err != nil || receipt.Position.LSN != last {
-			t.Fatalf("request %s was acknowledged up to lsn %d; there is %+v, %v", id, last, receipt, err)
-		}
-		receipts[id] = receipt
-	}
-	checkRecovered(t, s, receipts)
 }
 
 // Nothing of Pebble reaches stdout or stderr; all goes through the logger.
