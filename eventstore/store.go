@@ -95,7 +95,8 @@ type Filter struct {
 	// Until ends a read: events after it are held back, so that what is read is the log as of this position. The zero value
 	// is no end; a position of this log with lsn 0 lets nothing through.
 	Until Position
-	// MaxChunk bounds the events in a Chunk (whole batches may exceed it); zero means DefaultMaxChunk.
+	// MaxChunk bounds the events in a Chunk (whole batches may exceed it); zero means DefaultMaxChunk, or fewer, so that a
+	// chunk takes little memory.
 	MaxChunk int
 }
 

@@ -149,7 +149,7 @@ func (w *writer) pack(ctx context.Context, after eventstore.Position, parcels ch
 			return false
 		}
 	}
-	sub, err := w.store.Subscribe(ctx, after, eventstore.Filter{Chain: true})
+	sub, err := w.store.Subscribe(ctx, after, eventstore.Filter{Chain: true, MaxChunk: eventstore.DefaultMaxChunk})
 	if err != nil {
 		give(parcel{err: fmt.Errorf("follow the log: %w", err)})
 		return

@@ -212,7 +212,7 @@ func (r *blockReader) event(e *eventstore.Recorded, lsn uint64, incarnation uint
 
 // pageLimits says when a page of the log is long enough.
 type pageLimits struct {
-	events, bytes int  // bytes 0: not limited
+	events, bytes int  // bytes of memory, about; 0: not limited
 	whole         bool // end with a whole batch, even if that is beyond the limits
 	chain         bool // fill in Recorded.Chain
 }
@@ -229,7 +229,11 @@ func (s *Store) readPage(page []eventstore.Recorded, from, to uint64, limits pag
 		return nil, err
 	}
 	if page == nil {
-		page = make([]eventstore.Recorded, 0, min(int(to-from+1), limits.events))
+		n := min(int(to-from+1), limits.events)
+		if limits.bytes > 0 {
+			n = min(n, limits.bytes/recordedBytes+1)
+		}
+		page = make([]eventstore.Recorded, 0, n)
 	}
 	bytes := 0
 	for {
@@ -259,7 +263,7 @@ func (s *Store) readPage(page []eventstore.Recorded, from, to uint64, limits pag
 				page = page[:len(page)-1]
 				continue
 			}
-			bytes += len(frame)
+			bytes += recordedBytes + len(frame)
 			full := len(page) >= limits.events || limits.bytes > 0 && bytes >= limits.bytes
 			if lsn == to || full && (!limits.whole || e.EndsBatch()) {
 				return page, nil

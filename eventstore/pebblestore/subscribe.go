@@ -7,7 +7,8 @@ import (
 	"github.com/tributary-es/tributary/eventstore"
 )
 
-// chunkBytes bounds the payloads of a chunk, whole batches apart.
+// What a chunk takes in memory is bounded, whole batches apart: chunkBytes for those who said how many events they want at
+// once, stretchBytes for all others, for there may be thousands of them, each with a chunk in its hands.
 const chunkBytes = 4 << 20
 
 // Subscribe implements eventstore.Reader.
@@ -18,11 +19,12 @@ func (s *Store) Subscribe(ctx context.Context, after eventstore.Position, f even
 	if err := f.Endless(); err != nil {
 		return nil, err
 	}
+	bytes := chunkBytes
 	if f.MaxChunk <= 0 {
-		f.MaxChunk = eventstore.DefaultMaxChunk
+		f.MaxChunk, bytes = eventstore.DefaultMaxChunk, stretchBytes
 	}
 	all := f.Tenant == "" && len(f.Categories)+len(f.Types)+len(f.Query) == 0
-	return &subscription{store: s, filter: f, all: all, lsn: after.LSN, done: make(chan struct{})}, nil
+	return &subscription{store: s, filter: f, bytes: bytes, all: all, lsn: after.LSN, done: make(chan struct{})}, nil
 }
 
 // subscription follows the log: from the tail if it can, from disk if it must. The two meet without a gap, because both
@@ -30,6 +32,7 @@ func (s *Store) Subscribe(ctx context.Context, after eventstore.Position, f even
 type subscription struct {
 	store  *Store
 	filter eventstore.Filter
+	bytes  int    // that a chunk may take, about
 	all    bool   // the filter lets everything through
 	lsn    uint64 // of the last event that was looked at
 
@@ -69,9 +72,9 @@ func (sub *subscription) Next(ctx context.Context) (eventstore.Chunk, error) {
 				return sub.to(eventstore.Chunk{Events: events}, last, durable), nil
 			}
 		}
-		batches, durable := s.tail.after(sub.lsn, sub.filter.MaxChunk, chunkBytes)
+		batches, durable := s.tail.after(sub.lsn, sub.filter.MaxChunk, sub.bytes)
 		if batches == nil {
-			page, err := s.pageFor(ctx, nil, sub.lsn+1, durable.lsn, pageLimits{events: sub.filter.MaxChunk, bytes: chunkBytes, whole: true, chain: sub.filter.Chain})
+			page, err := s.pageFor(ctx, nil, sub.lsn+1, durable.lsn, pageLimits{events: sub.filter.MaxChunk, bytes: sub.bytes, whole: true, chain: sub.filter.Chain})
 			if err != nil {
 				return eventstore.Chunk{}, err
 			}

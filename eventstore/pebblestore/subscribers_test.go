@@ -151,6 +151,51 @@ func TestThousandsOfSubscribers(t *testing.T) {
 	}
 }
 
+// A subscriber that stands still has no more than 256 KiB in its hands, whatever the size of the events and wherever they
+// come from, unless it asked for more. Shows S9.
+func TestStalledSubscribersHoldLittle(t *testing.T) {
+	const count = 100
+	for _, size := range []int{10, 500, 8 << 10} {
+		for from, tail := range map[string]int{"disk": 1, "memory": 64 << 20} {
+			s, err := pebblestore.Open(filepath.Join(t.TempDir(), "store"), &pebblestore.Options{Logger: quiet, TailBytes: tail})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := eventstore.Request{Appends: []eventstore.StreamAppend{{Stream: eventstore.Stream("order", "1"), Events: make([]eventstore.Event, 10)}}}
+			for range 200 {
+				for i := range r.Appends[0].Events {
+					r.Appends[0].Events[i] = eventstore.Event{Type: "order.changed.v1", Payload: make([]byte, size)}
+				}
+				if _, err := s.Append(t.Context(), r); err != nil {
+					t.Fatal(err)
+				}
+			}
+			before, held, events := heap(), make([]eventstore.Chunk, count), 0
+			for i := range held {
+				// The second has a filter, and so nothing that is shared.
+				sub, err := s.Subscribe(t.Context(), eventstore.Position{}, eventstore.Filter{Categories: []string{"order", "other"}[:2*(i%2)]})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer sub.Close()
+				if held[i], err = sub.Next(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				events += len(held[i].Events)
+			}
+			if taken := (heap() - before) / count; taken > 256<<10 || events < 10*count {
+				t.Errorf("events of %d bytes from %s: a subscriber holds %d bytes for %d events, want at most 256 KiB", size, from, taken, events/count)
+			} else {
+				t.Logf("events of %d bytes from %s: a subscriber holds %d bytes for %d events", size, from, taken, events/count)
+			}
+			runtime.KeepAlive(held)
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
 // heap returns the bytes of the heap and of the stacks after a collection.
 func heap() int64 {
 	runtime.GC()
