@@ -28,9 +28,6 @@ type Page struct {
 // NewPage returns an empty page, for events in one of the two forms.
 func NewPage(asFrames bool) *Page { return &Page{asFrames: asFrames, size: firstPage} }
 
-// firstPage is room for a few events: most reads have no more.
-const firstPage = 4 << 10
-
 // Len returns how many events the page has.
 func (p *Page) Len() int { return p.events }
 
@@ -73,7 +70,7 @@ func (p *Page) AddFrames(f *eventstore.Frames) {
 
 func (p *Page) room() {
 	if p.body == nil {
-		p.body = mem.DefaultBufferPool().Get(p.size)
+		p.body = bodies.Get(p.size)
 		*p.body = (*p.body)[:0]
 	}
 }
@@ -105,7 +102,7 @@ func (p *Page) take(tail []byte, empty func() proto.Message) *Encoded {
 			out.buffers = append(out.buffers, mem.SliceBuffer(p.head()))
 		}
 		p.size = cap(*p.body)
-		out.buffers = append(out.buffers, mem.NewBuffer(p.body, mem.DefaultBufferPool()))
+		out.buffers = append(out.buffers, mem.NewBuffer(p.body, &bodies))
 	}
 	if len(tail) > 0 {
 		out.buffers = append(out.buffers, mem.SliceBuffer(tail))
