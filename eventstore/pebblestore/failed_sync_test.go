@@ -95,7 +95,7 @@ func TestFailedSync(t *testing.T) {
 		t.Error("nothing was acknowledged before a failure")
 	}
 	result.P50, result.P99 = reliability.Percentiles(gone)
-	result.Extra = map[string]any{"false_acknowledgements": result.Violations, "ended_with_code_70": result.Cycles}
+	result.Extra = map[string]any{"false acknowledgements": result.Violations, "ended with code 70": result.Cycles}
 	result.Print(t)
 }
 
