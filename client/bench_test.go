@@ -137,3 +137,51 @@ func BenchmarkReadAll(b *testing.B) {
 		})
 	}
 }
+
+func BenchmarkLoad(b *testing.B) {
+	const streams, length = 5000, 20
+	store := openBench(b)
+	for n := range streams {
+		events := make([]eventstore.Event, length)
+		for i := range events {
+			events[i] = eventstore.Event{Type: "bench.happened.v1", Payload: make([]byte, 512)}
+		}
+		r := eventstore.Request{Appends: []eventstore.StreamAppend{{Stream: eventstore.Stream("bench", fmt.Sprint(n)), Events: events}}}
+		if _, err := store.Append(context.Background(), r); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for name, from := range map[string]eventstore.Reader{"in process": store, "client": dial(b, serve(b, "127.0.0.1:0", store).addr, nil)} {
+		b.Run(name, func(b *testing.B) {
+			var left atomic.Int64
+			left.Store(int64(b.N))
+			var wg sync.WaitGroup
+			cpu := cpuTime()
+			b.ResetTimer()
+			for range 64 {
+				wg.Go(func() {
+					for {
+						k := left.Add(-1)
+						if k < 0 {
+							return
+						}
+						n := 0
+						for _, err := range from.Read(context.Background(), eventstore.Stream("bench", fmt.Sprint(k%streams)), 1) {
+							if err != nil {
+								b.Error(err)
+								return
+							}
+							n++
+						}
+						if n != length {
+							b.Errorf("a stream has %d events, want %d", n, length)
+							return
+						}
+					}
+				})
+			}
+			wg.Wait()
+			b.ReportMetric(float64((cpuTime()-cpu).Nanoseconds())/float64(b.N)/1000, "cpu-us/load")
+		})
+	}
+}

@@ -6,38 +6,39 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
-// firstPage is room for a few events: most reads have no more.
-const firstPage = 4 << 10
+// firstPage is room for a stream of a few dozen events: most reads have no more.
+const firstPage = 16 << 10
 
 // largestKept bounds the bodies that are kept: one that had to hold a single event of many megabytes is let go.
 const largestKept = 1 << 20
 
-// bodies is a pool of pages' bodies. Small ones are left to gRPC's own pool. That clears what it hands out, all of it, which
-// for a page of hundreds of events costs as much as writing it does.
+// bodies is a pool of pages' bodies. gRPC's own clears what it hands out, all of it, which for a page of hundreds of events
+// costs as much as writing it does. First pages are kept apart, so that a small read does not hold on to a large body.
 var bodies bodyPool
 
-type bodyPool struct{ large sync.Pool }
+type bodyPool struct{ first, large sync.Pool }
 
 var _ mem.BufferPool = (*bodyPool)(nil)
 
-// Get returns a body of some size and capacity, with anything in it: about as large as asked for, which is a guess anyway.
+// Get returns a body with anything in it: of about the size asked for, which is a guess anyway.
 func (p *bodyPool) Get(size int) *[]byte {
-	if size > firstPage {
-		if body, ok := p.large.Get().(*[]byte); ok {
-			return body
-		}
-		body := make([]byte, 0, size)
-		return &body
+	if body, ok := p.of(size).Get().(*[]byte); ok {
+		return body
 	}
-	return mem.DefaultBufferPool().Get(size)
+	body := make([]byte, 0, size)
+	return &body
 }
 
 // Put takes a body back.
 func (p *bodyPool) Put(body *[]byte) {
-	switch {
-	case cap(*body) <= firstPage:
-		mem.DefaultBufferPool().Put(body)
-	case cap(*body) <= largestKept:
-		p.large.Put(body)
+	if cap(*body) <= largestKept {
+		p.of(cap(*body)).Put(body)
 	}
+}
+
+func (p *bodyPool) of(size int) *sync.Pool {
+	if size <= firstPage {
+		return &p.first
+	}
+	return &p.large
 }

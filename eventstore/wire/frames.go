@@ -2,10 +2,14 @@ package wire
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/tributary-es/tributary/eventstore"
 	storev1 "github.com/tributary-es/tributary/schemas/gen/tributary/store/v1"
 )
+
+// leastFrame is less than any frame has bytes: a message cannot make its reader take room for many more events than it has.
+const leastFrame = 64
 
 // DecodeFrames appends the events of a message to dst. Payloads share the message's memory. Errors match
 // eventstore.ErrCorrupt.
@@ -14,6 +18,7 @@ func DecodeFrames(dst []eventstore.Recorded, m *storev1.Frames) ([]eventstore.Re
 	if n := len(m.GetLsns()); len(chains) > 0 && len(chains) != n*len(eventstore.Hash{}) {
 		return dst, fmt.Errorf("frames: %w: %d bytes of hash chain for %d events", eventstore.ErrCorrupt, len(chains), n)
 	}
+	dst = slices.Grow(dst, min(len(m.GetLsns()), len(rest)/leastFrame))
 	for _, lsn := range m.GetLsns() {
 		dst = append(dst, eventstore.Recorded{})
 		e := &dst[len(dst)-1]
