@@ -49,8 +49,8 @@ type State struct {
 	// orders are what is to be paid for each open order, and sums those together, by currency.
 	orders map[string]money.Amount
 	sums   map[string]money.Amount
-	// broken says what is wrong with what was recorded, nil when nothing is.
-	broken error
+	// brokenLimit and broken say what is wrong with the limit, until another is set, and with the orders; nil when nothing is.
+	brokenLimit, broken error
 }
 
 // Limit returns the limit; false when there is none.
@@ -100,8 +100,8 @@ func widen(s State, c Command) eventstore.Query {
 }
 
 func decide(s State, c Command) ([]Event, error) {
-	if s.broken != nil {
-		return nil, s.broken
+	if err := errors.Join(s.brokenLimit, s.broken); err != nil {
+		return nil, err
 	}
 	switch c := c.(type) {
 	case SetCreditLimit:
@@ -156,7 +156,7 @@ func evolve(s State, stream eventstore.StreamID, e Event) State {
 	switch e := e.(type) {
 	case *commercev1.CreditLimitSet:
 		s.limited = true
-		s.limit, s.broken = money.FromProto(e.GetLimit())
+		s.limit, s.brokenLimit = money.FromProto(e.GetLimit())
 	case *commercev1.CreditLimitLifted:
 		s.limited, s.limit = false, money.Amount{}
 	case *commercev1.OrderCreated:

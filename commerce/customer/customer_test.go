@@ -100,3 +100,17 @@ func TestFaults(t *testing.T) {
 		When(customer.SetCreditLimit{CustomerID: "9", Limit: gbp("0"), At: at}).Then(limitSet(gbp("0"))).
 		When(check("0.01")).ThenRejected(customer.CodeLimitExceeded)
 }
+
+// TestBrokenOrderStaysBroken: what an order has brought that is no amount stops decisions, whatever limit is set after it.
+func TestBrokenOrderStaysBroken(t *testing.T) {
+	d := customer.Decider()
+	broken := &commercev1.OrderCreated{CustomerId: "9", Total: &commercev1.Money{Currency: "no currency"}}
+	s := d.Evolve(customer.State{}, eventstore.Stream("order", "A-1"), broken)
+	if _, err := d.Decide(s, check("1")); err == nil {
+		t.Fatal("an order without an amount does not show")
+	}
+	s = d.Evolve(s, eventstore.Stream("customer", "9"), limitSet(gbp("100")))
+	if _, err := d.Decide(s, check("1")); err == nil {
+		t.Error("a limit that is set later hides it")
+	}
+}
