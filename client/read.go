@@ -106,7 +106,8 @@ func firstPage(ctx context.Context, call func(context.Context) (grpc.ServerStrea
 		return nil, err
 	}
 	p := &pages{stream: stream}
-	return p, p.advance()
+	err = p.advance()
+	return p, err
 }
 
 func (p *pages) advance() error {

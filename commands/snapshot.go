@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -100,7 +101,7 @@ func (b *Bus) restored(ctx context.Context, w *work) *folded {
 // checkSnapshot compares the last event that a snapshot has folded with the one that the log has in its place.
 func (b *Bus) checkSnapshot(ctx context.Context, stream eventstore.StreamID, s *systemv1.Snapshot) error {
 	last, err := b.identity(ctx, stream, s.GetVersion())
-	if err == nil && string(last[:]) != string(s.GetLast()) {
+	if err == nil && !bytes.Equal(last[:], s.GetLast()) {
 		err = errors.New("it is of another log, or of one that was written anew")
 	}
 	return err

@@ -71,7 +71,8 @@ func (c *backupCmd) byServer(ctx context.Context, addr string, bar *progress) (r
 		}
 		bar.set(int64(p.GetDoneEvents()), int64(p.GetTotalEvents()))
 		if p.GetDone() {
-			return report, json.Unmarshal([]byte(p.GetReportJson()), &report)
+			err := json.Unmarshal([]byte(p.GetReportJson()), &report)
+			return report, err
 		}
 	}
 }

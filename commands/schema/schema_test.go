@@ -227,18 +227,18 @@ func TestFilesDescribeTheMessage(t *testing.T) {
 }
 
 func TestFingerprintIsOfWhatCounts(t *testing.T) {
-	print := func(fields, item, kind []string) string {
+	fingerprint := func(fields, item, kind []string) string {
 		return fmt.Sprint(schema.Schema{Message: message(t, fields, item, kind)}.Fingerprint())
 	}
 	base := []string{"1 string id", "2 Item item"}
-	same := print(base, item, kind)
-	if print([]string{base[1], base[0]}, item, kind) != same || print(base, item, append(kind, "7 MORE")) != same {
+	same := fingerprint(base, item, kind)
+	if fingerprint([]string{base[1], base[0]}, item, kind) != same || fingerprint(base, item, append(kind, "7 MORE")) != same {
 		t.Error("the order of fields, or an enum that the message does not hold, changed the fingerprint")
 	}
 	for what, other := range map[string]string{
-		"a field more": print(append(base, "3 Kind kind"), item, kind), "a field within": print(base, append(item, "2 int64 n"), kind),
-		"a reserved number": print(append(base, "reserved 3"), item, kind), "required": print([]string{"1 required string id", base[1]}, item, kind),
-		"a type": print([]string{"1 bytes id", base[1]}, item, kind),
+		"a field more": fingerprint(append(base, "3 Kind kind"), item, kind), "a field within": fingerprint(base, append(item, "2 int64 n"), kind),
+		"a reserved number": fingerprint(append(base, "reserved 3"), item, kind), "required": fingerprint([]string{"1 required string id", base[1]}, item, kind),
+		"a type": fingerprint([]string{"1 bytes id", base[1]}, item, kind),
 	} {
 		if other == same {
 			t.Errorf("%s left the fingerprint as it was", what)

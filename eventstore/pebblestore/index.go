@@ -63,7 +63,8 @@ func (x *index) open() (removed error, err error) {
 	switch {
 	case err == nil:
 		return nil, nil
-	case !unusable(err) && !errors.Is(err, pebble.ErrDBDoesNotExist): // the latter of a sealed one that is not there
+	case unusable(err), errors.Is(err, pebble.ErrDBDoesNotExist): // the latter of a sealed one that is not there
+	default:
 		return nil, fmt.Errorf("open index: %w; it is left as it is, and made anew if %s is deleted", err, x.dir)
 	}
 	removed = err

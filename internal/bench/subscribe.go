@@ -40,12 +40,18 @@ func Subscribe(ctx context.Context, dir string, l Load, who Subscribers, progres
 	defer stop()
 	g, following := errgroup.WithContext(following)
 	histograms := make([]*hdrhistogram.Histogram, who.Live+who.Slow)
+	subs := make([]eventstore.Subscription, 0, len(histograms))
+	defer func() {
+		for _, sub := range subs {
+			sub.Close()
+		}
+	}()
 	for i := range histograms {
 		sub, err := r.readers[i%len(r.readers)].Subscribe(ctx, eventstore.Position{}, eventstore.Filter{})
 		if err != nil {
 			return Result{}, fmt.Errorf("subscribe: %w", err)
 		}
-		defer sub.Close()
+		subs = append(subs, sub)
 		histograms[i] = newHistogram()
 		g.Go(func() error { return follow(following, sub, histograms[i], i >= who.Live) })
 	}

@@ -45,7 +45,7 @@ func oneOrder(t *testing.T, source string) {
 
 	var log []object
 	shipped := ""
-	s.events(t, "follow=true", func(e object) bool {
+	s.events(t, "follow=true&system=true", func(e object) bool {
 		log = append(log, e)
 		if e["type"] == "order.shipped.v1" {
 			shipped, _ = e["position"].(string)

@@ -158,11 +158,15 @@ func tamperKafka(t *testing.T, s *serving, servers realServers) {
 // TestTamperedLog flips one bit of an event in the log's files, while nothing runs: in a table, as a stop in good order
 // leaves it, and in Pebble's own log, as kill -9 does.
 func TestTamperedLog(t *testing.T) {
-	t.Run("table", func(t *testing.T) { tamperLog(t, "*.sst", (*serving).stop) })
-	t.Run("log", func(t *testing.T) { tamperLog(t, "*.log", func(s *serving, _ *testing.T) { s.kill() }) })
+	t.Run("table", func(t *testing.T) { tamperLog(t, "*.sst", (*serving).stop, "") })
+	// Damage before the last 32 KiB of Pebble's log is told by Pebble, which then opens nothing; later damage by the mark.
+	t.Run("log", func(t *testing.T) {
+		tamperLog(t, "*.log", func(s *serving, _ *testing.T) { s.kill() }, "corrupt: pebble: error when replaying WAL")
+	})
 }
 
-func tamperLog(t *testing.T, files string, end func(*serving, *testing.T)) {
+// tamperLog flips a bit of the log's files and verifies, which must name the entries, or say instead why it opens nothing.
+func tamperLog(t *testing.T, files string, end func(*serving, *testing.T), instead string) {
 	s := serve(t, t.TempDir(), "--clickhouse", "off")
 	fiveOrders(t, s)
 	// The store's mark of how far its log goes is up to 50 ms behind, and it alone tells a damaged end from a clean one.
@@ -172,6 +176,9 @@ func tamperLog(t *testing.T, files string, end func(*serving, *testing.T)) {
 	a := tributary(t, "verify", "--json", "--data", s.data)
 	if a.code != 4 {
 		t.Errorf("verify of a damaged log: exit code %d, want 4; stderr:\n%s", a.code, tail(a.stderr, 3000))
+	}
+	if instead != "" && strings.Contains(a.stderr, instead) {
+		return
 	}
 	if text := a.stdout; !namesEntries.MatchString(text) || !strings.Contains(text, `"verified":false`) {
 		t.Errorf("verify of a damaged log says %s\nwant a fault of the log that names its entries", tail(text, 2000))

@@ -76,7 +76,8 @@ func (s *Service) request(m *storev1.AppendRequest, o *origin) (eventstore.Reque
 		}
 		r.Appends[0].Expect = o.ifMatch
 	}
-	return r, s.Kept.check(&r)
+	err = s.Kept.check(&r)
+	return r, err
 }
 
 // origin is what a call's metadata says of its appends.
