@@ -37,6 +37,7 @@ var traceParent = regexp.MustCompile(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-
 
 // checkMetadata refuses metadata that would be misread: given twice, empty, too long, or unprintable. A trace context
 // that is malformed is left out, as its specification asks: it must not fail a call. It is the same for both protocols.
+// The context that it returns keeps the copy that gRPC makes for it, for Header.
 func checkMetadata(ctx context.Context) (context.Context, error) {
 	md, ok := metadata.FromIncomingContext(ctx) // a copy
 	if !ok {
@@ -63,10 +64,27 @@ func checkMetadata(ctx context.Context) (context.Context, error) {
 		delete(md, "tracestate")
 		changed = true
 	}
-	if !changed {
-		return ctx, nil
+	if changed {
+		ctx = metadata.NewIncomingContext(ctx, md)
 	}
-	return metadata.NewIncomingContext(ctx, md), nil
+	return context.WithValue(ctx, checkedKey{}, md), nil
+}
+
+type checkedKey struct{}
+
+// Header returns what the call's metadata says under a name in lower case; an empty text when it says nothing. gRPC looks
+// through all of a call's metadata for a name that is not there, which with a handful of names is a good part of a call.
+func Header(ctx context.Context, name string) string {
+	var values []string
+	if md, ok := ctx.Value(checkedKey{}).(metadata.MD); ok {
+		values = md[name]
+	} else {
+		values = metadata.ValueFromIncomingContext(ctx, name)
+	}
+	if len(values) == 0 {
+		return ""
+	}
+	return values[0]
 }
 
 func traceable(name string, values []string) bool {

@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -190,10 +189,10 @@ func compact(text string) string {
 
 // TenantOf returns the tenant that a request names, else the one that the call names, else nothing.
 func TenantOf(ctx context.Context, named string) string {
-	if v := metadata.ValueFromIncomingContext(ctx, "x-tenant"); named == "" && len(v) > 0 {
-		return v[0]
+	if named != "" {
+		return named
 	}
-	return named
+	return Header(ctx, "x-tenant")
 }
 
 // pageSize applies default and limit to a page size that a client asked for.

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"strings"
 
-	"google.golang.org/grpc/metadata"
-
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/wire"
 	"github.com/tributary-es/tributary/internal/server"
@@ -88,12 +86,7 @@ type origin struct {
 }
 
 func originOf(ctx context.Context) (o origin, err error) {
-	get := func(name string) string {
-		if v := metadata.ValueFromIncomingContext(ctx, name); len(v) > 0 {
-			return v[0]
-		}
-		return ""
-	}
+	get := func(name string) string { return server.Header(ctx, name) }
 	o = origin{
 		tenant: get("x-tenant"), id: get("idempotency-key"), durability: get("x-durability"),
 		Metadata: eventstore.Metadata{
