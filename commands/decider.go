@@ -23,7 +23,8 @@ import (
 type Decider[S, C, E any] struct {
 	// Name tells the decider from others in errors, such as "voucher".
 	Name string
-	// Query returns what a command is decided on. It is of the message's tenant, and never empty.
+	// Query returns what a command is decided on. It is of the message's tenant, and never empty. Where others append to the
+	// log too, it names types: an event that it matches and no codec knows is an error of every command.
 	Query func(C) eventstore.Query
 	// Widen, when set, returns what a command has to be decided on beside its Query, given the state that the Query leads
 	// to; an empty query means nothing more. It keeps a rule that seldom applies from reading what it would apply to. Only

@@ -309,3 +309,32 @@ func events(t *testing.T, url string) (list []object) {
 		list = append(list, o)
 	}
 }
+
+// What others append under the tags of a voucher or a customer is passed over by the rules on these.
+func TestTagsOfOthers(t *testing.T) {
+	base, _ := shopServer(t, t.TempDir(), node.Shop())
+	body := `{"appends":[{"category":"mine","id":"1","events":[{"type":"mine.x.v1","payload":"aGk=","tags":["voucher:SUMMER","credit:9","customer:9"]}]}]}`
+	foreign := func() {
+		t.Helper()
+		if a := call(t, "POST", base+"/v1/store/append", body); a.Status != 201 {
+			t.Fatalf("append: %+v", a)
+		}
+	}
+	foreign()
+	for _, c := range []struct {
+		method, path, body string
+		status             int
+	}{
+		{"POST", "/v1/stock/MUG-1/receive", `{"quantity":1000}`, 200},
+		{"POST", "/v1/vouchers", `{"code":"SUMMER","value":"1"}`, 201},
+		{"PUT", "/v1/customers/9/credit-limit", `{"limit":"100"}`, 200},
+		{"POST", "/v1/orders", mugs("A-1", "9", 1, `,"voucher_code":"SUMMER"`), 201},
+		{"POST", "/v1/vouchers/SUMMER/withdraw", `{"reason":"autumn"}`, 200},
+		{"DELETE", "/v1/customers/9/credit-limit", "", 200},
+	} {
+		if a := call(t, c.method, base+c.path, c.body); a.Status != c.status {
+			t.Errorf("%s %s: %+v, want %d", c.method, c.path, a, c.status)
+		}
+		foreign()
+	}
+}

@@ -31,8 +31,11 @@ const (
 	LimitLiftedV1 = "customer.credit_limit_lifted.v1"
 )
 
-// The events of orders that open and close them.
-var orderTypes = []string{"order.created.v1", "order.shipped.v1", "order.cancelled.v1"}
+// The events of the customer's limits, and those of orders that open and close them.
+var (
+	limitTypes = []string{LimitSetV1, LimitLiftedV1}
+	orderTypes = []string{"order.created.v1", "order.shipped.v1", "order.cancelled.v1"}
+)
 
 // Codec returns the codec of the customer's own events. It is always the same one, safe for concurrent use.
 func Codec() commands.Codec[Event] { return codec }
@@ -70,7 +73,7 @@ func (s State) Open() (money.Amount, error) {
 func Decider() commands.Decider[State, Command, Event] {
 	return commands.Decider[State, Command, Event]{
 		Name:     Category,
-		Query:    func(c Command) eventstore.Query { return eventstore.Tagged(tag.Credit(c.customerID())) },
+		Query:    query,
 		Widen:    widen,
 		Validate: validate,
 		Decide:   decide,
@@ -81,6 +84,10 @@ func Decider() commands.Decider[State, Command, Event] {
 			return []string{tag.Credit(e.(interface{ GetCustomerId() string }).GetCustomerId())}
 		},
 	}
+}
+
+func query(c Command) eventstore.Query {
+	return eventstore.Query{{Types: limitTypes, Tags: []string{tag.Credit(c.customerID())}}}
 }
 
 // Register adds the customer and its commands to a bus.

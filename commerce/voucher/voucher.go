@@ -34,6 +34,9 @@ const (
 	WithdrawnV1 = "voucher.withdrawn.v1"
 )
 
+// types are the events that the decider is over: the voucher's own, and those of orders that redeem it and give it back.
+var types = []string{CreatedV1, WithdrawnV1, "order.created.v1", "order.cancelled.v1"}
+
 // Codec returns the codec of the voucher's own events. It is always the same one, safe for concurrent use.
 func Codec() commands.Codec[Event] { return codec }
 
@@ -93,7 +96,7 @@ func Worth(value, total money.Amount) (money.Amount, error) {
 func Decider() commands.Decider[State, Command, Event] {
 	return commands.Decider[State, Command, Event]{
 		Name:     Category,
-		Query:    func(c Command) eventstore.Query { return eventstore.Tagged(tag.Voucher(c.voucherCode())) },
+		Query:    query,
 		Validate: validate,
 		Decide:   decide,
 		Evolve:   evolve,
@@ -101,6 +104,10 @@ func Decider() commands.Decider[State, Command, Event] {
 		Stream:   func(c Command, _ Event) eventstore.StreamID { return stream(c.voucherCode()) },
 		Tags:     tags,
 	}
+}
+
+func query(c Command) eventstore.Query {
+	return eventstore.Query{{Types: types, Tags: []string{tag.Voucher(c.voucherCode())}}}
 }
 
 // Register adds the voucher and its commands to a bus.
