@@ -71,8 +71,8 @@ func (g *group) seal() {
 // commit is the committer: it makes groups durable, in order, and answers their requests.
 //
 // Once a sync has returned, the next group's is started before the first group is published and answered: the disk does
-// not wait for what is only work in memory. Clients come in two crowds by that, and every few groups there is a small one, which
-// costs no more than answering first would: docs/adr/0016. Syncs return in order, so one goroutine is enough for both.
+// not wait for what is only work in memory. Clients come in two crowds by that, and every few groups there is a small one;
+// answering first was not seen to be better: docs/adr/0016. Syncs return in order, so one goroutine is enough for both.
 func (s *Store) commit(groups <-chan *group) {
 	var next *group
 	for {
