@@ -10,6 +10,8 @@ import (
 	"hash"
 	"io/fs"
 	"path"
+	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -24,11 +26,13 @@ const segmentBytes = 256 << 20
 // that was made is one that can be restored. The index is not part of it: a restore makes it anew.
 //
 // It calls progress, when not nil, now and then with events. When it fails, for want of space say, it removes what it
-// wrote. A folder in which it was killed is marked, is no backup, and is used again by the next try.
+// wrote, an empty lock file apart. A folder in which it was killed is marked, is no backup, and is used again by the next
+// try.
 //
-// Errors: eventstore.ErrInvalid when the folder holds something else, eventstore.ErrCorrupt when the log does.
+// Errors: eventstore.ErrInvalid when the folder holds something else, ErrLocked when another backup is being written into
+// it, eventstore.ErrCorrupt when the log is damaged.
 func (s *Store) Backup(ctx context.Context, dir string, progress func(done, total uint64)) (Backup, error) {
-	b := backup{store: s, files: s.opts.fs(), dir: dir}
+	b := backup{store: s, files: s.opts.fs(), dir: filepath.Clean(dir)} // the lock knows a folder by one name
 	m, err := b.run(ctx, progress)
 	if err != nil {
 		return Backup{}, fmt.Errorf("back up to %s: %w", dir, err)
@@ -49,11 +53,27 @@ type backup struct {
 	sum      hash.Hash
 }
 
-func (b *backup) run(ctx context.Context, progress func(done, total uint64)) (*manifest, error) {
+func (b *backup) run(ctx context.Context, progress func(done, total uint64)) (_ *manifest, err error) {
+	// Nothing is locked, and so made, in a folder that is somebody else's.
 	if err := b.look(); err != nil {
 		return nil, err
 	}
-	err := b.mark()
+	if err := makeFolder(b.files, b.dir); err != nil {
+		return nil, err
+	}
+	lock, err := lockFolder(b.files, b.dir)
+	if errors.Is(err, ErrLocked) {
+		err = fmt.Errorf("%w: another backup is being written into it, name another folder: %w", eventstore.ErrInvalid, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	// Another backup may have been finished meanwhile. A marker that is there now is that of one that was killed.
+	if err := b.look(); err != nil {
+		return nil, err
+	}
+	err = b.mark()
 	if err == nil {
 		err = b.copy(ctx, progress)
 	}
@@ -66,16 +86,17 @@ func (b *backup) run(ctx context.Context, progress func(done, total uint64)) (*m
 	return &b.manifest, nil
 }
 
-// look makes the folder, unless it holds something else than what an earlier try left.
+// look refuses a folder that holds something else than what an earlier try left.
 func (b *backup) look() error {
 	names, err := b.files.List(b.dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("look into the folder: %w", err)
 	}
+	names = slices.DeleteFunc(names, func(name string) bool { return name == lockName })
 	if len(names) > 0 && !exists(b.files, b.files.PathJoin(b.dir, unfinishedName)) {
 		return fmt.Errorf("%w: the folder is not empty, it holds %s; name one that is new or empty", eventstore.ErrInvalid, names[0])
 	}
-	return makeFolder(b.files, b.dir)
+	return nil
 }
 
 // mark says that the folder is no backup yet, and removes what an earlier try left.
@@ -103,7 +124,7 @@ func (b *backup) removeFiles() error {
 	return nil
 }
 
-// clear removes all that was written.
+// clear removes all that was written. The lock stays: another may have opened the file to wait for it.
 func (b *backup) clear() error {
 	if b.file != nil {
 		_ = b.file.Close() // it is removed

@@ -5,20 +5,24 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
+// lockName is the file that whoever has a folder open holds a lock on.
+const lockName = "LOCK"
+
 // lockFolder makes sure that nobody else has the folder open. The lock falls with the process, however it ends.
 func lockFolder(files vfs.FS, dir string) (io.Closer, error) {
-	lock, err := files.Lock(files.PathJoin(dir, "LOCK"))
+	lock, err := files.Lock(files.PathJoin(dir, lockName))
 	if err == nil {
 		return lock, nil
 	}
 	// Errors about the file itself carry its path; those about the lock do not, and say it in as many ways as there are
 	// platforms.
 	var file *fs.PathError
-	if errors.As(err, &file) {
+	if errors.As(err, &file) || errors.Is(err, syscall.ENOSPC) {
 		return nil, fmt.Errorf("lock folder: %w", err)
 	}
 	return nil, ErrLocked

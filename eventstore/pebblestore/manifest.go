@@ -21,6 +21,7 @@ import (
 //	manifest.json                     what the backup holds, with size and SHA-256 of each file
 //	restored.json                     the incarnations that restores of it have begun
 //	UNFINISHED                        while the backup is being written
+//	LOCK                              empty; held by the one that writes
 const (
 	manifestName   = "manifest.json"
 	restoredName   = "restored.json"

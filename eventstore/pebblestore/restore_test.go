@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -218,6 +220,9 @@ func TestDamagedBackupIsRefused(t *testing.T) {
 		}
 	}
 	for _, name := range names {
+		if name == lockName {
+			continue // it is empty
+		}
 		path := "data/backup/" + name
 		body, err := readFile(files, path)
 		if err != nil {
@@ -451,6 +456,50 @@ func TestBackupHasOnlyWhatIsDurable(t *testing.T) {
 	}
 }
 
+// leftIn returns what a folder holds, its lock apart; nothing when there is no folder.
+func leftIn(t *testing.T, files vfs.FS, dir string) []string {
+	t.Helper()
+	names, err := files.List(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return name == lockName })
+}
+
+// Of two backups into one folder the second is refused while the first is under way, and does it no harm, whatever the
+// folder is called. Afterwards the folder is one that is not empty.
+func TestTwoBackupsIntoOneFolder(t *testing.T) {
+	dir := t.TempDir()
+	s := openAt(t, vfs.Default, filepath.Join(dir, "store"), Options{})
+	for i := range 20 {
+		mustAppend(t, s, request(fmt.Sprint(i), eventstore.Stream("order", "1"), eventstore.Any, 1))
+	}
+	to := filepath.Join(dir, "backup")
+	begun := false
+	first, err := s.Backup(t.Context(), to, func(uint64, uint64) {
+		if begun {
+			return
+		}
+		begun = true
+		for _, same := range []string{to, to + "/", dir + "/./backup"} {
+			if _, err := s.Backup(t.Context(), same, nil); !errors.Is(err, ErrLocked) || !errors.Is(err, eventstore.ErrInvalid) {
+				t.Errorf("a second backup into %s: %v, want %v", same, err, ErrLocked)
+			}
+		}
+	})
+	if err != nil || !begun {
+		t.Fatalf("the first backup: %v", err)
+	}
+	again, err := ReadBackup(nil, to)
+	if err != nil || again.Chain != first.Chain {
+		t.Errorf("the first backup is read back as %+v, %v, want %+v", again, err, first)
+	}
+	mustRestore(t, vfs.Default, to, filepath.Join(dir, "new"), RestoreOptions{})
+	if _, err := s.Backup(t.Context(), to, nil); !errors.Is(err, eventstore.ErrInvalid) || errors.Is(err, ErrLocked) {
+		t.Errorf("backup over a backup: %v", err)
+	}
+}
+
 // A backup that finds the disk full leaves nothing behind, and nothing that keeps a later one from being made. So does one
 // that is called off. (S21)
 func TestBackupOnFullDisk(t *testing.T) {
@@ -477,7 +526,7 @@ func TestBackupOnFullDisk(t *testing.T) {
 		if !errors.Is(err, syscall.ENOSPC) {
 			t.Fatalf("with room for %d writes: %v", writes, err)
 		}
-		if names, err := disk.List("data/backup"); err == nil && len(names) > 0 {
+		if names := leftIn(t, disk, "data/backup"); len(names) > 0 {
 			t.Fatalf("with room for %d writes the folder is left with %v", writes, names)
 		}
 	}
@@ -490,8 +539,8 @@ func TestBackupOnFullDisk(t *testing.T) {
 	_, err := s.Backup(ctx, "data/backup-2", func(uint64, uint64) { cancel() })
 	if err == nil { // called off after its last step
 		t.Log("the backup was quicker")
-	} else if names, listed := disk.List("data/backup-2"); !errors.Is(err, context.Canceled) || listed != nil || len(names) > 0 {
-		t.Errorf("called off: %v; the folder is left with %v, %v", err, names, listed)
+	} else if names := leftIn(t, disk, "data/backup-2"); !errors.Is(err, context.Canceled) || len(names) > 0 {
+		t.Errorf("called off: %v; the folder is left with %v", err, names)
 	}
 	if _, err := s.Backup(context.Background(), "data/backup", nil); !errors.Is(err, eventstore.ErrInvalid) {
 		t.Errorf("backup over a backup: %v, want %v", err, eventstore.ErrInvalid)

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// ErrLocked: another process, or another Store of this one, has the folder open.
-var ErrLocked = errors.New("data folder is in use")
+// ErrLocked: another process, or another Store of this one, has the folder open, or writes a backup into it.
+var ErrLocked = errors.New("folder is in use")
 
 // Store is a log on disk. It implements eventstore.Store and eventstore.Verifier.
 type Store struct {
