@@ -1,8 +1,11 @@
 package wire
 
 import (
+	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -48,14 +51,31 @@ func decodeAppend(a *eventstore.StreamAppend, tenant string, m *storev1.StreamAp
 			return fmt.Errorf("event %d: %w", i+1, err)
 		}
 	}
-	for _, k := range m.GetContext() {
-		if k.GetShard() > 0xffff {
-			return invalidf("context: shard %d is beyond 65535", k.GetShard())
-		}
-		log := eventstore.LogID{Site: k.GetSite(), Incarnation: k.GetIncarnation(), Shard: uint16(k.GetShard())}
-		a.Context = a.Context.With(eventstore.Dot{Log: log, Seq: k.GetSeq()})
+	a.Context, err = decodeContext(m.GetContext())
+	return err
+}
+
+// decodeContext returns the vector that covers all that is known, which may name a log twice.
+func decodeContext(known []*storev1.Known) (eventstore.Vector, error) {
+	if n := len(known); n > eventstore.MaxContext {
+		return nil, fmt.Errorf("%w: a context of %d entries, the limit is %d", eventstore.ErrTooLarge, n, eventstore.MaxContext)
 	}
-	return nil
+	dots := make([]eventstore.Dot, len(known))
+	for i, k := range known {
+		if k.GetShard() > 0xffff {
+			return nil, invalidf("context: shard %d is beyond 65535", k.GetShard())
+		}
+		dots[i].Log = eventstore.LogID{Site: k.GetSite(), Incarnation: k.GetIncarnation(), Shard: uint16(k.GetShard())}
+		dots[i].Seq = k.GetSeq()
+	}
+	slices.SortFunc(dots, func(a, b eventstore.Dot) int {
+		return cmp.Or(a.Log.Compare(b.Log), cmp.Compare(b.Seq, a.Seq))
+	})
+	dots = slices.CompactFunc(dots, func(a, b eventstore.Dot) bool { return a.Log == b.Log })
+	if len(dots) == 0 {
+		return nil, nil
+	}
+	return dots, nil
 }
 
 var errFalse = errors.New("an expectation is set to false: set it to true, or leave it out")
@@ -104,6 +124,9 @@ func decodeEvent(e *eventstore.Event, m *storev1.NewEvent) (err error) {
 	if text := m.GetPayloadJson(); text != "" {
 		if len(e.Payload) > 0 {
 			return invalidf("payload and payload_json are both set: set one")
+		}
+		if !json.Valid([]byte(text)) {
+			return invalidf("payload_json is no JSON")
 		}
 		if e.Encoding == eventstore.Protobuf {
 			return invalidf("payload_json of content type %s", e.Encoding.ContentType())

@@ -88,6 +88,7 @@ func TestWrongRequests(t *testing.T) {
 		"schema version":    stream(&storev1.StreamAppend{}, &storev1.NewEvent{SchemaVersion: 1 << 16}),
 		"kind":              stream(&storev1.StreamAppend{}, &storev1.NewEvent{Kind: "odd"}),
 		"content type":      stream(&storev1.StreamAppend{}, &storev1.NewEvent{ContentType: "text/plain"}),
+		"is no JSON":        stream(&storev1.StreamAppend{}, &storev1.NewEvent{PayloadJson: "{"}),
 		"both set":          stream(&storev1.StreamAppend{}, &storev1.NewEvent{Payload: []byte("a"), PayloadJson: "{}"}),
 		"of content type a": stream(&storev1.StreamAppend{}, &storev1.NewEvent{ContentType: "application/protobuf", PayloadJson: "{}"}),
 	} {
@@ -95,5 +96,37 @@ func TestWrongRequests(t *testing.T) {
 		if !errors.Is(err, eventstore.ErrInvalid) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in the error %v", want, err)
 		}
+	}
+}
+
+// What is known may name a log twice, in any order; the later counts. Far too much of it is refused before it is looked at:
+// that takes no longer than a glance.
+func TestContext(t *testing.T) {
+	known := func(site string, seq uint64) *storev1.Known {
+		return &storev1.Known{Site: site, Incarnation: 1, Seq: seq}
+	}
+	decode := func(k []*storev1.Known) (eventstore.Vector, error) {
+		r, err := DecodeRequest(&storev1.AppendRequest{Appends: []*storev1.StreamAppend{{Category: "thing", Id: "1", Context: k}}})
+		if err != nil {
+			return nil, err
+		}
+		return r.Appends[0].Context, nil
+	}
+	got, err := decode([]*storev1.Known{known("b", 2), known("a", 5), known("b", 9), known("a", 1), known("b", 3)})
+	want := eventstore.Vector{
+		{Log: eventstore.LogID{Site: "a", Incarnation: 1}, Seq: 5}, {Log: eventstore.LogID{Site: "b", Incarnation: 1}, Seq: 9},
+	}
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("%v\n%s", err, diff)
+	}
+	many := make([]*storev1.Known, eventstore.MaxContext+1)
+	for i := range many {
+		many[i] = known("a", uint64(i))
+	}
+	if _, err := decode(many[1:]); err != nil {
+		t.Errorf("%d entries: %v", eventstore.MaxContext, err)
+	}
+	if _, err := decode(many); !errors.Is(err, eventstore.ErrTooLarge) {
+		t.Errorf("%d entries: %v, want %v", len(many), err, eventstore.ErrTooLarge)
 	}
 }
