@@ -47,6 +47,7 @@ type call struct {
 	message *storev1.AppendRequest
 	size    int
 	made    bool // the request id is the client's
+	told    bool // a server may have it
 
 	receipt eventstore.Receipt
 	err     error
@@ -132,22 +133,23 @@ func (a *appender) settled() {
 func (a *appender) run() {
 	life := a.client.life
 	defer a.failAll(eventstore.ErrClosed)
-	attempt := 0       // sessions that broke without having been of any use
+	attempt := 0       // sessions that broke without having been of any use, in a row
 	var down time.Time // since when
 	for {
-		if attempt == 0 {
+		if a.idle() {
+			attempt = 0
 			select {
 			case <-a.wake:
 			case <-life.Done():
 				return
 			}
 		}
-		answered, err := a.session(life)
+		useful, err := a.session(life)
 		if life.Err() != nil {
 			return
 		}
-		a.again()
-		if answered || attempt == 0 {
+		a.again(err)
+		if useful || attempt == 0 {
 			attempt, down = 0, time.Now()
 		}
 		attempt++
@@ -162,7 +164,7 @@ func (a *appender) run() {
 
 // again puts what was sent and not answered back into the queue, before what was not sent. What has no request id cannot
 // be sent again.
-func (a *appender) again() {
+func (a *appender) again(why error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	unanswered := slices.SortedFunc(maps.Values(a.sent), func(c, d *call) int { return cmp.Compare(c.number, d.number) })
@@ -170,7 +172,7 @@ func (a *appender) again() {
 		if c.message.GetRequestId() != "" {
 			return false
 		}
-		c.fail(errUnknownFate)
+		c.fail(why)
 		return true
 	})
 	a.queue = append(unanswered, a.queue...)
@@ -178,9 +180,14 @@ func (a *appender) again() {
 	a.settled()
 }
 
-var errUnknownFate = fmt.Errorf("%w: the connection broke, and without a request id it is not known whether the events are recorded", eventstore.ErrUnavailable)
+// idle reports whether nothing is under way.
+func (a *appender) idle() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.queue)+len(a.sent) == 0
+}
 
-// failAll answers everything with err.
+// failAll answers everything with err, or with what that means to an append that a server may have.
 func (a *appender) failAll(err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -195,14 +202,18 @@ func (a *appender) failAll(err error) {
 	a.settled()
 }
 
+// fail ends a call without an answer.
 func (c *call) fail(err error) {
+	if c.told {
+		err = &eventstore.OutcomeUnknownError{ID: c.message.GetRequestId(), Cause: err}
+	}
 	c.err = err
 	close(c.done)
 }
 
-// session sends what is queued, and gives out what is answered, until the session breaks; answered says that it was of
-// any use.
-func (a *appender) session(life context.Context) (answered bool, err error) {
+// session sends what is queued, and gives out what is answered, until the session breaks; useful says that an answer
+// came, or that nobody waited for one any more.
+func (a *appender) session(life context.Context) (useful bool, err error) {
 	ctx, cancel := context.WithCancel(life)
 	impatient := time.AfterFunc(a.client.patience, cancel)
 	stream, err := a.client.api.AppendSession(ctx)
@@ -211,6 +222,7 @@ func (a *appender) session(life context.Context) (answered bool, err error) {
 		cancel()
 		return false, a.broken(life, err)
 	}
+	answered, rested := false, false
 	ended := make(chan error, 1)
 	go func() {
 		for {
@@ -228,16 +240,17 @@ func (a *appender) session(life context.Context) (answered bool, err error) {
 			open = stream.Send(m) == nil // the reason comes from Recv
 			continue
 		}
+		rested = rested || a.idle()
 		select {
 		case <-a.wake:
 		case err := <-ended:
 			cancel()
-			return answered, a.broken(life, err)
+			return answered || rested, a.broken(life, err)
 		}
 	}
 	err = <-ended
 	cancel()
-	return answered, a.broken(life, err)
+	return answered || rested, a.broken(life, err)
 }
 
 // broken returns why a session ended. A session that the server has ended in good order, or that has waited for a server
@@ -270,6 +283,7 @@ func (a *appender) next() *storev1.AppendSessionRequest {
 			m = &storev1.AppendSessionRequest{}
 		}
 		size += c.size
+		c.told = true
 		a.sent[c.number] = c
 		m.Appends = append(m.Appends, &storev1.SessionAppend{Number: c.number, Request: c.message})
 	}
@@ -297,6 +311,9 @@ func (c *call) take(m *storev1.SessionAnswer) {
 	receipt := m.GetReceipt()
 	if f := m.GetFailure(); f != nil {
 		c.err = failureOf(f)
+		if cutShort(c.err) {
+			c.err = &eventstore.OutcomeUnknownError{ID: c.message.GetRequestId(), Cause: c.err}
+		}
 		receipt = f.GetReceipt()
 	}
 	if receipt == nil {

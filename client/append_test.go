@@ -35,12 +35,12 @@ func TestOrderAfterABreak(t *testing.T) {
 	}
 	put(3, "c")
 	put(4, "")
-	a.again()
+	a.again(eventstore.ErrUnavailable)
 	if got := numbers(); !slices.Equal(got, []uint64{1, 3, 4, 5}) {
 		t.Errorf("sent after the break: %v, want what was sent before, then what came since", got)
 	}
 	<-calls[1].done
-	if !errors.Is(calls[1].err, eventstore.ErrUnavailable) {
+	if !errors.Is(calls[1].err, eventstore.ErrOutcomeUnknown) || errors.Is(calls[1].err, eventstore.ErrUnavailable) {
 		t.Errorf("what has no request id: %v", calls[1].err)
 	}
 }

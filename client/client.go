@@ -22,10 +22,11 @@ import (
 // Options of a Client. Nil and zero values mean the defaults.
 type Options struct {
 	// Patience is how long calls whose context allows more time wait for a server that is not there; default 30 s. Then
-	// they end with eventstore.ErrUnavailable. Subscriptions wait for ever.
+	// they end with eventstore.ErrUnavailable, or with eventstore.ErrOutcomeUnknown when it is an append that a server may
+	// have recorded. Subscriptions wait for ever.
 	Patience time.Duration
 	// NoRequestIDs leaves requests without an id as they are, which saves the server a look-up and an entry of its index. When
-	// the connection breaks, what has become of such an append is not known: it ends with eventstore.ErrUnavailable.
+	// the connection breaks, what has become of such an append is not known: it ends with eventstore.ErrOutcomeUnknown.
 	NoRequestIDs bool
 	// Dial adds to how the connection is made: credentials, say. The default is a connection without TLS.
 	Dial []grpc.DialOption
@@ -57,7 +58,8 @@ type Client struct {
 
 var _ eventstore.Store = (*Client)(nil)
 
-// Dial connects to a server's gRPC address, host:port, and returns when it has answered. The client must be closed.
+// Dial connects to a server's gRPC address, host:port, and returns when it has answered. It waits for that as long as
+// Options.Patience says and ctx allows. The client must be closed.
 func Dial(ctx context.Context, addr string, o *Options) (*Client, error) {
 	if o == nil {
 		o = &Options{}
@@ -82,7 +84,7 @@ func Dial(ctx context.Context, addr string, o *Options) (*Client, error) {
 	c.life, c.end = context.WithCancel(context.Background())
 	c.appends = newAppender(c, !o.NoRequestIDs)
 	if _, err := c.Log(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("connect to %s: %w", addr, err), c.conn.Close())
+		return nil, errors.Join(fmt.Errorf("connect to %s: no server has answered there: %w", addr, err), c.conn.Close())
 	}
 	c.work.Go(c.appends.run)
 	return c, nil

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -66,6 +67,12 @@ func (c *Client) errorOf(ctx context.Context, err error) error {
 		}
 	}
 	return failureOf(f)
+}
+
+// cutShort reports whether the server has left an append before it knew what became of it.
+func cutShort(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && (e.Code == codes.DeadlineExceeded || e.Code == codes.Canceled) && !errors.Is(err, eventstore.ErrDurabilityTimeout)
 }
 
 // failureOf returns the error that a failure stands for.

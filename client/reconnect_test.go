@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -180,14 +181,91 @@ func TestUnknownFate(t *testing.T) {
 	}()
 	<-store.begun
 	link.Cut()
-	if err := <-failed; !errors.Is(err, eventstore.ErrUnavailable) {
-		t.Errorf("%v, want %v", err, eventstore.ErrUnavailable)
+	var unknown *eventstore.OutcomeUnknownError
+	if err := <-failed; !errors.As(err, &unknown) || unknown.ID != "" || errors.Is(err, eventstore.ErrUnavailable) || eventstore.ClassOf(err) != eventstore.Transient {
+		t.Errorf("%v, want %v", err, eventstore.ErrOutcomeUnknown)
 	}
 	link.Restore()
 	close(store.open)
 	go func() { <-store.begun }()
 	if _, err := c.Append(t.Context(), one("2", eventstore.NoStream)); err != nil {
 		t.Errorf("after the connection is back: %v", err)
+	}
+}
+
+// An append that a server has when the client's patience ends may be recorded: the error says so, and names the id with which
+// it is applied once, however often it is repeated. Invariant A4.
+func TestRepeatAfterUnknownOutcome(t *testing.T) {
+	store := &holding{memory(t), make(chan struct{}), make(chan struct{})}
+	link := testenv.Proxy(t, serve(t, "127.0.0.1:0", store).addr)
+	c := dial(t, link.Addr(), &client.Options{Patience: 200 * time.Millisecond})
+	failed := make(chan error, 1)
+	go func() {
+		_, err := c.Append(t.Context(), one("1", eventstore.Any))
+		failed <- err
+	}()
+	<-store.begun
+	link.Cut()
+	var unknown *eventstore.OutcomeUnknownError
+	if err := <-failed; !errors.As(err, &unknown) || unknown.ID == "" || errors.Is(err, eventstore.ErrUnavailable) || eventstore.ClassOf(err) != eventstore.Transient {
+		t.Fatalf("%v, want %v with an id", err, eventstore.ErrOutcomeUnknown)
+	}
+	link.Restore()
+	close(store.open)
+	go func() { <-store.begun }()
+	again := one("1", eventstore.Any)
+	again.ID = unknown.ID
+	if _, err := c.Append(t.Context(), again); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := c.Version(t.Context(), eventstore.Stream("thing", "1")); err != nil || v != 1 {
+		t.Errorf("the stream is at version %d (%v) after the repetition, want 1", v, err)
+	}
+}
+
+// After a break that the client has got over, an append that meets a dead connection is tried again however long ago
+// that break was. Invariant A4.
+func TestPatienceBeginsAnew(t *testing.T) {
+	const patience = 300 * time.Millisecond
+	store := &holding{memory(t), make(chan struct{}), make(chan struct{})}
+	link := testenv.Proxy(t, serve(t, "127.0.0.1:0", store).addr)
+	c := dial(t, link.Addr(), &client.Options{Patience: patience})
+	appended := make(chan error, 1)
+	put := func(id string) {
+		go func() {
+			_, err := c.Append(t.Context(), one(id, eventstore.NoStream))
+			appended <- err
+		}()
+		<-store.begun
+	}
+	put("1")
+	store.open <- struct{}{}
+	if err := <-appended; err != nil {
+		t.Fatal(err)
+	}
+	link.Cut()
+	link.Restore()
+	time.Sleep(patience + 100*time.Millisecond) // the time itself is what is tested
+	put("2")
+	link.Cut()
+	link.Restore()
+	close(store.open)
+	go func() { <-store.begun }() // of the repetition
+	if err := <-appended; err != nil {
+		t.Error(err)
+	}
+}
+
+// Dial waits for a server as long as the client is patient, and says what it has waited for.
+func TestDialToNobody(t *testing.T) {
+	link := testenv.Proxy(t, "127.0.0.1:1")
+	link.Cut()
+	c, err := client.Dial(t.Context(), link.Addr(), &client.Options{Patience: 200 * time.Millisecond})
+	if err == nil {
+		err = c.Close()
+	}
+	if !errors.Is(err, eventstore.ErrUnavailable) || !strings.Contains(err.Error(), link.Addr()+": no server has answered") {
+		t.Errorf("%v, want %v", err, eventstore.ErrUnavailable)
 	}
 }
 

@@ -23,6 +23,9 @@ var (
 	ErrUnsupported = errors.New("not supported here")
 	// ErrUnavailable: what the request needs is down just now; nothing was appended, try again.
 	ErrUnavailable = errors.New("unavailable")
+	// ErrOutcomeUnknown: the request may be recorded or not, and it cannot be told which. The error is an
+	// *OutcomeUnknownError; a repeated request with the ID that it names is applied once.
+	ErrOutcomeUnknown = errors.New("outcome unknown")
 	// ErrDurabilityTimeout: the request is durable here, but the durability it asked for was not reached in time.
 	// The receipt that comes with it is valid; a repeated request with the same ID waits again.
 	ErrDurabilityTimeout = errors.New("requested durability not reached in time")
@@ -75,6 +78,27 @@ func (e *ConflictError) Error() string {
 // Is makes errors.Is(err, ErrConflict) true.
 func (e *ConflictError) Is(target error) bool { return target == ErrConflict }
 
+// OutcomeUnknownError is an append whose answer did not come. It matches ErrOutcomeUnknown, and nothing of its cause: that
+// may stand for an append that left nothing.
+type OutcomeUnknownError struct {
+	// ID is the request's, or the one that was made for it: the same request with this ID is applied once, whatever has
+	// become of this one. Empty: it had none, and has to be looked for in its streams.
+	ID string
+	// Cause is what kept the answer from coming.
+	Cause error
+}
+
+// Error says what is not known, why, and what to do.
+func (e *OutcomeUnknownError) Error() string {
+	if e.ID == "" {
+		return fmt.Sprintf("outcome unknown: the request has no id, look in its streams whether it is recorded: %v", e.Cause)
+	}
+	return fmt.Sprintf("outcome unknown: repeat the request with the id %s: %v", e.ID, e.Cause)
+}
+
+// Is makes errors.Is(err, ErrOutcomeUnknown) true.
+func (e *OutcomeUnknownError) Is(target error) bool { return target == ErrOutcomeUnknown }
+
 // Class is what everybody does about an error.
 type Class uint8
 
@@ -113,7 +137,7 @@ func ClassOf(err error) Class {
 			return Rejected
 		}
 	}
-	for _, transient := range []error{ErrUnavailable, ErrDurabilityTimeout, ErrClosed, context.DeadlineExceeded, context.Canceled} {
+	for _, transient := range []error{ErrUnavailable, ErrOutcomeUnknown, ErrDurabilityTimeout, ErrClosed, context.DeadlineExceeded, context.Canceled} {
 		if errors.Is(err, transient) {
 			return Transient
 		}

@@ -21,7 +21,8 @@ type Appender interface {
 	// Append records the request's events, all or none, and returns when they are as durable as it asked. Errors that
 	// leave nothing in the log: ErrInvalid, ErrTooLarge, ErrConflict (*ConflictError with every stream that failed),
 	// ErrIDReused, ErrUnsupported, ErrUnavailable, ErrReadOnly, ErrClosed. When ctx ends first, the request may or may
-	// not be recorded: repeat it with the same ID. With ErrDurabilityTimeout the receipt is valid.
+	// not be recorded: repeat it with the same ID. So it is with ErrOutcomeUnknown (*OutcomeUnknownError), which names the
+	// ID to repeat it with. With ErrDurabilityTimeout the receipt is valid.
 	//
 	// The store takes ownership of the request's slices; the caller must not change them afterwards.
 	Append(ctx context.Context, r Request) (Receipt, error)
