@@ -55,6 +55,9 @@ func openKeys(ctx context.Context, n *Node) (*keyPart, error) {
 // seal puts the keys before the store, and destroys again what is to be erased before anything is read.
 func (k *keyPart) seal(ctx context.Context, store eventstore.Store, log *slog.Logger) (*sealed.Store, error) {
 	s := sealed.New(store, k.file, k.file.ID().String())
+	if err := k.reserve(ctx, store, log); err != nil {
+		return nil, err
+	}
 	destroyed, last, err := s.Resume(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("finish erasures: %w", err)
@@ -64,6 +67,19 @@ func (k *keyPart) seal(ctx context.Context, store eventstore.Store, log *slog.Lo
 	}
 	k.last = last
 	return s, nil
+}
+
+// reserve keeps the numbers that the log has from being given again, once after the keys were restored.
+func (k *keyPart) reserve(ctx context.Context, store eventstore.Store, log *slog.Logger) error {
+	if !k.file.Restored() {
+		return nil
+	}
+	log.Info("keys were restored: the log is read for the numbers of keys that were given since their backup")
+	highest, err := sealed.HighestKey(ctx, store)
+	if err != nil {
+		return err
+	}
+	return k.file.Reserve(highest)
 }
 
 func (k *keyPart) close() error {

@@ -105,6 +105,9 @@ func Restore(dir string, o Options, from io.Reader, now time.Time) (Report, erro
 		return b.report, fmt.Errorf("%w: the backup was made at %s and expired at %s: keys that were destroyed since must not come back from it",
 			eventstore.ErrInvalid, b.report.Made.Format(time.RFC3339), b.report.Expires.Format(time.RFC3339))
 	}
+	if err := writeWhole(filepath.Join(dir, restoredFile), nil); err != nil {
+		return b.report, err
+	}
 	path := filepath.Join(dir, slotsFile)
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
 		if err := create(path, b.id, m); err != nil {
@@ -154,32 +157,56 @@ func readBackup(body, key []byte) (backup, error) {
 	return b, nil
 }
 
-// merge brings in what the backup has and the file lacks. A tombstone of either side wins.
+// merge brings in what the backup has and the file lacks. A tombstone of either side wins over keys of its subject, and
+// gives its slot to another subject's key. Two keys of one number are refused before anything is written.
 func (f *File) merge(b *backup) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.id != b.id {
 		return fmt.Errorf("%w: the backup is of key file %s, this is %s", eventstore.ErrInvalid, b.id, f.id)
 	}
+	for i := range min(len(b.slots), len(f.slots)) {
+		if have, s := &f.slots[i], &b.slots[i]; have.state == live && s.state == live && have.subject != s.subject {
+			return fmt.Errorf("%w: key %d is of another subject in the backup than in the key file: they do not go together", eventstore.ErrInvalid, i+1)
+		}
+	}
 	for i := range b.slots {
-		s, number := &b.slots[i], uint32(i+1)
-		have := slot{state: damaged}
-		if i < len(f.slots) {
-			have = f.slots[i]
-		}
-		known := f.bySubject[s.subject]
-		switch {
-		case s.state == live && known != 0 && f.slots[known-1].state == destroyed:
-			b.report.Kept++
-			continue
-		case s.state == damaged && i < len(f.slots), have.state == destroyed, have.state == live && s.state == live:
-			continue
-		case s.state == live:
-			b.report.Restored++
-		}
-		if err := f.write(number, s); err != nil {
+		if err := f.mergeSlot(b, i); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// mergeSlot brings in one slot. REQUIRES: mu is held for writing, and the slot is not live on both sides with two subjects.
+func (f *File) mergeSlot(b *backup, i int) error {
+	s, number := &b.slots[i], uint32(i+1)
+	have := slot{state: damaged}
+	if i < len(f.slots) {
+		have = f.slots[i]
+	}
+	known := f.bySubject[s.subject]
+	gone := s.state != damaged && known != 0 && f.slots[known-1].state == destroyed
+	end := uint32(max(len(f.slots), len(b.slots)) + 1)
+	switch {
+	case s.state == live && gone:
+		b.report.Kept++
+		return nil
+	case s.state == damaged && i < len(f.slots), s.state == live && have.state == live, s.state == destroyed && have.state == destroyed && gone:
+		return nil
+	case s.state == destroyed && have.state != damaged && have.subject != s.subject:
+		if gone {
+			return nil
+		}
+		return f.write(end, s)
+	case s.state == live && have.state == destroyed: // of another subject
+		if err := f.write(end, &have); err != nil {
+			return err
+		}
+		f.bySubject[have.subject] = end
+	}
+	if s.state == live {
+		b.report.Restored++
+	}
+	return f.write(number, s)
 }

@@ -19,8 +19,11 @@ import (
 	"github.com/tributary-es/tributary/eventstore/sealed"
 )
 
-// slotsFile is the file of the slots, in the folder that Open is given.
-const slotsFile = "keys.slots"
+// The files in the folder that Open is given: the slots, and one that is there from a restore until Reserve.
+const (
+	slotsFile    = "keys.slots"
+	restoredFile = "keys.restored"
+)
 
 // disk is what a File needs of its file.
 type disk interface {
@@ -43,6 +46,8 @@ type File struct {
 	bySubject map[digest]uint32
 	// failed: a sync has failed, and nobody knows what the disk holds since.
 	failed error
+	// restored is the path of the file that says so, while numbers beyond the slots may have been given; empty when none have.
+	restored string
 }
 
 var _ sealed.Keys = (*File)(nil)
@@ -70,6 +75,12 @@ func Open(dir string, o Options) (*File, error) {
 	}
 	file, err := load(f, size, m)
 	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), f.Close())
+	}
+	mark := filepath.Join(dir, restoredFile)
+	if _, err := os.Stat(mark); err == nil {
+		file.restored = mark
+	} else if !errors.Is(err, os.ErrNotExist) {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), f.Close())
 	}
 	return file, nil
@@ -210,29 +221,65 @@ func (f *File) add(subject *digest) (uint32, sealed.Key, error) {
 
 // next returns the number of the next slot.
 func (f *File) next() (uint32, error) {
+	if f.restored != "" {
+		return 0, fmt.Errorf("%w: the keys come from a backup, and which numbers were given since is not known yet", eventstore.ErrUnavailable)
+	}
 	if len(f.slots) >= math.MaxInt32 {
 		return 0, fmt.Errorf("%w: the key file is full", eventstore.ErrUnavailable)
 	}
 	return uint32(len(f.slots) + 1), nil
 }
 
-// write writes a slot to disk, then takes it as written. REQUIRES: mu is held for writing.
+// Restored reports whether the keys come from a backup, and Reserve has not been called since. Until then no subject gets a
+// first key: numbers beyond those of the file may have been given after the backup was made.
+func (f *File) Restored() bool {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.restored != ""
+}
+
+// Reserve takes note that the numbers up to highest have been given, as the log has them. Those that the file lacks can be
+// brought back from another backup, and are not given again.
+func (f *File) Reserve(highest uint32) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if int64(highest) > int64(len(f.slots)) {
+		if err := f.write(highest, &slot{state: damaged}); err != nil {
+			return err
+		}
+	}
+	if f.restored == "" {
+		return nil
+	}
+	if err := os.Remove(f.restored); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%w: reserve the numbers of keys: %w", eventstore.ErrUnavailable, err)
+	}
+	f.restored = ""
+	return nil
+}
+
+// write writes a slot to disk, then takes it as written. Slots between the last one and it are kept as damaged ones. REQUIRES:
+// mu is held for writing.
 func (f *File) write(number uint32, s *slot) error {
 	if f.failed != nil {
 		return f.failed
 	}
-	if _, err := f.disk.WriteAt(appendSlot(nil, number, s), int64(number)*slotBytes); err != nil {
+	first := min(number, uint32(len(f.slots)+1))
+	var body []byte
+	for n := first; n < number; n++ {
+		body = appendSlot(body, n, &slot{state: damaged})
+	}
+	if _, err := f.disk.WriteAt(appendSlot(body, number, s), int64(first)*slotBytes); err != nil {
 		return fmt.Errorf("%w: write key %d: %w", eventstore.ErrUnavailable, number, err)
 	}
 	if err := f.disk.Sync(); err != nil {
 		f.failed = fmt.Errorf("%w: the disk failed the key file, which takes no more until it is opened anew: %w", eventstore.ErrUnavailable, err)
 		return f.failed
 	}
-	if int(number) > len(f.slots) {
-		f.slots = append(f.slots, *s)
-	} else {
-		f.slots[number-1] = *s
+	for int(number) > len(f.slots) {
+		f.slots = append(f.slots, slot{state: damaged})
 	}
+	f.slots[number-1] = *s
 	f.index(number)
 	return nil
 }
@@ -271,7 +318,7 @@ func (f *File) Known(_ context.Context, s sealed.Subject) (uint32, bool, error) 
 }
 
 // Destroy implements sealed.Keys: every key of the subject is overwritten, and the slot of the number too where it cannot
-// be read, for it may be the subject's.
+// be read or that the file does not have, for it may be the subject's.
 func (f *File) Destroy(_ context.Context, of sealed.Subject, number uint32) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -291,6 +338,9 @@ func (f *File) Destroy(_ context.Context, of sealed.Subject, number uint32) erro
 	}
 	if done {
 		return f.failed
+	}
+	if int64(number) > int64(len(f.slots)) {
+		return f.write(number, &tombstone)
 	}
 	next, err := f.next()
 	if err != nil {

@@ -74,3 +74,22 @@ func (s *Store) recordKeys(ctx context.Context) error {
 	}
 	return nil
 }
+
+// HighestKey returns the highest number of a key that a log has, 0 when it has none. It reads all of the log.
+func HighestKey(ctx context.Context, log eventstore.Reader) (highest uint32, err error) {
+	for r, err := range log.ReadAll(ctx, eventstore.Position{}, eventstore.Filter{}) {
+		if err != nil {
+			return 0, fmt.Errorf("read the numbers of keys: %w", err)
+		}
+		highest = max(highest, r.KeyRef)
+		if r.Type != eventstore.SubjectErased || r.Stream.Category != eventstore.SubjectCategory {
+			continue
+		}
+		e, err := erasureOf(&r)
+		if err != nil {
+			return 0, err
+		}
+		highest = max(highest, e.Key)
+	}
+	return highest, nil
+}
