@@ -6,7 +6,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -88,6 +90,9 @@ func Restore(ctx context.Context, c RestoreConfig) (report RestoreReport, err er
 	if err != nil {
 		return report, err
 	}
+	if err := rememberSite(c.Data, restored.Log.Site); err != nil {
+		return report, err
+	}
 	report = RestoreReport{
 		Data: c.Data, Log: restored.Log.String(), Before: restored.Before.String(), Position: restored.Position.String(),
 		Events: restored.Position.LSN, Streams: restored.Streams, Chain: hex.EncodeToString(restored.Chain[:]), LeftOut: restored.Dropped,
@@ -99,6 +104,15 @@ func Restore(ctx context.Context, c RestoreConfig) (report RestoreReport, err er
 		report.Torn, report.Foreign = topic.Torn, topic.Foreign
 	}
 	return report, nil
+}
+
+// rememberSite keeps the site of a restored log for the next time, where the folder has no configuration yet.
+func rememberSite(data, site string) error {
+	if _, err := os.Stat(filepath.Join(data, configFile)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	c := Config{Data: data, Site: site}
+	return c.save()
 }
 
 func (c *RestoreConfig) validate() error {

@@ -38,7 +38,6 @@ type builder struct {
 	// For events that do not come in blocks:
 	writer  blockWriter
 	content []byte
-	frame   []byte
 }
 
 // buildBytes is how much of the log is written at a time.

@@ -99,7 +99,7 @@ func TestRestoreFromKafka(t *testing.T) {
 func TestBackupAndRestore(t *testing.T) {
 	dir := t.TempDir()
 	alone := []string{"--kafka", "off", "--clickhouse", "off"}
-	s := serve(t, filepath.Join(dir, "data"), alone...)
+	s := serve(t, filepath.Join(dir, "data"), append(alone, "--site", "west")...)
 	s.post(t, "/v1/stock/MUG-1/receive", `{"quantity": 100}`)
 	for n := range 5 {
 		s.post(t, "/v1/orders", strings.ReplaceAll(keyedOrder, "K-1", fmt.Sprint("T-", n)))
@@ -126,7 +126,7 @@ func TestBackupAndRestore(t *testing.T) {
 	if restored.Events < 5 || restored.Events+restored.LeftOut != made.Events || !strings.HasSuffix(restored.Log, "/3") {
 		t.Errorf("restored up to 1-5: %+v of %+v", restored, made)
 	}
-	again := serve(t, whole, alone...)
+	again := serve(t, whole, alone...) // of the site that the backup is of
 	order := again.get(t, "/v1/orders/T-3", "X-Read-After: "+fmt.Sprint("2-", made.Events))
 	if order["id"] != "T-3" {
 		t.Errorf("a restored order is %v", order)
@@ -138,7 +138,7 @@ func TestBackupAndRestore(t *testing.T) {
 		t.Errorf("verify of what was restored: %v", r.Faults)
 	}
 	second := filepath.Join(dir, "second")
-	if b := done(t, "backup", "--addr", again.grpc, "--to", second); !strings.Contains(b, "shard-00@local/2") {
+	if b := done(t, "backup", "--addr", again.grpc, "--to", second); !strings.Contains(b, "shard-00@west/2") {
 		t.Errorf("backup of a restored log says %s", b)
 	}
 	again.stop(t)
