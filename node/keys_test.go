@@ -78,3 +78,16 @@ func TestKeysFromAnOlderBackup(t *testing.T) {
 		}
 	}
 }
+
+// Keys are the server's to give: the store API takes none.
+func TestStoreAPITakesNoKeys(t *testing.T) {
+	base, _ := shopServer(t, t.TempDir(), node.Shop())
+	for _, event := range []string{
+		`{"type":"mine.x.v1","key_ref":99,"payload":"uqMJAXg="}`, `{"type":"mine.x.v1","payload":"uqMJAXg="}`, `{"type":"mine.x.v1","key_ref":99,"payload_json":"{}"}`,
+	} {
+		a := call(t, "POST", base+"/v1/store/append", `{"appends":[{"category":"mine","id":"1","events":[`+event+`]}]}`)
+		if a.Status != http.StatusBadRequest {
+			t.Errorf("%s: %+v, want it refused", event, a)
+		}
+	}
+}

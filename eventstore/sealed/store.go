@@ -57,8 +57,11 @@ func (s *Store) Declare(name string, message protoreflect.MessageDescriptor) err
 
 // Append implements eventstore.Appender. Of a request that brings personal data, the hash is keyed and the events are
 // sealed. ErrErased when it brings data of an erased subject; ErrInvalid when it names none, or repeats personal data in an
-// id or a tag.
+// id or a tag, or when an event comes with a key or with something sealed.
 func (s *Store) Append(ctx context.Context, r eventstore.Request) (eventstore.Receipt, error) {
+	if err := unsealed(&r); err != nil {
+		return eventstore.Receipt{}, err
+	}
 	if !s.concerns(&r) {
 		return s.Store.Append(ctx, r)
 	}
@@ -68,6 +71,26 @@ func (s *Store) Append(ctx context.Context, r eventstore.Request) (eventstore.Re
 		return eventstore.Receipt{}, err
 	}
 	return s.Store.Append(ctx, r)
+}
+
+// unsealed refuses events that say that they are sealed: keys are given here, and what others have sealed opens for nobody.
+func unsealed(r *eventstore.Request) error {
+	for i := range r.Appends {
+		for j := range r.Appends[i].Events {
+			e := &r.Appends[i].Events[j]
+			if e.KeyRef != 0 {
+				return fmt.Errorf("%w: event %s names key %d: leave the key out, it is the server's to give", eventstore.ErrInvalid, e.Type, e.KeyRef)
+			}
+			if e.Encoding == eventstore.JSON {
+				continue
+			}
+			// What does not read as a message has no fields.
+			if box, _, err := sealedIn(e.Payload); err == nil && box != nil {
+				return fmt.Errorf("%w: event %s: field %d is kept for what is sealed", eventstore.ErrInvalid, e.Type, Field)
+			}
+		}
+	}
+	return nil
 }
 
 // concerns reports whether the request has events that may have personal fields.
