@@ -9,6 +9,7 @@ import (
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/kafkalog"
 	"github.com/tributary-es/tributary/eventstore/kafkalog/embedded"
+	"github.com/tributary-es/tributary/eventstore/sealed"
 )
 
 // kafkaPart is the mirror and, where it is embedded, the broker.
@@ -43,6 +44,9 @@ func openKafka(n *Node) (*kafkaPart, error) {
 	k.mirror = kafkalog.NewMirror(n.local, k.options)
 	return k, nil
 }
+
+// Erasures must not wait for Kafka.
+var _ sealed.Stepped = (*kafkalog.DurableStore)(nil)
 
 // durable returns the store with durability Kafka, where there is a mirror.
 func (k *kafkaPart) durable(s eventstore.Store) eventstore.Store {

@@ -34,21 +34,37 @@ func (s *DurableStore) Unwrap() eventstore.Store { return s.Store }
 
 // Append implements eventstore.Appender.
 func (s *DurableStore) Append(ctx context.Context, r eventstore.Request) (eventstore.Receipt, error) {
-	if r.Durability != eventstore.Kafka {
-		receipt, err := s.Store.Append(ctx, r)
-		return s.reached(receipt), err
-	}
-	if err := s.mirror.available(); err != nil {
-		return eventstore.Receipt{}, err
-	}
-	r.Durability = eventstore.Local
-	receipt, err := s.Store.Append(ctx, r)
-	if err != nil {
+	receipt, wait, err := s.Begin(ctx, r)
+	if err != nil || wait == nil {
 		return receipt, err
 	}
-	wait, cancel := context.WithTimeout(ctx, s.timeout)
+	return wait(ctx)
+}
+
+// Begin is Append without waiting for the topic: that is left to wait, which returns the receipt that Append would; nil when
+// there is nothing to wait for.
+func (s *DurableStore) Begin(ctx context.Context, r eventstore.Request) (
+	receipt eventstore.Receipt, wait func(context.Context) (eventstore.Receipt, error), err error,
+) {
+	if r.Durability != eventstore.Kafka {
+		receipt, err = s.Store.Append(ctx, r)
+		return s.reached(receipt), nil, err
+	}
+	if err := s.mirror.available(); err != nil {
+		return eventstore.Receipt{}, nil, err
+	}
+	r.Durability = eventstore.Local
+	if receipt, err = s.Store.Append(ctx, r); err != nil {
+		return receipt, nil, err
+	}
+	return receipt, func(ctx context.Context) (eventstore.Receipt, error) { return s.wait(ctx, receipt) }, nil
+}
+
+// wait returns when the topic has what the receipt is of.
+func (s *DurableStore) wait(ctx context.Context, receipt eventstore.Receipt) (eventstore.Receipt, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	if err := s.mirror.Wait(wait, receipt.Position); err != nil {
+	if err := s.mirror.Wait(ctx, receipt.Position); err != nil {
 		return s.reached(receipt), fmt.Errorf("durability kafka: %w: %w", eventstore.ErrDurabilityTimeout, err)
 	}
 	return s.reached(receipt), nil

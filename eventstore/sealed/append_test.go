@@ -1,13 +1,16 @@
 package sealed_test
 
 import (
+	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/sealed"
+	commercev1 "github.com/tributary-es/tributary/schemas/gen/tributary/commerce/v1"
 )
 
 // TestNobodyBringsKeys: an event that names a key, or holds something sealed, is refused whatever its type is; reads go on.
@@ -48,5 +51,76 @@ func TestNobodyBringsKeys(t *testing.T) {
 	}
 	if n != 3 {
 		t.Errorf("%d events, want 3", n)
+	}
+}
+
+// waiting is a store that answers appends of durability Kafka when it is let.
+type waiting struct {
+	eventstore.Store
+	begun, let chan struct{}
+}
+
+func (w *waiting) Append(ctx context.Context, r eventstore.Request) (eventstore.Receipt, error) {
+	receipt, wait, err := w.Begin(ctx, r)
+	if err != nil || wait == nil {
+		return receipt, err
+	}
+	return wait(ctx)
+}
+
+func (w *waiting) Begin(ctx context.Context, r eventstore.Request) (eventstore.Receipt, func(context.Context) (eventstore.Receipt, error), error) {
+	waits := r.Durability == eventstore.Kafka
+	r.Durability = eventstore.Local
+	receipt, err := w.Store.Append(ctx, r)
+	if err != nil || !waits {
+		return receipt, nil, err
+	}
+	close(w.begun)
+	return receipt, func(ctx context.Context) (eventstore.Receipt, error) {
+		select {
+		case <-w.let:
+			receipt.Reached = eventstore.Kafka
+			return receipt, nil
+		case <-ctx.Done():
+			return receipt, ctx.Err()
+		}
+	}, nil
+}
+
+// TestErasureDoesNotWaitForTheMirror: an append that is in the log, and waits to be elsewhere too, holds up no erasure and no
+// other append.
+func TestErasureDoesNotWaitForTheMirror(t *testing.T) {
+	r := newRig(t)
+	below := &waiting{r.raw, make(chan struct{}), make(chan struct{})}
+	s := sealed.New(below, r.keys, "these")
+	if err := s.Declare(createdV1, (&commercev1.OrderCreated{}).ProtoReflect().Descriptor()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	type answer struct {
+		receipt eventstore.Receipt
+		err     error
+	}
+	answered := make(chan answer, 1)
+	asked := request(t, "key-1", created("A", grace.ID))
+	asked.Durability = eventstore.Kafka
+	go func() {
+		receipt, err := s.Append(ctx, asked)
+		answered <- answer{receipt, err}
+	}()
+	<-below.begun
+	if e, err := s.Erase(t.Context(), grace, "x", eventstore.Metadata{}); err != nil || !e.Destroyed {
+		t.Fatalf("erase: %+v, %v", e, err)
+	}
+	if _, err := s.Append(t.Context(), request(t, "", created("B", "other"))); err != nil {
+		t.Fatal(err)
+	}
+	if ctx.Err() != nil {
+		t.Error("the erasure waited for the mirror")
+	}
+	close(below.let)
+	if a := <-answered; a.err != nil || a.receipt.Reached != eventstore.Kafka {
+		t.Errorf("the append that waited: %+v, %v", a.receipt, a.err)
 	}
 }

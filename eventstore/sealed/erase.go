@@ -36,7 +36,8 @@ func (e *Erasure) Requested() bool { return e.Destroyed || !e.Event.IsZero() }
 // recorded all the same, and will never have personal data here. After an error of the keys the erasure is on record, and
 // not done.
 //
-// It waits for the appends under way that bring personal data of anyone, and holds up later ones until it is done.
+// It waits until the appends under way that bring personal data of anyone are in the log, wherever else they are to be, and
+// holds up later ones until it is done.
 func (s *Store) Erase(ctx context.Context, of Subject, reason string, m eventstore.Metadata) (Erasure, error) {
 	if err := of.validate(); err != nil {
 		return Erasure{}, err

@@ -25,7 +25,7 @@ type Store struct {
 	// types holds the marks of the types that have personal fields. It is written before the store is used.
 	types map[string]*marks
 
-	// appending is held for reading by appends that seal, and for writing by an erasure from its event to the key's end, so
+	// appending is held for reading by appends that seal until they are in the log, and for writing by an erasure from its event to the key's end, so
 	// that no event that the key opens comes after the one by which read models drop the subject.
 	appending sync.RWMutex
 }
@@ -65,12 +65,34 @@ func (s *Store) Append(ctx context.Context, r eventstore.Request) (eventstore.Re
 	if !s.concerns(&r) {
 		return s.Store.Append(ctx, r)
 	}
+	receipt, wait, err := s.appendSealed(ctx, r)
+	if err != nil || wait == nil {
+		return receipt, err
+	}
+	return wait(ctx)
+}
+
+// Stepped is a store below that appends in two steps, of which the second only waits.
+type Stepped interface {
+	// Begin appends as Append does, but for wait, which returns the receipt that Append would; nil when there is nothing to
+	// wait for.
+	Begin(ctx context.Context, r eventstore.Request) (receipt eventstore.Receipt, wait func(context.Context) (eventstore.Receipt, error), err error)
+}
+
+// appendSealed seals and appends. What is waited for then holds up no erasure: the event has its place in the log.
+func (s *Store) appendSealed(ctx context.Context, r eventstore.Request) (
+	receipt eventstore.Receipt, wait func(context.Context) (eventstore.Receipt, error), err error,
+) {
 	s.appending.RLock()
 	defer s.appending.RUnlock()
 	if err := s.seal(ctx, &r); err != nil {
-		return eventstore.Receipt{}, err
+		return receipt, nil, err
 	}
-	return s.Store.Append(ctx, r)
+	if below, ok := s.Store.(Stepped); ok {
+		return below.Begin(ctx, r)
+	}
+	receipt, err = s.Store.Append(ctx, r)
+	return receipt, nil, err
 }
 
 // unsealed refuses events that say that they are sealed: keys are given here, and what others have sealed opens for nobody.
