@@ -17,9 +17,6 @@ type group struct {
 	settings Settings
 	filter   eventstore.Filter
 
-	room   chan struct{} // tells the reader that the window has shrunk
-	nudges chan struct{} // tells the keeper that there is something to do
-
 	saving sync.Mutex // held while a checkpoint is written, before mu
 
 	mu      sync.Mutex // guards what follows
@@ -29,6 +26,8 @@ type group struct {
 	// epoch tells one run of the coordinator from the next, so that nothing of the one before gets into it.
 	epoch     uint64
 	cancel    context.CancelFunc
+	room      chan struct{} // tells the reader of this run that the window has shrunk
+	nudges    chan struct{} // tells the keeper of this run that there is something to do
 	members   map[string]*Member
 	emptyAt   time.Time // when the last member left
 	waiters   []*waiter
@@ -46,6 +45,8 @@ type group struct {
 	bytes  int
 	readTo uint64
 	above  []span
+	// tried is how often what was not settled when the run before ended had been handed out, by lsn, until it is read again.
+	tried map[uint64]int
 
 	checkpoint checkpointState
 }
@@ -60,8 +61,7 @@ func newGroup(owner *Groups, name string, s Settings) *group {
 	chunk := min(owner.options.Window, 256)
 	return &group{
 		owner: owner, name: name, settings: s, filter: s.filter(chunk),
-		room: make(chan struct{}, 1), nudges: make(chan struct{}, 1),
-		members: map[string]*Member{}, lanes: map[laneKey]*lane{}, parked: map[laneKey]*parked{},
+		members: map[string]*Member{}, lanes: map[laneKey]*lane{}, parked: map[laneKey]*parked{}, tried: map[uint64]int{},
 	}
 }
 
@@ -75,16 +75,19 @@ func (g *group) start() {
 	epoch := g.epoch
 	ctx, cancel := context.WithCancel(g.owner.life)
 	g.cancel = cancel
+	room, nudges := make(chan struct{}, 1), make(chan struct{}, 1)
+	g.room, g.nudges = room, nudges
 	for _, key := range g.parkedKeys() {
 		if g.parked[key].retry {
 			g.refill(g.lanes[key])
 		}
 	}
-	g.owner.work.Go(func() { g.read(ctx, epoch) })
-	g.owner.work.Go(func() { g.keep(ctx, epoch) })
+	g.owner.work.Go(func() { g.read(ctx, epoch, room) })
+	g.owner.work.Go(func() { g.keep(ctx, epoch, nudges) })
 }
 
-// stop ends the coordinator and takes everything back; what is settled stays known. REQUIRES: mu is held.
+// stop ends the coordinator and takes everything back; what is settled stays known, and so do the tries of what is
+// not. REQUIRES: mu is held.
 func (g *group) stop() {
 	if g.running {
 		g.running = false
@@ -101,6 +104,9 @@ func (g *group) stop() {
 	for key, l := range g.lanes {
 		for _, it := range l.queue {
 			it.member, it.token = nil, 0
+			if it.tries > 0 {
+				g.tried[it.lsn] = it.tries
+			}
 		}
 		l.queue, l.queued = nil, false
 		if l.parked == nil {
@@ -156,10 +162,17 @@ func (g *group) take(e *eventstore.Recorded) {
 		g.settled(it)
 		return
 	}
-	it.event, it.lane = *e, l
+	it.event, it.lane, it.tries = *e, l, g.triedBefore(it.lsn)
 	g.bytes += len(e.Payload)
 	l.queue = append(l.queue, it)
 	g.offer(l)
+}
+
+// triedBefore returns how often an event that is read again had been handed out in the runs before.
+func (g *group) triedBefore(lsn uint64) int {
+	n := g.tried[lsn]
+	delete(g.tried, lsn)
+	return n
 }
 
 func (g *group) lane(key laneKey) *lane {
@@ -249,6 +262,7 @@ func (g *group) trim() {
 	}
 }
 
+// nudge has the keeper look. REQUIRES: mu is held.
 func (g *group) nudge() { signal(g.nudges) }
 
 func signal(c chan<- struct{}) {

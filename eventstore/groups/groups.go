@@ -270,6 +270,7 @@ func (gs *Groups) Reset(ctx context.Context, name string, to Start, actor string
 	g.stop()
 	clear(g.lanes)
 	clear(g.parked)
+	clear(g.tried)
 	g.readTo, g.above = cursor, nil
 	g.checkpoint = checkpointState{cursor: cursor, version: g.checkpoint.version, at: time.Now()}
 	if len(g.members) > 0 && !g.closing {

@@ -11,14 +11,14 @@ import (
 
 // keep keeps leases, reads parked events that are to be tried again, and writes checkpoints, until ctx ends or the group
 // has been without members for long enough.
-func (g *group) keep(ctx context.Context, epoch uint64) {
+func (g *group) keep(ctx context.Context, epoch uint64, nudges chan struct{}) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-g.nudges:
+		case <-nudges:
 		case <-timer.C:
 		}
 		refilled := g.readRefills(ctx, epoch)
@@ -28,7 +28,7 @@ func (g *group) keep(ctx context.Context, epoch uint64) {
 		}
 		if save {
 			g.saveInTime(ctx)
-			g.nudge() // for when to look again
+			signal(nudges) // for when to look again
 			continue
 		}
 		if next.IsZero() {
@@ -145,7 +145,9 @@ func (g *group) refilled(l *lane, events []eventstore.Recorded, until uint64) {
 	p := l.parked
 	p.reading = false
 	for i := range events {
-		l.queue = append(l.queue, &item{lsn: events[i].Position.LSN, event: events[i], lane: l, replay: true})
+		l.queue = append(l.queue, &item{
+			lsn: events[i].Position.LSN, event: events[i], lane: l, replay: true, tries: g.triedBefore(events[i].Position.LSN),
+		})
 	}
 	if len(events) == 0 {
 		if p.until != until {

@@ -28,7 +28,7 @@ const MaxCapacity = 10_000
 // Delivery is an event that a member has, until it settles it or its lease ends.
 type Delivery struct {
 	Event eventstore.Recorded
-	// Tries is how often the event was handed out since the group was started, this time included.
+	// Tries is how often the event was handed out since the groups were opened, this time included.
 	Tries int
 	// Deadline is when the lease ends, unless it is extended.
 	Deadline time.Time

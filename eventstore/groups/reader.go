@@ -14,9 +14,9 @@ import (
 const readPause = 500 * time.Millisecond
 
 // read reads the log into the window until ctx ends. What is broken ends the run of the group: its members are told.
-func (g *group) read(ctx context.Context, epoch uint64) {
+func (g *group) read(ctx context.Context, epoch uint64, shrunk <-chan struct{}) {
 	for {
-		err := g.follow(ctx, epoch)
+		err := g.follow(ctx, epoch, shrunk)
 		if ctx.Err() != nil || err == nil {
 			return
 		}
@@ -32,14 +32,14 @@ func (g *group) read(ctx context.Context, epoch uint64) {
 }
 
 // follow reads one subscription until it fails; nil when the coordinator is no more.
-func (g *group) follow(ctx context.Context, epoch uint64) error {
+func (g *group) follow(ctx context.Context, epoch uint64, shrunk <-chan struct{}) error {
 	sub, err := g.owner.store.Subscribe(ctx, g.owner.position(g.from()), g.filter)
 	if err != nil {
 		return fmt.Errorf("group %s: subscribe: %w", g.name, err)
 	}
 	defer sub.Close()
 	for {
-		if !g.awaitRoom(ctx) {
+		if !g.awaitRoom(ctx, shrunk) {
 			return ctx.Err()
 		}
 		chunk, err := sub.Next(ctx)
@@ -59,7 +59,7 @@ func (g *group) from() uint64 {
 }
 
 // awaitRoom waits until the window takes more.
-func (g *group) awaitRoom(ctx context.Context) bool {
+func (g *group) awaitRoom(ctx context.Context, shrunk <-chan struct{}) bool {
 	for {
 		g.mu.Lock()
 		room := len(g.window) < g.owner.options.Window && g.bytes < g.owner.options.WindowBytes
@@ -68,7 +68,7 @@ func (g *group) awaitRoom(ctx context.Context) bool {
 			return true
 		}
 		select {
-		case <-g.room:
+		case <-shrunk:
 		case <-ctx.Done():
 			return false
 		}
