@@ -181,9 +181,10 @@ func TestDeciderSeesWhatItsMessageDecided(t *testing.T) {
 		wantFull(t, err)
 	}
 	dispatch(t, b, commands.Meta{}, deposit{"a", 6}, checkCap{}, deposit{"b", 4}, checkCap{})
+	// From what the checks saw of their own message and kept: a refusal in between would have it read anew.
+	dispatch(t, b, commands.Meta{}, withdraw{"a", 2}, deposit{"b", 2}, checkCap{})
 	_, err := b.Dispatch(ctx, commands.Meta{}, deposit{"a", 1}, checkCap{})
 	wantFull(t, err)
-	dispatch(t, b, commands.Meta{}, withdraw{"a", 2}, deposit{"b", 2}, checkCap{})
 	if most, end := heldAtMost(t, store); most != 10 || end != 10 {
 		t.Errorf("the accounts held %d at most and %d in the end, want 10 and 10", most, end)
 	}

@@ -169,6 +169,32 @@ func TestCommandsGoOnWithoutSnapshots(t *testing.T) {
 	}
 }
 
+// forgetting drops what its bus holds, while it loads.
+type forgetting struct {
+	commands.MemorySnapshots
+	bus *commands.Bus
+}
+
+func (f *forgetting) Load(ctx context.Context, stream eventstore.StreamID) ([]byte, error) {
+	f.bus.Forget()
+	return f.MemorySnapshots.Load(ctx, stream)
+}
+
+// A state that begins with a snapshot of before all were dropped is not kept.
+func TestForgetWhileASnapshotIsLoaded(t *testing.T) {
+	store, snapshots := newStore(t), &forgetting{}
+	snapshots.bus, _ = keptBank(t, store, snapshots, 1)
+	for range 15 {
+		dispatch(t, snapshots.bus, commands.Meta{}, deposit{"a", 1})
+	}
+	b, _ := keptBank(t, store, snapshots, 1)
+	snapshots.bus = b
+	dispatch(t, b, commands.Meta{}, deposit{"a", 1})
+	if s := b.Stats(); s.SnapshotsUsed != 1 || s.CachedStates != 0 {
+		t.Errorf("%d snapshots were used and %d states are kept, want 1 and none", s.SnapshotsUsed, s.CachedStates)
+	}
+}
+
 // What is erased must not live on in a snapshot: an aggregate whose events have personal fields, those of old names too, is
 // not registered with snapshots, whether the store seals or not, and is without them. Shows C10.
 func TestSnapshotsOfWhatIsPersonalAreRefused(t *testing.T) {
