@@ -8,11 +8,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/internal/reliability"
+	"golang.org/x/sync/semaphore"
 )
 
 // A disk that does not answer is noticed and said; what is in the queue waits as long as its callers do, what comes to a
@@ -104,6 +106,46 @@ func TestStalledDisk(t *testing.T) {
 		Test: "T7", What: "syncs that do not return; a disk is stalled after 0.3 s here", Cycles: cycles, Faults: cycles, Acked: acked, P99: p99,
 		Extra: map[string]any{"refused": waited, "refused_p99_ms": quick, "queue_bytes": room},
 	}.Print(t)
+}
+
+// After a stall that is over, who finds no room waits for it again. Shows S25.
+func TestRoomIsWaitedForAfterAStall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, stop := newStall(&Options{StallAfter: time.Second, Logger: quietLog}), make(chan struct{})
+		go x.watch("data/store", stop)
+		defer close(stop)
+		x.begin()
+		time.Sleep(2 * time.Second)
+		if x.err() == nil {
+			t.Fatal("the stall is not noticed")
+		}
+		x.end()
+		time.Sleep(2 * stallEvery)
+		if err := x.err(); err != nil {
+			t.Fatalf("the stall is over, and the disk is said to be stalled: %v", err)
+		}
+
+		room := semaphore.NewWeighted(1)
+		if !room.TryAcquire(1) {
+			t.Fatal("the queue is full already")
+		}
+		x.begin()
+		entered := make(chan error, 1)
+		go func() {
+			entered <- x.enter(t.Context(), &pending{encoded: &encoded{contents: []byte("event")}}, room, 1)
+		}()
+		synctest.Wait()
+		select {
+		case err := <-entered:
+			t.Fatalf("who found no room before a disk that answers did not wait: %v", err)
+		default:
+		}
+		x.end()
+		room.Release(1)
+		if err := <-entered; err != nil {
+			t.Errorf("there is room: %v", err)
+		}
+	})
 }
 
 // A caller's deadline holds on a stalled disk.

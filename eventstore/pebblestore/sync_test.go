@@ -182,6 +182,50 @@ func TestNothingUnsyncedShows(t *testing.T) {
 	}
 }
 
+// A condition over types is judged against the whole of a batch that is on the way to the disk, and its refusal waits until
+// that is durable. Shows S1 and S16.
+func TestConditionMeetsABatchOnItsWay(t *testing.T) {
+	ctx := context.Background()
+	g := newGate(vfs.NewMem())
+	s := openMem(t, g, Options{})
+	old := eventstore.Stream("order", "old")
+	if _, err := s.Append(ctx, request("", old, eventstore.NoStream, 1)); err != nil {
+		t.Fatal(err)
+	}
+	state, err := s.Log(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unshut := g.shut()
+	defer unshut()
+
+	batch := submit(t, s, request("", eventstore.Stream("order", "a"), eventstore.NoStream, 3))
+	<-g.waiting // its group is on the way to the disk
+	r := request("", eventstore.Stream("order", "b"), eventstore.Any, 1)
+	r.Condition = &eventstore.Condition{Query: eventstore.Query{{Types: []string{"test.happened.v1"}}}, After: state.Durable}
+	refused := submit(t, s, r)
+	// This one rests on what is durable, so its answer comes at once, and tells that those before it were judged.
+	settled := submit(t, s, request("", old, eventstore.Exactly(7), 1))
+	if _, err := settled.wait(t); !errors.Is(err, eventstore.ErrConflict) {
+		t.Fatalf("append: %v, want a conflict", err)
+	}
+	select {
+	case <-refused.done:
+		t.Errorf("the condition was answered (%v, %v) before the sync that it rests on returned", refused.receipt, refused.err)
+	default:
+	}
+
+	unshut()
+	receipt, err := batch.wait(t)
+	if err != nil || receipt.Position.LSN != 4 {
+		t.Fatalf("batch: %+v, %v", receipt, err)
+	}
+	var found *eventstore.ConflictError
+	if _, err := refused.wait(t); !errors.As(err, &found) || found.Condition == nil || found.Condition.Found != receipt.Position {
+		t.Fatalf("condition: %v; want a conflict with the last event of the batch, at %s", err, receipt.Position)
+	}
+}
+
 // What is on the way to the disk is known although later requests have begun a new generation: a duplicate of it gets the
 // original's receipt.
 func TestDuplicateOfTheOlderGeneration(t *testing.T) {

@@ -81,6 +81,53 @@ func TestWatermarkOutlivesFailedWrites(t *testing.T) {
 	}
 }
 
+// unsynced is a file that knows where it was written to, and whose next syncs fail.
+type unsynced struct {
+	vfs.File
+	fail int
+	at   []int64
+}
+
+func (f *unsynced) WriteAt(b []byte, at int64) (int, error) {
+	f.at = append(f.at, at)
+	return f.File.WriteAt(b, at)
+}
+
+func (f *unsynced) SyncData() error {
+	if f.fail > 0 {
+		f.fail--
+		return syscall.EIO
+	}
+	return f.File.SyncData()
+}
+
+// A slot whose sync failed is written again: the other one has the only mark that is certain to be on disk.
+func TestSlotWhoseSyncFailedIsWrittenAgain(t *testing.T) {
+	files := vfs.NewMem()
+	if err := makeWatermark(files, "WATERMARK", mark{}); err != nil {
+		t.Fatal(err)
+	}
+	w, _, _, _, err := openWatermark(files, "WATERMARK")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := &unsynced{File: w.file, fail: 1}
+	w.file = file
+	m := mark{logState{logHead: logHead{lsn: 1, seq: 1}}, eventstore.LogID{Site: "local", Incarnation: 1}}
+	if err := w.write(m); !errors.Is(err, syscall.EIO) {
+		t.Fatalf("write whose sync fails: %v", err)
+	}
+	if err := w.write(m); err != nil {
+		t.Fatal(err)
+	}
+	if len(file.at) != 2 || file.at[0] != file.at[1] {
+		t.Errorf("slots at %v were written, want one and the same twice", file.at)
+	}
+	if err := file.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A slot that is torn although its write was synced leaves the mark before it.
 func TestTornSlotLeavesTheMarkBeforeIt(t *testing.T) {
 	files := vfs.NewMem()
