@@ -137,8 +137,11 @@ func (b *bloomFilter) has(hash uint64) bool {
 
 // makeFilter makes a filter of the requests in the index, with room for as many again.
 func (s *Store) makeFilter() {
-	s.indexing.RLock()
-	defer s.indexing.RUnlock()
+	release, err := s.useIndex()
+	if err != nil {
+		return // nobody looks anything up any more
+	}
+	defer release()
 	count, err := s.index.countRequests()
 	if err != nil {
 		s.opts.Logger.Warn("the filter of request ids cannot be made: appends with an id take longer", "error", err)
@@ -151,8 +154,11 @@ func (s *Store) makeFilter() {
 
 // makeStreamFilter makes a filter of the streams in the index, with room for as many again.
 func (s *Store) makeStreamFilter() {
-	s.indexing.RLock()
-	defer s.indexing.RUnlock()
+	release, err := s.useIndex()
+	if err != nil {
+		return // nobody looks anything up any more
+	}
+	defer release()
 	count := int64(s.recent.state().streams)
 	if err := s.fillFilter(&s.streams, 2*count, s.index.streamHashes()); err != nil {
 		s.opts.Logger.Warn("the filter of streams cannot be made: appends to new streams take longer", "error", err)

@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"errors"
 	"sync"
 	"time"
 )
@@ -73,13 +74,17 @@ func (x *indexer) run() {
 }
 
 // turn moves the young generation to the index. When that fails it tries again until it works; the store can go on as
-// long as the index is not too far behind. It returns false when the store closed meanwhile.
+// long as the index is not too far behind. It returns false when the store closed meanwhile, or
+// has lost its index.
 func (x *indexer) turn() bool {
 	g := x.store.recent.turn()
 	for delay := 10 * time.Millisecond; ; delay = min(2*delay, time.Second) {
 		err := x.store.fillIndex(g)
 		if err == nil {
 			break
+		}
+		if errors.Is(err, errNoIndex) {
+			return false
 		}
 		x.store.opts.Logger.Error("the index cannot be filled, trying again", "error", err)
 		select {

@@ -33,21 +33,49 @@ func (s *Store) renewIndex(ctx context.Context) error {
 		return errors.Join(eventstore.ErrClosed, fresh.close())
 	}
 	if err := s.replaceIndex(fresh); err != nil {
-		s.closed = true // nothing can be looked up any more
-		return fmt.Errorf("put the new index in place: %w; start again", err)
+		return s.loseIndex(fmt.Errorf("put the new index in place: %w", err))
 	}
 	return nil
 }
 
+// loseIndex has a store go on without its index: nothing can be looked up any more, so that nothing is read nor accepted,
+// and what is on its way goes to the log alone, from which the next start fills the index. REQUIRES: life and indexing are
+// held.
+func (s *Store) loseIndex(err error) error {
+	err = errors.Join(fmt.Errorf("%w; start again", err), s.index.close())
+	s.closed = true
+	fault := fmt.Errorf("%w: the index is lost: %w", eventstore.ErrReadOnly, err)
+	s.readOnly.Store(&fault)
+	s.opts.Logger.Error("the store can neither be read nor written", "error", fault)
+	s.indexer.letGo()
+	return err
+}
+
+// errNoIndex: the index is lost for as long as the store is open.
+var errNoIndex = errors.New("there is no index")
+
+// useIndex keeps the index in its place until release is called, for those who do not hold life.
+func (s *Store) useIndex() (release func(), err error) {
+	s.indexing.RLock()
+	if s.index.db == nil {
+		s.indexing.RUnlock()
+		return nil, errNoIndex
+	}
+	return s.indexing.RUnlock, nil
+}
+
 // fillIndex writes a generation to the index.
 func (s *Store) fillIndex(g *generation) error {
-	s.indexing.RLock()
-	defer s.indexing.RUnlock()
-	err := s.index.fill(g, s.id)
-	if err == nil {
-		s.indexed.Store(g.end.lsn)
+	release, err := s.useIndex()
+	if err != nil {
+		return err
 	}
-	return err
+	defer release()
+	if err := s.index.fill(g, s.id); err != nil {
+		return err
+	}
+	s.indexed.Store(g.end.lsn)
+	return nil
 }
 
 // fillFrom reads the log from where r has come to an lsn that ends a batch, and fills an index with it.
@@ -84,6 +112,9 @@ func (s *Store) replaceIndex(fresh *index) error {
 	if err := syncFolder(old.fs, s.dir); err != nil {
 		return err
 	}
-	_, err := old.open()
+	removed, err := old.open()
+	if err == nil && removed != nil { // what is in service now is empty
+		err = fmt.Errorf("the new index is damaged: %w", removed)
+	}
 	return err
 }

@@ -273,6 +273,9 @@ func (s *Store) flush() error {
 	if err := s.log.Flush(); err != nil {
 		return fmt.Errorf("flush log: %w", err)
 	}
+	if s.index.db == nil { // it is lost
+		return nil
+	}
 	if err := s.index.db.Flush(); err != nil {
 		return fmt.Errorf("flush index: %w", err)
 	}
