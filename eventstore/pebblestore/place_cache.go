@@ -66,15 +66,20 @@ func (c *placeCache) put(k headKey, lsns []uint64) {
 	}
 }
 
+// bytesOf is what an entry takes.
+func bytesOf(lsns []uint64) int { return placeEntryBytes + 8*len(lsns) }
+
 func (c *placeCache) putLocked(p *placePart, k headKey, lsns []uint64) {
-	need := placeEntryBytes + 8*len(lsns)
-	if p.bytes+need > c.limit {
+	if replaced, ok := p.young[k]; ok {
+		p.bytes -= bytesOf(replaced)
+	}
+	if p.bytes+bytesOf(lsns) > c.limit {
 		p.young, p.old = p.old, p.young
 		clear(p.young)
 		p.bytes = 0
 	}
 	p.young[k] = lsns
-	p.bytes += need
+	p.bytes += bytesOf(lsns)
 }
 
 // indexedPlaces returns the lsns of the stream's events of versions from to to, which are in the index. They must not be
