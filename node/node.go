@@ -103,7 +103,7 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 	options := commands.Options{Log: n.log, Middleware: []commands.Middleware{
 		commands.Logging(n.log), commands.Recovery(), commands.Timeout(commandTimeout), commands.Validation(),
 	}}
-	if n.snapshots, err = pebblestore.OpenSnapshots(n.path("snapshots"), n.log); err != nil {
+	if n.snapshots, err = pebblestore.OpenSnapshots(n.path("snapshots"), &pebblestore.SnapshotOptions{Logger: n.log, Room: n.local.Writable}); err != nil {
 		n.log.Warn("no snapshots are kept until the next start", slog.Any("error", err))
 	} else {
 		options.Snapshots = n.snapshots

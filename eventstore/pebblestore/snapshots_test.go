@@ -20,7 +20,7 @@ var _ commands.SnapshotStore = (*pebblestore.Snapshots)(nil)
 
 func openSnapshots(t *testing.T, dir string) *pebblestore.Snapshots {
 	t.Helper()
-	s, err := pebblestore.OpenSnapshots(dir, slog.New(slog.DiscardHandler))
+	s, err := pebblestore.OpenSnapshots(dir, &pebblestore.SnapshotOptions{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
