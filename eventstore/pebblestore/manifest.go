@@ -21,7 +21,7 @@ import (
 //	manifest.json                     what the backup holds, with size and SHA-256 of each file
 //	restored.json                     the incarnations that restores of it have begun
 //	UNFINISHED                        while the backup is being written
-//	LOCK                              empty; held by the one that writes
+//	LOCK                              empty; held by the one that writes, and by a restore that takes its incarnation
 const (
 	manifestName   = "manifest.json"
 	restoredName   = "restored.json"
@@ -169,14 +169,17 @@ func begun(files vfs.FS, dir string) (all []uint32, err error) {
 	return all, nil
 }
 
-// noteBegun notes, in a backup, that a restore of it begins an incarnation.
+// errBegun: another restore has begun the incarnation.
+var errBegun = errors.New("a restore has begun it already")
+
+// noteBegun notes, in a backup, that a restore of it begins an incarnation. Errors: errBegun.
 func noteBegun(files vfs.FS, dir string, incarnation uint32) error {
 	all, err := begun(files, dir)
 	if err != nil {
 		return err
 	}
 	if slices.Contains(all, incarnation) {
-		return nil
+		return errBegun
 	}
 	body, err := json.Marshal(append(all, incarnation))
 	if err != nil {

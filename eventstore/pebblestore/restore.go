@@ -156,18 +156,8 @@ func (r *restore) run(ctx context.Context, dir string) (restored Restored, err e
 	if err := r.build(ctx, end); err != nil {
 		return restored, err
 	}
-	others, err := begun(r.files, r.from)
+	incarnation, err := r.begin(ctx)
 	if err != nil {
-		return restored, err
-	}
-	for _, other := range others {
-		r.b.seen = max(r.b.seen, other)
-	}
-	incarnation, err := r.b.incarnation(ctx, &r.o)
-	if err != nil {
-		return restored, err
-	}
-	if err := r.note(incarnation); err != nil {
 		return restored, err
 	}
 	return r.b.restored(ctx, incarnation, r.m.LSN)
@@ -218,13 +208,60 @@ func (r *restore) checkAsked() error {
 	return at.Check(head)
 }
 
+// begin returns the life that the log goes on in, which no other restore of the backup begins.
+func (r *restore) begin(ctx context.Context) (incarnation uint32, err error) {
+	lock, unlocked := r.lock(ctx)
+	if unlocked == nil {
+		defer func() { err = errors.Join(err, lock.Close()) }()
+	}
+	for {
+		others, err := begun(r.files, r.from)
+		if err != nil {
+			return 0, err
+		}
+		for _, other := range others {
+			r.b.seen = max(r.b.seen, other)
+		}
+		incarnation, err := r.b.incarnation(ctx, &r.o)
+		if err != nil {
+			return 0, err
+		}
+		if err := r.note(incarnation, unlocked); !errors.Is(err, errBegun) {
+			return incarnation, err
+		}
+	}
+}
+
+const (
+	restoreLockEvery    = 20 * time.Millisecond
+	restoreLockPatience = 30 * time.Second
+)
+
+// lock keeps other restores of the backup from taking a life until it is closed.
+func (r *restore) lock(ctx context.Context) (io.Closer, error) {
+	for start := time.Now(); ; {
+		lock, err := lockFolder(r.files, r.from)
+		if !errors.Is(err, ErrLocked) || time.Since(start) >= restoreLockPatience {
+			return lock, err
+		}
+		select {
+		case <-time.After(restoreLockEvery):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
 // note notes in the backup that a life begins, so that another restore of it does not begin the same. Where that cannot be
-// noted, somebody else must have seen to it.
-func (r *restore) note(incarnation uint32) error {
-	err := noteBegun(r.files, r.from, incarnation)
+// noted, or the backup could not be locked, somebody else must have seen to it. Errors: errBegun.
+func (r *restore) note(incarnation uint32, unlocked error) error {
+	err := unlocked
+	if err == nil || r.o.Incarnation != 0 || r.o.Claim != nil {
+		err = errors.Join(noteBegun(r.files, r.from, incarnation), unlocked)
+	}
 	switch {
-	case err == nil:
-		return nil
+	case err == nil || errors.Is(err, errBegun):
+		return err
 	case r.o.Incarnation == 0 && r.o.Claim == nil:
 		return fmt.Errorf("note in the backup that incarnation %d begins, so that no other restore of it begins the same: %w; "+
 			"make the backup's folder writable, or name an incarnation that no life of this log has had", incarnation, err)

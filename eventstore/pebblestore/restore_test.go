@@ -146,7 +146,7 @@ func TestRestoresOfOneBackupBeginDifferentLives(t *testing.T) {
 	// A backup that cannot be written to cannot remember.
 	readOnly := errorfs.Wrap(files, errorfs.InjectorFunc(func(op errorfs.Op) error {
 		if op.Kind.ReadOrWrite() == errorfs.OpIsWrite && strings.HasPrefix(op.Path, "data/backup") {
-			return syscall.EROFS
+			return &fs.PathError{Op: "open", Path: op.Path, Err: syscall.EROFS}
 		}
 		return nil
 	}))
@@ -157,6 +157,36 @@ func TestRestoresOfOneBackupBeginDifferentLives(t *testing.T) {
 	o.Incarnation = 40
 	if r, err := Restore(context.Background(), "data/backup", "data/store-11", o); err != nil || r.Log.Incarnation != 40 {
 		t.Errorf("restore as incarnation 40: %+v, %v", r, err)
+	}
+}
+
+// Restores of one backup at the same time begin different lives. Shows S18.
+func TestConcurrentRestoresBeginDifferentLives(t *testing.T) {
+	files := vfs.NewMem()
+	backedUp(t, files, 5)
+	const restores = 4
+	// Whoever looks which lives there are gives the others time to look too, before the next is taken.
+	disk := errorfs.Wrap(files, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpOpen && strings.HasSuffix(op.Path, restoredName) {
+			time.Sleep(50 * time.Millisecond)
+		}
+		return nil
+	}))
+	lives := make([]uint32, restores)
+	var restoring sync.WaitGroup
+	for n := range restores {
+		restoring.Go(func() {
+			r, err := Restore(t.Context(), "data/backup", fmt.Sprint("data/store-", n), RestoreOptions{Store: &Options{FS: disk, Logger: quietLog}})
+			if err != nil {
+				t.Error(err)
+			}
+			lives[n] = r.Log.Incarnation
+		})
+	}
+	restoring.Wait()
+	slices.Sort(lives)
+	if !slices.Equal(lives, []uint32{2, 3, 4, 5}) {
+		t.Errorf("the restores began the lives %d", lives)
 	}
 }
 
