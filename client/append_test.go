@@ -10,6 +10,25 @@ import (
 	storev1 "github.com/tributary-es/tributary/schemas/gen/tributary/store/v1"
 )
 
+// Close waits no longer for appends whose callers have all gone.
+func TestDrainWithoutCallers(t *testing.T) {
+	a := newAppender(&Client{}, true)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := a.put(&call{ctx: ctx, message: &storev1.AppendRequest{}, done: make(chan struct{})}); err != nil {
+		t.Fatal(err)
+	}
+	a.drain() // without any patience
+	if m := a.next(); m != nil {
+		t.Errorf("sent %v, whose caller has gone", m)
+	}
+	select {
+	case <-a.empty:
+	default:
+		t.Error("nothing is under way, and Close still waits")
+	}
+}
+
 // What was sent before the connection broke is sent again before what was called since, so that appends of one stream
 // stay in order; what has no request id ends instead. Invariant A4.
 func TestOrderAfterABreak(t *testing.T) {

@@ -29,14 +29,17 @@ func (e *Error) Error() string { return e.detail }
 // Unwrap returns the error of package eventstore, nil for what a client can do nothing about.
 func (e *Error) Unwrap() error { return e.is }
 
-// sentinels are the errors that the server's reasons stand for.
-var sentinels = map[string]error{
-	"invalid": eventstore.ErrInvalid, "kept": eventstore.ErrInvalid, "too-large": eventstore.ErrTooLarge,
-	"id-reused": eventstore.ErrIDReused, "not-found": eventstore.ErrNotFound, "unsupported": eventstore.ErrUnsupported,
-	"wrong-position": eventstore.ErrWrongIncarnation, "read-only": eventstore.ErrReadOnly,
-	"unavailable": eventstore.ErrUnavailable, "closing": eventstore.ErrUnavailable, "busy": eventstore.ErrUnavailable,
-	"durability-timeout": eventstore.ErrDurabilityTimeout, "timeout": eventstore.ErrUnavailable, "canceled": eventstore.ErrUnavailable,
-}
+// sentinels are the errors that the server's reasons stand for: those of package wire, and reasons of the server's own.
+var sentinels = func() map[string]error {
+	out := map[string]error{
+		"kept": eventstore.ErrInvalid, "closing": eventstore.ErrUnavailable, "busy": eventstore.ErrUnavailable,
+		"timeout": eventstore.ErrUnavailable, "canceled": eventstore.ErrUnavailable,
+	}
+	for _, r := range wire.Reasons {
+		out[r.Name] = r.Err
+	}
+	return out
+}()
 
 // byCode are the errors of statuses that gRPC itself gives.
 var byCode = map[codes.Code]error{

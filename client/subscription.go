@@ -23,7 +23,7 @@ func (c *Client) Subscribe(ctx context.Context, after eventstore.Position, f eve
 		client: c, at: after, closed: make(chan struct{}), chunks: make(chan eventstore.Chunk),
 		request: &storev1.SubscribeRequest{
 			Tenant: f.Tenant, Categories: f.Categories, Types: f.Types, Query: wire.EncodeQuery(f.Query), Chain: f.Chain,
-			MaxEvents: uint32(max(f.MaxChunk, 0)), Frames: true,
+			MaxEvents: uint32(min(max(f.MaxChunk, 0), wire.MaxChunk)), Frames: true,
 		},
 	}
 	s.life, s.cancel = context.WithCancel(c.life)

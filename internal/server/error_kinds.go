@@ -58,11 +58,13 @@ var (
 	kindInternal    = kind{"internal", "Internal error", 500, codes.Internal, "", 0}
 	kindUnsupported = kind{"unsupported", "Not supported by this server", 501, codes.Unimplemented, "", 0}
 	kindReadOnly    = kind{"read-only", "Store takes no writes", 503, codes.Unavailable, "", 30}
+	kindFull        = kind{"full", "Store takes no writes for now", 503, codes.Unavailable, "make room on its disk; it goes on by itself then", 30}
 	kindUnavailable = kind{"unavailable", "Unavailable", 503, codes.Unavailable, "try again; GET /v1/health shows what is down", 2}
 	kindRebuilding  = kind{"rebuilding", "Read model is being rebuilt", 503, codes.Unavailable, "try again; GET /v1/status shows the progress", 2}
 	kindClosing     = kind{"closing", "Server is shutting down", 503, codes.Unavailable, "try again", 2}
 	kindNotYet      = kind{"not-yet", "Read model has not come that far", 504, codes.DeadlineExceeded, "try again, or ask without X-Read-After", 1}
 	kindTimeout     = kind{"timeout", "Took too long", 504, codes.DeadlineExceeded, "try again; a command with an Idempotency-Key is applied once", 1}
+	kindOutcome     = kind{"outcome-unknown", "Recorded or not, it is not known", 504, codes.DeadlineExceeded, "repeat the request with the same Idempotency-Key, it is applied once", 1}
 	kindDurability  = kind{"durability-timeout", "Recorded, but not yet as durable as asked", 504, codes.DeadlineExceeded, "repeat the request with the same Idempotency-Key to wait again", 1}
 )
 
@@ -73,6 +75,7 @@ var sentinels = []struct {
 	kind kind
 }{
 	{eventstore.ErrDurabilityTimeout, kindDurability},
+	{eventstore.ErrOutcomeUnknown, kindOutcome},
 	{eventstore.ErrIDReused, kindIDReused},
 	{eventstore.ErrErased, kindErased},
 	{eventstore.ErrTooLarge, kindTooLarge},
@@ -143,6 +146,9 @@ func known(k kind, err error, ifMatch bool) Problem {
 	isConflict := errors.As(err, &conflict)
 	if k == kindConflict && ifMatch {
 		k = kindVersion
+	}
+	if k == kindReadOnly && eventstore.ClassOf(err) == eventstore.Transient {
+		k = kindFull
 	}
 	p := k.problem(err.Error())
 	if isConflict {

@@ -16,7 +16,6 @@ import (
 const (
 	defaultHeartbeat = 15 * time.Second
 	maxHeartbeat     = 3600 // seconds
-	maxChunk         = 10_000
 	// checkpointDelay is how long a position may wait that comes without events, so that a filter that lets little
 	// through does not send a message for each commit of others.
 	checkpointDelay = 100 * time.Millisecond
@@ -65,8 +64,8 @@ func checkSubscribe(m *storev1.SubscribeRequest, f *eventstore.Filter) error {
 	switch {
 	case m.GetFromEnd() && m.GetAfter() != "":
 		return fmt.Errorf("%w: from_end and after are both set: set one", eventstore.ErrInvalid)
-	case m.GetMaxEvents() > maxChunk:
-		return fmt.Errorf("%w: max_events %d is beyond %d", eventstore.ErrInvalid, m.GetMaxEvents(), maxChunk)
+	case m.GetMaxEvents() > wire.MaxChunk:
+		return fmt.Errorf("%w: max_events %d is beyond %d", eventstore.ErrInvalid, m.GetMaxEvents(), wire.MaxChunk)
 	case m.GetHeartbeatSeconds() > maxHeartbeat:
 		return fmt.Errorf("%w: heartbeat_seconds %d is beyond %d", eventstore.ErrInvalid, m.GetHeartbeatSeconds(), maxHeartbeat)
 	}
