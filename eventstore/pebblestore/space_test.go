@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -75,6 +76,33 @@ func await(t *testing.T, what string, come func() bool) time.Duration {
 		time.Sleep(2 * time.Millisecond)
 	}
 	return time.Since(start)
+}
+
+// There may be room again, and the store cannot go on all the same: nothing is taken until it can. Shows S23.
+func TestRoomAloneIsNotEnough(t *testing.T) {
+	disk := newBudgetFS(vfs.NewMem(), 1<<20)
+	if err := disk.MkdirAll("data/store", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	x := newSpace(disk, "data/store", &Options{MinFreeBytes: 2 << 20, Logger: quietLog})
+	var resumed atomic.Int32
+	verdicts := make(chan error)
+	x.begin(func() error { resumed.Add(1); return <-verdicts })
+	defer x.close()
+	defer close(verdicts)
+	await(t, "the disk is found to be full", func() bool { return x.err() != nil })
+	disk.grow(1 << 30)
+	for n := range int32(4) {
+		await(t, "the store tries to go on", func() bool { return resumed.Load() > n || x.err() == nil })
+		if x.err() == nil {
+			t.Fatalf("appends are taken although the store has failed %d times to go on", n)
+		}
+		if n < 3 {
+			verdicts <- eventstore.ErrUnavailable
+		}
+	}
+	verdicts <- nil
+	await(t, "appends are taken", func() bool { return x.err() == nil })
 }
 
 // The disk fills up, the machine loses power, the store comes back with the disk still full, and goes on when there is

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,9 +17,9 @@ import (
 
 // mappedStore returns a store of 10 streams with 3,000 events in many tables, and the streams as a scan of the log has
 // them. Nothing of it is in memory.
-func mappedStore(t *testing.T, cacheBytes int64) (s *Store, want map[eventstore.StreamID][]eventstore.Recorded) {
+func mappedStore(t *testing.T, fs vfs.FS, cacheBytes int64) (s *Store, want map[eventstore.StreamID][]eventstore.Recorded) {
 	t.Helper()
-	o := Options{FS: vfs.NewMem(), Logger: quietLog, MemTableBytes: 256 << 10, TailBytes: 1, CacheBytes: cacheBytes}
+	o := Options{FS: fs, Logger: quietLog, MemTableBytes: 256 << 10, TailBytes: 1, CacheBytes: cacheBytes}
 	s, err := Open("data/store", &o)
 	if err != nil {
 		t.Fatal(err)
@@ -94,13 +96,58 @@ func readUntil(t *testing.T, s *Store, want map[eventstore.StreamID][]eventstore
 	}
 }
 
+// handles is a file system that knows how often each table of the log is open for reading.
+type handles struct {
+	vfs.FS
+	mu   sync.Mutex // guards open
+	open map[string]int
+}
+
+func (h *handles) Open(name string, o ...vfs.OpenOption) (vfs.File, error) {
+	f, err := h.FS.Open(name, o...)
+	number, table := strings.CutSuffix(h.PathBase(name), ".sst")
+	if err != nil || !table || h.PathBase(h.PathDir(name)) != "log" {
+		return f, err
+	}
+	h.count(number, 1)
+	return &handle{f, func() { h.count(number, -1) }}, nil
+}
+
+func (h *handles) count(number string, n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.open[number] += n
+}
+
+func (h *handles) of(number string) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.open[number]
+}
+
+type handle struct {
+	vfs.File
+	closed func()
+}
+
+func (h *handle) Close() error {
+	h.closed()
+	return h.File.Close()
+}
+
 func TestStreamsAreReadThroughMaps(t *testing.T) {
-	s, want := mappedStore(t, 1<<20)
+	files := &handles{FS: vfs.NewMem(), open: map[string]int{}}
+	s, want := mappedStore(t, files, 1<<20)
 	readUntil(t, s, want, func(events int, numbers []string) bool { return events == 3000 && len(numbers) > 2 })
 	readStreams(t, s, want)
 
 	// A compaction writes the tables anew.
 	_, before := s.tables.mapped()
+	for _, number := range before {
+		if files.of(number) == 0 {
+			t.Fatalf("table %s is mapped and not open", number)
+		}
+	}
 	if err := s.log.Compact(context.Background(), firstBlock, afterBlocks, false); err != nil {
 		t.Fatal(err)
 	}
@@ -108,10 +155,13 @@ func TestStreamsAreReadThroughMaps(t *testing.T) {
 		left := slices.ContainsFunc(numbers, func(n string) bool { return slices.Contains(before, n) })
 		return events == 3000 && !left
 	})
+	for _, number := range before { // one that is open takes up its space
+		await(t, "table "+number+", which is deleted, is closed", func() bool { return files.of(number) == 0 })
+	}
 }
 
 func TestMapsHaveALimit(t *testing.T) {
-	s, want := mappedStore(t, 4*framePlaceBytes*1000) // room for 1,000 of 3,000 events
+	s, want := mappedStore(t, vfs.NewMem(), 4*framePlaceBytes*1000) // room for 1,000 of 3,000 events
 	readUntil(t, s, want, func(events int, numbers []string) bool { return events > 300 })
 	for range 20 {
 		readStreams(t, s, want)
@@ -124,7 +174,7 @@ func TestMapsHaveALimit(t *testing.T) {
 // TestMapOfADamagedFile: what was damaged after it was mapped is read through Pebble, which says what is wrong with it or,
 // as here, has it in its cache.
 func TestMapOfADamagedFile(t *testing.T) {
-	s, want := mappedStore(t, 1<<20)
+	s, want := mappedStore(t, vfs.NewMem(), 1<<20)
 	readUntil(t, s, want, func(events int, _ []string) bool { return events == 3000 })
 	s.tables.mu.Lock()
 	for _, table := range s.tables.tables {

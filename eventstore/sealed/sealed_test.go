@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -66,9 +67,11 @@ func newRig(t *testing.T) *rig {
 }
 
 // over returns the sealing store over the same log with other keys.
-func (r *rig) over(keys sealed.Keys) *sealed.Store {
+func (r *rig) over(keys sealed.Keys) *sealed.Store { return r.overLog(r.raw, keys) }
+
+func (r *rig) overLog(log eventstore.Store, keys sealed.Keys) *sealed.Store {
 	r.Helper()
-	s := sealed.New(r.raw, keys, "these")
+	s := sealed.New(log, keys, "these")
 	if err := s.Declare(createdV1, (&commercev1.OrderCreated{}).ProtoReflect().Descriptor()); err != nil {
 		r.Fatal(err)
 	}
@@ -297,6 +300,58 @@ type undestroyed struct{ sealed.Keys }
 
 func (u *undestroyed) Destroy(context.Context, sealed.Subject, uint32) error {
 	return eventstore.ErrUnavailable
+}
+
+// held is a log whose appends of orders wait until they are let go.
+type held struct {
+	eventstore.Store
+	reached, released chan struct{}
+}
+
+func (h *held) Append(ctx context.Context, r eventstore.Request) (eventstore.Receipt, error) {
+	if r.Appends[0].Stream.Category == "order" {
+		close(h.reached)
+		<-h.released
+	}
+	return h.Store.Append(ctx, r)
+}
+
+// watched tells when a key is to be destroyed.
+type watched struct {
+	sealed.Keys
+	destroying chan struct{}
+}
+
+func (w *watched) Destroy(ctx context.Context, s sealed.Subject, number uint32) error {
+	close(w.destroying)
+	return w.Keys.Destroy(ctx, s, number)
+}
+
+// TestErasureWaitsForAppends: what is on its way with a subject's data is recorded before the subject's key goes. Shows E3.
+func TestErasureWaitsForAppends(t *testing.T) {
+	r := newRig(t)
+	log := &held{r.raw, make(chan struct{}), make(chan struct{})}
+	keys := &watched{r.keys, make(chan struct{})}
+	store := r.overLog(log, keys)
+	var placed, erased error
+	var work sync.WaitGroup
+	work.Go(func() { _, placed = store.Append(t.Context(), request(t, "", created("A", grace.ID))) })
+	<-log.reached
+	work.Go(func() { _, erased = store.Erase(t.Context(), grace, "asked", eventstore.Metadata{}) })
+	select {
+	case <-keys.destroying:
+		t.Error("the key was destroyed while an append with data under it was on its way")
+	case <-time.After(200 * time.Millisecond): // an erasure that does not wait takes a hundredth of that
+	}
+	close(log.released)
+	work.Wait()
+	if placed != nil || erased != nil {
+		t.Fatalf("append: %v; erasure: %v", placed, erased)
+	}
+	<-keys.destroying
+	if _, e := r.read(r.store, "A"); !e.Erased {
+		t.Error("the order can be read after the erasure")
+	}
 }
 
 // TestKeysAway: a key that cannot be had is an error that will pass, and a subscription leaves nothing out over it. Shows E4.
