@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -67,10 +68,22 @@ func TestModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		var fault any
 		synctest.Test(t, func(t *testing.T) {
-			defer func() { fault = recover() }() // rapid ends a run by a panic, which is to end on its own goroutine
+			defer func() { // rapid ends a run by a panic, which is to end on its own goroutine
+				fault = recover()
+				if err, ours := fault.(error); ours {
+					rt.Logf("%s", debug.Stack())
+					rt.Error(err)
+				}
+			}()
 			runModel(t.Context(), rt)
 		})
-		if fault != nil {
+		// By the line of the panic rapid tells whether a shorter run ends as the one before. What fails and what has nothing
+		// left to draw have lines of their own, or it is a run that was cut short that is shown in the end.
+		switch {
+		case fault == nil:
+		case rt.Failed():
+			rt.Fatal(fault)
+		default:
 			panic(fault)
 		}
 	})
