@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"math"
 	"slices"
 	"time"
 
@@ -22,7 +23,8 @@ type RestoreOptions struct {
 	Store *Options
 	// At, when not zero, is the position of the last event to keep, with the rest of its batch; lsn 0 keeps none.
 	At eventstore.Position
-	// Until, when not zero, keeps what happened up to that moment: batches whose events are all no later.
+	// Until, when not zero, keeps what happened up to that moment: batches whose events are all no later. One before the
+	// first of them is refused.
 	Until time.Time
 	// Incarnation is the new life of the log; zero means one more than any that the backup and the folder tell of, and it
 	// must not be less.
@@ -56,7 +58,7 @@ type Restored struct {
 // may be restored into again.
 //
 // Errors: eventstore.ErrInvalid for a folder that has a store, a site or shard that does not fit, or an incarnation that
-// is too low; ErrBackup; ErrNewerFormat; eventstore.ErrCorrupt, naming the file; eventstore.ErrWrongIncarnation for a
+// is too low or beyond the last; ErrBackup; ErrNewerFormat; eventstore.ErrCorrupt, naming the file; eventstore.ErrWrongIncarnation for a
 // position that the backup does not have; ErrLocked.
 func Restore(ctx context.Context, from, dir string, o RestoreOptions) (Restored, error) {
 	r := restore{o: o, from: from, files: o.Store.orDefault().fs()}
@@ -82,6 +84,9 @@ func RestoreEvents(ctx context.Context, events iter.Seq2[[]eventstore.Recorded, 
 func restoreEvents(ctx context.Context, events iter.Seq2[[]eventstore.Recorded, error], dir string, o *RestoreOptions) (r Restored, err error) {
 	if o.At != (eventstore.Position{}) || !o.Until.IsZero() {
 		return r, fmt.Errorf("%w: a topic is restored whole", eventstore.ErrInvalid)
+	}
+	if err := o.checkIncarnation(); err != nil {
+		return r, err
 	}
 	b, err := newBuilder(dir, o.Store)
 	if err != nil {
@@ -190,8 +195,11 @@ func (r *restore) build(ctx context.Context, end uint64) error {
 	return nil
 }
 
-// checkAsked checks the place that was asked for.
+// checkAsked checks the life and the place that were asked for.
 func (r *restore) checkAsked() error {
+	if err := r.o.checkIncarnation(); err != nil {
+		return err
+	}
 	at, h := r.o.At, r.m.Log.history()
 	if at == (eventstore.Position{}) {
 		return nil
@@ -270,12 +278,27 @@ func (r *restore) note(incarnation uint32, unlocked error) error {
 	return nil
 }
 
+// lastIncarnation is the largest that a restore begins. The one above it is never begun, so that it can be told that none is
+// left.
+const lastIncarnation = math.MaxUint32 - 1
+
+// checkIncarnation checks the one that was asked for by itself.
+func (o *RestoreOptions) checkIncarnation() error {
+	if o.Incarnation > lastIncarnation {
+		return fmt.Errorf("%w: incarnation %d was asked for, but %d is the last", eventstore.ErrInvalid, o.Incarnation, uint32(lastIncarnation))
+	}
+	return nil
+}
+
 // incarnation returns the one in which the log that was given goes on.
 func (b *builder) incarnation(ctx context.Context, o *RestoreOptions) (uint32, error) {
 	if err := b.seal(); err != nil { // the last life is known only now
 		return 0, err
 	}
 	before := max(b.history.id.Incarnation, b.seen)
+	if before >= lastIncarnation {
+		return 0, fmt.Errorf("%w: no incarnation is left, there was %d already", eventstore.ErrInvalid, before)
+	}
 	if o.Incarnation != 0 && o.Incarnation <= before {
 		return 0, fmt.Errorf("%w: incarnation %d was asked for, but there was %d already", eventstore.ErrInvalid, o.Incarnation, before)
 	}
@@ -284,7 +307,7 @@ func (b *builder) incarnation(ctx context.Context, o *RestoreOptions) (uint32, e
 		return incarnation, nil
 	}
 	claimed, err := o.Claim(ctx, incarnation)
-	if err == nil && claimed < incarnation {
+	if err == nil && (claimed < incarnation || claimed > lastIncarnation) {
 		err = fmt.Errorf("%w: %d was claimed", eventstore.ErrInvalid, claimed)
 	}
 	if err != nil {
@@ -470,8 +493,16 @@ func (r *restore) endIn(b *block) (end uint64, found bool, err error) {
 		return 0, false, err
 	}
 	for lsn := b.first; ; lsn++ {
-		if err := decode(lsn); err != nil || e.Time().After(r.o.Until) {
-			return lsn - 1 - (e.Dot.Seq - e.Batch.FirstSeq), true, err
+		if err := decode(lsn); err != nil {
+			return 0, true, err
 		}
+		if !e.Time().After(r.o.Until) {
+			continue
+		}
+		if end = lsn - 1 - (e.Dot.Seq - e.Batch.FirstSeq); end > 0 {
+			return end, true, nil
+		}
+		return 0, true, fmt.Errorf("%w: there is nothing of before %s to restore, the first event is of %s", eventstore.ErrInvalid,
+			r.o.Until.Format(time.RFC3339Nano), e.Time().Format(time.RFC3339Nano))
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -68,8 +69,6 @@ func TestRestoreToEveryPlace(t *testing.T) {
 		restored := mustRestore(t, files, "data/backup", dir, RestoreOptions{Until: at})
 		checkRestored(t, files, dir, restored, log, keep)
 	}
-	restored := mustRestore(t, files, "data/backup", "data/before", RestoreOptions{Until: log[0].Time().Add(-time.Millisecond)})
-	checkRestored(t, files, "data/before", restored, log, 0)
 }
 
 func checkRestored(t *testing.T, files vfs.FS, dir string, restored Restored, log []eventstore.Recorded, keep int) {
@@ -483,6 +482,48 @@ func TestBackupHasOnlyWhatIsDurable(t *testing.T) {
 	unshut()
 	if _, err := p.wait(t); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// The largest incarnation is never begun: a log that has come so far could not be restored again. The one before is the
+// last, after which none is left.
+func TestNoIncarnationIsLeft(t *testing.T) {
+	files := vfs.NewMem()
+	backedUp(t, files, 5)
+	restoreAs := func(incarnation uint32, claim uint32) error {
+		o := RestoreOptions{Incarnation: incarnation, Store: &Options{FS: files, Logger: quietLog}}
+		if claim != 0 {
+			o.Claim = func(context.Context, uint32) (uint32, error) { return claim, nil }
+		}
+		_, err := Restore(t.Context(), "data/backup", "data/refused", o)
+		return err
+	}
+	for _, asked := range [][2]uint32{{math.MaxUint32, 0}, {0, math.MaxUint32}} {
+		if err := restoreAs(asked[0], asked[1]); !errors.Is(err, eventstore.ErrInvalid) {
+			t.Errorf("asked for and claimed %d: %v, want %v", asked, err, eventstore.ErrInvalid)
+		}
+	}
+	if r := mustRestore(t, files, "data/backup", "data/second", RestoreOptions{}); r.Log.Incarnation != 2 {
+		t.Errorf("incarnation %d begins, want 2: none has begun by those that were refused", r.Log.Incarnation)
+	}
+	mustRestore(t, files, "data/backup", "data/last", RestoreOptions{Incarnation: math.MaxUint32 - 1})
+	if err := restoreAs(0, 0); !errors.Is(err, eventstore.ErrInvalid) || !strings.Contains(err.Error(), "no incarnation is left") {
+		t.Errorf("after the last: %v", err)
+	}
+}
+
+// A moment before the first event is a mistake: the error says when the first event was.
+func TestRestoreUntilBeforeTheFirstEvent(t *testing.T) {
+	files := vfs.NewMem()
+	log := backedUp(t, files, 5)
+	_, err := Restore(t.Context(), "data/backup", "data/new", RestoreOptions{
+		Until: log[0].Time().Add(-time.Nanosecond), Store: &Options{FS: files, Logger: quietLog},
+	})
+	if !errors.Is(err, eventstore.ErrInvalid) || !strings.Contains(err.Error(), log[0].Time().Format(time.RFC3339Nano)) {
+		t.Errorf("%v, want it to say that the first event is of %s", err, log[0].Time())
+	}
+	if exists(files, "data/new") {
+		t.Error("something was made")
 	}
 }
 
