@@ -99,6 +99,9 @@ type Filter struct {
 	// MaxChunk bounds the events in a Chunk (whole batches may exceed it); zero means DefaultMaxChunk, or fewer, so that a
 	// chunk takes little memory.
 	MaxChunk int
+	// MaxBytes bounds about how much memory a Chunk takes, or what a read has in its hands at a time (whole batches may
+	// exceed it); zero leaves it to the store. It is for stores that read from disk.
+	MaxBytes int
 }
 
 // DefaultMaxChunk is how many events a Chunk holds at most, when the filter does not say.

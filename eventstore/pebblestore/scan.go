@@ -15,7 +15,8 @@ const (
 )
 
 // ReadAll implements eventstore.Reader. Events that a filter lets through now and then are found through the index. A scan
-// of more than one page decodes the pages ahead on as many processors as there are.
+// of more than one page decodes the pages ahead on as many processors as there are, unless it was asked to take little
+// memory.
 func (s *Store) ReadAll(ctx context.Context, after eventstore.Position, f eventstore.Filter) iter.Seq2[eventstore.Recorded, error] {
 	return func(yield func(eventstore.Recorded, error) bool) {
 		end, err := s.readEnd(ctx, after, &f)
@@ -28,7 +29,10 @@ func (s *Store) ReadAll(ctx context.Context, after eventstore.Position, f events
 		if !f.Chain && s.readFiltered(ctx, &f, &rest, yield) {
 			return
 		}
-		sc := scan{store: s, ctx: ctx, chain: f.Chain, next: rest.next, end: end}
+		sc := scan{store: s, ctx: ctx, chain: f.Chain, next: rest.next, end: end, bytes: scanBytes, most: runtime.GOMAXPROCS(0)}
+		if f.MaxBytes > 0 {
+			sc.bytes, sc.most = min(scanBytes, f.MaxBytes), 0
+		}
 		defer sc.stop()
 		for {
 			page, err := sc.page()
@@ -55,6 +59,8 @@ type scan struct {
 	ctx   context.Context
 	chain bool
 	end   uint64 // lsn
+	bytes int    // of a page
+	most  int    // pages that are read ahead
 
 	next  uint64                  // of the next stretch to read ahead
 	ahead []*stretch              // being read, in order
@@ -87,7 +93,7 @@ func (sc *scan) page() ([]eventstore.Recorded, error) {
 		}
 		// The first page is read here: most scans have no other.
 		sc.rest = sc.stretch()
-		page, err := sc.read(sc.rest.from, sc.rest.to, nil)
+		page, err := sc.read(sc.rest.from, sc.rest.to, sc.spare())
 		sc.fill()
 		return sc.took(page, err)
 	}
@@ -114,7 +120,7 @@ func (sc *scan) stretch() stretch {
 
 // fill reads ahead.
 func (sc *scan) fill() {
-	for len(sc.ahead) < runtime.GOMAXPROCS(0) && sc.next <= sc.end {
+	for len(sc.ahead) < sc.most && sc.next <= sc.end {
 		s := sc.stretch()
 		s.done = make(chan struct{})
 		page := sc.spare()
@@ -136,7 +142,7 @@ func (sc *scan) spare() []eventstore.Recorded {
 }
 
 func (sc *scan) read(from, to uint64, page []eventstore.Recorded) ([]eventstore.Recorded, error) {
-	return sc.store.pageFor(sc.ctx, page, from, to, pageLimits{events: scanEvents, bytes: scanBytes, chain: sc.chain})
+	return sc.store.pageFor(sc.ctx, page, from, to, pageLimits{events: scanEvents, bytes: sc.bytes, chain: sc.chain})
 }
 
 // stop waits for what is being read ahead.

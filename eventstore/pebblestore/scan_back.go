@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"cmp"
 	"context"
 	"iter"
 
@@ -26,7 +27,7 @@ func (s *Store) ReadAllBackwards(ctx context.Context, before eventstore.Position
 		if s.readFiltered(ctx, &f, &rest, yield) {
 			return
 		}
-		for page, err := range s.pagesBack(ctx, rest.next) {
+		for page, err := range s.pagesBack(ctx, rest.next, cmp.Or(f.MaxBytes, scanBytes)) {
 			for i := len(page) - 1; i >= 0; i-- {
 				if f.Matches(&page[i]) && !yield(page[i], nil) {
 					return
@@ -41,8 +42,8 @@ func (s *Store) ReadAllBackwards(ctx context.Context, before eventstore.Position
 }
 
 // pagesBack yields the log from an lsn down to 1 in pages, the latest first; the events of a page are in order, and the
-// page is valid until the next.
-func (s *Store) pagesBack(ctx context.Context, end uint64) iter.Seq2[[]eventstore.Recorded, error] {
+// page is valid until the next. A page takes about so many bytes.
+func (s *Store) pagesBack(ctx context.Context, end uint64, most int) iter.Seq2[[]eventstore.Recorded, error] {
 	return func(yield func([]eventstore.Recorded, error) bool) {
 		// Reads backwards are mostly for the last few. How many events make a page is known when they are read.
 		step := uint64(16)
@@ -57,13 +58,10 @@ func (s *Store) pagesBack(ctx context.Context, end uint64) iter.Seq2[[]eventstor
 			if !yield(page, nil) {
 				return
 			}
-			bytes := 0
-			for i := range page {
-				bytes += len(page[i].Payload)
-			}
-			if bytes < scanBytes/2 {
+			bytes := batchBytes(page)
+			if bytes < most/2 {
 				step = min(2*step, scanEvents)
-			} else if bytes > scanBytes {
+			} else if bytes > most {
 				step = max(1, step/2)
 			}
 			end = from - 1

@@ -23,6 +23,9 @@ func (s *Store) Subscribe(ctx context.Context, after eventstore.Position, f even
 	if f.MaxChunk <= 0 {
 		f.MaxChunk, bytes = eventstore.DefaultMaxChunk, stretchBytes
 	}
+	if f.MaxBytes > 0 {
+		bytes = min(bytes, f.MaxBytes)
+	}
 	all := f.Tenant == "" && len(f.Categories)+len(f.Types)+len(f.Query) == 0
 	return &subscription{store: s, filter: f, bytes: bytes, all: all, lsn: after.LSN, done: make(chan struct{})}, nil
 }

@@ -13,7 +13,11 @@ import (
 )
 
 // pageBytes is how large a message of many events becomes. It is well below the 4 MiB that gRPC clients take by default.
-const pageBytes = 256 << 10
+const pageBytes = 128 << 10
+
+// heldBytes bounds what a stream takes from the store at a time. With two pages, one that is being sent and one that waits
+// for it, that is what a client holds of the server's memory who does not read.
+const heldBytes = 128 << 10
 
 // ReadStream sends a stream's events.
 func (s *Service) ReadStream(m *storev1.ReadStreamRequest, stream grpc.ServerStreamingServer[storev1.ReadResponse]) error {
@@ -47,7 +51,7 @@ func (s *Service) ReadAll(m *storev1.ReadAllRequest, stream grpc.ServerStreaming
 	ctx := stream.Context()
 	filter := eventstore.Filter{
 		Tenant: tenantOr(ctx, m.GetTenant(), ""), Categories: m.GetCategories(), Types: m.GetTypes(),
-		Query: wire.DecodeQuery(m.GetQuery()), Chain: m.GetChain(),
+		Query: wire.DecodeQuery(m.GetQuery()), Chain: m.GetChain(), MaxBytes: heldBytes,
 	}
 	if err := checkFilter(&filter, m.GetFrames()); err != nil {
 		return err

@@ -27,6 +27,7 @@ type rig struct {
 	storev1.EventStoreClient
 	store eventstore.Store
 	http  string
+	grpc  string // address
 	// stop stops the server as SIGTERM does, and returns when it is gone.
 	stop func() error
 }
@@ -56,7 +57,7 @@ func startWith(t *testing.T, store eventstore.Store) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{EventStoreClient: storev1.NewEventStoreClient(conn), store: store, http: "http://" + s.HTTPAddr()}
+	r := &rig{EventStoreClient: storev1.NewEventStoreClient(conn), store: store, http: "http://" + s.HTTPAddr(), grpc: s.GRPCAddr()}
 	r.stop = sync.OnceValue(func() error {
 		cancel()
 		return <-ended

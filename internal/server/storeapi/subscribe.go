@@ -27,6 +27,7 @@ func (s *Service) Subscribe(m *storev1.SubscribeRequest, stream grpc.ServerStrea
 	filter := eventstore.Filter{
 		Tenant: tenantOr(ctx, m.GetTenant(), ""), Categories: m.GetCategories(), Types: m.GetTypes(),
 		Query: wire.DecodeQuery(m.GetQuery()), Chain: m.GetChain(), MaxChunk: int(m.GetMaxEvents()),
+		MaxBytes: heldBytes,
 	}
 	if err := checkSubscribe(m, &filter); err != nil {
 		return err
