@@ -181,6 +181,14 @@ func (m *Member) leave(why error) {
 	m.group.waiters = slices.DeleteFunc(m.group.waiters, func(w *waiter) bool { return w.member == m })
 }
 
+// Held reports whether the event is still the member's: not settled, and not taken back.
+func (d *Delivery) Held() bool {
+	g := d.member.group
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return d.item.member == d.member && d.item.token == d.token
+}
+
 // Ack settles the event: the member has done what is to be done with it. It is durable with the next checkpoint. The error
 // matches ErrLeaseLost when the event is not the member's any more; it is then handed out again.
 func (d *Delivery) Ack() error {

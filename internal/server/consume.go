@@ -33,9 +33,16 @@ type consumer struct {
 
 	mu      sync.Mutex // guards what follows
 	held    map[uint64]*groups.Delivery
+	most    int // len(held) from which on it is looked through for what the member has no more
 	serial  uint64
+	dropped uint64 // the last id that was dropped so
 	credits uint64
 	more    chan struct{} // tells of credits
+}
+
+// newConsumer returns a consumer that keeps twice the member's capacity of deliveries at most.
+func newConsumer(stream grpc.BidiStreamingServer[storev1.ConsumeRequest, storev1.ConsumeResponse], m *groups.Member, capacity int) *consumer {
+	return &consumer{stream: stream, member: m, held: map[uint64]*groups.Delivery{}, most: 2 * capacity, more: make(chan struct{}, 1)}
 }
 
 // Consume makes the client a member of a group.
@@ -54,12 +61,13 @@ func (s *Groups) Consume(stream grpc.BidiStreamingServer[storev1.ConsumeRequest,
 	if name == "" {
 		name = "member-" + uuid.NewString()
 	}
-	member, err := s.Groups.Join(ctx, join.GetGroup(), name, int(cmp.Or(join.GetCapacity(), defaultCapacity)))
+	capacity := int(cmp.Or(join.GetCapacity(), defaultCapacity))
+	member, err := s.Groups.Join(ctx, join.GetGroup(), name, capacity)
 	if err != nil {
 		return err
 	}
 	defer member.Lose("the connection of member " + name + " broke")
-	c := &consumer{stream: stream, member: member, held: map[uint64]*groups.Delivery{}, more: make(chan struct{}, 1)}
+	c := newConsumer(stream, member, capacity)
 	defer c.end()
 	joined := &storev1.ConsumeJoined{Member: name, LeaseMs: uint32(member.Lease() / time.Millisecond)}
 	if err := c.send(&storev1.ConsumeResponse{Kind: &storev1.ConsumeResponse_Joined{Joined: joined}}); err != nil {
@@ -123,18 +131,31 @@ func (c *consumer) credit(ctx context.Context) error {
 func (c *consumer) keep(d *groups.Delivery) (id uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if len(c.held) >= c.most {
+		c.drop()
+	}
 	c.serial++
 	c.held[c.serial] = d
 	return c.serial
 }
 
-// take returns a delivery that is to be settled; nil when there is none.
-func (c *consumer) take(id uint64) *groups.Delivery {
+// drop forgets the deliveries that were taken back from the member, which a client may never settle. REQUIRES: mu is held.
+func (c *consumer) drop() {
+	for id, d := range c.held {
+		if !d.Held() {
+			delete(c.held, id)
+			c.dropped = max(c.dropped, id)
+		}
+	}
+}
+
+// take returns a delivery that is to be settled; nil when there is none, and then whether it may be one that was dropped.
+func (c *consumer) take(id uint64) (d *groups.Delivery, dropped bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	d := c.held[id]
+	d = c.held[id]
 	delete(c.held, id)
-	return d
+	return d, d == nil && 0 < id && id <= c.dropped
 }
 
 // receive does what the client says, and returns why that ends: io.EOF when the client has nothing more to say.
@@ -182,7 +203,11 @@ func (c *consumer) receive(ctx context.Context) error {
 func (c *consumer) settle(ids []uint64, how func(*groups.Delivery) error) error {
 	var lost []uint64
 	for _, id := range ids {
-		d := c.take(id)
+		d, dropped := c.take(id)
+		if dropped {
+			lost = append(lost, id)
+			continue
+		}
 		if d == nil {
 			return problemf(kindInvalid, "settle each delivery once", "delivery %d is not one that is to be settled", id)
 		}
