@@ -86,8 +86,9 @@ func backupSum(key, body []byte) []byte {
 }
 
 // Restore brings keys back that are missing from the key file in a folder, or damaged there; the folder may be empty but
-// for its master key. What is destroyed in either stays destroyed. It is refused with eventstore.ErrInvalid when the
-// backup has expired, is not whole, or is of another key file, and with ErrUnavailable while a server uses the keys.
+// for its master key. What is destroyed in either stays destroyed. Whoever opens the file next has to Reserve the numbers that
+// the log has. It is refused with eventstore.ErrInvalid when the backup has expired, is not whole, is of another key file, or
+// has another subject's key under a number of the file's, and with ErrUnavailable while a server uses the keys.
 func Restore(dir string, o Options, from io.Reader, now time.Time) (Report, error) {
 	body, err := io.ReadAll(from)
 	if err != nil {
