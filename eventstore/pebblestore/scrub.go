@@ -92,8 +92,12 @@ func (f *ScrubFault) String() string {
 //
 // Faults are in the report; the error is for what kept it from looking.
 func (s *Store) Scrub(ctx context.Context, o ScrubOptions) (ScrubReport, error) {
-	s.scrubbing.Lock()
-	defer s.scrubbing.Unlock()
+	select {
+	case s.scrubbing <- struct{}{}:
+		defer func() { <-s.scrubbing }()
+	case <-ctx.Done():
+		return ScrubReport{}, fmt.Errorf("wait for the scrub that is under way: %w", ctx.Err())
+	}
 	if o.BytesPerSecond == 0 {
 		o.BytesPerSecond = 8 << 20
 	}
@@ -132,17 +136,8 @@ func (x *scrub) run() error {
 	if err != nil {
 		return err
 	}
-	databases := []struct {
-		name    string
-		db      *pebble.DB
-		dir     string
-		options *pebble.Options
-	}{
-		{"log", x.store.log, x.store.opts.fs().PathJoin(x.store.dir, "log"), x.store.opts.logOptions(x.store.opts.fs(), nil)},
-		{"index", x.store.index.db, x.store.index.dir, x.store.opts.indexOptions(x.store.index.fs, nil)},
-	}
 	var tables []scrubTable
-	for _, d := range databases {
+	for _, d := range []scrubDatabase{x.log(), x.index()} {
 		d.options.EnsureDefaults()
 		found, err := tablesOf(d.db)
 		if err != nil {
@@ -150,7 +145,7 @@ func (x *scrub) run() error {
 			return fmt.Errorf("list tables of the %s: %w", d.name, err)
 		}
 		for _, t := range found {
-			t.database, t.dir, t.options, t.db = d.name, d.dir, d.options, d.db
+			t.database, t.dir, t.options = d.name, d.dir, d.options
 			tables = append(tables, t)
 			x.total += t.size
 		}
@@ -173,11 +168,30 @@ func (x *scrub) run() error {
 	return x.repair()
 }
 
+// scrubDatabase is a database as it is open now: the store opens it anew when its disk has room again.
+type scrubDatabase struct {
+	name    string
+	db      *pebble.DB
+	dir     string
+	options *pebble.Options
+}
+
+// REQUIRES: the store is in use, for as long as the database is.
+func (x *scrub) log() scrubDatabase {
+	files := x.store.opts.fs()
+	return scrubDatabase{"log", x.store.log, files.PathJoin(x.store.dir, "log"), x.store.opts.logOptions(files, nil)}
+}
+
+// REQUIRES: the store is in use, for as long as the database is.
+func (x *scrub) index() scrubDatabase {
+	index := x.store.index
+	return scrubDatabase{"index", index.db, index.dir, x.store.opts.indexOptions(index.fs, nil)}
+}
+
 // scrubTable is a table's file.
 type scrubTable struct {
 	database, dir string
 	options       *pebble.Options
-	db            *pebble.DB
 	name          string
 	size          int64
 	first, last   []byte // keys, over all that the file stands for
@@ -222,7 +236,14 @@ func (x *scrub) table(t *scrubTable) error {
 		return err
 	}
 	defer release()
-	live, err := tablesOf(t.db)
+	now := x.log()
+	if t.database == "index" {
+		now = x.index()
+	}
+	if now.dir != t.dir { // one that was in memory while the disk was full
+		return nil
+	}
+	live, err := tablesOf(now.db)
 	if err != nil {
 		return fmt.Errorf("list tables of the %s: %w", t.database, err)
 	}

@@ -242,3 +242,21 @@ func TestIndexIsRenewedUnderLoad(t *testing.T) {
 		t.Error("the renewed index does not verify")
 	}
 }
+
+// Who waits for a scrub that is under way need not wait to its end.
+func TestScrubWaitsAsLongAsItMay(t *testing.T) {
+	s := openMem(t, vfs.NewMem(), Options{})
+	appendMany(t, s, 5)
+	ctx, cancel := context.WithCancel(t.Context())
+	var second error
+	report, err := s.Scrub(t.Context(), ScrubOptions{BytesPerSecond: -1, Progress: func(int64, int64) {
+		cancel()
+		_, second = s.Scrub(ctx, ScrubOptions{})
+	}})
+	if err != nil || report.Bytes == 0 {
+		t.Fatalf("scrub: %+v, %v", report, err)
+	}
+	if !errors.Is(second, context.Canceled) {
+		t.Errorf("a second scrub, cancelled: %v", second)
+	}
+}

@@ -46,7 +46,7 @@ type Store struct {
 	space     *space
 	stall     *stall
 
-	scrubbing  sync.Mutex // held by the scrub that is under way
+	scrubbing  chan struct{} // holds one while a scrub is under way
 	scrubState atomic.Pointer[ScrubState]
 	indexing   sync.RWMutex  // held by those who use the index without life, and by who puts another in its place
 	indexed    atomic.Uint64 // lsn up to which the index is filled
@@ -81,7 +81,7 @@ func Open(dir string, o *Options) (*Store, error) {
 
 // open is Open of a folder that may be one that is being restored.
 func open(dir string, o *Options) (*Store, error) {
-	s := &Store{opts: o.withDefaults(), dir: dir, done: make(chan struct{}), spare: make(chan *group, 2), queue: newQueue()}
+	s := &Store{opts: o.withDefaults(), dir: dir, done: make(chan struct{}), spare: make(chan *group, 2), queue: newQueue(), scrubbing: make(chan struct{}, 1)}
 	s.room = semaphore.NewWeighted(s.opts.MaxQueueBytes)
 	s.space, s.stall = newSpace(s.opts.fs(), dir, &s.opts), newStall(&s.opts)
 	if err := s.open(); err != nil {
