@@ -45,6 +45,9 @@ type space struct {
 // spaceEvery is how often free space is looked at; a disk that fills faster than MinFreeBytes in that time meets the ballast.
 const spaceEvery = 100 * time.Millisecond
 
+// resumeAtMost is the longest pause between two tries to go on, each of which may open the databases anew.
+const resumeAtMost = 10 * time.Second
+
 func newSpace(files vfs.FS, dir string, o *Options) *space {
 	least := o.MinFreeBytes
 	x := &space{files: files, dir: dir, least: least, size: min(o.BallastBytes, least/2), log: o.Logger, leave: make(chan struct{})}
@@ -108,6 +111,8 @@ func (x *space) watch(resume func() error) {
 	tick := time.NewTicker(spaceEvery)
 	defer tick.Stop()
 	var complaint complaint
+	var next time.Time // when to try again
+	var pause time.Duration
 	for {
 		select {
 		case <-tick.C:
@@ -123,18 +128,31 @@ func (x *space) watch(resume func() error) {
 			x.fault.Store(full)
 			fallthrough
 		case full != nil:
-			if !x.roomy(full) {
+			if time.Now().Before(next) || !x.roomy(full) || x.left() {
 				continue
 			}
 			err := resume()
+			pause = min(2*pause+spaceEvery, resumeAtMost)
+			next = time.Now().Add(pause)
 			if say, _ := complaint.about(err, time.Now()); say {
 				x.log.Error("there is room on the disk again, but the store cannot go on", "error", err)
 			}
 			if err == nil {
+				pause, next = 0, time.Time{}
 				x.fault.Store(nil)
 				x.log.Info("there is room on the disk again, appends are taken", "folder", x.dir, "free", inMiB(x.look()))
 			}
 		}
+	}
+}
+
+// left reports whether close was called.
+func (x *space) left() bool {
+	select {
+	case <-x.leave:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -187,14 +187,13 @@ func (s *Store) unseal() error {
 	defer s.life.Unlock()
 	head, err := s.reopen(false)
 	if err == nil {
+		s.closed = false
 		s.write(head)
 		return nil
 	}
-	if _, again := s.reopen(true); again != nil {
-		s.closed = true // there is nothing left to read from
-		err = errors.Join(err, again)
-	}
-	return err
+	_, again := s.reopen(true)
+	s.closed = again != nil // there is nothing left to read from
+	return errors.Join(err, again)
 }
 
 func (s *Store) reopen(sealed bool) (logHead, error) {
