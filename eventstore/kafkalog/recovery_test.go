@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -221,8 +222,15 @@ func TestIncompleteTopicGivesNoStore(t *testing.T) {
 				return r
 			}, eventstore.ErrCorrupt},
 			"with another chain": {func(r []*kgo.Record) []*kgo.Record {
-				x := *r[len(r)-1]
+				i := slices.IndexFunc(r, func(r *kgo.Record) bool { return headerOf(r, "tributary-chain") != "" })
+				if i < 0 {
+					t.Fatal("the topic has no heartbeat")
+				}
+				x := *r[i]
 				x.Headers = append([]kgo.RecordHeader{}, x.Headers...)
+				setHeader(&x, "tributary-mirrored", eventstore.Dot{Log: head(t, s).ID, Seq: 100}.String())
+				setHeader(&x, "tributary-mirrored-at", "1-100")
+				setHeader(&x, "tributary-position", "1-100")
 				setHeader(&x, "tributary-chain", anotherChain)
 				return append(r, &x)
 			}, eventstore.ErrCorrupt},
