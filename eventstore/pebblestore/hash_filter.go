@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"bytes"
 	"fmt"
 	"iter"
 	"sync"
@@ -207,9 +208,15 @@ func (x *index) streamHashes() iter.Seq2[uint64, error] {
 			return
 		}
 		defer it.Close()
-		for valid := it.First(); valid; valid = it.NextPrefix() {
-			key := it.Key()
-			if !yield(headKeyOfName(key[1:splitIndexKey(key)]).hash(), nil) {
+		// Not NextPrefix: no key sorts behind all runs of a stream and is a prefix itself, which Pebble would want for that.
+		var last []byte
+		for valid := it.First(); valid; valid = it.Next() {
+			name := it.Key()[1:splitIndexKey(it.Key())]
+			if bytes.Equal(name, last) {
+				continue
+			}
+			last = append(last[:0], name...)
+			if !yield(headKeyOfName(name).hash(), nil) {
 				return
 			}
 		}
