@@ -51,7 +51,8 @@ type SnapshotOptions struct {
 	FS vfs.FS
 }
 
-// OpenSnapshots opens the database in a folder of its own, which it makes. One that is damaged is made anew.
+// OpenSnapshots opens the database in a folder of its own, which it makes. One that is damaged is made anew. While there is
+// no room it returns Room's error: nothing is opened then.
 func OpenSnapshots(dir string, given *SnapshotOptions) (*Snapshots, error) {
 	if given == nil {
 		given = &SnapshotOptions{}
@@ -60,6 +61,9 @@ func OpenSnapshots(dir string, given *SnapshotOptions) (*Snapshots, error) {
 	s := &Snapshots{files: o.fs(), dir: dir, log: o.Logger, room: given.Room, failed: make(chan struct{}), done: make(chan struct{})}
 	if s.room == nil {
 		s.room = func() error { return nil }
+	}
+	if err := s.room(); err != nil { // Pebble would try to write for ever, and not return
+		return nil, fmt.Errorf("open snapshots: %w", err)
 	}
 	cache := pebble.NewCache(snapshotCacheBytes)
 	defer cache.Unref()
