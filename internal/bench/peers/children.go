@@ -85,11 +85,15 @@ func freePort() (int, error) {
 	return port, l.Close()
 }
 
-// self returns this program, for servers that it embeds.
-func self() (string, error) {
+// startSelf starts this program as the server of a peer that it embeds.
+func startSelf(ctx context.Context, dir, peer string) (server *child, port int, err error) {
 	program, err := os.Executable()
 	if err != nil {
-		return "", fmt.Errorf("find this program: %w", err)
+		return nil, 0, fmt.Errorf("find this program: %w", err)
 	}
-	return program, nil
+	if port, err = freePort(); err != nil {
+		return nil, 0, err
+	}
+	server, err = startChild(ctx, dir, port, nil, program, "-serve", peer, "-dir", dir, "-port", strconv.Itoa(port))
+	return server, port, err
 }

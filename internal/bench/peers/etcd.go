@@ -22,15 +22,7 @@ type etcdPeer struct {
 }
 
 func startEtcd(ctx context.Context, dir string) (Peer, string, error) {
-	program, err := self()
-	if err != nil {
-		return nil, "", err
-	}
-	port, err := freePort()
-	if err != nil {
-		return nil, "", err
-	}
-	server, err := startChild(ctx, dir, port, nil, program, "-serve", "etcd", "-dir", dir, "-port", strconv.Itoa(port))
+	server, port, err := startSelf(ctx, dir, "etcd")
 	if err != nil {
 		return nil, "", err
 	}

@@ -27,19 +27,11 @@ type natsPeer struct {
 const natsConnections = 16
 
 func startNATS(ctx context.Context, dir string) (Peer, string, error) {
-	program, err := self()
+	process, port, err := startSelf(ctx, dir, "nats")
 	if err != nil {
 		return nil, "", err
 	}
-	port, err := freePort()
-	if err != nil {
-		return nil, "", err
-	}
-	child, err := startChild(ctx, dir, port, nil, program, "-serve", "nats", "-dir", dir, "-port", strconv.Itoa(port))
-	if err != nil {
-		return nil, "", err
-	}
-	p := &natsPeer{server: child}
+	p := &natsPeer{server: process}
 	if err := p.open(ctx, port); err != nil {
 		return nil, "", errors.Join(err, p.Close())
 	}
