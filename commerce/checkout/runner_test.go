@@ -64,16 +64,23 @@ func start[S any](t testing.TB, s *stage, d saga.Definition[S], through saga.Dis
 	}
 }
 
+// idle waits until the runner has nothing to do and what it did has led to nothing more: its own commands are triggers too.
 func idle(t testing.TB, s *stage, r *saga.Runner) {
 	t.Helper()
-	log, err := s.store.Log(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if err := r.Idle(ctx, log.Durable); err != nil {
-		t.Fatalf("wait until %s is idle: %v; last error %q", r.Name(), err, r.LastError())
+	for end := (eventstore.Position{}); ; {
+		log, err := s.store.Log(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if log.Durable == end {
+			return
+		}
+		end = log.Durable
+		if err := r.Idle(ctx, end); err != nil {
+			t.Fatalf("wait until %s is idle: %v; last error %q", r.Name(), err, r.LastError())
+		}
 	}
 }
 
