@@ -49,6 +49,7 @@ type Node struct {
 	sagas     []sagaRunner
 	models    []*model
 	domains   []joined
+	followers followers
 	server    *server.Server
 
 	erasures sync.Mutex // guards keys.last
@@ -167,10 +168,10 @@ func (n *Node) Run(ctx context.Context) error {
 	g.Go(func() error { return ignoreCancel(n.click.run(gctx)) })
 	g.Go(func() error { return n.supervise(gctx, "scrub", n.scrub) })
 	for _, m := range n.models {
-		g.Go(func() error { return n.supervise(gctx, "projection "+m.name, m.runner.Run) })
+		g.Go(func() error { return n.supervise(gctx, projectionPrefix+m.name, m.runner.Run) })
 	}
 	for _, s := range n.sagas {
-		g.Go(func() error { return n.supervise(gctx, "saga "+s.name, s.Run) })
+		g.Go(func() error { return n.supervise(gctx, sagaPrefix+s.name, s.Run) })
 	}
 	g.Go(func() error {
 		defer stop()
@@ -180,14 +181,6 @@ func (n *Node) Run(ctx context.Context) error {
 		return n.server.Run(serving)
 	})
 	return g.Wait()
-}
-
-// supervise runs a follower. One that gives up is logged and shown by status; commands and the other followers go on.
-func (n *Node) supervise(ctx context.Context, what string, run func(context.Context) error) error {
-	if err := ignoreCancel(run(ctx)); err != nil {
-		n.log.Error("gave up", slog.String("what", what), slog.Any("error", err))
-	}
-	return nil
 }
 
 // Close stops what Open started. It comes after Run has returned, and is safe to call twice.

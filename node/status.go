@@ -84,7 +84,7 @@ func errorText(err error) string {
 
 const healthTimeout = time.Second
 
-// health says how each dependency is. Only the store is required: the others may be down while commands go on.
+// health says how each dependency is, and which projections and sagas are stuck. Only the store is required: the others may be down while commands go on.
 func (n *Node) health(ctx context.Context) []server.Dependency {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
@@ -117,7 +117,7 @@ func (n *Node) health(ctx context.Context) []server.Dependency {
 		}
 		out = append(out, click)
 	}
-	return out
+	return append(out, n.stuckFollowers()...)
 }
 
 // sample is what /metrics says.

@@ -35,6 +35,8 @@ type folder struct {
 	recovered func()
 	parked    func([]Parked)
 	unseen    func()
+	// patient: a log that is damaged is tried again rather than given up.
+	patient bool
 	// rest waits before another attempt; an error of it ends the folding.
 	rest func(ctx context.Context, failures int) error
 }
@@ -178,7 +180,8 @@ func (f *folder) upTo(ctx context.Context, target Cursor, progress func(at Curso
 		if err == nil {
 			break
 		}
-		if final(ctx, err) {
+		waits := f.patient && ctx.Err() == nil && errors.Is(err, eventstore.ErrCorrupt)
+		if final(ctx, err) && !waits {
 			return err
 		}
 		if f.at != before {

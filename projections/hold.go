@@ -23,7 +23,8 @@ type holds struct {
 	// pause and reset are answered also while the runner waits to try again: nothing is written then, although it is not
 	// known exactly where the sink is. Pauses share one standing still.
 	pause, reset chan *hold
-	// exact is answered when the sink's stored cursor is all that the runner has folded.
+	// exact is answered when the sink's stored cursor is all that the runner has folded; with the fault of the log while that
+	// is damaged.
 	exact chan *hold
 }
 
@@ -82,6 +83,11 @@ func (r *Runner) stand(ctx context.Context, at Cursor, h *hold, shared <-chan *h
 func (r *Runner) rest(ctx context.Context, failures int) error {
 	t := time.NewTimer(r.opts.wait(failures))
 	defer t.Stop()
+	var exact chan *hold
+	damage := r.board.damage()
+	if damage != nil {
+		exact = r.holds.exact
+	}
 	for {
 		var err error
 		select {
@@ -93,6 +99,8 @@ func (r *Runner) rest(ctx context.Context, failures int) error {
 			err = r.stand(ctx, Cursor{}, h, r.holds.pause)
 		case h := <-r.holds.reset:
 			err = r.stand(ctx, Cursor{}, h, nil)
+		case h := <-exact:
+			h.standing <- standing{err: damage}
 		}
 		if err != nil {
 			return err

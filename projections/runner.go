@@ -17,7 +17,7 @@ import (
 //	 └── cursor moved ──┴──────────────► follow: read ahead, commit, answer holds, look after the sink ◄┘
 //
 // It reads and checks ahead of the commits in a second goroutine. It goes on for ever while source or sink cannot be
-// reached, in bounded memory. A model that is lost is noticed within Options.CheckEvery and rebuilt. One runner is meant
+// reached, or the log is damaged where it has to be read, in bounded memory. A model that is lost is noticed within Options.CheckEvery and rebuilt. One runner is meant
 // for a model: a second one, in another process, does no harm to what is counted, but the two hinder each other.
 //
 // All methods are safe for concurrent use; Run is called once at a time, and may be called again after it has returned.
@@ -77,7 +77,8 @@ func (r *Runner) Await(ctx context.Context, p eventstore.Position) error {
 }
 
 // Run keeps the sink up to date until ctx ends, then it returns nil. Any other return is final: the source is out of order
-// (ErrOrder) or corrupt, or the projection's code writes nonsense (ErrBadWrite); Status says Stopped and why.
+// (ErrOrder), or the projection's code writes nonsense (ErrBadWrite); Status says Stopped and why. A log that is corrupt is
+// tried again like one that cannot be reached, for it may be repaired: Status says Damaged meanwhile.
 func (r *Runner) Run(ctx context.Context) error {
 	ended := make(chan struct{})
 	r.mu.Lock()
@@ -111,7 +112,7 @@ func (r *Runner) run(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case errors.Is(err, ErrOrder), errors.Is(err, ErrBadWrite), errors.Is(err, eventstore.ErrCorrupt):
+		case errors.Is(err, ErrOrder), errors.Is(err, ErrBadWrite):
 			return err
 		case errors.Is(err, errReopen):
 			continue
@@ -169,7 +170,9 @@ func (r *Runner) session(ctx context.Context) error {
 		return err
 	}
 	r.opened(ctx, at)
-	return r.follow(ctx, r.folder(log.ID, r.sink, at))
+	f := r.folder(log.ID, r.sink, at)
+	f.troubled = r.board.damage() != nil // until something was read again
+	return r.follow(ctx, f)
 }
 
 func (r *Runner) folder(log eventstore.LogID, into committer, at Cursor) *folder {
@@ -183,7 +186,9 @@ func (r *Runner) opened(ctx context.Context, at Cursor) {
 	r.countParked(ctx)
 	r.board.mu.Lock()
 	r.board.known, r.board.sinkDown = true, false
-	r.board.status.State, r.board.status.Rebuild = Live, nil
+	if r.board.status.Rebuild = nil; r.board.status.State != Damaged {
+		r.board.status.State = Live
+	}
 	r.board.mu.Unlock()
 	r.board.folded(at.Position, 0, time.Time{})
 	r.progress.advance(at.Position)
@@ -205,7 +210,7 @@ func (r *Runner) refill(ctx context.Context, log eventstore.LogState) (Cursor, e
 		return Cursor{}, err
 	}
 	f.retrying, f.recovered, f.parked, f.unseen = r.retrying, r.recovered, r.parked, r.unseen
-	f.rest = r.rest
+	f.rest, f.patient = r.rest, true
 	r.board.update(func(s *Status) { s.Parked = 0 })
 	target := headOf(log)
 	meter.tell(f.at, target)
@@ -398,14 +403,18 @@ func (r *Runner) countParked(ctx context.Context) {
 // retrying notes that a call failed and is repeated.
 func (r *Runner) retrying(err error, sink bool) {
 	known := r.Status()
-	if known.State != Retrying || known.LastError != err.Error() {
+	state := Retrying
+	if !sink && errors.Is(err, eventstore.ErrCorrupt) {
+		state = Damaged
+	}
+	if known.State != state || known.LastError != err.Error() {
 		r.opts.Logger.Warn("projection tries again", "projection", r.sink.Name(), "cause", err)
 	}
 	if sink {
 		r.sinkDown(err)
 		return
 	}
-	r.board.fault(Retrying, err)
+	r.board.fault(state, err)
 }
 
 func (r *Runner) sinkDown(err error) {
@@ -427,7 +436,7 @@ func (r *Runner) recovered() {
 	r.board.mu.Lock()
 	defer r.board.mu.Unlock()
 	r.board.sinkDown = false
-	if r.board.status.State == Retrying {
+	if s := r.board.status.State; s == Retrying || s == Damaged {
 		r.board.status.State = Live
 		if !r.board.known {
 			r.board.status.State = Rebuilding

@@ -124,6 +124,7 @@ type link struct {
 
 	mu                   sync.Mutex
 	sourceDown, sinkDown error
+	unreadable           error // of events, while the log's head can be read
 	loseAnswer           bool
 	commits              int
 	tamper               func(*eventstore.Chunk)
@@ -167,6 +168,9 @@ func (s *cutSubscription) Next(ctx context.Context) (eventstore.Chunk, error) {
 	}
 	s.link.mu.Lock()
 	defer s.link.mu.Unlock()
+	if s.link.unreadable != nil {
+		return eventstore.Chunk{}, s.link.unreadable
+	}
 	if s.link.tamper != nil && err == nil {
 		s.link.tamper(&c)
 	}

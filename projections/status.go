@@ -17,6 +17,7 @@ const (
 	CatchingUp State = "catching up" // it folds what is already in the log
 	Live       State = "live"        // it has all that is durable, or is less than liveLag behind
 	Retrying   State = "retrying"    // source or sink cannot be reached, LastError says why
+	Damaged    State = "damaged"     // the log is corrupt where it has to be read; tried again, for it may be repaired
 	Paused     State = "paused"      // an operator, or a rebuild that cuts over, holds it still
 	Stopped    State = "stopped"     // Run has returned
 )
@@ -59,6 +60,8 @@ type board struct {
 	behindSince, oldest time.Time
 	// known: the sink has a model to read from, as far as it was last seen. sinkDown: it cannot be reached.
 	known, sinkDown bool
+	// cause is what Status.LastError says.
+	cause error
 	// uncounted: events may be parked that Status.Parked does not count.
 	uncounted bool
 	meter     meter
@@ -73,9 +76,10 @@ func (b *board) update(change func(*Status)) {
 
 // fault notes an error and the state that it leads to.
 func (b *board) fault(state State, err error) {
-	b.update(func(s *Status) {
-		s.State, s.LastError, s.LastErrorAt = state, err.Error(), time.Now()
-	})
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.cause = err
+	b.status.State, b.status.LastError, b.status.LastErrorAt = state, err.Error(), time.Now()
 }
 
 // head notes how far the log is durable.
@@ -102,6 +106,16 @@ func (b *board) folded(p eventstore.Position, read uint64, oldest time.Time) {
 	b.meter.add(time.Now(), read)
 	b.oldest = oldest
 	b.settle()
+}
+
+// damage returns what is wrong with the log while the state is Damaged, else nil.
+func (b *board) damage() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.status.State != Damaged {
+		return nil
+	}
+	return b.cause
 }
 
 // settle notes the time when there is no lag. REQUIRES: b.mu is held.

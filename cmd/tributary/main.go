@@ -141,7 +141,7 @@ func exitCode(err error, w io.Writer) int {
 	switch {
 	case errors.As(err, &missing):
 		return exitMissing
-	case errors.Is(err, errFaults), errors.Is(err, eventstore.ErrCorrupt):
+	case errors.Is(err, errFaults), errors.Is(err, eventstore.ErrCorrupt), status.Code(err) == codes.DataLoss:
 		return exitFaults
 	case errors.As(err, &input), errors.Is(err, eventstore.ErrInvalid), errors.Is(err, eventstore.ErrWrongIncarnation), status.Code(err) == codes.InvalidArgument, status.Code(err) == codes.NotFound:
 		return exitInput

@@ -103,8 +103,11 @@ func laggards(st *apiv1.Status) string {
 // stopped names what has given up.
 func stopped(st *apiv1.Status) string {
 	for _, p := range st.GetProjections() {
-		if p.GetState() == "stopped" {
+		switch p.GetState() {
+		case "stopped":
 			return "projection " + p.GetName() + " in " + p.GetSink() + " has stopped: " + p.GetLastError()
+		case "damaged":
+			return "projection " + p.GetName() + " in " + p.GetSink() + " stands still until the log is repaired: " + p.GetLastError()
 		}
 	}
 	if m := st.GetMirror(); m != nil && (m.GetState() == "forked" || m.GetState() == "fenced") {

@@ -56,6 +56,7 @@ var (
 	kindBusy        = kind{"busy", "Too many streams are open", 429, codes.ResourceExhausted, "close a stream, or try again later", 5}
 	kindCanceled    = kind{"canceled", "Request was canceled", 499, codes.Canceled, "", 0}
 	kindInternal    = kind{"internal", "Internal error", 500, codes.Internal, "", 0}
+	kindDamaged     = kind{"damaged", "Stored data are damaged", 500, codes.DataLoss, "tributary scrub --repair names the damage, and brings back from Kafka what is lost", 0}
 	kindUnsupported = kind{"unsupported", "Not supported by this server", 501, codes.Unimplemented, "", 0}
 	kindReadOnly    = kind{"read-only", "Store takes no writes", 503, codes.Unavailable, "", 30}
 	kindFull        = kind{"full", "Store takes no writes for now", 503, codes.Unavailable, "make room on its disk; it goes on by itself then", 30}
@@ -85,6 +86,7 @@ var sentinels = []struct {
 	{groups.ErrExists, kindExists},
 	{groups.ErrReplaced, kindReplaced},
 	{eventstore.ErrUnsupported, kindUnsupported},
+	{eventstore.ErrCorrupt, kindDamaged},
 	{eventstore.ErrReadOnly, kindReadOnly},
 	{eventstore.ErrNotFound, kindNotFound},
 	{queries.ErrNotFound, kindNotFound},

@@ -83,6 +83,7 @@ func TestErrors(t *testing.T) {
 		"not yet":             {err: fmt.Errorf("order: %w", lateError{}), kind: "not-yet", status: 504, code: codes.DeadlineExceeded, detail: "1-4, not yet at 1-9", retry: true},
 		"timeout":             {err: fmt.Errorf("append: %w", context.DeadlineExceeded), kind: "timeout", status: 504, code: codes.DeadlineExceeded, retry: true},
 		"durability, no word": {err: eventstore.ErrDurabilityTimeout, kind: "durability-timeout", status: 504, code: codes.DeadlineExceeded, retry: true},
+		"damaged":             {err: fmt.Errorf("read block 7: %w", eventstore.ErrCorrupt), kind: "damaged", status: 500, code: codes.DataLoss, detail: "block 7"},
 		"a method's own":      {err: status.Error(codes.OutOfRange, "beyond"), kind: "rpc", status: 400, code: codes.OutOfRange, detail: "beyond"},
 	} {
 		t.Run(name, func(t *testing.T) {

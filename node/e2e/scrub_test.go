@@ -23,35 +23,7 @@ func TestScrubRepairsFromKafka(t *testing.T) {
 	flips := []float64{0.3, 0.05, 0.9} // not the first block, without which the log is not known, nor the last
 	found, repaired := 0, 0
 	for _, share := range flips {
-		largest, size := "", int64(0)
-		tables, err := filepath.Glob(filepath.Join(data, "store", "log", "*.sst"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, path := range tables {
-			info, err := os.Stat(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if info.Size() > size {
-				largest, size = path, info.Size()
-			}
-		}
-		b, err := os.ReadFile(largest)
-		if err != nil {
-			t.Fatal(err)
-		}
-		b[int(share*float64(len(b)))] ^= 8
-		f, err := os.OpenFile(largest, os.O_WRONLY, 0) // the file that the server has open
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := f.WriteAt(b, 0); err != nil {
-			t.Fatal(err)
-		}
-		if err := f.Close(); err != nil {
-			t.Fatal(err)
-		}
+		largest := flip(t, data, share)
 		a := scrub(t, data, 0, "--repair")
 		if len(a.Faults) != 1 || a.Faults[0].File != filepath.Base(largest) || a.Faults[0].LastLSN == 0 {
 			t.Fatalf("a flip at %.2f of %s: scrub found %+v", share, largest, a.Faults)
@@ -73,6 +45,64 @@ func TestScrubRepairsFromKafka(t *testing.T) {
 		Test: "T4", What: "a bit flipped in a table of a server's log, repaired from Kafka", Cycles: len(flips), Faults: len(flips),
 		Violations: 2*len(flips) - found - repaired, Extra: map[string]any{"found": found, "repaired": repaired},
 	}.Print(t)
+}
+
+// flip changes a bit of the log's largest table, in the file that a server may have open, and returns its path.
+func flip(t *testing.T, data string, share float64) (largest string) {
+	t.Helper()
+	size := int64(0)
+	tables, err := filepath.Glob(filepath.Join(data, "store", "log", "*.sst"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range tables {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Size() > size {
+			largest, size = path, info.Size()
+		}
+	}
+	f, err := os.OpenFile(largest, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, b := int64(share*float64(size)), make([]byte, 1)
+	if _, err := f.ReadAt(b, at); err != nil {
+		t.Fatal(err)
+	}
+	b[0] ^= 8
+	if _, err := f.WriteAt(b, at); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return largest
+}
+
+// TestProjectionGoesOnAfterTheRepair starts a server on a log with a damaged block, over which the embedded Redis cannot be
+// filled: health names the projection and why, a rebuild says so too, and after scrub --repair it goes on by itself.
+func TestProjectionGoesOnAfterTheRepair(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	serve(t, data, "--clickhouse", "off").stop(t)
+	done(t, "import", "retail", "--data", data, "--clickhouse", "off", testdata(t, "sample-2010-12.csv.gz"))
+	flip(t, data, 0.3)
+	s := serve(t, data, "--clickhouse", "off")
+	eventually(t, "the projection is named as stuck", func() bool {
+		return s.status(t).stuck("projection shop-redis", "damaged", "scrub --repair")
+	})
+	if a := tributary(t, "rebuild", "shop-redis", "--data", data); a.code != 4 || !strings.Contains(a.stderr, "corrupt") {
+		t.Errorf("rebuild over a damaged block: exit code %d, want 4; stderr:\n%s", a.code, tail(a.stderr, 2000))
+	}
+	scrub(t, data, 0, "--repair")
+	s.caughtUp(t)
+	if st := s.status(t); st.stuck("projection shop-redis") {
+		t.Errorf("after the repair the projection is said to be stuck: %+v", st.Dependencies)
+	}
+	done(t, "rebuild", "shop-redis", "--data", data)
+	s.stop(t)
 }
 
 type scrubAnswer struct {

@@ -24,8 +24,9 @@ type status struct {
 		Position string `json:"position"`
 	} `json:"sagas"`
 	Dependencies []struct {
-		Name string `json:"name"`
-		Up   bool   `json:"up"`
+		Name    string `json:"name"`
+		Up      bool   `json:"up"`
+		Problem string `json:"problem"`
 	} `json:"dependencies"`
 }
 
@@ -71,6 +72,16 @@ func lsn(position string) uint64 {
 func (s *serving) follows(t *testing.T, position string) {
 	t.Helper()
 	eventually(t, "everything has come to "+position, func() bool { return s.status(t).at(position) })
+}
+
+// stuck reports whether something is said to be down, with a problem that has all of some words.
+func (st status) stuck(name string, words ...string) bool {
+	for _, d := range st.Dependencies {
+		if d.Name == name && !d.Up && has(d.Problem, words) {
+			return true
+		}
+	}
+	return false
 }
 
 // caughtUp waits until everything stands at the end of a log that grows no more.

@@ -26,7 +26,7 @@ function every(milliseconds, work) {
 }
 
 const calm = ["live", "mirroring", "running", "up", "idle", "following"];
-const broken = ["stopped", "fenced", "retrying", "down", "failed"];
+const broken = ["stopped", "damaged", "fenced", "retrying", "down", "failed"];
 
 function tone(state) {
   const s = (state || "").toLowerCase();

@@ -156,7 +156,7 @@ var texts = map[string]string{
 	"tributary.api.v1.ProjectionStatus.position":                           "How far it has come.",
 	"tributary.api.v1.ProjectionStatus.rate":                               "Events a second over the last seconds.",
 	"tributary.api.v1.ProjectionStatus.sink":                               "Where the model is kept: redis, clickhouse.",
-	"tributary.api.v1.ProjectionStatus.state":                              "State: starting, catching up, live, rebuilding, retrying, paused or stopped.",
+	"tributary.api.v1.ProjectionStatus.state":                              "State: starting, catching up, live, rebuilding, retrying, damaged, paused or stopped.",
 	"tributary.api.v1.ProjectionStatus.version":                            "Version of the projection.",
 	"tributary.api.v1.ReadStreamRequest":                                   "ReadStreamRequest names a stream and a part of it.",
 	"tributary.api.v1.ReadStreamRequest.as_of":                             "Only what the stream held as of then: a position such as \"1-42\", or a time in RFC 3339; empty means now.",

@@ -466,7 +466,7 @@ type ProjectionStatus struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Version of the projection.
 	Version uint32 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
-	// State: starting, catching up, live, rebuilding, retrying, paused or stopped.
+	// State: starting, catching up, live, rebuilding, retrying, damaged, paused or stopped.
 	State string `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
 	// How far it has come.
 	Position string `protobuf:"bytes,4,opt,name=position,proto3" json:"position,omitempty"`

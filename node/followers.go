@@ -1,0 +1,92 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/internal/server"
+	"github.com/tributary-es/tributary/projections"
+)
+
+// followers are what the node runs behind its log, each with the error that it ended with last.
+type followers struct {
+	mu    sync.Mutex // guards what follows
+	ended map[string]error
+}
+
+func (f *followers) note(what string, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ended == nil {
+		f.ended = map[string]error{}
+	}
+	f.ended[what] = err
+}
+
+func (f *followers) fault(what string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.ended[what]
+}
+
+// The time between two runs of a follower that the log's damage has ended doubles from one to the other.
+const (
+	firstRepairPause = time.Second
+	lastRepairPause  = 30 * time.Second
+)
+
+// supervise runs a follower. One that ends because the log is damaged is begun again, for the log may be repaired. One that
+// gives up for another reason is logged and shown by health; commands and the other followers go on.
+func (n *Node) supervise(ctx context.Context, what string, run func(context.Context) error) error {
+	for pause := firstRepairPause; ; pause = min(2*pause, lastRepairPause) {
+		err := ignoreCancel(run(ctx))
+		if err == nil || ctx.Err() != nil {
+			return nil
+		}
+		if last := n.followers.fault(what); last == nil || last.Error() != err.Error() {
+			n.log.Error("gave up", slog.String("what", what), slog.Any("error", err))
+		}
+		n.followers.note(what, err)
+		if !errors.Is(err, eventstore.ErrCorrupt) {
+			return nil
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil
+		}
+		n.followers.note(what, nil)
+	}
+}
+
+// stuckFollowers are the projections and sagas that do not go on by themselves, or not before the log is repaired.
+func (n *Node) stuckFollowers() []server.Dependency {
+	var out []server.Dependency
+	for _, m := range n.models {
+		if s := m.runner.Status(); s.State == projections.Stopped || s.State == projections.Damaged {
+			out = append(out, server.Dependency{Name: projectionPrefix + m.name, Mode: m.sink, Problem: string(s.State) + ": " + s.LastError + stuckHint(s.State)})
+		}
+	}
+	for _, s := range n.sagas {
+		if err := n.followers.fault(sagaPrefix + s.name); err != nil {
+			out = append(out, server.Dependency{Name: sagaPrefix + s.name, Mode: "store", Problem: "stopped: " + err.Error()})
+		}
+	}
+	return out
+}
+
+const (
+	projectionPrefix = "projection "
+	sagaPrefix       = "saga "
+)
+
+func stuckHint(s projections.State) string {
+	if s == projections.Damaged {
+		return "; tributary scrub --repair brings back from Kafka what is lost, and the projection goes on by itself"
+	}
+	return ""
+}
