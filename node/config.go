@@ -122,8 +122,22 @@ func (c *Config) validate(last Config) error {
 			fault("%s %s: %v", flag, addr, err)
 		}
 	}
+	if c.Kafka != Embedded && c.Kafka != Off {
+		if _, err := brokers(c.Kafka); err != nil {
+			fault("--kafka %s: %v; use embedded, off, or brokers as HOST:PORT, separated by commas", withoutPassword(c.Kafka), err)
+		}
+	}
 	if c.Redis == Off {
 		fault("--redis off: orders and stock are answered from Redis, so it cannot be switched off")
+	} else if c.Redis != Embedded {
+		if err := redisAddress(c.Redis); err != nil {
+			fault("--redis %s: %v; use embedded, HOST:PORT, or redis://USER:PASSWORD@HOST:PORT/NUMBER", withoutPassword(c.Redis), err)
+		}
+	}
+	if c.ClickHouse != Embedded && c.ClickHouse != Off {
+		if _, err := clickHouseAddress(c.ClickHouse); err != nil {
+			fault("--clickhouse %s: %v; use embedded, off, or clickhouse://USER:PASSWORD@HOST:PORT/DATABASE", withoutPassword(c.ClickHouse), err)
+		}
 	}
 	if c.Source != SourceStore && c.Source != SourceKafka {
 		fault("--source %s: use store or kafka", c.Source)

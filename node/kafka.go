@@ -39,7 +39,10 @@ func openKafka(n *Node) (*kafkaPart, error) {
 		k.options.Brokers = []string{broker.Addr()}
 		k.options.Heartbeat = embeddedHeartbeat
 	} else {
-		k.options.Brokers = brokers(k.mode)
+		var err error
+		if k.options.Brokers, err = brokers(k.mode); err != nil {
+			return k, fmt.Errorf("--kafka: %w", err)
+		}
 	}
 	k.mirror = kafkalog.NewMirror(n.local, k.options)
 	return k, nil

@@ -157,7 +157,9 @@ func (c *RestoreConfig) topic(ctx context.Context) (topic *kafkalog.Recovery, le
 		}
 		o.Brokers, leave = []string{broker.Addr()}, broker.Close
 	} else {
-		o.Brokers = brokers(c.Kafka)
+		if o.Brokers, err = brokers(c.Kafka); err != nil {
+			return nil, nil, fmt.Errorf("%w: brokers %s: %w; use embedded, or HOST:PORT, separated by commas", eventstore.ErrInvalid, c.Kafka, err)
+		}
 	}
 	topic, err = kafkalog.Recover(ctx, eventstore.LogID{Site: c.Site}, o)
 	if c.From != "" && errors.Is(err, eventstore.ErrNotFound) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -82,6 +83,8 @@ func errorText(err error) string {
 	return err.Error()
 }
 
+// healthTimeout bounds how long a dependency may take to say how it is. Each has it to itself: one that hangs must not make
+// another look down.
 const healthTimeout = time.Second
 
 // health says how each dependency is, and which projections and sagas are stuck. Only the store is required: the others may be down while commands go on.
@@ -105,20 +108,22 @@ func (n *Node) health(ctx context.Context) []server.Dependency {
 		}
 		out = append(out, d)
 	}
-	redis := server.Dependency{Name: "redis", Mode: withoutPassword(n.redis.mode), Up: true}
-	if err := n.redis.client.Ping(ctx); err != nil {
-		redis.Up, redis.Problem = false, err.Error()
-	}
-	out = append(out, redis)
+	var asking sync.WaitGroup
+	redis := server.Dependency{Name: "redis", Mode: withoutPassword(n.redis.mode)}
+	asking.Go(func() { redis.Up, redis.Problem = answers(n.redis.client.Ping(ctx)) })
+	click := server.Dependency{Name: "clickhouse", Mode: withoutPassword(n.click.mode)}
 	if n.click.mode != Off {
-		click := server.Dependency{Name: "clickhouse", Mode: withoutPassword(n.click.mode), Up: true}
-		if err := n.click.ping(ctx); err != nil {
-			click.Up, click.Problem = false, err.Error()
-		}
+		asking.Go(func() { click.Up, click.Problem = answers(n.click.ping(ctx, healthTimeout)) })
+	}
+	asking.Wait()
+	if out = append(out, redis); n.click.mode != Off {
 		out = append(out, click)
 	}
 	return append(out, n.stuckFollowers()...)
 }
+
+// answers says of the outcome of a ping whether a dependency is up, else what is wrong.
+func answers(err error) (up bool, problem string) { return err == nil, errorText(err) }
 
 // sample is what /metrics says.
 func (n *Node) sample() server.Sample {

@@ -24,14 +24,17 @@ type link struct {
 	fault   func(op string, sent bool) error
 }
 
-func dial(o *Options, conns int, readTimeout time.Duration) (driver.Conn, error) {
+// dialTimeout bounds how long a server may take to greet.
+const dialTimeout = 5 * time.Second
+
+func dial(o *Options, conns int, greeting, readTimeout time.Duration) (driver.Conn, error) {
 	opts := &clickhouse.Options{
 		MaxCompressionBuffer: 1 << 20, // a connection keeps one for good
 		Addr:                 []string{o.Addr},
 		Auth:                 clickhouse.Auth{Username: o.User, Password: o.Password},
 		TLS:                  o.TLS,
 		Compression:          &clickhouse.Compression{Method: clickhouse.CompressionLZ4},
-		DialTimeout:          5 * time.Second,
+		DialTimeout:          greeting,
 		ReadTimeout:          readTimeout,
 		MaxOpenConns:         conns,
 		MaxIdleConns:         conns,

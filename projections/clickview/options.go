@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"regexp"
+	"strconv"
 	"time"
 )
 
@@ -43,6 +44,12 @@ type Options struct {
 
 var databaseName = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]{0,63}$`)
 
+// Validate says what New would refuse.
+func (o Options) Validate() error {
+	_, err := o.withDefaults()
+	return err
+}
+
 func (o Options) withDefaults() (Options, error) {
 	o.User = cmp.Or(o.User, "default")
 	o.Database = cmp.Or(o.Database, "tributary")
@@ -58,7 +65,7 @@ func (o Options) withDefaults() (Options, error) {
 		return o, errors.New("clickhouse: no address given")
 	}
 	if !databaseName.MatchString(o.Database) {
-		return o, errors.New("clickhouse: database " + o.Database + " is not a plain name")
+		return o, errors.New("clickhouse: database " + strconv.Quote(o.Database) + " is not a plain name of letters, digits and _, at most 64")
 	}
 	return o, nil
 }

@@ -45,11 +45,11 @@ func New(p projections.Projection[projections.Rows], tables fs.FS, o Options) (*
 	if err != nil {
 		return nil, err
 	}
-	writes, err := dial(&o, 32, o.OpTimeout)
+	writes, err := dial(&o, 32, dialTimeout, o.OpTimeout)
 	if err != nil {
 		return nil, err
 	}
-	reads, err := dial(&o, o.Readers, o.ReadTimeout)
+	reads, err := dial(&o, o.Readers, dialTimeout, o.ReadTimeout)
 	if err != nil {
 		return nil, errors.Join(err, writes.Close())
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -47,6 +48,17 @@ func Dial(address string) (*Client, error) {
 	writes.ReadTimeout, writes.WriteTimeout = 10*time.Second, 10*time.Second
 	writes.ReadBufferSize, writes.WriteBufferSize = 64<<10, 256<<10
 	return &Client{address: o.Addr, reads: redis.NewClient(o), writes: redis.NewClient(&writes)}, nil
+}
+
+// ValidateURL says what Dial would refuse of a URL. Its errors do not tell passwords.
+func ValidateURL(address string) error {
+	if _, err := url.Parse(address); err != nil {
+		return errors.New("it is not a URL")
+	}
+	if _, err := redis.ParseURL(address); err != nil {
+		return errors.New(strings.TrimPrefix(err.Error(), "redis: "))
+	}
+	return nil
 }
 
 // Address returns the server's host:port.
