@@ -132,6 +132,8 @@ func TestMain(m *testing.M) {
 		appendForEver(nil)
 	case "work":
 		workForEver()
+	case "serve":
+		serveForEver()
 	case "fail at a point":
 		failAtPoint()
 	case "failing disk":
@@ -141,13 +143,16 @@ func TestMain(m *testing.M) {
 	}
 }
 
+// littleBallast is for stores of which a test makes many on one disk.
+const littleBallast = 64 << 10
+
 // falseAck is what a child says of an answer that rests on a sync that failed.
 const falseAck = "error: acknowledged although its sync failed:"
 
 // appendForEver appends with 8 writers and prints a line for every acknowledged request.
 func appendForEver(disk func(current func() *Store) vfs.FS) {
 	var store atomic.Pointer[Store]
-	o := &Options{Logger: quietLog, IndexBatch: 500, MemTableBytes: 256 << 10}
+	o := &Options{Logger: quietLog, IndexBatch: 500, MemTableBytes: 256 << 10, BallastBytes: littleBallast}
 	if disk != nil {
 		o.FS = disk(store.Load)
 	}
@@ -177,20 +182,20 @@ func appendForEver(disk func(current func() *Store) vfs.FS) {
 	select {}
 }
 
-// child is a process that runs appendForEver.
+// child is a process that does a job.
 type child struct {
 	cmd   *exec.Cmd
 	lines *bufio.Scanner
 }
 
-func startChild(t *testing.T, job, dir, run string) *child {
+func startChild(t *testing.T, job, dir, run string, more ...string) *child {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := &child{cmd: exec.Command(self)}
-	c.cmd.Env = append(os.Environ(), childJob+"="+job, childDir+"="+dir, childRun+"="+run)
+	c.cmd.Env = append(append(os.Environ(), childJob+"="+job, childDir+"="+dir, childRun+"="+run), more...)
 	out, err := c.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

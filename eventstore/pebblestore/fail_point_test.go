@@ -79,6 +79,8 @@ const (
 	stalls  failure = "delay"
 )
 
+var failures = []failure{crashes, stalls, fails}
+
 // trigger has something happen the first time that a fail point is come to while it is armed.
 type trigger struct {
 	point        failPoint
@@ -99,7 +101,7 @@ func (x *trigger) fs(disk vfs.FS) vfs.FS {
 const eachAppends = 30
 
 func trialOptions(disk vfs.FS) *Options {
-	return &Options{FS: disk, Logger: quietLog, IndexBatch: 20, MemTableBytes: 32 << 10, CacheBytes: 1 << 20}
+	return &Options{FS: disk, Logger: quietLog, IndexBatch: 20, MemTableBytes: 32 << 10, CacheBytes: 1 << 20, BallastBytes: littleBallast}
 }
 
 // live opens a store on the camera's disk, has all writers append, and closes it. What happens at the fail point, which
@@ -171,52 +173,71 @@ func failAtPoint() {
 	_ = s.Close() // may tell of the error
 }
 
+// failings are what the fail points of a test have shown so far.
+type failings struct {
+	rounds int // hits of each point with each failure that are wanted
+	seed   uint64
+
+	mu     sync.Mutex // guards what follows
+	result reliability.Result
+	all    findings
+	ended  int // processes that an error ended
+}
+
 // TestFailPoints has a crash, an error and a delay happen at every step of a store's life, and examines what is left. It
 // is T33 of docs/reliability.md, and shows S4, S5, S7 and S14.
 func TestFailPoints(t *testing.T) {
-	rounds := 1
+	x := &failings{rounds: 1, seed: rand.Uint64()}
 	if *reliability.Long {
-		rounds = 30
+		x.rounds = 30
 	}
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	result := reliability.Result{Test: "T33", What: fmt.Sprintf("%d points of log, index, watermark, opening and closing, each with crash, error and delay", len(failPoints)), Seed: seed}
-	var all findings
-	ended := 0
-	for i, point := range failPoints {
-		for j, failure := range []failure{crashes, stalls, fails} {
-			hits := 0
-			for tries := 0; hits < rounds && tries < 10*rounds; tries++ {
-				rng := rand.New(rand.NewPCG(seed, uint64(1000*i+100*j)<<20+uint64(tries)))
-				var f findings
-				var fired bool
-				if failure == fails {
-					var died bool
-					f, fired, died = failInChild(t, i, rng)
-					if died {
-						ended++
-					}
-				} else {
-					f, fired = failInMemory(point, failure, rng)
-				}
-				if fired {
-					hits++
-				}
-				result.Cycles++
-				f.report(t, fmt.Sprintf("%s: %s", point.name, failure))
-				all.add(f)
-			}
-			result.Faults += hits
-			if hits == 0 {
-				result.Violations++
-				t.Errorf("%s: was never come to with %s", point.name, failure)
-			}
-		}
-	}
-	result.Lost, result.Duplicated, result.Phantom = len(all.lost), len(all.duplicated), len(all.phantom)
-	result.Violations += len(all.violations)
-	result.Extra = map[string]any{"points": len(failPoints), "errors that ended the process": ended}
+	t.Logf("seed %d", x.seed)
+	x.result = reliability.Result{Test: "T33", What: fmt.Sprintf("%d points of log, index, watermark, opening and closing, each with crash, error and delay", len(failPoints)), Seed: x.seed}
+	sideBySide(len(failPoints)*len(failures), 4, func(n int) bool {
+		x.have(t, n)
+		return true
+	})
+	result := &x.result
+	result.Lost, result.Duplicated, result.Phantom = len(x.all.lost), len(x.all.duplicated), len(x.all.phantom)
+	result.Violations += len(x.all.violations)
+	result.Extra = map[string]any{"points": len(failPoints), "errors that ended the process": x.ended}
 	result.Print(t)
+}
+
+// have has the n-th combination of a failure and a point happen until it was come to often enough: not every life comes to
+// the point while it is armed.
+func (x *failings) have(t *testing.T, n int) {
+	point, failure := n/len(failures), failures[n%len(failures)]
+	name := failPoints[point].name
+	hits := 0
+	for tries := 0; hits < x.rounds && tries < 10*x.rounds; tries++ {
+		rng := rand.New(rand.NewPCG(x.seed, uint64(n)<<32+uint64(tries)))
+		var f findings
+		var fired, died bool
+		if failure == fails {
+			f, fired, died = failInChild(t, point, rng)
+		} else {
+			f, fired = failInMemory(failPoints[point], failure, rng)
+		}
+		if fired {
+			hits++
+		}
+		f.report(t, fmt.Sprintf("%s: %s", name, failure))
+		x.mu.Lock()
+		x.result.Cycles++
+		if died {
+			x.ended++
+		}
+		x.all.add(f)
+		x.mu.Unlock()
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.result.Faults += hits
+	if hits == 0 {
+		x.result.Violations++
+		t.Errorf("%s: was never come to with %s", name, failure)
+	}
 }
 
 // failInMemory has a power loss or a delay happen, and examines what is left.
@@ -248,7 +269,9 @@ func failInMemory(point failPoint, failure failure, rng *rand.Rand) (f findings,
 // failInChild has an error happen in a process of its own, and examines what that left when it ended, however it did.
 func failInChild(t *testing.T, point int, rng *rand.Rand) (f findings, fired, died bool) {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "store")
+	top := t.TempDir()
+	defer os.RemoveAll(top)
+	dir := filepath.Join(top, "store")
 	armAt := rng.IntN(eachAppends)
 	if rng.IntN(2) == 0 {
 		armAt = -1
@@ -260,7 +283,7 @@ func failInChild(t *testing.T, point int, rng *rand.Rand) (f findings, fired, di
 		return true // a panic has much to say
 	}, func() {})
 	died = c.cmd.Wait() != nil
-	s, err := Open(dir, &Options{Logger: quietLog})
+	s, err := Open(dir, &Options{Logger: quietLog, BallastBytes: littleBallast})
 	if err != nil {
 		note(&f.lost, "open: %v", err)
 		return f, fired, died

@@ -74,7 +74,7 @@ func TestFailedSync(t *testing.T) {
 		gone = append(gone, took)
 		result.Violations += falsely
 		result.Acked += len(told)
-		s, err := Open(dir, &Options{Logger: quietLog})
+		s, err := Open(dir, &Options{Logger: quietLog, BallastBytes: littleBallast})
 		if err != nil {
 			t.Fatalf("open after %d syncs: %v", n, err)
 		}

@@ -48,7 +48,7 @@ func sayAppend(s *Store, w work) bool {
 
 // workForEver has all writers append, and say so. Now and then a writer repeats an old request.
 func workForEver() {
-	o := Options{Logger: quietLog, IndexBatch: 200, MemTableBytes: 128 << 10, TailBytes: 20_000, CachedStreams: 10}
+	o := Options{Logger: quietLog, IndexBatch: 200, MemTableBytes: 128 << 10, TailBytes: 20_000, CachedStreams: 10, BallastBytes: littleBallast}
 	s, err := Open(os.Getenv(childDir), &o)
 	if err != nil {
 		say("error: %v", err)
@@ -106,59 +106,93 @@ func (c *child) answers(l *ledger, other func(line string) bool, heard func()) {
 	}
 }
 
+// killings are what the kills of a test have shown so far.
+type killings struct {
+	mu     sync.Mutex // guards what follows
+	result reliability.Result
+	f      findings
+	took   []time.Duration // to open what was left
+	opened int             // killed after the first answer; the others were while they opened
+}
+
 // TestKill9 kills a process in full flight, again and again, and examines what each left. The next one goes on from there,
 // and first repeats what was under way. It is T1 of docs/reliability.md, and shows S2, S3, S4, S5, S7 and S16.
 func TestKill9(t *testing.T) {
-	cycles := 20
+	logs, kills := 2, 10 // of each log: one that grows for ever would make the examination slow
 	if *reliability.Long {
-		cycles = 1000
+		logs, kills = 50, 20
 	}
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	rng := rand.New(rand.NewPCG(seed, 1))
-	result := reliability.Result{Test: "T1", What: "a process on this machine's disk", Seed: seed}
-	var f findings
-	var took []time.Duration
-	var dir string
-	var l *ledger
-	opened := 0 // killed after the first answer; the others were while they opened
-	for ; result.Cycles < cycles && f.count() == 0 && reliability.TimeLeft(t); result.Cycles++ {
-		if result.Cycles%20 == 0 {
-			dir, l = filepath.Join(t.TempDir(), "store"), newLedger()
-		}
-		result.Acked -= len(l.told)
-		if workUntilKilled(t, dir, l, rng) > 0 {
-			opened++
-		}
-		result.Acked += len(l.told)
-		// Looked at in a copy, so that the next process finds what the kill left.
-		left := filepath.Join(t.TempDir(), "left")
-		if err := os.CopyFS(left, os.DirFS(filepath.Dir(dir))); err != nil {
-			t.Fatal(err)
-		}
-		began := time.Now()
-		s, err := Open(filepath.Join(left, "store"), &Options{Logger: quietLog})
-		if err != nil {
-			note(&f.lost, "open: %v", err)
-			break
-		}
-		took = append(took, time.Since(began))
-		f.add(l.examine(context.Background(), s))
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-		if err := os.RemoveAll(left); err != nil {
-			t.Fatal(err)
-		}
-	}
-	f.report(t, fmt.Sprintf("after kill %d", result.Cycles))
-	result.Lost, result.Duplicated, result.Phantom, result.Violations = len(f.lost), len(f.duplicated), len(f.phantom), len(f.violations)
-	result.P50, result.P99 = reliability.Percentiles(took)
-	result.Extra = map[string]any{"killed while appending": opened}
+	k := &killings{result: reliability.Result{Test: "T1", What: "a process on this machine's disk", Seed: seed}}
+	sideBySide(logs, 3, func(n int) bool {
+		dir := t.TempDir()
+		defer os.RemoveAll(dir)
+		return k.killAgainAndAgain(t, dir, kills, rand.New(rand.NewPCG(seed, uint64(n))))
+	})
+	result := &k.result
+	k.f.report(t, fmt.Sprintf("after %d kills", result.Cycles))
+	result.Lost, result.Duplicated, result.Phantom, result.Violations = len(k.f.lost), len(k.f.duplicated), len(k.f.phantom), len(k.f.violations)
+	result.P50, result.P99 = reliability.Percentiles(k.took)
+	result.Extra = map[string]any{"killed while appending": k.opened}
 	result.Print(t)
-	if opened < result.Cycles/3 {
-		t.Errorf("only %d of %d processes had given an answer when they were killed", opened, result.Cycles)
+	if k.opened < result.Cycles/3 {
+		t.Errorf("only %d of %d processes had given an answer when they were killed", k.opened, result.Cycles)
 	}
+}
+
+// killAgainAndAgain has processes work on a log in a folder, one after another, and kills each. It returns false when there
+// is something wrong, or no time left.
+func (k *killings) killAgainAndAgain(t *testing.T, dir string, times int, rng *rand.Rand) bool {
+	l := newLedger()
+	if err := os.Mkdir(filepath.Join(dir, "live"), 0o700); err != nil {
+		t.Error(err)
+		return false
+	}
+	for range times {
+		if !reliability.TimeLeft(t) || t.Failed() {
+			return false
+		}
+		before := len(l.told)
+		answers := workUntilKilled(t, filepath.Join(dir, "live", "store"), l, rng)
+		f, took := examineCopy(t, filepath.Join(dir, "live"), filepath.Join(dir, "left"), l)
+		k.mu.Lock()
+		k.result.Cycles++
+		k.result.Acked += len(l.told) - before
+		if answers > 0 {
+			k.opened++
+		}
+		k.took = append(k.took, took)
+		k.f.add(f)
+		sound := k.f.count() == 0
+		k.mu.Unlock()
+		if !sound {
+			return false
+		}
+	}
+	return true
+}
+
+// examineCopy examines what a kill left in a copy, so that the next process finds it as it is, and says how long it took to
+// open.
+func examineCopy(t *testing.T, live, left string, l *ledger) (f findings, took time.Duration) {
+	if err := os.CopyFS(left, os.DirFS(live)); err != nil {
+		t.Error(err)
+		return f, 0
+	}
+	defer os.RemoveAll(left)
+	began := time.Now()
+	s, err := Open(filepath.Join(left, "store"), &Options{Logger: quietLog, BallastBytes: littleBallast})
+	took = time.Since(began)
+	if err != nil {
+		note(&f.lost, "open: %v", err)
+		return f, took
+	}
+	f = l.examine(context.Background(), s)
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	return f, took
 }
 
 // workUntilKilled runs a child and kills it at a moment that is drawn. It notes what the child was told, and returns how
@@ -169,8 +203,7 @@ func workUntilKilled(t *testing.T, dir string, l *ledger, rng *rand.Rand) (answe
 	for _, n := range l.next {
 		next = append(next, fmt.Sprint(n))
 	}
-	t.Setenv(childNext, strings.Join(next, ","))
-	c := startChild(t, "work", dir, "")
+	c := startChild(t, "work", dir, "", childNext+"="+strings.Join(next, ","))
 	// Some die while they open, most after a number of answers.
 	most := -1
 	if rng.IntN(10) > 0 {

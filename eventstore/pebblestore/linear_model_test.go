@@ -58,6 +58,7 @@ type cellState struct {
 type appliedRequest struct {
 	id          string
 	first, last uint64 // lsn
+	versions    [cellStreams]uint64
 	before      *appliedRequest
 }
 
@@ -107,7 +108,7 @@ func (s cellState) step(in linearInput, out linearOutput) (bool, any) {
 	}
 	if in.Again {
 		first := s.find(in.ID)
-		return first != nil && out.Accepted && out.Duplicate && out.First == first.first && out.Last == first.last, s
+		return first != nil && out.Accepted && out.Duplicate && out.First == first.first && out.Last == first.last && out.Versions == first.versions, s
 	}
 	refused, found := false, [cellStreams]int64{-1, -1}
 	for i, n := range in.Counts {
@@ -140,7 +141,7 @@ func (s cellState) step(in linearInput, out linearOutput) (bool, any) {
 	}
 	s.end = out.Last
 	s.applied += maphash.String(idSeed, in.ID)
-	s.requests = &appliedRequest{in.ID, out.First, out.Last, s.requests}
+	s.requests = &appliedRequest{in.ID, out.First, out.Last, out.Versions, s.requests}
 	return out.Last == out.First+events-1, s
 }
 

@@ -72,7 +72,7 @@ func smallSizes(rng *rand.Rand) Options {
 	return Options{
 		Logger: quietLog, IndexBatch: []int{1, 3, 50, 500}[rng.IntN(4)], MemTableBytes: 16 << 10 << rng.IntN(4),
 		TailBytes: []int{1, 5000, 1 << 20}[rng.IntN(3)], MaxGroupEvents: []int{1, 8, 1000}[rng.IntN(3)],
-		CacheBytes: 1 << 20, CachedStreams: []int{1, 1000}[rng.IntN(2)],
+		CacheBytes: 1 << 20, CachedStreams: []int{1, 1000}[rng.IntN(2)], BallastBytes: littleBallast,
 	}
 }
 

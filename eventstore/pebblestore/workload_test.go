@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -159,6 +160,27 @@ func (l *ledger) append(ctx context.Context, s *Store, writer int) error {
 		return fmt.Errorf("request %s: %w", w.id(), err)
 	}
 	return nil
+}
+
+// sideBySide does something for each number below count, at most so many at once, until one returns false.
+func sideBySide(count, most int, do func(n int) bool) {
+	var next atomic.Int64
+	var all sync.WaitGroup
+	for range most {
+		all.Go(func() {
+			for {
+				n := int(next.Add(1)) - 1
+				if n >= count {
+					return
+				}
+				if !do(n) {
+					next.Store(int64(count))
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
 }
 
 // findings is what an examiner has to say.

@@ -22,7 +22,7 @@ const root = "../.."
 
 // noticers are the tests of eventstore/pebblestore that a planted bug is shown to, the quick ones first.
 var noticers = []string{
-	"TestConfigurations", "TestPowerLoss", "TestLinearizable", "TestFailPoints", "TestKill9", "TestMutations", "TestPowerLossInABatchOfManyBlocks",
+	"TestConfigurations", "TestPowerLoss", "TestLinearizable", "TestLinearizableKilled", "TestFailPoints", "TestKill9", "TestMutations", "TestPowerLossInABatchOfManyBlocks",
 }
 
 // plantedBug is a change of the product's sources that makes them wrong.
