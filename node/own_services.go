@@ -81,6 +81,11 @@ func (r recorded) Append(ctx context.Context, request eventstore.Request) (event
 	return r.sealing.Append(ctx, request)
 }
 
+// Enqueue implements eventstore.Enqueuer.
+func (r recorded) Enqueue(ctx context.Context, requests []eventstore.Request, done func(int, eventstore.Answer)) {
+	eventstore.Enqueue(ctx, r.sealing, requests, done)
+}
+
 // payloadJSON renders payloads that a codec of a domain knows.
 func (n *Node) payloadJSON(e *eventstore.Recorded) string {
 	for _, d := range n.domains {

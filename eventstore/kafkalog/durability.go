@@ -60,6 +60,44 @@ func (s *DurableStore) Begin(ctx context.Context, r eventstore.Request) (
 	return receipt, func(ctx context.Context) (eventstore.Receipt, error) { return s.wait(ctx, receipt) }, nil
 }
 
+// Enqueue implements eventstore.Enqueuer. What waits for the topic is answered with eventstore.Answer.Wait.
+func (s *DurableStore) Enqueue(ctx context.Context, requests []eventstore.Request, done func(int, eventstore.Answer)) {
+	begin, waits := 0, false
+	for i := range requests { // runs of the same durability, which is one mostly
+		if w := requests[i].Durability == eventstore.Kafka; w != waits {
+			s.enqueueRun(ctx, requests, begin, i, waits, done)
+			begin, waits = i, w
+		}
+	}
+	s.enqueueRun(ctx, requests, begin, len(requests), waits, done)
+}
+
+// enqueueRun enqueues the requests from begin to end, which wait for the topic, or do not.
+func (s *DurableStore) enqueueRun(ctx context.Context, requests []eventstore.Request, begin, end int, waits bool, done func(int, eventstore.Answer)) {
+	if begin == end {
+		return
+	}
+	if waits {
+		err := s.mirror.available()
+		for i := begin; i < end; i++ {
+			if err != nil {
+				done(i, eventstore.Answer{Err: err})
+			}
+			requests[i].Durability = eventstore.Local
+		}
+		if err != nil {
+			return
+		}
+	}
+	eventstore.Enqueue(ctx, s.Store, requests[begin:end], func(i int, a eventstore.Answer) {
+		if receipt := a.Receipt; waits && a.Err == nil {
+			a.Wait = func(ctx context.Context) (eventstore.Receipt, error) { return s.wait(ctx, receipt) }
+		}
+		a.Receipt = s.reached(a.Receipt)
+		done(begin+i, a)
+	})
+}
+
 // wait returns when the topic has what the receipt is of.
 func (s *DurableStore) wait(ctx context.Context, receipt eventstore.Receipt) (eventstore.Receipt, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)

@@ -121,3 +121,41 @@ func TestDurabilityOfRefusedAppends(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// What is enqueued with durability Kafka is answered when it is here, with what waits for the topic; what asks for less, or
+// is refused, waits for nothing.
+func TestDurabilityOfEnqueuedAppends(t *testing.T) {
+	s := newStore(t)
+	m := runMirror(t, s, fast(openEmbedded(t)))
+	store := kafkalog.WithMirror(s, m.Mirror)
+	if err := m.Ready(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	refused := durable(1)
+	refused.Appends[0].Expect = eventstore.Exactly(7)
+	requests := []eventstore.Request{request(1), durable(1), durable(2), refused, request(1)}
+	answers := make(chan eventstore.Answer, len(requests))
+	got := map[int]chan eventstore.Answer{}
+	for i := range requests {
+		got[i] = make(chan eventstore.Answer, 1)
+	}
+	store.Enqueue(context.Background(), requests, func(i int, a eventstore.Answer) {
+		got[i] <- a
+		answers <- a
+	})
+	for range requests {
+		<-answers
+	}
+	for i, waits := range []bool{false, true, true, false, false} {
+		a := <-got[i]
+		if (a.Wait != nil) != waits || errors.Is(a.Err, eventstore.ErrConflict) != (i == 3) {
+			t.Fatalf("request %d: %+v", i, a)
+		}
+		if !waits {
+			continue
+		}
+		if receipt, err := a.Wait(context.Background()); err != nil || receipt.Reached != eventstore.Kafka || receipt.Position != a.Receipt.Position {
+			t.Errorf("request %d: %+v, %v", i, receipt, err)
+		}
+	}
+}

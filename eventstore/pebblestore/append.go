@@ -9,32 +9,14 @@ import (
 
 // Append implements eventstore.Appender.
 func (s *Store) Append(ctx context.Context, r eventstore.Request) (eventstore.Receipt, error) {
-	if err := ctx.Err(); err != nil {
-		return eventstore.Receipt{}, err
-	}
-	if err := s.writable(); err != nil {
-		return eventstore.Receipt{}, err
-	}
-	if err := r.Normalize(); err != nil {
-		return eventstore.Receipt{}, err
-	}
-	if err := r.Supported(); err != nil {
-		return eventstore.Receipt{}, err
-	}
-	p := s.prepare(ctx, r)
-	if receipt, found, err := s.check(p); found || err != nil {
+	p, receipt, err := s.ready(ctx, r)
+	if p == nil {
 		return receipt, err
 	}
 	if err := s.stall.enter(ctx, p, s.room, s.opts.MaxQueueBytes); err != nil {
 		return eventstore.Receipt{}, err
 	}
-	if err := s.space.err(); err != nil { // it may have filled while others were waited for
-		p.answer(eventstore.Receipt{}, err)
-		return eventstore.Receipt{}, err
-	}
-	if !s.queue.put(p) {
-		p.answer(eventstore.Receipt{}, eventstore.ErrClosed)
-	}
+	s.put(p)
 	left := ctx.Done()
 	if left == nil {
 		<-p.done
@@ -45,6 +27,40 @@ func (s *Store) Append(ctx context.Context, r eventstore.Request) (eventstore.Re
 		return p.receipt, p.err
 	case <-left:
 		return eventstore.Receipt{}, ctx.Err()
+	}
+}
+
+// ready does all that comes before a request's place in the queue. Without a pending the request is answered.
+func (s *Store) ready(ctx context.Context, r eventstore.Request) (*pending, eventstore.Receipt, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, eventstore.Receipt{}, err
+	}
+	if err := s.writable(); err != nil {
+		return nil, eventstore.Receipt{}, err
+	}
+	if err := r.Normalize(); err != nil {
+		return nil, eventstore.Receipt{}, err
+	}
+	if err := r.Supported(); err != nil {
+		return nil, eventstore.Receipt{}, err
+	}
+	p := s.prepare(ctx, r)
+	if receipt, found, err := s.check(p); found || err != nil {
+		return nil, receipt, err
+	}
+	return p, eventstore.Receipt{}, nil
+}
+
+// put gives requests that have room to the sequencer, in their order.
+func (s *Store) put(all ...*pending) {
+	err := s.space.err() // it may have filled while others were waited for
+	if err == nil && !s.queue.put(all...) {
+		err = eventstore.ErrClosed
+	}
+	if err != nil {
+		for _, p := range all {
+			p.answer(eventstore.Receipt{}, err)
+		}
 	}
 }
 

@@ -31,6 +31,9 @@ type pending struct {
 	done    chan struct{}
 	receipt eventstore.Receipt
 	err     error
+	// answered, when set, is called in place of closing done, with the request's place: nobody waits for it.
+	answered func(place int, a eventstore.Answer)
+	place    int
 }
 
 // encoded is the memory that requests need on their way, borrowed from a pool: most of what an append would allocate.
@@ -90,6 +93,10 @@ func (p *pending) finish() {
 	p.room.Release(p.weight)
 	p.encoded.giveBack()
 	p.encoded = nil
+	if p.answered != nil {
+		p.answered(p.place, eventstore.Answer{Receipt: p.receipt, Err: p.err})
+		return
+	}
 	close(p.done)
 }
 
@@ -109,15 +116,18 @@ type queue struct {
 
 func newQueue() *queue { return &queue{wake: make(chan struct{}, 1)} }
 
-// put returns false when the queue is closed.
-func (q *queue) put(p *pending) bool {
+// put adds requests in their order; it returns false when the queue is closed.
+func (q *queue) put(all ...*pending) bool {
+	if len(all) == 0 {
+		return true
+	}
 	q.mu.Lock()
 	if q.closed {
 		q.mu.Unlock()
 		return false
 	}
-	q.waiting = append(q.waiting, p)
-	first := len(q.waiting) == 1
+	q.waiting = append(q.waiting, all...)
+	first := len(q.waiting) == len(all)
 	q.mu.Unlock()
 	if first {
 		q.signal()

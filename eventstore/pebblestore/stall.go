@@ -111,8 +111,7 @@ func (x *stall) err() error {
 
 // enter waits until there is room for the request, or the disk is found stalled.
 func (x *stall) enter(ctx context.Context, p *pending, room *semaphore.Weighted, most int64) error {
-	p.room, p.weight = room, min(most, p.size())
-	if room.TryAcquire(p.weight) {
+	if p.tryEnter(room, most) {
 		return nil
 	}
 	x.mu.Lock()
@@ -126,4 +125,10 @@ func (x *stall) enter(ctx context.Context, p *pending, room *semaphore.Weighted,
 		return context.Cause(answers)
 	}
 	return err
+}
+
+// tryEnter takes the room that the request needs, if there is as much.
+func (p *pending) tryEnter(room *semaphore.Weighted, most int64) bool {
+	p.room, p.weight = room, min(most, p.size())
+	return room.TryAcquire(p.weight)
 }

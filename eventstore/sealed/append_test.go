@@ -1,6 +1,7 @@
 package sealed_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"testing"
@@ -122,5 +123,68 @@ func TestErasureDoesNotWaitForTheMirror(t *testing.T) {
 	close(below.let)
 	if a := <-answered; a.err != nil || a.receipt.Reached != eventstore.Kafka {
 		t.Errorf("the append that waited: %+v, %v", a.receipt, a.err)
+	}
+}
+
+// slowly is a store that answers what is enqueued when it is let.
+type slowly struct {
+	eventstore.Store
+	begun chan int // how many requests a call has
+	let   chan struct{}
+}
+
+func (h *slowly) Enqueue(ctx context.Context, requests []eventstore.Request, done func(int, eventstore.Answer)) {
+	h.begun <- len(requests)
+	go func() {
+		<-h.let
+		eventstore.Enqueue(ctx, h.Store, requests, done)
+	}()
+}
+
+// TestEnqueueSeals: of requests that are enqueued together, those with personal data are sealed, what is wrong is answered in
+// its place, and a subject is erased only when those that its key seals are in the log. Shows E1.
+func TestEnqueueSeals(t *testing.T) {
+	r := newRig(t)
+	below := &slowly{r.raw, make(chan int, 1), make(chan struct{})}
+	s := r.overLog(below, r.keys)
+	plain := eventstore.Request{Appends: []eventstore.StreamAppend{{Stream: eventstore.Stream("mine", "1"), Events: []eventstore.Event{{Type: "mine.x.v1"}}}}}
+	keyed := eventstore.Request{Appends: []eventstore.StreamAppend{{Stream: eventstore.Stream("mine", "1"), Events: []eventstore.Event{{Type: "mine.x.v1", KeyRef: 9}}}}}
+	answers := make([]chan eventstore.Answer, 5)
+	for i := range answers {
+		answers[i] = make(chan eventstore.Answer, 1)
+	}
+	s.Enqueue(t.Context(), []eventstore.Request{request(t, "", created("A", grace.ID)), keyed, plain, request(t, "", created("B", grace.ID)), request(t, "", created("C", ""))},
+		func(i int, a eventstore.Answer) { answers[i] <- a })
+	if n := <-below.begun; n != 3 {
+		t.Fatalf("%d requests come to the store below, want 3", n)
+	}
+	for _, i := range []int{1, 4} {
+		if a := <-answers[i]; !errors.Is(a.Err, eventstore.ErrInvalid) {
+			t.Errorf("request %d: %+v", i, a)
+		}
+	}
+	erased := make(chan error, 1)
+	go func() {
+		_, err := s.Erase(context.Background(), grace, "x", eventstore.Metadata{})
+		erased <- err
+	}()
+	select {
+	case err := <-erased:
+		t.Errorf("erased before what its key seals is in the log: %v", err)
+	case <-time.After(20 * time.Millisecond): // it has had the time to go wrong
+	}
+	close(below.let)
+	for _, i := range []int{0, 2, 3} {
+		if a := <-answers[i]; a.Err != nil {
+			t.Errorf("request %d: %v", i, a.Err)
+		}
+	}
+	if err := <-erased; err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"A", "B"} {
+		if _, e := r.read(r.raw, id); e.KeyRef == 0 || bytes.Contains(e.Payload, []byte(marker)) {
+			t.Errorf("order %s is recorded in plain", id)
+		}
 	}
 }

@@ -44,6 +44,7 @@ func Run(t *testing.T, o Options) {
 	}{
 		{"Append", appendTests},
 		{"Idempotency", idempotencyTests},
+		{"Enqueue", enqueueTests},
 		{"Condition", conditionTests},
 		{"Read", readTests},
 		{"Filter", filterTests},
