@@ -68,6 +68,7 @@ type Side struct {
 	Rate   float64 // events a second
 	P50    float64 // microseconds
 	P99    float64 // microseconds
+	CPU    float64 // microseconds of this process's processor time for each work, clients and server together
 	Events int64
 }
 
@@ -78,6 +79,8 @@ type AppendResult struct {
 	P50Micros float64 `json:"p50_us"`
 	P99Micros float64 `json:"p99_us"`
 	Events    int64   `json:"events"`
+	// CPUMicros is the processor time of this process for each append, clients and server together, but for a server on Addr.
+	CPUMicros float64 `json:"cpu_us"`
 
 	RawRate      float64 `json:"raw_rate,omitempty"`
 	RawP50Micros float64 `json:"raw_p50_us,omitempty"`
@@ -89,6 +92,8 @@ type AppendResult struct {
 	// EchoRate is in empty calls a second, EchoRatio the median over the rounds of appends to empty calls.
 	EchoRate  float64 `json:"echo_rate,omitempty"`
 	EchoRatio float64 `json:"echo_ratio,omitempty"`
+	// EchoCPUMicros is the processor time for each empty call.
+	EchoCPUMicros float64 `json:"echo_cpu_us,omitempty"`
 
 	Seconds float64 `json:"seconds"` // measured of each side
 	Cores   int     `json:"cores"`
@@ -135,14 +140,15 @@ func Append(ctx context.Context, dir string, l Load, progress func(done, total i
 		out.Ratios = append(out.Ratios, s.Rate/r.Rate)
 	}
 	s := medianSide(store)
-	out.Rate, out.P50Micros, out.P99Micros, out.Events = s.Rate, s.P50, s.P99, s.Events
+	out.Rate, out.P50Micros, out.P99Micros, out.CPUMicros, out.Events = s.Rate, s.P50, s.P99, s.CPU, s.Events
 	if l.Raw {
 		r := medianSide(raw)
 		out.RawRate, out.RawP50Micros, out.RawP99Micros = r.Rate, r.P50, r.P99
 		out.Ratio = medianOf(out.Ratios)
 	}
 	if len(echo) > 0 {
-		out.EchoRate, out.EchoRatio = medianSide(echo).Rate, medianOf(echoRatios)
+		e := medianSide(echo)
+		out.EchoRate, out.EchoCPUMicros, out.EchoRatio = e.Rate, e.CPU, medianOf(echoRatios)
 	}
 	return out, nil
 }
@@ -257,6 +263,7 @@ func medianSide(sides []Side) Side {
 		Rate:   median(sides, func(s Side) float64 { return s.Rate }),
 		P50:    median(sides, func(s Side) float64 { return s.P50 }),
 		P99:    median(sides, func(s Side) float64 { return s.P99 }),
+		CPU:    median(sides, func(s Side) float64 { return s.CPU }),
 	}
 }
 

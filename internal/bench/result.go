@@ -19,6 +19,9 @@ type Result struct {
 	P50Micros float64 `json:"p50_us"`
 	P99Micros float64 `json:"p99_us"`
 	Events    int64   `json:"events"`
+	// CPUMicros is the processor time of this process for each append or load, clients and server
+	// together; left out where it was not measured.
+	CPUMicros float64 `json:"cpu_us,omitempty"`
 	// EchoRate is in calls a second that are answered at once with as many bytes, EchoRatio what Rate is of it; both are
 	// medians over the rounds, and left out where they were not measured.
 	EchoRate  float64 `json:"echo_rate,omitempty"`
@@ -31,7 +34,7 @@ type Result struct {
 func (l *Load) result(sides []Side) Result {
 	s := medianSide(sides)
 	return Result{
-		Rate: s.Rate, P50Micros: s.P50, P99Micros: s.P99, Events: s.Events,
+		Rate: s.Rate, P50Micros: s.P50, P99Micros: s.P99, CPUMicros: s.CPU, Events: s.Events,
 		GRPC: l.GRPC, Seconds: l.Duration.Seconds(), Cores: runtime.GOMAXPROCS(0),
 	}
 }
