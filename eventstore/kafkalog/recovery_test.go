@@ -6,12 +6,14 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/kafkalog"
 	"github.com/tributary-es/tributary/eventstore/pebblestore"
+	"github.com/tributary-es/tributary/internal/reliability"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -86,9 +88,15 @@ func readAllOf(t testing.TB, addr, topic string, to eventstore.Position) (all []
 }
 
 // A log that is lost comes back from its topic as it was, in a new life; the mirror goes on in the same topic, whose readers
-// see one log; and all of that again, life after life. Mirrors of earlier lives do not come back. Shows S17, S18 and M3.
+// see one log; and all of that again, life after life. Mirrors of earlier lives do not come back. It is T37 of
+// docs/reliability.md, and shows S17, S18 and M3.
 func TestLogComesBackFromItsTopic(t *testing.T) {
+	lives := uint32(4)
+	if *reliability.Long {
+		lives = 20
+	}
 	onBrokers(t, func(t *testing.T, addr string) {
+		result := reliability.Result{Test: "T37", What: "a log restored from its topic, life after life: " + t.Name()[strings.LastIndexByte(t.Name(), '/')+1:]}
 		first := newStore(t)
 		fill(t, first, 300)
 		m := runMirror(t, first, fast(addr))
@@ -96,7 +104,7 @@ func TestLogComesBackFromItsTopic(t *testing.T) {
 		topic, log := topicOf(t, first), head(t, first).ID
 		want := stored(t, first, eventstore.Position{}, eventstore.Filter{})
 		var earlier eventstore.Reader = first
-		for life := uint32(2); life <= 4; life++ {
+		for life := uint32(2); life <= lives; life++ {
 			s, read := recovered(t, addr, log, topic)
 			if int(read.Events) != len(want) || read.Torn+read.Foreign+read.Repeated > 0 {
 				t.Fatalf("life %d: read %+v, want %d events", life, read, len(want))
@@ -143,7 +151,10 @@ func TestLogComesBackFromItsTopic(t *testing.T) {
 				t.Errorf("life %d: verify: %v, %v", life, report.Faults, err)
 			}
 			want, earlier = all, s
+			result.Cycles++
 		}
+		result.Extra = map[string]any{"events": len(want)}
+		result.Print(t)
 	})
 }
 

@@ -8,8 +8,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -48,41 +50,61 @@ func failingDisk(current func() *Store) vfs.FS {
 	}))
 }
 
+// failedSyncs are what the failed syncs of a test have shown so far.
+type failedSyncs struct {
+	mu     sync.Mutex // guards what follows
+	result reliability.Result
+	gone   []time.Duration // from a failure to the end of its process
+}
+
 // When a sync fails, nothing that rests on it is acknowledged, and the process is gone in under a second; the next one finds
 // everything that was acknowledged, and goes on. It is T5 of docs/reliability.md, and shows S14.
 func TestFailedSync(t *testing.T) {
-	working := []int{0, 1, 2, 7, 40, 200} // syncs
+	const perLog = 20 // processes: a log that grows for ever would make looking at it slow
+	working := []int{0, 1, 2, 7, 40, 200}
 	seed := rand.Uint64()
 	rng := rand.New(rand.NewPCG(seed, 5))
 	if *reliability.Long {
 		for len(working) < 200 {
-			working = append(working, rng.IntN(1000))
+			working = append(working, rng.IntN(400))
 		}
 	}
-	dir := filepath.Join(t.TempDir(), "store")
+	x := &failedSyncs{result: reliability.Result{Test: "T5", What: "a process whose syncs of the WAL fail from the n-th on", Seed: seed}}
+	logs := slices.Collect(slices.Chunk(working, perLog))
+	sideBySide(len(logs), 4, func(n int) bool {
+		dir := t.TempDir()
+		defer os.RemoveAll(dir)
+		return x.failAgainAndAgain(t, filepath.Join(dir, "store"), logs[n])
+	})
+	result := &x.result
+	if result.Acked == 0 {
+		t.Error("nothing was acknowledged before a failure")
+	}
+	result.P50, result.P99 = reliability.Percentiles(x.gone)
+	result.Extra = map[string]any{"false acknowledgements": result.Violations, "ended with code 70": result.Cycles}
+	result.Print(t)
+}
+
+// failAgainAndAgain has processes work on a log, one after another, until a sync fails after so many that work. It returns
+// false when there is something wrong, or no time left.
+func (x *failedSyncs) failAgainAndAgain(t *testing.T, dir string, working []int) bool {
 	acked := map[string]eventstore.Receipt{}
-	result := reliability.Result{Test: "T5", What: "a process whose syncs of the WAL fail from the n-th on", Seed: seed}
-	var gone []time.Duration
 	for run, n := range working {
-		if !reliability.TimeLeft(t) {
-			break
-		}
-		if run%20 == 0 { // a log that grows for ever would make looking at it slow
-			dir, acked = filepath.Join(t.TempDir(), "store"), map[string]eventstore.Receipt{}
+		if !reliability.TimeLeft(t) || t.Failed() {
+			return false
 		}
 		told, took, falsely := workUntilSyncFails(t, dir, fmt.Sprint(run), n)
-		gone = append(gone, took)
-		result.Violations += falsely
-		result.Acked += len(told)
+		lost := 0
 		s, err := Open(dir, &Options{Logger: quietLog, BallastBytes: littleBallast})
 		if err != nil {
-			t.Fatalf("open after %d syncs: %v", n, err)
+			t.Errorf("open after %d syncs: %v", n, err)
+			return false
 		}
 		for id, last := range told {
 			receipt, _, err := s.Receipt(context.Background(), "", id)
 			if err != nil || receipt.Position.LSN != last {
 				t.Errorf("request %s was acknowledged up to lsn %d; there is %+v, %v", id, last, receipt, err)
-				result.Lost++
+				lost++
 				continue
 			}
 			acked[id] = receipt
@@ -91,22 +113,22 @@ func TestFailedSync(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
-		result.Cycles++
+		x.mu.Lock()
+		x.gone = append(x.gone, took)
+		x.result.Cycles++
+		x.result.Acked += len(told)
+		x.result.Lost += lost
+		x.result.Violations += falsely
+		x.mu.Unlock()
 	}
-	if result.Acked == 0 {
-		t.Error("nothing was acknowledged before a failure")
-	}
-	result.P50, result.P99 = reliability.Percentiles(gone)
-	result.Extra = map[string]any{"false acknowledgements": result.Violations, "ended with code 70": result.Cycles}
-	result.Print(t)
+	return true
 }
 
 // workUntilSyncFails runs a child until a sync fails after so many that work. It returns what was acknowledged, up to which
 // lsn, how long after the failure the process was gone, and how many answers rested on a sync that failed.
 func workUntilSyncFails(t *testing.T, dir, run string, working int) (told map[string]uint64, gone time.Duration, falsely int) {
 	t.Helper()
-	t.Setenv(childSyncs, fmt.Sprint(working))
-	c := startChild(t, "failing disk", dir, run)
+	c := startChild(t, "failing disk", dir, run, childSyncs+"="+fmt.Sprint(working))
 	told = map[string]uint64{}
 	var failed time.Time
 	var rest []string

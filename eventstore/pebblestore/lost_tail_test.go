@@ -10,6 +10,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/internal/reliability"
 )
 
 // given yields events in their batches.
@@ -49,7 +50,7 @@ func cutLog(t *testing.T, lsn int) (files vfs.FS, log []eventstore.Recorded) {
 }
 
 // A log that has lost its end takes no appends. What a copy of its events has of it comes back with its dots, and when all of
-// it is there, the log goes on in the same life. Shows S17.
+// it is there, the log goes on in the same life. It is T37 of docs/reliability.md, and shows S17.
 func TestLostTailComesBack(t *testing.T) {
 	_, whole := cutLog(t, 1<<20)
 	base := 0
@@ -62,6 +63,7 @@ func TestLostTailComesBack(t *testing.T) {
 			ends = append(ends, i+1)
 		}
 	}
+	result := reliability.Result{Test: "T37", What: "a lost tail of each length, brought back from a copy of the events"}
 	for _, keep := range ends {
 		for _, known := range []int{keep, ends[len(ends)/2], len(whole)} {
 			if known < keep {
@@ -96,8 +98,10 @@ func TestLostTailComesBack(t *testing.T) {
 			if err := again.Close(); err != nil {
 				t.Fatal(err)
 			}
+			result.Cycles++
 		}
 	}
+	result.Print(t)
 }
 
 // Events that are not those of the log are refused, and the log stays as it was.

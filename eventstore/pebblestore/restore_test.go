@@ -21,6 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/internal/hlc"
+	"github.com/tributary-es/tributary/internal/reliability"
 )
 
 // backedUp writes a log of batches of different sizes, each a millisecond after the one before, backs it up, and returns
@@ -44,10 +45,15 @@ func backedUp(t *testing.T, files vfs.FS, appends int) []eventstore.Recorded {
 }
 
 // A log is restored up to each of its places, and up to each moment: whole batches, no more. It then goes on in a new life,
-// and answers repeated requests as before (S7, S17, S18, S20).
+// and answers repeated requests as before. It is T37 of docs/reliability.md, and shows S7, S17, S18 and S20.
 func TestRestoreToEveryPlace(t *testing.T) {
+	appends := 24
+	if *reliability.Long {
+		appends = 400
+	}
+	result := reliability.Result{Test: "T37", What: "a backup restored up to each place and each moment of its log"}
 	files := vfs.NewMem()
-	log := backedUp(t, files, 24)
+	log := backedUp(t, files, appends)
 	ends := func(lsn int) int {
 		for lsn > 0 && !log[lsn-1].EndsBatch() {
 			lsn++
@@ -57,7 +63,8 @@ func TestRestoreToEveryPlace(t *testing.T) {
 	for lsn := 0; lsn <= len(log); lsn++ {
 		dir := fmt.Sprint("data/at-", lsn)
 		restored := mustRestore(t, files, "data/backup", dir, RestoreOptions{At: eventstore.Position{Incarnation: 1, LSN: uint64(lsn)}})
-		checkRestored(t, files, dir, restored, log, ends(lsn))
+		result.Violations += checkRestored(t, files, dir, restored, log, ends(lsn))
+		result.Cycles++
 	}
 	for i := range log {
 		at := log[i].Time()
@@ -67,12 +74,21 @@ func TestRestoreToEveryPlace(t *testing.T) {
 		}
 		dir := fmt.Sprint("data/until-", i)
 		restored := mustRestore(t, files, "data/backup", dir, RestoreOptions{Until: at})
-		checkRestored(t, files, dir, restored, log, keep)
+		result.Violations += checkRestored(t, files, dir, restored, log, keep)
+		result.Cycles++
 	}
+	result.Extra = map[string]any{"events in the backup": len(log)}
+	result.Print(t)
 }
 
-func checkRestored(t *testing.T, files vfs.FS, dir string, restored Restored, log []eventstore.Recorded, keep int) {
+// checkRestored has a restored log go on, removes it, and returns how much was not as it should be.
+func checkRestored(t *testing.T, files vfs.FS, dir string, restored Restored, log []eventstore.Recorded, keep int) (wrong int) {
 	t.Helper()
+	note := func(format string, args ...any) {
+		t.Helper()
+		wrong++
+		t.Errorf(format, args...)
+	}
 	s := openAt(t, files, dir, Options{})
 	defer s.Close()
 	if restored.Position.LSN != uint64(keep) || int(restored.Dropped) != len(log)-keep || restored.Log != s.id || s.id.Incarnation < 2 {
@@ -83,22 +99,22 @@ func checkRestored(t *testing.T, files vfs.FS, dir string, restored Restored, lo
 	if keep > 0 {
 		last := kept[keep-1]
 		if restored.Chain != last.Chain || restored.Seq != last.Dot.Seq || !restored.LastEvent.Equal(last.Time()) {
-			t.Errorf("restored %+v, the last event is %s at %s with chain %x", restored, last.Dot, last.Time(), last.Chain[:4])
+			note("restored %+v, the last event is %s at %s with chain %x", restored, last.Dot, last.Time(), last.Chain[:4])
 		}
 		// A repeated request gets the places where its events stand now.
 		receipt := mustAppend(t, s, eventstore.Request{ID: kept[0].CommandID, Hash: kept[0].RequestHash, Appends: request("", kept[0].Stream, eventstore.Any, 1).Appends})
 		if want := s.position(1); !receipt.Duplicate || receipt.First != want {
-			t.Errorf("repeated request: %+v, want the receipt of what stands at %s", receipt, want)
+			note("repeated request: %+v, want the receipt of what stands at %s", receipt, want)
 		}
 	}
 	receipt := mustAppend(t, s, request("after", eventstore.Stream("order", "new"), eventstore.NoStream, 1))
 	all := logOf(t, s)
 	last := all[len(all)-1]
 	if want := (eventstore.Dot{Log: s.id, Seq: 1}); receipt.Position != s.position(uint64(keep)+1) || last.Dot != want {
-		t.Errorf("the first event of the new life is %s at %s, want %s at lsn %d", last.Dot, receipt.Position, want, keep+1)
+		note("the first event of the new life is %s at %s, want %s at lsn %d", last.Dot, receipt.Position, want, keep+1)
 	}
 	if keep > 0 && !last.Time().After(kept[keep-1].Time()) {
-		t.Errorf("the first event of the new life happened at %s, the last of the old one at %s", last.Time(), kept[keep-1].Time())
+		note("the first event of the new life happened at %s, the last of the old one at %s", last.Time(), kept[keep-1].Time())
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -108,6 +124,10 @@ func checkRestored(t *testing.T, files vfs.FS, dir string, restored Restored, lo
 	if err := again.Close(); err != nil {
 		t.Fatal(err)
 	}
+	if err := files.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	return wrong
 }
 
 // No two restores of a backup begin the same life, whatever became of the first (S18).
@@ -309,12 +329,31 @@ func onWrites(files vfs.FS, below string, visit func() error) vfs.FS {
 
 // While eight writers append, a backup loses power before each of its writes: then there is no backup, or a whole one, and
 // the store has lost nothing. A backup that was made has all that was acknowledged before it was asked for, and nothing
-// that was never durable. Shows S4, S19 and S21.
+// that was never durable. It is T37 of docs/reliability.md, and shows S4, S19 and S21.
 func TestBackupWhileWriting(t *testing.T) {
-	const writers, rounds = 8, 2
+	logs := 1
+	if *reliability.Long {
+		logs = 40
+	}
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	rng := rand.New(rand.NewPCG(seed, 1))
+	result := reliability.Result{Test: "T37", What: "backups while 8 writers append, power lost before each write of them; what is there is restored", Seed: seed}
+	for result.Seeds < logs && reliability.TimeLeft(t) && !t.Failed() {
+		t.Run(fmt.Sprint(result.Seeds), func(t *testing.T) {
+			images, acked := backUpWhileWriting(t, rand.New(rand.NewPCG(seed, uint64(result.Seeds))))
+			result.Cycles += images
+			result.Acked += acked
+		})
+		result.Seeds++
+	}
+	result.Print(t)
+}
+
+// backUpWhileWriting returns how many images of a disk, and backups, were restored and compared, and how many requests had been
+// acknowledged.
+func backUpWhileWriting(t *testing.T, rng *rand.Rand) (restored, requests int) {
+	t.Helper()
+	const writers, rounds = 8, 2
 	disk := vfs.NewCrashableMem()
 	var images []*vfs.MemFS
 	backingUp := atomic.Bool{}
@@ -380,6 +419,7 @@ func TestBackupWhileWriting(t *testing.T) {
 		} else {
 			checkImage(t, image, dir, before, "after the backup")
 		}
+		restored += len(images) + 2
 		into := fmt.Sprint("data/restored-", round)
 		mustRestore(t, files, dir, into, RestoreOptions{})
 		r := openAt(t, files, into, Options{})
@@ -397,6 +437,10 @@ func TestBackupWhileWriting(t *testing.T) {
 	}
 	close(stop)
 	writing.Wait()
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	return restored, len(acked)
 }
 
 // checkImage checks what a power loss left of a store and a backup of it.
@@ -634,13 +678,33 @@ func TestDamagedLogIsNotBackedUp(t *testing.T) {
 }
 
 // A restore that loses power at any moment leaves a folder that is not opened, or a whole store; another restore makes it
-// whole (S22).
+// whole. It is T37 of docs/reliability.md, and shows S22.
 func TestKilledRestore(t *testing.T) {
-	disk := vfs.NewCrashableMem()
-	log := backedUp(t, disk, 20)
+	restores := 1
+	if *reliability.Long {
+		restores = 50
+	}
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	rng := rand.New(rand.NewPCG(seed, 1))
+	result := reliability.Result{Test: "T37", What: "restores that lose power, and are made again", Seed: seed}
+	unfinished := 0
+	for result.Seeds < restores && reliability.TimeLeft(t) && !t.Failed() {
+		t.Run(fmt.Sprint(result.Seeds), func(t *testing.T) {
+			images, left := restoreUntilPowerIsLost(t, rand.New(rand.NewPCG(seed, uint64(result.Seeds))))
+			result.Cycles += images
+			unfinished += left
+		})
+		result.Seeds++
+	}
+	result.Extra = map[string]any{"left unfinished": unfinished}
+	result.Print(t)
+}
+
+// restoreUntilPowerIsLost returns how many images of the disk were looked at, and how many had an unfinished restore.
+func restoreUntilPowerIsLost(t *testing.T, rng *rand.Rand) (looked, unfinished int) {
+	t.Helper()
+	disk := vfs.NewCrashableMem()
+	log := backedUp(t, disk, 20)
 	var mu sync.Mutex // guards images and rng
 	var images []*vfs.MemFS
 	files := onWrites(disk, "data/new", func() error {
@@ -653,7 +717,7 @@ func TestKilledRestore(t *testing.T) {
 	})
 	mustRestore(t, files, "data/backup", "data/new", RestoreOptions{})
 	images = append(images, disk.CrashClone(vfs.CrashCloneCfg{}))
-	unfinished, empty := 0, 0
+	empty := 0
 	for i, image := range images {
 		s, err := Open("data/new", &Options{FS: image, Logger: quietLog})
 		switch {
@@ -680,4 +744,5 @@ func TestKilledRestore(t *testing.T) {
 	if unfinished < len(images)/2 {
 		t.Errorf("of %d images %d were marked and %d empty", len(images), unfinished, empty)
 	}
+	return len(images), unfinished
 }

@@ -47,9 +47,13 @@ type Result struct {
 	Command string `json:"command"`
 }
 
-// Print writes the result to the test's output and to the file that the environment names, if it does.
+// Print writes the result to the test's output and to the file that the environment names, if it does. A test that has
+// failed has violations, whatever it has counted.
 func (r Result) Print(t testing.TB) {
 	t.Helper()
+	if t.Failed() && r.Lost+r.Duplicated+r.Phantom+r.Violations == 0 {
+		r.Violations = 1
+	}
 	r.Form = "short"
 	if *Long {
 		r.Form = "long"

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tributary-es/tributary/internal/reliability"
 	"github.com/tributary-es/tributary/internal/testenv"
 )
 
@@ -43,7 +44,8 @@ func digests(t *testing.T, data string, models ...string) map[string]string {
 const keyedOrder = `{"id": "K-1", "customer_id": "17850", "country": "France", "lines": [{"stock_code": "MUG-1", "quantity": 1, "unit_price": "4.25"}]}`
 
 // The data folder is deleted; all of it comes back from Kafka: the log with its dots in a new life, read models with the
-// digests they had, receipts of requests that are repeated. Positions from before are refused. Shows S17 and S18.
+// digests they had, receipts of requests that are repeated. Positions from before are refused. It is T37 of
+// docs/reliability.md, and shows S17 and S18.
 func TestRestoreFromKafka(t *testing.T) {
 	servers := realOnes(t)
 	s := serve(t, filepath.Join(t.TempDir(), "data"), servers.flags()...)
@@ -69,7 +71,8 @@ func TestRestoreFromKafka(t *testing.T) {
 	if r := verify(t, s.data); len(r.Faults) > 0 {
 		t.Errorf("verify, after the restore: %v", r.Faults)
 	}
-	if diff := cmp.Diff(was, digests(t, s.data, models...)); diff != "" {
+	rebuilt := digests(t, s.data, models...)
+	if diff := cmp.Diff(was, rebuilt); diff != "" {
 		t.Errorf("digests, - before the loss, + after the restore:\n%s", diff)
 	}
 	if diff := cmp.Diff(events, eventCounts(t, s.data)); diff != "" {
@@ -92,6 +95,10 @@ func TestRestoreFromKafka(t *testing.T) {
 		t.Errorf("verify, after the log has gone on: %v", r.Faults)
 	}
 	s.stop(t)
+	reliability.Result{
+		Test: "T37", What: "a deleted data folder restored from Kafka, read models made anew in Redis and ClickHouse", Cycles: 1,
+		Extra: map[string]any{"events": restored.Events, "digests compared": len(rebuilt)},
+	}.Print(t)
 }
 
 // A backup of a running server is restored whole, and up to a place; what cannot be restored is said with the code that
