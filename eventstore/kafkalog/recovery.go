@@ -7,6 +7,7 @@ import (
 	"iter"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -28,8 +29,11 @@ type Recovery struct {
 	end   int64
 }
 
-// recoverPatience is how long brokers are tried that do not answer, or not yet.
-const recoverPatience = 20 * time.Second
+// recoverPatience is how long brokers are tried that do not answer, or not yet; recoverSilence how long that is not worth a word.
+var (
+	recoverPatience = 20 * time.Second
+	recoverSilence  = time.Second
+)
 
 // Recover takes over the partition of a shard: site and shard of the log count. Errors: eventstore.ErrNotFound when there
 // is no such topic, eventstore.ErrUnavailable when no broker answers.
@@ -39,6 +43,10 @@ func Recover(ctx context.Context, log eventstore.LogID, o Options) (*Recovery, e
 		return nil, fmt.Errorf("recover from kafka: %w", err)
 	}
 	r := &Recovery{o: o, log: log, held: noProducer}
+	say := time.AfterFunc(recoverSilence, func() {
+		o.Logger.Warn("no broker has answered yet", "brokers", o.Brokers, "given_up_after", recoverPatience)
+	})
+	defer say.Stop()
 	err = r.try(ctx, func(c *connection) error {
 		found, err := c.topicExists(ctx)
 		if err != nil {
@@ -62,6 +70,7 @@ func Recover(ctx context.Context, log eventstore.LogID, o Options) (*Recovery, e
 // try calls do with one connection after another until it works, its error is final or patience is over.
 func (r *Recovery) try(ctx context.Context, do func(*connection) error) error {
 	pauses := backoff{max: r.o.MaxBackoff}
+	said := ""
 	for begun := time.Now(); ; {
 		c := connect(&r.o)
 		err := do(c)
@@ -74,7 +83,12 @@ func (r *Recovery) try(ctx context.Context, do func(*connection) error) error {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case time.Since(begun) > recoverPatience:
-			return fmt.Errorf("%w: %w", eventstore.ErrUnavailable, err)
+			return fmt.Errorf("%w: the brokers %s have not answered for %s; are they up, and is the address right? %w",
+				eventstore.ErrUnavailable, strings.Join(r.o.Brokers, ", "), time.Since(begun).Round(time.Second), err)
+		}
+		if said != err.Error() {
+			said = err.Error()
+			r.o.Logger.Warn("the topic is tried again", "cause", err, "given_up_after", recoverPatience)
 		}
 		select {
 		case <-time.After(pauses.pause()):
