@@ -81,7 +81,7 @@ func unusable(err error) bool {
 	}
 	// For these Pebble has no value to compare with.
 	text := err.Error()
-	return slices.ContainsFunc([]string{"format major version", "comparer name", "invalid marker filename", "object size mismatch"}, func(part string) bool {
+	return slices.ContainsFunc([]string{"format major version", "comparer name", "invalid marker filename", otherSize}, func(part string) bool {
 		return strings.Contains(text, part)
 	})
 }

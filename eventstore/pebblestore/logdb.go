@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -37,8 +38,12 @@ func openLogDB(fs vfs.FS, dir string, opts func() *pebble.Options) (*pebble.DB, 
 		}
 	}
 	db, err := pebble.Open(dir, opts())
+	if err = corrupted(err); errors.Is(err, eventstore.ErrCorrupt) {
+		return nil, fmt.Errorf("open log: %w; a file of %s is damaged or gone: put it back if there is a copy, else move the store's folder away and "+
+			"restore the log from Kafka or a backup: tributary restore --from-kafka ADDR or --from DIR", err, dir)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("open log: %w", corrupted(err))
+		return nil, fmt.Errorf("open log: %w", err)
 	}
 	return db, nil
 }

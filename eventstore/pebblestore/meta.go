@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -88,13 +89,19 @@ func (m meta) fits(o *Options) error {
 	return nil
 }
 
-// corrupted makes Pebble's corruption errors match eventstore.ErrCorrupt.
+// corrupted makes what Pebble says of damaged and of missing files match eventstore.ErrCorrupt.
 func corrupted(err error) error {
-	if err == nil || !pebble.IsCorruptionError(err) || errors.Is(err, eventstore.ErrCorrupt) {
+	switch {
+	case err == nil, errors.Is(err, eventstore.ErrCorrupt):
 		return err
+	case pebble.IsCorruptionError(err), errors.Is(err, fs.ErrNotExist), strings.Contains(err.Error(), otherSize):
+		return corruption{err}
 	}
-	return corruption{err}
+	return err
 }
+
+// otherSize is what Pebble says, without a value to compare with, of a table that is not as long as it was.
+const otherSize = "object size mismatch"
 
 // corruption is a corruption error of Pebble's, which says more than fits a line.
 type corruption struct{ cause error }
