@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -134,10 +135,18 @@ func checkDepth(body []byte, limit int) error {
 	return nil
 }
 
-// jsonFault takes the instability out of protojson's errors, which vary their spaces on purpose.
+// unquoted matches what protojson says of a number where a string belongs, such as a price.
+var unquoted = regexp.MustCompile(`invalid value for string field \S+: (-?[0-9][0-9.eE+-]*)$`)
+
+// jsonFault takes the instability out of protojson's errors, which vary their spaces on purpose, and says what to do about
+// numbers without quotes.
 func jsonFault(err error) string {
 	text := strings.ReplaceAll(err.Error(), "\u00a0", " ")
-	return strings.TrimPrefix(text, "proto: ")
+	text = strings.TrimPrefix(text, "proto: ")
+	if m := unquoted.FindStringSubmatch(text); m != nil {
+		text += fmt.Sprintf("; write it as a string: %q", m[1])
+	}
+	return text
 }
 
 // readAfterParam is X-Read-After as a parameter, for where headers cannot be set.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"strings"
@@ -30,7 +31,7 @@ type kind struct {
 
 func (k kind) problem(detail string) Problem {
 	return Problem{
-		Type: problemTypes + k.name, Title: k.title, Status: k.status, Detail: detail, Hint: k.hint,
+		Type: problemTypes + k.name, Title: k.title, Status: k.status, Detail: told(detail), Hint: k.hint,
 		grpc: k.grpc, retryAfter: k.retryAfter,
 	}
 }
@@ -161,7 +162,7 @@ func known(k kind, err error, ifMatch bool) Problem {
 		p.conflict = wire.EncodeConflict(conflict)
 	}
 	if k == kindInvalid {
-		p.Detail, p.Faults = faultsOf(p.Detail)
+		p.Detail, p.Faults = faultsOf(err.Error())
 	}
 	var a answered
 	if errors.As(err, &a) {
@@ -192,10 +193,12 @@ func faultsOf(text string) (detail string, faults []string) {
 			faults = append(faults, line)
 		}
 	}
-	if len(faults) <= 1 {
+	n := len(faults)
+	faults = toldFaults(faults)
+	if n <= 1 {
 		return strings.Join(faults, ""), nil
 	}
-	return fmt.Sprintf("%s (and %d more)", faults[0], len(faults)-1), faults
+	return fmt.Sprintf("%s (and %d more)", faults[0], n-1), faults
 }
 
 var invalidPrefix = eventstore.ErrInvalid.Error() + ": "
@@ -213,7 +216,10 @@ func rejected(r *commands.Rejection) Problem {
 		k.status = http.StatusConflict
 	}
 	p := k.problem(r.Reason)
-	p.Code, p.Details = r.Code, r.Details
+	p.Code, p.Details = r.Code, maps.Clone(r.Details)
+	for name, fact := range p.Details {
+		p.Details[name] = told(fact)
+	}
 	return p
 }
 

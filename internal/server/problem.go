@@ -106,8 +106,19 @@ func (p *Problem) json() []byte {
 
 // grpcStatus returns the problem as a gRPC status. Its details are an ErrorInfo, whose reason is the code of a refusal or
 // else the last part of Type; a BadRequest where there are several faults, a PreconditionFailure and a tributary.store.v1.Conflict
-// for conflicts, a RetryInfo where waiting helps, and what was done nevertheless.
+// for conflicts, a RetryInfo where waiting helps, and what was done nevertheless. Of faults and conflicts it has as many as
+// fit the headers that it travels in.
 func (p *Problem) grpcStatus() error {
+	for most := max(len(p.Faults), len(p.Conflicts), 1); ; most /= 2 {
+		s := p.statusWith(most)
+		if most == 0 || proto.Size(s.Proto()) <= maxStatusSize {
+			return s.Err()
+		}
+	}
+}
+
+// statusWith is grpcStatus with at most so many faults and conflicts; with none, a condition is left out too.
+func (p *Problem) statusWith(most int) *status.Status {
 	info := &errdetails.ErrorInfo{Reason: p.reason(), Domain: "tributary", Metadata: map[string]string{"type": p.Type, "title": p.Title}}
 	if p.Hint != "" {
 		info.Metadata["hint"] = p.Hint
@@ -121,14 +132,15 @@ func (p *Problem) grpcStatus() error {
 	details := []protoadapt.MessageV1{info}
 	if len(p.Faults) > 0 {
 		bad := &errdetails.BadRequest{}
-		for _, f := range p.Faults {
+		for _, f := range p.Faults[:min(most, len(p.Faults))] {
 			bad.FieldViolations = append(bad.FieldViolations, &errdetails.BadRequest_FieldViolation{Description: f})
 		}
 		details = append(details, bad)
 	}
-	if p.conflict != nil {
+	if p.conflict != nil && most > 0 {
+		streams := min(most, len(p.Conflicts))
 		failed := &errdetails.PreconditionFailure{}
-		for _, c := range p.Conflicts {
+		for _, c := range p.Conflicts[:streams] {
 			failed.Violations = append(failed.Violations, &errdetails.PreconditionFailure_Violation{
 				Type: "VERSION", Subject: c.Stream, Description: fmt.Sprintf("want %s, is at version %d", c.Want, c.Got),
 			})
@@ -138,7 +150,8 @@ func (p *Problem) grpcStatus() error {
 				Type: "CONDITION", Subject: c.Found, Description: "an event that the condition excludes stands after " + c.After,
 			})
 		}
-		details = append(details, failed, protoadapt.MessageV1Of(p.conflict))
+		conflict := &storev1.Conflict{Streams: p.conflict.GetStreams()[:streams], Condition: p.conflict.GetCondition()}
+		details = append(details, failed, protoadapt.MessageV1Of(conflict))
 	}
 	if p.retryAfter > 0 {
 		details = append(details, &errdetails.RetryInfo{RetryDelay: &durationpb.Duration{Seconds: int64(p.retryAfter)}})
@@ -150,7 +163,7 @@ func (p *Problem) grpcStatus() error {
 	if detailed, err := s.WithDetails(details...); err == nil {
 		s = detailed
 	}
-	return s.Err()
+	return s
 }
 
 func (p *Problem) reason() string {

@@ -123,6 +123,7 @@ func TestRequestsAreRefused(t *testing.T) {
 		status             int
 		kind, detail       string
 	}{
+		"number for a string": {"POST", "/v1/orders", `{"lines":[{"unit_price":4.25}]}`, json, 400, "invalid", `write it as a string: "4.25"`},
 		"unknown field":       {"POST", "/v1/orders", `{"nme":1}`, json, 400, "invalid", `unknown field "nme"`},
 		"not JSON":            {"POST", "/v1/orders", `{"id":`, json, 400, "invalid", "body: "},
 		"two values":          {"POST", "/v1/orders", `{} {}`, json, 400, "invalid", "body: "},
