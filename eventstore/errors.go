@@ -23,6 +23,9 @@ var (
 	ErrUnsupported = errors.New("not supported here")
 	// ErrUnavailable: what the request needs is down just now; nothing was appended, try again.
 	ErrUnavailable = errors.New("unavailable")
+	// ErrArchiveUnavailable: old events that are wanted are in an archive that cannot be reached. The error is an
+	// *ArchiveError; it matches ErrUnavailable too.
+	ErrArchiveUnavailable = fmt.Errorf("archive %w", ErrUnavailable)
 	// ErrOutcomeUnknown: the request may be recorded or not, and it cannot be told which. The error is an
 	// *OutcomeUnknownError; a repeated request with the ID that it names is applied once.
 	ErrOutcomeUnknown = errors.New("outcome unknown")
@@ -98,6 +101,25 @@ func (e *OutcomeUnknownError) Error() string {
 
 // Is makes errors.Is(err, ErrOutcomeUnknown) true.
 func (e *OutcomeUnknownError) Is(target error) bool { return target == ErrOutcomeUnknown }
+
+// ArchiveError says which piece of the archive cannot be had. It matches ErrArchiveUnavailable and ErrUnavailable, and
+// nothing of its cause: an archive that is closed is not the store.
+type ArchiveError struct {
+	// Segment is the name of the piece, Location the folder or the URL of the bucket that should have it.
+	Segment, Location string
+	// Cause is what kept it from being read or written.
+	Cause error
+}
+
+// Error says what cannot be had, where it should be, and why.
+func (e *ArchiveError) Error() string {
+	return fmt.Sprintf("archive unavailable: segment %s at %s: %v", e.Segment, e.Location, e.Cause)
+}
+
+// Is makes errors.Is true for ErrArchiveUnavailable and ErrUnavailable.
+func (e *ArchiveError) Is(target error) bool {
+	return target == ErrArchiveUnavailable || target == ErrUnavailable
+}
 
 // Class is what everybody does about an error.
 type Class uint8

@@ -151,7 +151,7 @@ func (b *backup) copy(ctx context.Context, progress func(done, total uint64)) er
 	state := s.recent.state()
 	release()
 	m := &b.manifest
-	m.Format, m.Log = manifestFormat, metaOf(s.history)
+	m.Format, m.Log = manifestFormat, metaOf(s.history, nil)
 	m.LSN, m.Seq, m.Chain, m.Streams = state.lsn, state.seq, hexHash(state.chain), state.streams
 	b.check = newLogCheck(&s.history)
 	for next := uint64(1); next <= state.lsn; {
@@ -176,7 +176,7 @@ func (b *backup) step(ctx context.Context, next, end uint64) (uint64, error) {
 		return next, err
 	}
 	defer release()
-	r, err := newBlockReader(b.store.log)
+	r, err := b.store.blockReader()
 	if err != nil {
 		return next, err
 	}
@@ -189,11 +189,7 @@ func (b *backup) step(ctx context.Context, next, end uint64) (uint64, error) {
 		if !found || r.cur.first != next || r.cur.last() > end {
 			return next, fmt.Errorf("log at lsn %d: %w: no block begins there that ends at or before %d", next, eventstore.ErrCorrupt, end)
 		}
-		raw, err := r.it.ValueAndErr()
-		if err != nil {
-			return next, fmt.Errorf("log block up to lsn %d: %w", r.cur.last(), corrupted(err))
-		}
-		if err := b.block(&r.cur, raw); err != nil {
+		if err := b.block(&r.cur, r.raw); err != nil {
 			return next, err
 		}
 		if next = r.cur.last() + 1; next > end {

@@ -240,7 +240,7 @@ func (b *builder) finish(ctx context.Context, incarnation uint32) (eventstore.Lo
 	if err := b.commit(); err != nil {
 		return eventstore.LogState{}, err
 	}
-	if err := writeMeta(b.db, metaOf(h)); err != nil {
+	if err := writeMeta(b.db, metaOf(h, nil)); err != nil {
 		return eventstore.LogState{}, err
 	}
 	if err := b.db.Flush(); err != nil {

@@ -11,6 +11,7 @@ type indexer struct {
 	store *Store
 	size  int // events of a generation
 	wake  chan struct{}
+	all   chan chan struct{} // closed when all there was is in the index
 	stop  chan struct{}
 	done  chan struct{}
 
@@ -23,7 +24,7 @@ type indexer struct {
 func newIndexer(s *Store, behind int) *indexer {
 	x := &indexer{
 		store: s, size: s.opts.IndexBatch, behind: behind,
-		wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
+		wake: make(chan struct{}, 1), all: make(chan chan struct{}), stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	x.cond.L = &x.mu
 	return x
@@ -59,6 +60,11 @@ func (x *indexer) run() {
 	for open := true; open; {
 		select {
 		case <-x.wake:
+		case filled := <-x.all:
+			if x.store.recent.unindexed() > 0 && !x.turn() {
+				return
+			}
+			close(filled)
 		case <-x.stop:
 			open = false
 		}

@@ -108,10 +108,13 @@ func readHead(db *pebble.DB, h *history, observe func(*eventstore.Recorded)) (lo
 	return h.onward(head), nil
 }
 
-// blockReader walks over the blocks of the log. It is used by one goroutine; what it returns is valid until it moves.
+// blockReader walks over the blocks of the log, those that are in archives first. It is used by one goroutine; what it
+// returns is valid until it moves.
 type blockReader struct {
 	it  *pebble.Iterator
+	old *archived
 	cur block
+	raw []byte // cur's
 }
 
 func newBlockReader(db *pebble.DB) (*blockReader, error) {
@@ -122,6 +125,16 @@ func newBlockReader(db *pebble.DB) (*blockReader, error) {
 	return &blockReader{it: it}, nil
 }
 
+// blockReader returns a reader of the whole log. What is archived is looked up last: an iterator that lacks blocks was made
+// after it was known where they went.
+func (s *Store) blockReader() (*blockReader, error) {
+	r, err := newBlockReader(s.log)
+	if err == nil {
+		r.old = s.archived.Load()
+	}
+	return r, err
+}
+
 func (r *blockReader) close() { _ = r.it.Close() } // its error is that of the last move, which was returned there
 
 // seek moves to the block that holds the event. REQUIRES: the event is in the log.
@@ -129,15 +142,30 @@ func (r *blockReader) seek(lsn uint64) error {
 	if r.cur.holds(lsn) {
 		return nil
 	}
-	found, err := r.here(r.it.SeekGE(blockKey(lsn)))
+	found, err := r.from(lsn)
 	if err == nil && (!found || !r.cur.holds(lsn)) {
 		err = fmt.Errorf("log at lsn %d: %w: no block holds it", lsn, eventstore.ErrCorrupt)
 	}
 	return err
 }
 
+// from moves to the block that holds an lsn, or else to the next one.
+func (r *blockReader) from(lsn uint64) (found bool, err error) {
+	if lsn <= r.old.end() {
+		r.cur = block{}
+		r.cur, r.raw, err = r.old.block(lsn)
+		return err == nil, err
+	}
+	return r.here(r.it.SeekGE(blockKey(lsn)))
+}
+
 // next moves to the following block, if there is one.
-func (r *blockReader) next() (found bool, err error) { return r.here(r.it.Next()) }
+func (r *blockReader) next() (found bool, err error) {
+	if r.cur.count > 0 && r.cur.last() <= r.old.end() {
+		return r.from(r.cur.last() + 1)
+	}
+	return r.here(r.it.Next())
+}
 
 func (r *blockReader) last() (found bool, err error) { return r.here(r.it.Last()) }
 
@@ -158,6 +186,7 @@ func (r *blockReader) here(valid bool) (found bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("log block up to lsn %d: %w", lsn, corrupted(err))
 	}
+	r.raw = value
 	r.cur, err = openBlock(lsn, value)
 	return err == nil, err
 }

@@ -12,8 +12,8 @@ import (
 )
 
 // dataFormat is the version of everything under the store's folder. A program refuses data that are newer than it. A
-// folder has the lowest that says all: 2 is that of a log with earlier lives.
-const dataFormat = 2
+// folder has the lowest that says all: 2 is that of a log with earlier lives, 3 that of one with archived blocks.
+const dataFormat = 3
 
 // ErrNewerFormat: the folder was written by a newer version of the program.
 var ErrNewerFormat = errors.New("data folder is of a newer format")
@@ -25,15 +25,23 @@ type meta struct {
 	Incarnation uint32 `json:"incarnation"`
 	Shard       uint16 `json:"shard"`
 	Lives       []life `json:"lives,omitempty"` // those before the present one
+	// Archive is where the log's blocks are up to the first that is here, in order.
+	Archive []archivePart `json:"archive,omitempty"`
 }
 
-func metaOf(h history) meta {
+func metaOf(h history, old *archived) meta {
 	m := meta{Format: 1, Site: h.id.Site, Incarnation: h.id.Incarnation, Shard: h.id.Shard, Lives: h.earlier}
 	if len(m.Lives) > 0 {
 		m.Format = 2
 	}
+	if old != nil {
+		m.Format, m.Archive = 3, old.parts
+	}
 	return m
 }
+
+// meta returns the meta record of a store that is open.
+func (s *Store) meta() meta { return metaOf(s.history, s.archived.Load()) }
 
 func (m meta) history() history { return history{m.logID(), m.Lives} }
 
@@ -64,13 +72,24 @@ func readMeta(db *pebble.DB) (m meta, found bool, err error) {
 	if err := h.check(); err != nil {
 		return m, true, fmt.Errorf("read meta: %w", err)
 	}
+	if err := checkParts(m.Archive); err != nil {
+		return m, true, fmt.Errorf("read meta: %w", err)
+	}
 	return m, true, nil
 }
 
-func writeMeta(db *pebble.DB, m meta) error {
+func (m meta) encode() ([]byte, error) {
 	value, err := json.Marshal(m)
 	if err != nil {
-		return fmt.Errorf("write meta: %w", err)
+		return nil, fmt.Errorf("write meta: %w", err)
+	}
+	return value, nil
+}
+
+func writeMeta(db *pebble.DB, m meta) error {
+	value, err := m.encode()
+	if err != nil {
+		return err
 	}
 	if err := db.Set(logMetaKey, value, pebble.Sync); err != nil {
 		return fmt.Errorf("write meta: %w", err)

@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/google/uuid"
 	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/eventstore/archive"
 	"github.com/tributary-es/tributary/internal/hlc"
 )
 
@@ -33,7 +34,7 @@ type Options struct {
 
 	// CacheBytes is the memory for blocks read from disk, half for the log and half for the index; zero means 16 MiB. A
 	// quarter as much again may go to the places of events in tables that are often read from, 8 bytes an event, and a
-	// sixteenth to what the index said of streams that were read.
+	// sixteenth to what the index said of streams that were read. Each place of archived blocks takes as much once more.
 	CacheBytes int64
 	// CachedStreams is how many streams' versions are kept in memory, at about 40 bytes each, so that appends to them need
 	// not look into the index; zero means 250,000.
@@ -63,6 +64,9 @@ type Options struct {
 	// means 2 s.
 	StallAfter time.Duration
 
+	// OpenArchive opens the places of archived blocks; nil means archive.OpenFolder.
+	OpenArchive archive.Opener
+
 	// FS is the file system; nil means the operating system's, watched for stalls.
 	FS vfs.FS
 }
@@ -90,6 +94,9 @@ func (o *Options) withDefaults() Options {
 	}
 	if d.Fatal == nil {
 		d.Fatal = func(string) { os.Exit(exitFatal) }
+	}
+	if d.OpenArchive == nil {
+		d.OpenArchive = archive.OpenFolder
 	}
 	setDefault(&d.CacheBytes, 16<<20)
 	setDefault(&d.CachedStreams, 250_000)

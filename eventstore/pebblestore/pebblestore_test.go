@@ -1,10 +1,13 @@
 package pebblestore_test
 
 import (
+	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -67,4 +70,37 @@ func TestConformanceWithSmallSizes(t *testing.T) {
 	storetest.Run(t, conformance(true, pebblestore.Options{
 		IndexBatch: 3, TailBytes: 2000, MaxGroupEvents: 4, MaxQueueBytes: 10_000, CacheBytes: 1 << 20, CachedStreams: 4,
 	}))
+}
+
+// archivingStore archives all it can now and then, the more seldom the more there was.
+type archivingStore struct {
+	*pebblestore.Store
+	appends *atomic.Uint64
+}
+
+// Append implements eventstore.Appender.
+func (s archivingStore) Append(ctx context.Context, r eventstore.Request) (eventstore.Receipt, error) {
+	receipt, err := s.Store.Append(ctx, r)
+	if n := s.appends.Add(1); err == nil && (n < 60 && n%3 == 0 || n%97 == 0) {
+		_, err = s.Archive(context.Background(), pebblestore.ArchiveOptions{To: "mem://bucket", SegmentBytes: 1})
+		if errors.Is(err, eventstore.ErrClosed) {
+			err = nil
+		}
+	}
+	return receipt, err
+}
+
+// A store that is archived all the time keeps the promises of a store, and is the same as the model (S28).
+func TestConformanceWhileArchiving(t *testing.T) {
+	o := conformance(true, pebblestore.Options{IndexBatch: 3, TailBytes: 2000, MaxGroupEvents: 4, CacheBytes: 1 << 20, OpenArchive: pebblestore.OpenMemBucket()})
+	open, reopen := o.Open, o.Reopen
+	o.Open = func(t testing.TB) eventstore.Store {
+		return archivingStore{open(t).(*pebblestore.Store), new(atomic.Uint64)}
+	}
+	o.Reopen = func(t testing.TB, s eventstore.Store) eventstore.Store {
+		a := s.(archivingStore)
+		a.Store = reopen(t, a.Store).(*pebblestore.Store)
+		return a
+	}
+	storetest.Run(t, o)
 }

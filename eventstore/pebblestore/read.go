@@ -181,10 +181,12 @@ func (r *eventReader) next(e *eventstore.Recorded) error {
 	if r.store.tail.get(e, lsn) {
 		return nil
 	}
-	r.store.tables.want(lsn)
+	if lsn > r.store.archived.Load().end() {
+		r.store.tables.want(lsn)
+	}
 	if r.r == nil {
 		var err error
-		if r.r, err = newBlockReader(r.store.log); err != nil {
+		if r.r, err = r.store.blockReader(); err != nil {
 			return err
 		}
 	}
@@ -220,7 +222,7 @@ type pageLimits struct {
 // readPage appends to page the log's events from one lsn on, at most to another. REQUIRES: from <= to, and both are in
 // the log.
 func (s *Store) readPage(page []eventstore.Recorded, from, to uint64, limits pageLimits) ([]eventstore.Recorded, error) {
-	r, err := newBlockReader(s.log)
+	r, err := s.blockReader()
 	if err != nil {
 		return nil, err
 	}

@@ -48,6 +48,9 @@ func (s *Store) repairTable(ctx context.Context, f *ScrubFault, source Source) e
 		return fmt.Errorf("%w: the folder was made by an earlier version, whose last table cannot be replaced while others are written; "+
 			"put back the last good copy of it, see Backup in docs/operations.md", eventstore.ErrCorrupt)
 	}
+	// What is being archived meanwhile would come back, and the record of it would be lost.
+	s.rewriting.Lock()
+	defer s.rewriting.Unlock()
 	first, last := s.spanOf(f.first, f.last)
 	gaps, err := s.findLost(first, last)
 	if err != nil {
@@ -86,14 +89,15 @@ func (s *Store) spanOf(first, last []byte) (from, to uint64) {
 		}
 		to = s.durable.Load()
 	}
+	from = s.archived.Load().end()
 	it, err := s.log.NewIter(&pebble.IterOptions{LowerBound: firstBlock, UpperBound: slices.MaxFunc([][]byte{first, firstBlock}, bytes.Compare)})
 	if err != nil {
-		return 1, to
+		return from + 1, to
 	}
 	defer it.Close()
 	if it.Last() {
 		lsn, _ := blockKeyLSN(it.Key())
-		from = lsn
+		from = max(from, lsn)
 	}
 	return from + 1, to
 }
@@ -102,7 +106,7 @@ func (s *Store) spanOf(first, last []byte) (from, to uint64) {
 func (s *Store) findLost(first, last uint64) (gaps []lost, err error) {
 	v := &verifier{store: s, end: last, log: newLogCheck(&s.history)}
 	for next := first; next <= last; {
-		r, err := newBlockReader(s.log)
+		r, err := s.blockReader()
 		if err != nil {
 			return nil, err
 		}
@@ -215,7 +219,7 @@ func (s *Store) chainBefore(g *lost) (eventstore.Hash, error) {
 	if state := s.recent.state(); state.lsn == g.last {
 		return state.chain, nil
 	}
-	r, err := newBlockReader(s.log)
+	r, err := s.blockReader()
 	if err != nil {
 		return eventstore.Hash{}, err
 	}
@@ -247,7 +251,7 @@ func (s *Store) writeTable(path string, next, last uint64, first []byte, gaps []
 }
 
 func (s *Store) copyBlocks(w *sstable.Writer, next, last uint64, gaps []lost) error {
-	r, err := newBlockReader(s.log)
+	r, err := s.blockReader()
 	if err != nil {
 		return err
 	}
@@ -263,7 +267,7 @@ func (s *Store) copyBlocks(w *sstable.Writer, next, last uint64, gaps []lost) er
 			gaps = gaps[1:]
 			// A seek that goes on from where an iterator stands may go through the damage; one of a new iterator does not.
 			r.close()
-			if r, err = newBlockReader(s.log); err != nil {
+			if r, err = s.blockReader(); err != nil {
 				return err
 			}
 			continue
@@ -289,7 +293,7 @@ func (s *Store) copyBlocks(w *sstable.Writer, next, last uint64, gaps []lost) er
 
 // copyMeta writes the meta record as it is known.
 func (s *Store) copyMeta(w *sstable.Writer) error {
-	value, err := json.Marshal(metaOf(s.history))
+	value, err := json.Marshal(s.meta())
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,7 @@ func (s *Store) framesFor(ctx context.Context, piece *eventstore.Frames, to uint
 		return err
 	}
 	defer release()
-	r, err := newBlockReader(s.log)
+	r, err := s.blockReader()
 	if err != nil {
 		return err
 	}

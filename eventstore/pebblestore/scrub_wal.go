@@ -117,7 +117,7 @@ func (x *scrub) readWAL(path string, number uint64) (spans []span, fault error) 
 // fileNumber makes a number of Pebble's type for it, which has no name outside of Pebble.
 func fileNumber[T ~uint64](_ T, n uint64) T { return T(n) }
 
-// inTables returns the last lsn that a table has.
+// inTables returns the last lsn that a table has, or an archive.
 func (s *Store) inTables() (lsn uint64, err error) {
 	it, err := s.log.NewIter(&pebble.IterOptions{LowerBound: firstBlock, UpperBound: afterBlocks, OnlyReadGuaranteedDurable: true})
 	if err != nil {
@@ -127,7 +127,7 @@ func (s *Store) inTables() (lsn uint64, err error) {
 	if it.Last() {
 		lsn, _ = blockKeyLSN(it.Key())
 	}
-	return lsn, nil // with a damaged last table the WAL is asked for all: a repair flushes in vain, and does no harm
+	return max(lsn, s.archived.Load().end()), nil // with a damaged last table the WAL is asked for all: a repair flushes in vain, and does no harm
 }
 
 // flushWAL writes what is in memory to a table, so that the WAL of until now is not needed any more.

@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/eventstore/archive"
 	"golang.org/x/sync/semaphore"
 )
 
@@ -45,6 +46,11 @@ type Store struct {
 	watermark *watermark
 	space     *space
 	stall     *stall
+
+	archives  map[string]*archive.Archive // by location; set when the store opens and by who archives
+	archived  atomic.Pointer[archived]    // nil when all of the log is in the database
+	archiving chan struct{}               // holds one while an archiving is under way
+	rewriting sync.Mutex                  // held by who replaces or removes blocks of the log
 
 	scrubbing  chan struct{} // holds one while a scrub is under way
 	scrubState atomic.Pointer[ScrubState]
@@ -81,7 +87,8 @@ func Open(dir string, o *Options) (*Store, error) {
 
 // open is Open of a folder that may be one that is being restored.
 func open(dir string, o *Options) (*Store, error) {
-	s := &Store{opts: o.withDefaults(), dir: dir, done: make(chan struct{}), spare: make(chan *group, 2), queue: newQueue(), scrubbing: make(chan struct{}, 1)}
+	s := &Store{opts: o.withDefaults(), dir: dir, done: make(chan struct{}), spare: make(chan *group, 2), queue: newQueue()}
+	s.scrubbing, s.archiving, s.archives = make(chan struct{}, 1), make(chan struct{}, 1), map[string]*archive.Archive{}
 	s.room = semaphore.NewWeighted(s.opts.MaxQueueBytes)
 	s.space, s.stall = newSpace(s.opts.fs(), dir, &s.opts), newStall(&s.opts)
 	if err := s.open(); err != nil {
@@ -213,7 +220,7 @@ func (s *Store) openMeta() error {
 		if id.Site == "" {
 			id.Site = "local"
 		}
-		m = metaOf(history{id: id})
+		m = metaOf(history{id: id}, nil)
 		if err := eventstore.ValidateSite(m.Site); err != nil {
 			return err
 		}
@@ -222,6 +229,7 @@ func (s *Store) openMeta() error {
 		}
 	}
 	s.id, s.history = m.logID(), m.history()
+	s.archived.Store(s.openArchived(m.Archive))
 	return m.fits(&s.opts)
 }
 
@@ -255,6 +263,7 @@ func (s *Store) Close() error {
 			s.indexer.close()
 		}
 		close(s.done)
+		s.cutOffArchives()
 		s.tail.crowd.close()
 		s.keeper.Wait()
 		s.life.Lock()
@@ -284,6 +293,9 @@ func (s *Store) flush() error {
 // release closes what is open.
 func (s *Store) release() error {
 	errs := []error{s.closeDatabases()}
+	for _, a := range s.archives {
+		a.Close()
+	}
 	if s.watermark != nil {
 		errs = append(errs, s.watermark.file.Close())
 	}

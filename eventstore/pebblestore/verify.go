@@ -91,7 +91,7 @@ func (v *verifier) step(next uint64) (uint64, error) {
 		return next, err
 	}
 	defer release()
-	r, err := newBlockReader(v.store.log)
+	r, err := v.store.blockReader()
 	if err != nil {
 		return next, err
 	}
@@ -117,11 +117,6 @@ func (v *verifier) step(next uint64) (uint64, error) {
 		found, err = r.next()
 	}
 	return next, nil
-}
-
-// from moves to the block that holds an lsn, or else to the next one.
-func (r *blockReader) from(lsn uint64) (found bool, err error) {
-	return r.here(r.it.SeekGE(blockKey(lsn)))
 }
 
 // skip names what cannot be read at an lsn, and finds where it can be read again.
@@ -161,7 +156,7 @@ func (v *verifier) skip(next uint64, cause error) (uint64, error) {
 
 // readable returns the first block at or after an lsn, if it and the way there can be read.
 func (v *verifier) readable(lsn uint64) (first uint64, ok bool) {
-	r, err := newBlockReader(v.store.log)
+	r, err := v.store.blockReader()
 	if err != nil {
 		return 0, false
 	}

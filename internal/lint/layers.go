@@ -27,6 +27,8 @@ var layers = []layer{
 	{pkg: "eventstore", may: "internal/hlc"},
 	{pkg: "eventstore/storetest", may: "eventstore eventstore/memstore internal/hlc"},
 	{pkg: "eventstore/keyfile", may: "eventstore eventstore/sealed"},
+	{pkg: "eventstore/pebblestore", may: "eventstore eventstore/archive internal/hlc"},
+	{pkg: "eventstore/archive/*", may: "eventstore eventstore/archive"},
 	{pkg: "eventstore/kafkalog/*", may: "eventstore eventstore/kafkalog internal/hlc"},
 	{pkg: "eventstore/*", may: "eventstore internal/hlc"},
 
