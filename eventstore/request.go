@@ -1,11 +1,8 @@
 package eventstore
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
 	"math"
-	"slices"
 	"unicode"
 	"unicode/utf8"
 )
@@ -282,48 +279,4 @@ func validateRequestID(id string) error {
 		}
 	}
 	return nil
-}
-
-// contentHash covers what was asked: streams, expectations, the condition's query, and of each event everything but its
-// id, for a repeated request may have been given new ones. The condition's position is left out too: whoever repeats a
-// request may have read again.
-func (r *Request) contentHash() Hash {
-	h := sha256.New()
-	var n [8]byte
-	write := func(b []byte) {
-		binary.BigEndian.PutUint64(n[:], uint64(len(b)))
-		h.Write(n[:])
-		h.Write(b)
-	}
-	number := func(v uint64) {
-		binary.BigEndian.PutUint64(n[:], v)
-		h.Write(n[:])
-	}
-	for i := range r.Appends {
-		a := &r.Appends[i]
-		write([]byte(a.Stream.String()))
-		write([]byte(a.Expect.String()))
-		number(uint64(len(a.Events)))
-		for j := range a.Events {
-			e := &a.Events[j]
-			write([]byte(e.Type))
-			write(e.Payload)
-			number(uint64(e.SchemaVersion)<<48 | uint64(e.Kind)<<40 | uint64(e.Encoding)<<32 | uint64(e.KeyRef))
-			number(uint64(len(e.Tags)))
-			for _, tag := range e.Tags {
-				write([]byte(tag))
-			}
-		}
-	}
-	if r.Condition != nil {
-		for _, item := range r.Condition.Query {
-			number(uint64(len(item.Types))<<32 | uint64(len(item.Tags)))
-			for _, text := range slices.Concat(item.Types, item.Tags) {
-				write([]byte(text))
-			}
-		}
-	}
-	var out Hash
-	h.Sum(out[:0])
-	return out
 }

@@ -14,8 +14,8 @@ type accepted struct {
 }
 
 type acceptedGeneration struct {
-	streams  map[headKey]acceptedHead
-	requests map[requestKey]acceptedRequest
+	streams  digestMap[acceptedHead]
+	requests digestMap[acceptedRequest]
 	terms    acceptedTerms
 	last     uint64 // lsn
 }
@@ -29,40 +29,36 @@ type acceptedRequest struct {
 }
 
 func newAccepted(head uint64, limit int) *accepted {
-	a := &accepted{forgotten: head, limit: limit}
-	a.young, a.old = newAcceptedGeneration(), newAcceptedGeneration()
-	a.young.last, a.old.last = head, head
+	generation := acceptedGeneration{last: head}
+	a := &accepted{young: generation, old: generation, forgotten: head, limit: limit}
+	a.young.terms.last, a.old.terms.last = map[term]uint64{}, map[term]uint64{}
 	return a
 }
 
-func newAcceptedGeneration() acceptedGeneration {
-	return acceptedGeneration{streams: map[headKey]acceptedHead{}, requests: map[requestKey]acceptedRequest{}, terms: acceptedTerms{last: map[term]uint64{}}}
-}
-
 func (a *accepted) head(s headKey) (acceptedHead, bool) {
-	h, ok := a.young.streams[s]
+	h, ok := a.young.streams.get(s)
 	if !ok {
-		h, ok = a.old.streams[s]
+		h, ok = a.old.streams.get(s)
 	}
 	return h, ok
 }
 
-func (a *accepted) request(k requestKey) (acceptedRequest, bool) {
-	r, ok := a.young.requests[k]
+func (a *accepted) request(k headKey) (acceptedRequest, bool) {
+	r, ok := a.young.requests.get(k)
 	if !ok {
-		r, ok = a.old.requests[k]
+		r, ok = a.old.requests.get(k)
 	}
 	return r, ok
 }
 
 // forget drops the older generation if the younger is large enough and everything in the older is durable.
 func (a *accepted) forget(durable uint64) {
-	if len(a.young.streams)+len(a.young.requests)+len(a.young.terms.last)+len(a.young.terms.tagged) < a.limit || a.old.last > durable {
+	if a.young.streams.len()+a.young.requests.len()+len(a.young.terms.last)+len(a.young.terms.tagged) < a.limit || a.old.last > durable {
 		return
 	}
 	a.forgotten = a.old.last
-	clear(a.old.streams)
-	clear(a.old.requests)
+	a.old.streams.clear()
+	a.old.requests.clear()
 	a.old.terms.clear()
 	a.young, a.old = a.old, a.young
 }

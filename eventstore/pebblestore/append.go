@@ -9,29 +9,31 @@ import (
 
 // Append implements eventstore.Appender.
 func (s *Store) Append(ctx context.Context, r eventstore.Request) (eventstore.Receipt, error) {
-	p, receipt, err := s.ready(ctx, r)
+	p, receipt, err := s.ready(ctx, &r)
 	if p == nil {
 		return receipt, err
 	}
 	if err := s.stall.enter(ctx, p, s.room, s.opts.MaxQueueBytes); err != nil {
+		p.giveBack()
 		return eventstore.Receipt{}, err
 	}
 	s.put(p)
-	left := ctx.Done()
-	if left == nil {
+	if left := ctx.Done(); left != nil {
+		select {
+		case <-p.done:
+		case <-left:
+			return eventstore.Receipt{}, ctx.Err() // the request is the sequencer's or the committer's
+		}
+	} else {
 		<-p.done
-		return p.receipt, p.err
 	}
-	select {
-	case <-p.done:
-		return p.receipt, p.err
-	case <-left:
-		return eventstore.Receipt{}, ctx.Err()
-	}
+	receipt, err = p.receipt, p.err
+	p.giveBack()
+	return receipt, err
 }
 
 // ready does all that comes before a request's place in the queue. Without a pending the request is answered.
-func (s *Store) ready(ctx context.Context, r eventstore.Request) (*pending, eventstore.Receipt, error) {
+func (s *Store) ready(ctx context.Context, r *eventstore.Request) (*pending, eventstore.Receipt, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, eventstore.Receipt{}, err
 	}
@@ -46,6 +48,7 @@ func (s *Store) ready(ctx context.Context, r eventstore.Request) (*pending, even
 	}
 	p := s.prepare(ctx, r)
 	if receipt, found, err := s.check(p); found || err != nil {
+		p.giveBack()
 		return nil, receipt, err
 	}
 	return p, eventstore.Receipt{}, nil
@@ -83,11 +86,11 @@ func (s *Store) failed() error {
 // check looks up what is durable: whether the request was applied before (then it returns what to answer), the versions
 // of its streams, and what its condition meets.
 func (s *Store) check(p *pending) (receipt eventstore.Receipt, found bool, err error) {
-	release, err := s.use()
-	if err != nil {
-		return receipt, false, err
+	s.life.RLock()
+	defer s.life.RUnlock()
+	if s.closed {
+		return receipt, false, eventstore.ErrClosed
 	}
-	defer release()
 	unknown, turns := p.lookRecent(s.recent)
 	for _, i := range unknown {
 		stream := p.request.Appends[i].Stream
@@ -97,7 +100,7 @@ func (s *Store) check(p *pending) (receipt eventstore.Receipt, found bool, err e
 		s.recent.remember(stream, p.heads[i], turns)
 	}
 	if p.request.ID != "" {
-		batch, err := s.lookRequest(p.key())
+		batch, err := s.lookRequest(p.key(), p.digests)
 		if err != nil {
 			return receipt, false, err
 		}
@@ -114,14 +117,6 @@ func (s *Store) check(p *pending) (receipt eventstore.Receipt, found bool, err e
 
 // lookRecent fills in the heads that are known in memory, and returns the places of the others.
 func (p *pending) lookRecent(r *recent) (unknown []int, turns int) {
-	if p.heads == nil {
-		p.heads = make([]uint64, len(p.request.Appends))
-	}
-	if p.keys == nil {
-		for i := range p.request.Appends {
-			p.keys = append(p.keys, headKeyOf(p.request.Appends[i].Stream))
-		}
-	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	p.checked = r.durable.lsn
@@ -146,7 +141,7 @@ func (s *Store) Receipt(ctx context.Context, tenant, id string) (eventstore.Rece
 		tenant = eventstore.DefaultTenant
 	}
 	k := requestKey{tenant, id}
-	batch, err := s.lookRequest(k)
+	batch, err := s.lookRequest(k, k.digests())
 	if err != nil {
 		return eventstore.Receipt{}, eventstore.Hash{}, err
 	}

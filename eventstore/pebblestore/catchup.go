@@ -24,7 +24,7 @@ func (s *Store) catchUp(head logHead) error {
 			return fmt.Errorf("bring the index up to date: %w", err)
 		}
 		for batch := range batchesOf(page) {
-			s.recent.add([][]eventstore.Recorded{batch})
+			s.recent.add([]keyedBatch{keyed(batch)})
 		}
 		m.logState = s.recent.state()
 		if s.recent.unindexed() >= s.opts.IndexBatch && !s.index.sealed {

@@ -12,7 +12,8 @@ import (
 type group struct {
 	blocks  *pebble.Batch
 	writer  blockWriter
-	batches []*pending // accepted
+	batches []*pending   // accepted
+	keyed   []keyedBatch // of them, while they are published
 	events  int
 	bytes   int
 	answers []answer
@@ -45,7 +46,8 @@ func (s *Store) recycle(g *group) {
 	_ = g.blocks.Close() // of a batch that was committed, or is empty
 	clear(g.batches)
 	clear(g.answers)
-	*g = group{writer: blockWriter{buf: g.writer.buf[:0], ends: g.writer.ends[:0]}, batches: g.batches[:0], answers: g.answers[:0]}
+	clear(g.keyed)
+	*g = group{writer: blockWriter{buf: g.writer.buf[:0], ends: g.writer.ends[:0]}, batches: g.batches[:0], keyed: g.keyed[:0], answers: g.answers[:0]}
 	if cap(g.writer.buf) > 8*blockBytes {
 		g.writer.buf = nil
 	}
@@ -165,8 +167,9 @@ func (s *Store) publish(g *group) {
 	batches := make([][]eventstore.Recorded, len(g.batches))
 	for i, p := range g.batches {
 		batches[i] = p.records
+		g.keyed = append(g.keyed, keyedBatch{p.records, p.keys, p.digests})
 	}
-	s.recent.add(batches)
+	s.recent.add(g.keyed)
 	state := s.recent.state()
 	s.durable.Store(state.lsn)
 	s.tail.add(batches, state)

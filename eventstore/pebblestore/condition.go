@@ -81,6 +81,28 @@ func (s *Store) conditionConflict(p *pending, lsn uint64) *eventstore.ConditionC
 type acceptedTerms struct {
 	last   map[term]uint64
 	tagged []acceptedEvent // those with tags, in order
+
+	// The type of the last event, and where it was, are kept at hand and not in last: most events are of the same.
+	kind    term
+	kindLSN uint64
+}
+
+// lastOf returns the last place of a term, 0 when there is none.
+func (a *acceptedTerms) lastOf(of term) uint64 {
+	if of == a.kind {
+		return a.kindLSN
+	}
+	return a.last[of]
+}
+
+func (a *acceptedTerms) setKind(of term, lsn uint64) {
+	if of != a.kind {
+		if a.kindLSN > 0 {
+			a.last[a.kind] = a.kindLSN
+		}
+		a.kind = of
+	}
+	a.kindLSN = lsn
 }
 
 type acceptedEvent struct {
@@ -92,7 +114,7 @@ type acceptedEvent struct {
 func (a *acceptedTerms) clear() {
 	clear(a.last)
 	clear(a.tagged)
-	a.tagged = a.tagged[:0]
+	*a = acceptedTerms{last: a.last, tagged: a.tagged[:0]}
 }
 
 // add takes a batch that was accepted.
@@ -100,7 +122,7 @@ func (a *acceptedTerms) add(batch []eventstore.Recorded) {
 	for i := range batch {
 		e := &batch[i]
 		if i+1 == len(batch) || batch[i+1].Type != e.Type {
-			a.last[term{typeTerm, e.Stream.Tenant, e.Type}] = e.Position.LSN
+			a.setKind(term{typeTerm, e.Stream.Tenant, e.Type}, e.Position.LSN)
 		}
 		if len(e.Tags) == 0 {
 			continue
@@ -127,13 +149,13 @@ func (a *accepted) lastOf(tenant string, q eventstore.Query, after uint64) (foun
 
 func (a *acceptedTerms) lastOfItem(tenant string, item *eventstore.QueryItem, after uint64) uint64 {
 	for _, tag := range item.Tags {
-		if a.last[term{tagTerm, tenant, tag}] <= after {
+		if a.lastOf(term{tagTerm, tenant, tag}) <= after {
 			return 0
 		}
 	}
 	ofTypes := uint64(0)
 	for _, name := range item.Types {
-		ofTypes = max(ofTypes, a.last[term{typeTerm, tenant, name}])
+		ofTypes = max(ofTypes, a.lastOf(term{typeTerm, tenant, name}))
 	}
 	if len(item.Tags) == 0 {
 		if ofTypes <= after {

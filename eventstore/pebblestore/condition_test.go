@@ -27,7 +27,7 @@ func TestConditionAfterWhatWasJustPublished(t *testing.T) {
 	if err := r.Normalize(); err != nil {
 		t.Fatal(err)
 	}
-	p := s.prepare(ctx, r)
+	p := s.prepare(ctx, &r)
 	defer p.giveBack()
 	if _, _, err := s.check(p); err != nil {
 		t.Errorf("a condition after %s, which the log says is durable: %v", state.Durable, err)

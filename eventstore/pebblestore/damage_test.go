@@ -509,7 +509,7 @@ func TestRequestsWithTheSameHash(t *testing.T) {
 	if _, err := s.requestBatch(requestKey{"default", "another"}, hash, 43); !errors.Is(err, errAnotherRequest) {
 		t.Errorf("batch of another request with the same hash: %v, want %v", err, errAnotherRequest)
 	}
-	if batch, err := s.lookRequest(requestKey{"default", "request-42"}); err != nil || len(batch) != 1 {
+	if batch, err := s.lookRequest(requestKey{"default", "request-42"}, requestKey{"default", "request-42"}.digests()); err != nil || len(batch) != 1 {
 		t.Errorf("request that is named twice: %d events, %v; want one", len(batch), err)
 	}
 }

@@ -18,7 +18,8 @@ func (s *Store) Enqueue(ctx context.Context, requests []eventstore.Request, done
 	ready := make([]*pending, len(requests)) // nil: it is answered
 	prepare := func(begin, end int) {
 		for i := begin; i < end; i++ {
-			p, receipt, err := s.ready(ctx, requests[i])
+			r := requests[i] // it is filled in, which is not the caller's to see
+			p, receipt, err := s.ready(ctx, &r)
 			if p == nil {
 				done(i, eventstore.Answer{Receipt: receipt, Err: err})
 				continue

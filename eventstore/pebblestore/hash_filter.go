@@ -54,8 +54,8 @@ func (f *hashFilter) add(hashes iter.Seq[uint64]) (grow bool) {
 // requestHashes and streamHashes yield what filters take of a generation.
 func (g *generation) requestHashes() iter.Seq[uint64] {
 	return func(yield func(uint64) bool) {
-		for k := range g.requests {
-			if !yield(k.hash()) {
+		for _, p := range g.requests.all() {
+			if !yield(p.hash) {
 				return
 			}
 		}
@@ -64,7 +64,7 @@ func (g *generation) requestHashes() iter.Seq[uint64] {
 
 func (g *generation) streamHashes() iter.Seq[uint64] {
 	return func(yield func(uint64) bool) {
-		for k := range g.streams {
+		for k := range g.streams.all() {
 			if !yield(k.hash()) {
 				return
 			}

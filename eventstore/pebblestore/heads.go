@@ -1,7 +1,6 @@
 package pebblestore
 
 import (
-	"encoding/binary"
 	"hash/maphash"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -10,14 +9,14 @@ import (
 // headCache keeps the versions of streams that were written or asked for lately, so that an append to one of them need
 // not look into the index. Two generations bound it: when the young one is full, it takes the place of the old one.
 //
-// It holds no names, only digests of them: 24 bytes an entry, which the garbage collector need not look into.
+// It holds no names, only digests of them: 24 bytes a place, which the garbage collector need not look into.
 type headCache struct {
-	young, old map[headKey]uint64
+	young, old digestMap[uint64]
 	limit      int // entries of a generation
 }
 
-// headKey stands for a stream or a term: 128 bits, so that no two are ever the same.
-type headKey [16]byte
+// headKey stands for a stream, a request or a term: 128 bits, so that no two are ever the same, and none is zero.
+type headKey [2]uint64
 
 // headSeeds make the keys of streams others in each process, so that nobody can make two streams have the same.
 var headSeeds = [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
@@ -29,32 +28,28 @@ func headKeyOf(s eventstore.StreamID) headKey {
 }
 
 // headKeyOfName is headKeyOf for a name as it stands in keys of the index.
-func headKeyOfName(name []byte) (k headKey) {
-	binary.LittleEndian.PutUint64(k[:], maphash.Bytes(headSeeds[0], name))
-	binary.LittleEndian.PutUint64(k[8:], maphash.Bytes(headSeeds[1], name))
-	return k
+func headKeyOfName(name []byte) headKey {
+	return headKey{maphash.Bytes(headSeeds[0], name), maphash.Bytes(headSeeds[1], name)}
 }
 
 // hash returns a part of the key, for filters.
-func (k headKey) hash() uint64 { return binary.LittleEndian.Uint64(k[:]) }
+func (k headKey) hash() uint64 { return k[0] }
 
-func newHeadCache(entries int) headCache {
-	return headCache{young: map[headKey]uint64{}, old: map[headKey]uint64{}, limit: max(1, entries/2)}
-}
+func newHeadCache(entries int) headCache { return headCache{limit: max(1, entries/2)} }
 
 func (c *headCache) get(k headKey) (version uint64, known bool) {
-	if version, known = c.young[k]; !known {
-		version, known = c.old[k]
+	if version, known = c.young.get(k); !known {
+		version, known = c.old.get(k)
 	}
 	return version, known
 }
 
 func (c *headCache) put(k headKey, version uint64) {
-	if len(c.young) >= c.limit {
-		if _, there := c.young[k]; !there {
+	if c.young.len() >= c.limit {
+		if _, there := c.young.get(k); !there {
 			c.young, c.old = c.old, c.young
-			clear(c.young)
+			c.young.clear()
 		}
 	}
-	c.young[k] = version
+	c.young.put(k, version)
 }

@@ -14,7 +14,7 @@ func TestHeadCacheIsBoundedAndKeepsWhatWasWrittenLast(t *testing.T) {
 	for i := range 100 {
 		c.put(key(i), 1)
 		c.put(key(i), uint64(i)+1)
-		if n := len(c.young) + len(c.old); n > 8 {
+		if n := c.young.len() + c.old.len(); n > 8 {
 			t.Fatalf("%d entries after %d streams, want 8 at most", n, i+1)
 		}
 		for j := max(0, i-3); j <= i; j++ {
@@ -32,8 +32,8 @@ func TestHeadCacheIsBoundedAndKeepsWhatWasWrittenLast(t *testing.T) {
 // of the past.
 func TestRememberKeepsNoPast(t *testing.T) {
 	stream := eventstore.Stream("order", "1")
-	event := func(s eventstore.StreamID, lsn, version uint64) [][]eventstore.Recorded {
-		return [][]eventstore.Recorded{{{Stream: s, Version: version, Position: eventstore.Position{Incarnation: 1, LSN: lsn}}}}
+	event := func(s eventstore.StreamID, lsn, version uint64) []keyedBatch {
+		return []keyedBatch{keyed([]eventstore.Recorded{{Stream: s, Version: version, Position: eventstore.Position{Incarnation: 1, LSN: lsn}}})}
 	}
 	others := func(r *recent, from uint64) {
 		for i := range uint64(10) { // more than are cached

@@ -1,11 +1,11 @@
 package pebblestore
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"slices"
 	"strings"
 
@@ -217,7 +217,15 @@ func (x *index) places(s eventstore.StreamID, from, to uint64) (lsns []uint64, e
 	return lsns, nil
 }
 
-func parseRunEntry(it *pebble.Iterator, prefix int) (run streamRun, err error) {
+// indexedRun is a run as an entry of the index has it.
+type indexedRun struct {
+	first uint64 // version
+	lsns  []uint64
+}
+
+func (r *indexedRun) version() uint64 { return r.first + uint64(len(r.lsns)) - 1 }
+
+func parseRunEntry(it *pebble.Iterator, prefix int) (run indexedRun, err error) {
 	key := it.Key()
 	value, err := it.ValueAndErr()
 	if err != nil {
@@ -236,7 +244,7 @@ func parseRunEntry(it *pebble.Iterator, prefix int) (run streamRun, err error) {
 
 // fill writes a generation in one batch, sorted, with the mark. It is not synced: what is lost comes from the log again.
 func (x *index) fill(g *generation, log eventstore.LogID) error {
-	batch := x.db.NewBatchWithSize(64 * (g.events + len(g.requests) + len(g.streams) + len(g.terms.runs)))
+	batch := x.db.NewBatchWithSize(64 * (g.events + g.requests.len() + len(g.runs) + len(g.terms.runs)))
 	defer batch.Close()
 	set := func(key, value []byte) error { return batch.Set(key, value, nil) }
 	if err := g.write(set); err != nil {
@@ -256,13 +264,14 @@ func (g *generation) write(set func(key, value []byte) error) error {
 	if err := g.writeRequests(set); err != nil {
 		return err
 	}
-	runs := slices.Collect(maps.Values(g.streams))
-	slices.SortFunc(runs, func(a, b *streamRun) int { return compareStreams(a.stream, b.stream) })
 	var key, value []byte
-	for _, run := range runs {
-		for i := (len(run.lsns) - 1) / maxRun * maxRun; i >= 0; i -= maxRun {
+	var lsns []uint64
+	for _, i := range g.sorted() {
+		run := &g.runs[i]
+		lsns = run.appendTo(lsns[:0], run.first, run.version())
+		for i := (len(lsns) - 1) / maxRun * maxRun; i >= 0; i -= maxRun {
 			key = appendRunKey(key[:0], run.stream, run.first+uint64(i))
-			value = appendRun(value[:0], run.lsns[i:min(i+maxRun, len(run.lsns))])
+			value = appendRun(value[:0], lsns[i:min(i+maxRun, len(lsns))])
 			if err := set(key, value); err != nil {
 				return err
 			}
@@ -279,13 +288,35 @@ func (g *generation) write(set func(key, value []byte) error) error {
 	return nil
 }
 
-// compareStreams orders streams as their keys are ordered; the zero byte that ends a name is less than all others.
-func compareStreams(a, b eventstore.StreamID) int {
-	if c := strings.Compare(a.Tenant, b.Tenant); c != 0 {
-		return c
+// sorted returns the places of the runs in the order of their keys; the zero byte that ends a name is less than all others.
+// Most ids differ in the first eight bytes, which are compared as a number, side by side in memory.
+func (g *generation) sorted() []int32 {
+	type entry struct {
+		prefix uint64
+		run    int32
 	}
-	if c := strings.Compare(a.Category, b.Category); c != 0 {
-		return c
+	entries := make([]entry, len(g.runs))
+	for i := range g.runs {
+		var prefix [8]byte
+		copy(prefix[:], g.runs[i].stream.ID)
+		entries[i] = entry{binary.BigEndian.Uint64(prefix[:]), int32(i)}
 	}
-	return strings.Compare(a.ID, b.ID)
+	slices.SortFunc(entries, func(a, b entry) int {
+		x, y := &g.runs[a.run].stream, &g.runs[b.run].stream
+		if x.Tenant != y.Tenant {
+			return strings.Compare(x.Tenant, y.Tenant)
+		}
+		if x.Category != y.Category {
+			return strings.Compare(x.Category, y.Category)
+		}
+		if a.prefix != b.prefix {
+			return cmp.Compare(a.prefix, b.prefix)
+		}
+		return strings.Compare(x.ID, y.ID)
+	})
+	order := make([]int32, len(entries))
+	for i := range entries {
+		order[i] = entries[i].run
+	}
+	return order
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // termLast returns the place of the last event of a term, 0 when the index has none.
-func (x *index) termLast(digest headKey) (lsn uint64, err error) {
+func (x *index) termLast(digest termDigest) (lsn uint64, err error) {
 	var buf [termPrefixBytes]byte
 	it, found, err := x.seek(appendTermPrefix(buf[:0], digest))
 	if err != nil || !found {
@@ -57,7 +57,7 @@ func parseTermEntry(it *pebble.Iterator, dst []uint64) (lsns []uint64, err error
 // termCursor finds the places of one term: those in memory, and those in the index. It is used by one goroutine.
 type termCursor struct {
 	index  *index
-	digest headKey
+	digest termDigest
 	recent [2][]uint64 // as of the cursor's beginning; the index has all that is not in them
 	it     *pebble.Iterator
 	run    []uint64 // of the index, that was read last

@@ -10,68 +10,73 @@ import (
 )
 
 // pending is a request on its way: first its caller's, then the sequencer's, then the committer's. Whoever has it alone
-// may touch it; closing done gives it back to the caller.
+// may touch it; done gives it back to the caller. It is borrowed from a pool, with most of the memory that an append needs.
 type pending struct {
 	ctx     context.Context // of the caller: the sequencer passes over those who left
 	request eventstore.Request
 	records []eventstore.Recorded
 	// contents holds the content parts of all records, one after the other, content i ending at ends[i]; hashes are
-	// theirs. They go back to where they were borrowed when the request is finished.
-	*encoded
+	// theirs.
+	contents []byte
+	ends     []int
+	hashes   []eventstore.Hash
 
+	keys    []headKey // of the streams of records, in their order
+	digests requestDigests
 	// heads are the versions of the request's streams as they were durable at lsn checked, where no request of this ID
 	// was known.
 	heads   []uint64
-	keys    []headKey // of the streams
 	checked uint64
 	met     uint64 // lsn of the last event that stood against the request's condition then; 0: none
 
 	room    *semaphore.Weighted // of which it holds weight, until it is answered
 	weight  int64
-	done    chan struct{}
+	done    chan struct{} // has a token when the request is finished
 	receipt eventstore.Receipt
 	err     error
-	// answered, when set, is called in place of closing done, with the request's place: nobody waits for it.
+	// answered, when set, is called in place of a token of done, with the request's place: nobody waits for it.
 	answered func(place int, a eventstore.Answer)
 	place    int
 }
 
-// encoded is the memory that requests need on their way, borrowed from a pool: most of what an append would allocate.
-type encoded struct {
-	contents []byte
-	ends     []int
-	hashes   []eventstore.Hash
-}
+var pendings = sync.Pool{New: func() any { return &pending{done: make(chan struct{}, 1)} }}
 
-var encodings = sync.Pool{New: func() any { return &encoded{} }}
+// maxKeptBytes bounds what is kept for later.
+const maxKeptBytes = 1 << 20
 
-// maxEncoded bounds what is kept for later.
-const maxEncoded = 1 << 20
-
-func (e *encoded) giveBack() {
-	if cap(e.contents) <= maxEncoded {
-		e.contents, e.ends, e.hashes = e.contents[:0], e.ends[:0], e.hashes[:0]
-		encodings.Put(e)
+// giveBack keeps the memory for another request. REQUIRES: the caller has taken the token of done, or nobody waits for it
+// and the caller is the last who has the request.
+func (p *pending) giveBack() {
+	if cap(p.contents) > maxKeptBytes {
+		return
 	}
+	*p = pending{
+		contents: p.contents[:0], ends: p.ends[:0], hashes: p.hashes[:0], keys: p.keys[:0], heads: p.heads[:0], done: p.done,
+	}
+	pendings.Put(p)
 }
 
 // prepare does on the caller's goroutine all that needs no turn: ids, encoding, hashing. REQUIRES: r is normalized.
-func (s *Store) prepare(ctx context.Context, r eventstore.Request) *pending {
-	p := &pending{
-		ctx: ctx, request: r, records: r.Records(s.opts.NewID), done: make(chan struct{}),
-		encoded: encodings.Get().(*encoded),
-	}
+func (s *Store) prepare(ctx context.Context, r *eventstore.Request) *pending {
+	p := pendings.Get().(*pending)
+	p.ctx, p.request, p.records = ctx, *r, r.Records(s.opts.NewID)
 	size := 0
 	for i := range p.records {
 		size += 256 + len(p.records[i].Payload)
 	}
 	p.contents = slices.Grow(p.contents, size)
 	for i := range p.records {
+		e := &p.records[i]
 		start := len(p.contents)
-		p.contents = eventstore.AppendContent(p.contents, &p.records[i])
+		p.contents = eventstore.AppendContent(p.contents, e)
 		p.ends = append(p.ends, len(p.contents))
 		p.hashes = append(p.hashes, eventstore.ContentHash(p.contents[start:]))
+		if i == 0 || e.Stream != p.records[i-1].Stream {
+			p.keys = append(p.keys, headKeyOf(e.Stream))
+		}
 	}
+	p.digests = p.key().digests()
+	p.heads = slices.Grow(p.heads, len(r.Appends))[:len(r.Appends)]
 	return p
 }
 
@@ -91,13 +96,13 @@ func (p *pending) size() int64 { return int64(2*len(p.contents) + 512*len(p.reco
 // finish gives the request back to its caller. Nobody else may touch it from then on.
 func (p *pending) finish() {
 	p.room.Release(p.weight)
-	p.encoded.giveBack()
-	p.encoded = nil
 	if p.answered != nil {
-		p.answered(p.place, eventstore.Answer{Receipt: p.receipt, Err: p.err})
+		answered, place, a := p.answered, p.place, eventstore.Answer{Receipt: p.receipt, Err: p.err}
+		p.giveBack()
+		answered(place, a)
 		return
 	}
-	close(p.done)
+	p.done <- struct{}{}
 }
 
 func (p *pending) answer(receipt eventstore.Receipt, err error) {

@@ -31,8 +31,9 @@ type logState struct {
 
 // generation is the content of a stretch of the log, as the index has it.
 type generation struct {
-	streams  map[headKey]*streamRun
-	requests map[requestKey]uint64 // lsn of its first event
+	streams  digestMap[int32] // the number of its run, from 1
+	runs     []streamRun
+	requests digestMap[requestPlace]
 	terms    termRuns
 	events   int
 	end      logState // of the stretch
@@ -41,68 +42,119 @@ type generation struct {
 // streamRun is the places of a stream's events from a version on.
 type streamRun struct {
 	stream eventstore.StreamID
-	first  uint64 // version
-	lsns   []uint64
-	one    [1]uint64 // memory of lsns as long as there is one: most often there is
+	first  uint64   // version
+	lsn    uint64   // of the first event: most often there is but one
+	more   []uint64 // lsns of the others
 }
 
-func (r *streamRun) version() uint64 { return r.first + uint64(len(r.lsns)) - 1 }
+func (r *streamRun) version() uint64 { return r.first + uint64(len(r.more)) }
 
-func newGeneration(size int) *generation {
+// appendTo appends the lsns of the events of versions from to to.
+func (r *streamRun) appendTo(dst []uint64, from, to uint64) []uint64 {
+	if from == r.first {
+		dst = append(dst, r.lsn)
+		from++
+	}
+	return append(dst, r.more[from-r.first-1:to-r.first]...)
+}
+
+// newGeneration returns an empty generation with room for as much as another one has.
+func newGeneration(like *generation) *generation {
 	return &generation{
-		streams:  make(map[headKey]*streamRun, size),
-		requests: make(map[requestKey]uint64, size),
+		streams:  newDigestMap[int32](like.streams.len()),
+		runs:     make([]streamRun, 0, len(like.runs)),
+		requests: newDigestMap[requestPlace](like.requests.len()),
 		terms:    termRuns{runs: map[term]*termRun{}},
 	}
 }
 
+// stream returns a stream's places, nil when there are none. It is valid until the generation grows.
+func (g *generation) stream(k headKey) *streamRun {
+	if g == nil {
+		return nil
+	}
+	i, known := g.streams.get(k)
+	if !known {
+		return nil
+	}
+	return &g.runs[i-1]
+}
+
+// keyedBatch is events that were appended together, with the digests of their streams, in their order, and of their
+// request.
+type keyedBatch struct {
+	records []eventstore.Recorded
+	streams []headKey
+	request requestDigests
+}
+
+// keyed takes a batch as it was read.
+func keyed(records []eventstore.Recorded) keyedBatch {
+	b := keyedBatch{records: records, request: requestKey{records[0].Stream.Tenant, records[0].CommandID}.digests()}
+	for i := range records {
+		if i == 0 || records[i].Stream != records[i-1].Stream {
+			b.streams = append(b.streams, headKeyOf(records[i].Stream))
+		}
+	}
+	return b
+}
+
 func newRecent(h *history, from logState, cachedHeads int) *recent {
-	r := &recent{history: h, young: newGeneration(0), durable: from, heads: newHeadCache(cachedHeads), tags: newHeadCache(cachedHeads / 2)}
+	r := &recent{history: h, young: newGeneration(&generation{}), durable: from, heads: newHeadCache(cachedHeads), tags: newHeadCache(cachedHeads / 2)}
 	r.young.end = from
 	return r
 }
 
 // add makes whole batches durable that follow what was. It is called by Open, and then by the committer alone.
-func (r *recent) add(batches [][]eventstore.Recorded) {
+func (r *recent) add(batches []keyedBatch) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, batch := range batches {
-		r.young.add(batch, &r.durable, r.heads.put)
+	for i := range batches {
+		r.young.add(&batches[i], &r.durable, &r.heads)
 	}
 	r.durable.logHead = r.history.onward(r.durable.logHead)
 	r.young.end = r.durable
 }
 
-// add takes a batch, moves state on to its end, and calls head with the version that each of its streams has come to.
-func (g *generation) add(batch []eventstore.Recorded, state *logState, head func(k headKey, version uint64)) {
-	var k headKey
+// add takes a batch, moves state on to its end, and heads to the versions that its streams have come to.
+func (g *generation) add(batch *keyedBatch, state *logState, heads *headCache) {
+	stream := -1 // place in batch.streams
 	var run *streamRun
-	for i := range batch {
-		e := &batch[i]
-		if i == 0 || e.Stream != batch[i-1].Stream {
-			k = headKeyOf(e.Stream)
-			run = g.streams[k]
+	for i := range batch.records {
+		e := &batch.records[i]
+		if i > 0 && e.Stream == batch.records[i-1].Stream {
+			run.more = append(run.more, e.Position.LSN)
+		} else {
+			stream++
+			run = g.place(batch.streams[stream], e)
 		}
-		if run == nil {
-			run = &streamRun{stream: e.Stream, first: e.Version}
-			run.lsns = run.one[:0]
-			g.streams[k] = run
-		}
-		run.lsns = append(run.lsns, e.Position.LSN)
 		if e.Version == 1 {
 			state.streams++
 		}
 		g.terms.add(e)
-		if i+1 == len(batch) || batch[i+1].Stream != e.Stream {
-			head(k, e.Version)
+		if i+1 == len(batch.records) || batch.records[i+1].Stream != e.Stream {
+			heads.put(batch.streams[stream], e.Version)
 		}
 	}
-	first, last := &batch[0], &batch[len(batch)-1]
+	first, last := &batch.records[0], &batch.records[len(batch.records)-1]
 	if first.CommandID != "" {
-		g.requests[requestKey{first.Stream.Tenant, first.CommandID}] = first.Position.LSN
+		g.requests.put(batch.request.key, requestPlace{batch.request.hash, first.Position.LSN})
 	}
-	g.events += len(batch)
+	g.events += len(batch.records)
 	state.logHead = logHead{lsn: last.Position.LSN, seq: last.Dot.Seq, chain: last.Chain}
+}
+
+// place adds an event to its stream's run, which it returns.
+func (g *generation) place(k headKey, e *eventstore.Recorded) *streamRun {
+	i := g.streams.at(k)
+	if *i == 0 {
+		g.runs = append(g.runs, streamRun{stream: e.Stream, first: e.Version, lsn: e.Position.LSN})
+		*i = int32(len(g.runs))
+		return &g.runs[*i-1]
+	}
+	run := &g.runs[*i-1]
+	run.more = append(run.more, e.Position.LSN)
+	return run
 }
 
 // state returns how far the log is durable.
@@ -125,13 +177,11 @@ func (r *recent) headLocked(k headKey) (version uint64, known bool) {
 	if version, known = r.heads.get(k); known {
 		return version, true
 	}
-	if run := r.young.streams[k]; run != nil {
+	if run := r.young.stream(k); run != nil {
 		return run.version(), true
 	}
-	if r.old != nil {
-		if run := r.old.streams[k]; run != nil {
-			return run.version(), true
-		}
+	if run := r.old.stream(k); run != nil {
+		return run.version(), true
 	}
 	return 0, false
 }
@@ -154,13 +204,14 @@ func (r *recent) remember(s eventstore.StreamID, version uint64, turns int) {
 }
 
 // request returns where the batch of a request begins, if it is known here.
-func (r *recent) request(k requestKey) (lsn uint64, known bool) {
+func (r *recent) request(k headKey) (lsn uint64, known bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	if lsn, known = r.young.requests[k]; !known && r.old != nil {
-		lsn, known = r.old.requests[k]
+	p, known := r.young.requests.get(k)
+	if !known && r.old != nil {
+		p, known = r.old.requests.get(k)
 	}
-	return lsn, known
+	return p.lsn, known
 }
 
 // places returns the lsns of the stream's events of versions from to to, as far as they are known here: those from the
@@ -171,16 +222,16 @@ func (r *recent) places(s eventstore.StreamID, from, to uint64) (first uint64, l
 	defer r.mu.RUnlock()
 	first = to + 1
 	for _, g := range []*generation{r.old, r.young} {
-		if g == nil || g.streams[k] == nil {
+		run := g.stream(k)
+		if run == nil {
 			continue
 		}
-		run := g.streams[k]
 		begin, end := max(from, run.first), min(to, run.version())
 		if begin > end {
 			continue
 		}
 		first = min(first, begin)
-		lsns = append(lsns, run.lsns[begin-run.first:end-run.first+1]...)
+		lsns = run.appendTo(lsns, begin, end)
 	}
 	return first, lsns
 }
@@ -191,7 +242,7 @@ func (r *recent) turn() *generation {
 	defer r.mu.Unlock()
 	r.old = r.young
 	r.turns++
-	r.young = newGeneration(len(r.old.streams))
+	r.young = newGeneration(r.old)
 	r.young.end = r.old.end
 	return r.old
 }

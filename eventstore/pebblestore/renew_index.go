@@ -86,7 +86,7 @@ func (s *Store) fillFrom(ctx context.Context, x *index, r *recent, to uint64) er
 			return err
 		}
 		for batch := range batchesOf(page) {
-			r.add([][]eventstore.Recorded{batch})
+			r.add([]keyedBatch{keyed(batch)})
 		}
 		if r.unindexed() >= s.opts.IndexBatch || r.state().lsn >= to {
 			if err := x.fill(r.turn(), s.id); err != nil {

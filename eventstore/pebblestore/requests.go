@@ -16,11 +16,20 @@ import (
 // requestKey names a request: ids are of a tenant.
 type requestKey struct{ tenant, id string }
 
-// hash is the hash under which the index has the request. Two requests may have the same: the log tells them apart.
-func (k requestKey) hash() uint64 {
-	var buf [256]byte
-	return xxhash.Sum64(append(append(append(buf[:0], k.tenant...), 0), k.id...))
+// requestDigests stand for a request: key in memory, hash in the index. Two requests may have the same hash: the log tells
+// them apart.
+type requestDigests struct {
+	key  headKey
+	hash uint64
 }
+
+func (k requestKey) digests() requestDigests {
+	var buf [256]byte
+	name := append(append(append(buf[:0], k.tenant...), 0), k.id...)
+	return requestDigests{headKeyOfName(name), xxhash.Sum64(name)}
+}
+
+func (k requestKey) hash() uint64 { return k.digests().hash }
 
 // Requests come in an order that says nothing, and almost every append asks for one that is not there. A key for each
 // would be rewritten by compaction again and again: that was a third of the work of an append. So the requests of a
@@ -91,12 +100,12 @@ func bucketPlaces(bucket uint16, end uint64, value []byte) iter.Seq2[requestPlac
 
 // writeRequests calls set with the entries of a generation's requests in the order of their keys.
 func (g *generation) writeRequests(set func(key, value []byte) error) error {
-	if len(g.requests) == 0 {
+	if g.requests.len() == 0 {
 		return nil
 	}
-	places := make([]requestPlace, 0, len(g.requests))
-	for k, lsn := range g.requests {
-		places = append(places, requestPlace{k.hash(), lsn})
+	places := make([]requestPlace, 0, g.requests.len())
+	for _, p := range g.requests.all() {
+		places = append(places, *p)
 	}
 	slices.SortFunc(places, func(a, b requestPlace) int { return cmp.Compare(a.hash, b.hash) })
 	var key, value []byte
@@ -184,20 +193,19 @@ var errAnotherRequest = errors.New("another request with the same hash")
 
 // lookRequest returns the batch that recorded a request; none when it is not durable. It looks in memory first, since
 // entries move from there to the index.
-func (s *Store) lookRequest(k requestKey) ([]eventstore.Recorded, error) {
-	if lsn, known := s.recent.request(k); known {
-		return s.requestBatch(k, k.hash(), lsn)
+func (s *Store) lookRequest(k requestKey, d requestDigests) ([]eventstore.Recorded, error) {
+	if lsn, known := s.recent.request(d.key); known {
+		return s.requestBatch(k, d.hash, lsn)
 	}
-	hash := k.hash()
-	if !s.filter.mayHave(hash) {
+	if !s.filter.mayHave(d.hash) {
 		return nil, nil
 	}
-	lsns, err := s.index.requestPlaces(hash)
+	lsns, err := s.index.requestPlaces(d.hash)
 	if err != nil {
 		return nil, err
 	}
 	for _, lsn := range lsns {
-		batch, err := s.requestBatch(k, hash, lsn)
+		batch, err := s.requestBatch(k, d.hash, lsn)
 		if !errors.Is(err, errAnotherRequest) {
 			return batch, err
 		}

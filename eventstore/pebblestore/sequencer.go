@@ -62,7 +62,7 @@ func (q *sequencer) judge(p *pending) {
 		return
 	}
 	if p.request.ID != "" {
-		if earlier, ok := q.accepted.request(p.key()); ok {
+		if earlier, ok := q.accepted.request(p.digests.key); ok {
 			receipt, err := repeated(p, earlier.hash, earlier.receipt)
 			q.answer(earlier.receipt.Position.LSN, answer{p, receipt, err})
 			return
@@ -158,12 +158,12 @@ func (q *sequencer) accept(p *pending) {
 			g.seal()
 		}
 		if i+1 == len(p.records) || p.records[i+1].Stream != r.Stream {
-			q.accepted.young.streams[headKeyOf(r.Stream)] = acceptedHead{version, q.head.lsn}
+			q.accepted.young.streams.put(p.keys[stream], acceptedHead{version, q.head.lsn})
 		}
 	}
 	p.receipt = eventstore.ReceiptOf(p.records)
 	if p.request.ID != "" {
-		q.accepted.young.requests[p.key()] = acceptedRequest{p.request.Hash, p.receipt}
+		q.accepted.young.requests.put(p.digests.key, acceptedRequest{p.request.Hash, p.receipt})
 	}
 	q.accepted.young.terms.add(p.records)
 	q.accepted.young.last = q.head.lsn

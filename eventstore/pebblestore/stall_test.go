@@ -132,7 +132,7 @@ func TestRoomIsWaitedForAfterAStall(t *testing.T) {
 		x.begin()
 		entered := make(chan error, 1)
 		go func() {
-			entered <- x.enter(t.Context(), &pending{encoded: &encoded{contents: []byte("event")}}, room, 1)
+			entered <- x.enter(t.Context(), &pending{contents: []byte("event")}, room, 1)
 		}()
 		synctest.Wait()
 		select {

@@ -89,7 +89,7 @@ func submit(t *testing.T, s *Store, r eventstore.Request) *pending {
 	if err := r.Normalize(); err != nil {
 		t.Fatal(err)
 	}
-	p := s.prepare(context.Background(), r)
+	p := s.prepare(context.Background(), &r)
 	if _, found, err := s.check(p); found || err != nil {
 		t.Fatalf("check found %v, %v", found, err)
 	}

@@ -42,14 +42,21 @@ func termsOf(e *eventstore.Recorded, each func(term)) {
 	}
 }
 
-// digest stands for a term in keys and caches: half a SHA-256, so that no two are ever the same. Texts may hold any byte
-// and be long; digests are short and end by themselves.
-func (t term) digest() headKey {
+// termDigest stands for a term in keys: half a SHA-256, so that no two are ever the same. Texts may hold any byte and be
+// long; digests are short and end by themselves.
+type termDigest [16]byte
+
+// key stands for the term in caches.
+func (d termDigest) key() headKey {
+	return headKey{binary.LittleEndian.Uint64(d[:]), binary.LittleEndian.Uint64(d[8:])}
+}
+
+func (t term) digest() termDigest {
 	var buf [512]byte
 	b := append(buf[:0], byte(t.kind))
 	b = append(append(b, t.tenant...), 0)
 	sum := sha256.Sum256(append(b, t.text...))
-	return headKey(sum[:16])
+	return termDigest(sum[:16])
 }
 
 // termRun is the places of a term's events, in order.
@@ -112,7 +119,7 @@ func (r *recent) tenants() []string {
 // write calls set with the terms' entries in the order of their keys.
 func (t *termRuns) write(set func(key, value []byte) error) error {
 	type entry struct {
-		digest headKey
+		digest termDigest
 		run    *termRun
 	}
 	entries := make([]entry, 0, len(t.runs))
@@ -138,17 +145,17 @@ func (t *termRuns) write(set func(key, value []byte) error) error {
 const maxTermRun = 2048
 
 // appendTermPrefix appends what the keys of a term begin with.
-func appendTermPrefix(dst []byte, digest headKey) []byte {
+func appendTermPrefix(dst []byte, digest termDigest) []byte {
 	return append(append(dst, termPrefix), digest[:]...)
 }
 
 // appendTermKey appends the key of the run that begins at an lsn.
-func appendTermKey(dst []byte, digest headKey, first uint64) []byte {
+func appendTermKey(dst []byte, digest termDigest, first uint64) []byte {
 	return binary.BigEndian.AppendUint64(appendTermPrefix(dst, digest), ^first)
 }
 
 // termPrefixBytes is the length of the prefix of a term's keys.
-const termPrefixBytes = 1 + len(headKey{})
+const termPrefixBytes = 1 + len(termDigest{})
 
 // termPlaces returns what is known here of a term, the older first. The lists only grow: what is returned stays as it is.
 func (r *recent) termPlaces(of term) (lists [2][]uint64) {
@@ -178,7 +185,7 @@ func (r *recent) termLast(of term) (lsn uint64, known bool, turns int) {
 			return run.last(), true, r.turns
 		}
 	}
-	lsn, known = r.tags.get(of.digest())
+	lsn, known = r.tags.get(of.digest().key())
 	return lsn, known, r.turns
 }
 
@@ -188,7 +195,7 @@ func (r *recent) rememberTerm(of term, lsn uint64, turns int) {
 	if lsn == 0 { // terms that have no events would drive out those that have
 		return
 	}
-	k := of.digest()
+	k := of.digest().key()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.turns == turns {
@@ -202,7 +209,7 @@ func (r *recent) keepTags(g *generation) {
 		if of.kind != tagTerm {
 			continue
 		}
-		k := of.digest()
+		k := of.digest().key()
 		r.mu.Lock()
 		r.tags.put(k, run.last())
 		r.mu.Unlock()
