@@ -20,6 +20,9 @@ type acceptedGeneration struct {
 	last     uint64 // lsn
 }
 
+// maxAccepted bounds a generation: what the sequencer asks for each request should stay near its processor.
+const maxAccepted = 10_000
+
 // acceptedHead is a stream's version, and the lsn at which it came to it.
 type acceptedHead struct{ version, lsn uint64 }
 

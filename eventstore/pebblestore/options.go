@@ -51,7 +51,7 @@ type Options struct {
 	// MaxQueueBytes bounds the requests that wait or are under way; who comes then waits before it. Zero means 64 MiB.
 	MaxQueueBytes int64
 	// IndexBatch is how many events the index is behind before it is brought up to date in one sorted batch; zero means
-	// 20,000. Appends wait when it is IndexBatch * maxIndexLag behind.
+	// 40,000. Appends wait when it is IndexBatch * maxIndexLag behind.
 	IndexBatch int
 
 	// MinFreeBytes is the free space of the disk below which no appends are taken; reading goes on, and so do appends once
@@ -87,7 +87,7 @@ func (o *Options) withDefaults() Options {
 	}
 	if d.NewID == nil {
 		clock := d.Clock
-		d.NewID = func() uuid.UUID { return eventstore.NewEventID(clock.Now()) }
+		d.NewID = func() uuid.UUID { return eventstore.NewEventID(clock.Wall()) }
 	}
 	if d.Logger == nil {
 		d.Logger = slog.Default()
@@ -105,7 +105,7 @@ func (o *Options) withDefaults() Options {
 	setDefault(&d.MaxGroupEvents, 16_384)
 	setDefault(&d.MaxGroupBytes, 8<<20)
 	setDefault(&d.MaxQueueBytes, 64<<20)
-	setDefault(&d.IndexBatch, 20_000)
+	setDefault(&d.IndexBatch, 40_000)
 	setDefault(&d.MinFreeBytes, 256<<20)
 	setDefault(&d.BallastBytes, 64<<20)
 	setDefault(&d.StallAfter, 2*time.Second)
@@ -177,8 +177,8 @@ func (o *Options) indexOptions(files vfs.FS, cache *pebble.Cache) *pebble.Option
 	p.DisableWAL = true
 	p.Comparer = indexComparer
 	// A run's place in the order is random, so that each compaction rewrites what is below it. Lookups go through filters,
-	// and can do with more tables side by side than Pebble's 4: half the work of compaction.
-	p.L0CompactionThreshold = 16
+	// and can do with more tables side by side than Pebble's 4: a fraction of the work of compaction.
+	p.L0CompactionThreshold = 24
 	for i := range p.Levels {
 		p.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/internal/hlc"
 )
 
 // sequencer judges requests in the order in which they came, and gives the accepted ones their numbers. It is one
@@ -133,6 +134,7 @@ func (q *sequencer) answer(restsOn uint64, a answer) {
 func (q *sequencer) accept(p *pending) {
 	s, g := q.store, q.group
 	batch := eventstore.Batch{FirstSeq: q.head.seq + 1, Count: uint32(len(p.records))}
+	at := s.opts.Clock.Take(len(p.records))
 	stream, version := -1, uint64(0) // place in Appends, and the version it stands at
 	for i := range p.records {
 		r := &p.records[i]
@@ -150,7 +152,7 @@ func (q *sequencer) accept(p *pending) {
 		q.head.seq++
 		r.Position = eventstore.Position{Incarnation: s.id.Incarnation, LSN: q.head.lsn}
 		r.Dot = eventstore.Dot{Log: s.id, Seq: q.head.seq}
-		r.Batch, r.HLC, r.Version = batch, s.opts.Clock.Now(), version
+		r.Batch, r.HLC, r.Version = batch, at+hlc.Timestamp(i), version
 		q.head.chain = eventstore.NextChain(q.head.chain, r.Dot.Seq, r.HLC, version, p.hashes[i])
 		r.Chain = q.head.chain
 		g.writer.add(r, p.content(i))

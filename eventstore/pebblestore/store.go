@@ -178,7 +178,7 @@ func (s *Store) write(head logHead) {
 	go s.indexer.run()
 	s.keeper.Go(func() { s.keepWatermark(s.done) })
 
-	q := &sequencer{store: s, accepted: newAccepted(head.lsn, s.opts.IndexBatch/2), head: head, group: s.newGroup()}
+	q := &sequencer{store: s, accepted: newAccepted(head.lsn, min(s.opts.IndexBatch/2, maxAccepted)), head: head, group: s.newGroup()}
 	commits := make(chan *group)
 	s.writers.Go(func() { q.run(commits) })
 	s.writers.Go(func() { s.commit(commits) })

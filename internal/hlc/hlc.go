@@ -46,13 +46,20 @@ func New(wall func() time.Time) *Clock {
 }
 
 // Now returns a timestamp greater than every one given or observed before.
-func (c *Clock) Now() Timestamp {
+func (c *Clock) Now() Timestamp { return c.Take(1) }
+
+// Take gives n timestamps at once, at least one, each by 1 greater than the one before, and returns the first.
+func (c *Clock) Take(n int) Timestamp {
 	now := At(c.wall())
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.last = max(now, c.last+1)
-	return c.last
+	first := max(now, c.last+1)
+	c.last = first + Timestamp(n-1)
+	return first
 }
+
+// Wall returns the first timestamp of the wall clock's millisecond, which others may have too.
+func (c *Clock) Wall() Timestamp { return At(c.wall()) }
 
 // Observe makes every later reading greater than t.
 func (c *Clock) Observe(t Timestamp) {

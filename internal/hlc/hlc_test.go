@@ -32,6 +32,28 @@ func TestNeverTwiceNeverBack(t *testing.T) {
 	}
 }
 
+// Readings that are taken together follow each other and are given to nobody else, beyond the end of a millisecond too.
+func TestReadingsTakenTogether(t *testing.T) {
+	wall := time.Date(2010, 12, 1, 8, 26, 0, 0, time.UTC)
+	c := New(func() time.Time { return wall })
+	before := c.Now()
+	if c.Wall() != before {
+		t.Errorf("the wall clock reads %s, want %s", c.Wall(), before)
+	}
+	const n = 100_000
+	first := c.Take(n)
+	if first != before+1 {
+		t.Errorf("the first of many is %s, want the one behind %s", first, before)
+	}
+	if after := c.Now(); after != first+n {
+		t.Errorf("behind %d readings from %s on comes %s, want %s", n, first, after, first+n)
+	}
+	wall = wall.Add(time.Hour)
+	if first := c.Take(2); first != At(wall) || c.Now() != first+2 {
+		t.Errorf("two readings an hour later begin with %s, want %s", first, At(wall))
+	}
+}
+
 func TestConcurrentReadingsDiffer(t *testing.T) {
 	c := New(nil)
 	var mu sync.Mutex
