@@ -91,3 +91,40 @@ func TestStoreAPITakesNoKeys(t *testing.T) {
 		}
 	}
 }
+
+// TestErasingAnUnknownSubject: a reference that nothing personal was ever recorded of is not said to be erased, unless that is
+// asked for in advance; one that is erased stays so.
+func TestErasingAnUnknownSubject(t *testing.T) {
+	shop := node.Shop()
+	shop.Sagas = nil
+	base, _ := shopServer(t, t.TempDir(), shop)
+	erase := func(id, query string, status int) answer {
+		t.Helper()
+		a := call(t, "DELETE", base+"/v1/subjects/"+id+"?reason=asked"+query, "")
+		if a.Status != status {
+			t.Fatalf("erase %s%s: %+v, want HTTP %d", id, query, a, status)
+		}
+		return a
+	}
+	order := func(id, customer, more string, status int) {
+		t.Helper()
+		if a := call(t, "POST", base+"/v1/orders", mugs(id, customer, 1, more)); a.Status != status {
+			t.Fatalf("order of %s: %+v, want HTTP %d", customer, a, status)
+		}
+	}
+	const delivery = `,"delivery":{"name":"Ada"}`
+	order("A-1", "1", delivery, 201)
+	order("A-2", "2", "", 201)
+	for _, nobody := range []string{"17851", "2"} { // orders of 2 have nothing personal
+		if a := erase(nobody, "", 404); !strings.Contains(a.Detail, "nothing to erase") || !strings.Contains(a.Detail, nobody) {
+			t.Errorf("erase %s: %+v", nobody, a)
+		}
+	}
+	for range 2 {
+		erase("1", "", 200)
+		erase("2", "&in_advance=true", 200)
+	}
+	erase("2", "", 200)
+	order("A-3", "2", delivery, 410)
+	order("A-4", "2", "", 201)
+}

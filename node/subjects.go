@@ -22,8 +22,16 @@ type subjects struct{ node *Node }
 const erasePatience = 5 * time.Second
 
 // EraseSubject destroys the subject's key and drops what is kept of it in memory, then gives the read models a while.
-func (s subjects) EraseSubject(ctx context.Context, tenant, id, reason, actor string) (*apiv1.Erasure, error) {
+func (s subjects) EraseSubject(ctx context.Context, tenant, id, reason, actor string, inAdvance bool) (*apiv1.Erasure, error) {
 	of := subjectOf(tenant, id)
+	known, err := s.node.sealed.Erasure(ctx, of)
+	if err != nil {
+		return nil, err
+	}
+	if !inAdvance && !known.Requested() && known.Key == 0 {
+		return nil, fmt.Errorf("%w: no personal data of subject %s were ever recorded, so there is nothing to erase; is the reference right? "+
+			"To have none recorded later either, erase it in advance (--in-advance)", eventstore.ErrNotFound, of)
+	}
 	erasure, err := s.node.sealed.Erase(ctx, of, reason, eventstore.Metadata{Actor: actor})
 	if err != nil {
 		return nil, err

@@ -14,6 +14,7 @@ type eraseCmd struct {
 	Reason  string `required:"" help:"Why, for those who audit. It stays in the log for good, so no personal data." placeholder:"TEXT"`
 	Actor   string `help:"Who asks, as a reference." placeholder:"NAME"`
 	Tenant  string `help:"Tenant of the subject." placeholder:"NAME"`
+	Advance bool   `name:"in-advance" help:"Also a subject of whom no personal data were ever recorded: none will be."`
 	target
 }
 
@@ -31,7 +32,7 @@ func (c *eraseCmd) Run(ctx context.Context, g *globals) (err error) {
 		}
 	}
 	e, err := apiv1.NewSubjectServiceClient(s.conn).EraseSubject(ctx, &apiv1.EraseSubjectRequest{
-		Id: c.Subject, Tenant: c.Tenant, Reason: c.Reason, Actor: c.Actor,
+		Id: c.Subject, Tenant: c.Tenant, Reason: c.Reason, Actor: c.Actor, InAdvance: c.Advance,
 	})
 	if err != nil {
 		return fmt.Errorf("erase %s: %w", c.Subject, err)

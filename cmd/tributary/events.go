@@ -65,8 +65,12 @@ func (f *logFilter) list(ctx context.Context, g *globals, follow bool, asOf stri
 
 func printEvent(g *globals, e *apiv1.Event) error {
 	return g.print(e, func() {
-		fmt.Fprintf(g.out, "%-12s %s %-28s %s/%s@%d %s\n", e.GetPosition(), e.GetRecordedAt().AsTime().Format("2006-01-02T15:04:05.000Z"),
-			e.GetType(), e.GetCategory(), e.GetStreamId(), e.GetVersion(), e.GetPayloadJson())
+		erased := ""
+		if e.GetErased() {
+			erased = "  (personal data erased)"
+		}
+		fmt.Fprintf(g.out, "%-12s %s %-28s %s/%s@%d %s%s\n", e.GetPosition(), e.GetRecordedAt().AsTime().Format("2006-01-02T15:04:05.000Z"),
+			e.GetType(), e.GetCategory(), e.GetStreamId(), e.GetVersion(), e.GetPayloadJson(), erased)
 	})
 }
 

@@ -76,7 +76,7 @@ func TestLongErrorsFitTheHeaders(t *testing.T) {
 					t.Errorf("%q is not told by %s", want, p.Detail)
 				}
 			}
-			if tt.err == error(conflict) {
+			if name == "many conflicts" {
 				c := detail[*storev1.Conflict](st)
 				if len(p.Conflicts) != 500 || len(c.GetStreams()) == 0 || c.GetCondition() == nil {
 					t.Errorf("%d conflicts over HTTP, %v over gRPC", len(p.Conflicts), c)

@@ -73,6 +73,14 @@ func TestErasedPersonIsNowhere(t *testing.T) {
 		t.Errorf("erase: %v, want it done", erasure)
 	}
 	r.expect(s, "after the erasure", 0, 3)
+	for customer, erased := range map[string]bool{anna: true, bert: false} {
+		if text := done(t, "events", "read", "--data", r.data, "--stream", "order/O-"+customer+"-0"); strings.Contains(text, "(personal data erased)") != erased {
+			t.Errorf("events read of an order of %s, erased: %v:\n%s", customer, erased, tail(text, 2000))
+		}
+	}
+	if a := tributary(t, "erase", "--data", r.data, "--subject", "nobody", "--reason", "x"); a.code != 2 || !strings.Contains(a.stderr, "nothing to erase") {
+		t.Errorf("erase of a subject that no event has: exit code %d, %s", a.code, tail(a.stderr, 1000))
+	}
 	again := s.call(t, http.MethodDelete, "/v1/subjects/"+anna+"?reason=twice", "")
 	if again["state"] != "done" || again["event"] != erasure["event"] || again["reason"] != "asked for by letter" {
 		t.Errorf("erased again: %v, want the first erasure", again)

@@ -40,6 +40,7 @@ var texts = map[string]string{
 	"tributary.api.v1.EraseSubjectRequest":                                 "EraseSubjectRequest names a subject and says why.",
 	"tributary.api.v1.EraseSubjectRequest.actor":                           "Who asks, as a reference and no personal data; nobody vouches for it.",
 	"tributary.api.v1.EraseSubjectRequest.id":                              "Reference to the subject, as events have it: the customer_id of orders.",
+	"tributary.api.v1.EraseSubjectRequest.in_advance":                      "True takes a subject of whom no personal data were ever recorded: none will be. Otherwise that is NOT_FOUND, for most often the reference is wrong.",
 	"tributary.api.v1.EraseSubjectRequest.reason":                          "Why, for those who audit; it stays in the log for good, so it must hold no personal data.",
 	"tributary.api.v1.EraseSubjectRequest.tenant":                          "Tenant of the subject; empty means the default tenant.",
 	"tributary.api.v1.Erasure":                                             "Erasure says how far a subject's erasure is.",

@@ -32,7 +32,10 @@ type EraseSubjectRequest struct {
 	// Why, for those who audit; it stays in the log for good, so it must hold no personal data.
 	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	// Who asks, as a reference and no personal data; nobody vouches for it.
-	Actor         string `protobuf:"bytes,4,opt,name=actor,proto3" json:"actor,omitempty"`
+	Actor string `protobuf:"bytes,4,opt,name=actor,proto3" json:"actor,omitempty"`
+	// True takes a subject of whom no personal data were ever recorded: none will be. Otherwise that is NOT_FOUND, for most
+	// often the reference is wrong.
+	InAdvance     bool `protobuf:"varint,5,opt,name=in_advance,json=inAdvance,proto3" json:"in_advance,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -93,6 +96,13 @@ func (x *EraseSubjectRequest) GetActor() string {
 		return x.Actor
 	}
 	return ""
+}
+
+func (x *EraseSubjectRequest) GetInAdvance() bool {
+	if x != nil {
+		return x.InAdvance
+	}
+	return false
 }
 
 // GetSubjectRequest names a subject.
@@ -345,12 +355,14 @@ var File_tributary_api_v1_subjects_proto protoreflect.FileDescriptor
 
 const file_tributary_api_v1_subjects_proto_rawDesc = "" +
 	"\n" +
-	"\x1ftributary/api/v1/subjects.proto\x12\x10tributary.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btributary/api/v1/http.proto\"k\n" +
+	"\x1ftributary/api/v1/subjects.proto\x12\x10tributary.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btributary/api/v1/http.proto\"\x8a\x01\n" +
 	"\x13EraseSubjectRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x14\n" +
-	"\x05actor\x18\x04 \x01(\tR\x05actor\";\n" +
+	"\x05actor\x18\x04 \x01(\tR\x05actor\x12\x1d\n" +
+	"\n" +
+	"in_advance\x18\x05 \x01(\bR\tinAdvance\";\n" +
 	"\x11GetSubjectRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\"\xa7\x02\n" +
