@@ -37,8 +37,8 @@ func openKeys(ctx context.Context, n *Node) (*keyPart, error) {
 		return nil, err
 	}
 	if used != "" && !keyfile.Exists(dir) {
-		return nil, fmt.Errorf("%w: the log's personal data are sealed with key file %s, and there is none in %s; name its folder (--keys), or bring it back: tributary keys restore",
-			eventstore.ErrUnavailable, used, dir)
+		return nil, fmt.Errorf("%w: the log's personal data are sealed with key file %s, and there is none in %s; name its folder (--keys), or bring its master.key back to %s and then the keys: tributary keys restore FILE",
+			eventstore.ErrUnavailable, used, dir, dir)
 	}
 	file, err := keyfile.Open(dir, n.config.keyOptions())
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -127,4 +128,62 @@ func TestErasingAnUnknownSubject(t *testing.T) {
 	erase("2", "", 200)
 	order("A-3", "2", delivery, 410)
 	order("A-4", "2", "", 201)
+}
+
+// TestRestoreSaysWhichKeysItNeeds: a log with personal data is restored into a new folder; the report names their keys and where
+// they are looked for, and keys cannot be restored before their master key, which the error says.
+func TestRestoreSaysWhichKeysItNeeds(t *testing.T) {
+	shop := node.Shop()
+	shop.Sagas = nil
+	data, backup, restored := t.TempDir(), filepath.Join(t.TempDir(), "backup"), filepath.Join(t.TempDir(), "data")
+	base, stop := shopServer(t, data, shop)
+	if a := call(t, "POST", base+"/v1/orders", mugs("A-1", "1", 1, `,"delivery":{"name":"Ada"}`)); a.Status != 201 {
+		t.Fatalf("order: %+v", a)
+	}
+	stop()
+	if _, err := node.BackupKeys(node.Config{Data: data}, backup+".keys"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := node.BackUpFolder(t.Context(), data, backup, slog.New(slog.DiscardHandler), func(_, _ uint64) {}); err != nil {
+		t.Fatal(err)
+	}
+	r, err := node.Restore(t.Context(), node.RestoreConfig{Data: restored, From: backup, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil || r.KeyFile == "" || r.Keys != filepath.Join(restored, "keys") || r.KeysThere {
+		t.Fatalf("restore: %+v, %v; want the keys that are missing", r, err)
+	}
+	bringBack := func() error {
+		f, err := os.Open(backup + ".keys")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		_, err = node.RestoreKeys(node.Config{Data: restored}, f)
+		return err
+	}
+	for what, err := range map[string]error{"keys restore": bringBack(), "a start": openFails(t, restored, shop)} {
+		if err == nil || !strings.Contains(err.Error(), "master.key") {
+			t.Errorf("%s without the master key: %v", what, err)
+		}
+	}
+	if err := os.CopyFS(r.Keys, os.DirFS(filepath.Join(data, "keys"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(r.Keys, "keys.slots")); err != nil {
+		t.Fatal(err)
+	}
+	if err := bringBack(); err != nil {
+		t.Errorf("keys restore with the master key: %v", err)
+	}
+}
+
+// openFails returns why a folder cannot be opened.
+func openFails(t *testing.T, data string, d node.Domain) error {
+	t.Helper()
+	n, err := node.Open(t.Context(), node.Config{
+		Data: data, HTTP: "127.0.0.1:0", GRPC: "127.0.0.1:0", Kafka: node.Off, ClickHouse: node.Off, Domains: []node.Domain{d}, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err == nil {
+		t.Fatal("it opens", n.Close())
+	}
+	return err
 }

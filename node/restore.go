@@ -15,7 +15,9 @@ import (
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/kafkalog"
 	"github.com/tributary-es/tributary/eventstore/kafkalog/embedded"
+	"github.com/tributary-es/tributary/eventstore/keyfile"
 	"github.com/tributary-es/tributary/eventstore/pebblestore"
+	"github.com/tributary-es/tributary/eventstore/sealed"
 )
 
 // RestoreConfig says what to restore a data folder from, and into what.
@@ -56,6 +58,11 @@ type RestoreReport struct {
 	Torn    uint64 `json:"torn"`
 	// Foreign are records of the topic that no mirror wrote, and that were passed over.
 	Foreign uint64 `json:"foreign"`
+	// KeyFile is the id of the keys that personal data of the log are sealed with, empty when it has none; Keys is the folder
+	// in which a server will look for them, and KeysThere whether there are some.
+	KeyFile   string `json:"key_file,omitempty"`
+	Keys      string `json:"keys,omitempty"`
+	KeysThere bool   `json:"keys_there,omitempty"`
 }
 
 // Restore makes the store of a data folder from a backup or from the log's topic. No server may run on the folder.
@@ -103,7 +110,22 @@ func Restore(ctx context.Context, c RestoreConfig) (report RestoreReport, err er
 	if c.From == "" {
 		report.Torn, report.Foreign = topic.Torn, topic.Foreign
 	}
-	return report, nil
+	return report, c.findKeys(ctx, o.Store, &report)
+}
+
+// findKeys says of a restored log which keys it needs.
+func (c *RestoreConfig) findKeys(ctx context.Context, o *pebblestore.Options, report *RestoreReport) (err error) {
+	s, err := pebblestore.Open(filepath.Join(c.Data, storeFolder), o)
+	if err != nil {
+		return fmt.Errorf("open the restored log: %w", err)
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	if report.KeyFile, err = sealed.KeysOf(ctx, s); err != nil || report.KeyFile == "" {
+		return err
+	}
+	report.Keys = (&Config{Data: c.Data}).keysDir()
+	report.KeysThere = keyfile.Exists(report.Keys)
+	return nil
 }
 
 // rememberSite keeps the site of a restored log for the next time, where the folder has no configuration yet.

@@ -91,7 +91,12 @@ func (c *restoreCmd) Run(ctx context.Context, g *globals) error {
 				fmt.Fprintf(g.out, "%d %s\n", left.n, left.what)
 			}
 		}
-		fmt.Fprintf(g.out, "positions from before are refused from now on; next: tributary keys restore, if fields are sealed, and tributary serve --data %s\n", r.Data)
+		fmt.Fprintln(g.out, "positions from before are refused from now on")
+		if r.KeyFile != "" && !r.KeysThere {
+			fmt.Fprintf(g.out, "personal data in it are sealed with key file %s; next: bring its master.key back to %s (no backup has it), then\n"+
+				"  tributary keys restore FILE --data %s\nor name the folder that has both: tributary serve --keys DIR\n", r.KeyFile, r.Keys, r.Data)
+		}
+		fmt.Fprintf(g.out, "next: tributary serve --data %s\n", r.Data)
 	})
 }
 

@@ -42,7 +42,8 @@ func (o Options) master(dir string, fresh bool) (master, []byte, error) {
 		}
 		body, err := os.ReadFile(path)
 		if err != nil {
-			return master{}, nil, fmt.Errorf("%w: read master key: %w; it was made with the key file, bring it back to %s", eventstore.ErrUnavailable, err, path)
+			return master{}, nil, fmt.Errorf("%w: read master key: %w; it was made with the key file and is in no backup: bring it back to %s, or name it by --master-key-file or TRIBUTARY_MASTER_KEY",
+				eventstore.ErrUnavailable, err, path)
 		}
 		text, where = strings.TrimSpace(string(body)), path
 	}
