@@ -6,12 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/wire"
@@ -30,6 +33,7 @@ type appender struct {
 	client   *Client
 	makesIDs bool
 	prefix   string        // of the request ids that it makes
+	ids      atomic.Uint64 // how many it has made
 	wake     chan struct{} // holds a token when there may be something to send
 
 	mu     sync.Mutex // guards what follows
@@ -44,40 +48,43 @@ type appender struct {
 type call struct {
 	ctx     context.Context
 	number  uint64
-	message *storev1.AppendRequest
-	size    int
-	made    bool // the request id is the client's
-	told    bool // a server may have it
+	request *eventstore.Request
+	message []byte // the request in its wire form
+	made    bool   // the request id is the client's
+	told    bool   // a server may have it
 
-	receipt eventstore.Receipt
+	receipt []byte // in its wire form; nil when there is none
 	err     error
 	done    chan struct{} // closed when receipt and err are final
 }
 
 func newAppender(c *Client, makesIDs bool) *appender {
 	return &appender{
-		client: c, makesIDs: makesIDs, prefix: uuid.Must(uuid.NewV7()).String(),
+		client: c, makesIDs: makesIDs, prefix: uuid.Must(uuid.NewV7()).String() + "/",
 		wake: make(chan struct{}, 1), sent: map[uint64]*call{}, empty: make(chan struct{}),
 	}
 }
 
 // append has a normalized request sent, and waits for its answer.
 func (a *appender) append(ctx context.Context, r *eventstore.Request) (eventstore.Receipt, error) {
-	c := &call{ctx: ctx, message: wire.EncodeRequest(r), made: r.ID == "" && a.makesIDs, done: make(chan struct{})}
-	for i := range r.Appends {
-		for j := range r.Appends[i].Events {
-			c.size += len(r.Appends[i].Events[j].Payload)
-		}
+	c := &call{ctx: ctx, request: r, made: r.ID == "" && a.makesIDs, done: make(chan struct{})}
+	if c.made {
+		r.ID = a.prefix + strconv.FormatUint(a.ids.Add(1), 10)
 	}
+	c.message = wire.AppendRequest(nil, r)
 	if err := a.put(c); err != nil {
 		return eventstore.Receipt{}, err
 	}
-	select {
-	case <-c.done:
-		return c.receipt, c.err
-	case <-ctx.Done():
-		return eventstore.Receipt{}, ctx.Err()
+	if left := ctx.Done(); left != nil {
+		select {
+		case <-c.done:
+		case <-left:
+			return eventstore.Receipt{}, ctx.Err()
+		}
+	} else {
+		<-c.done
 	}
+	return c.answer()
 }
 
 func (a *appender) put(c *call) error {
@@ -88,11 +95,10 @@ func (a *appender) put(c *call) error {
 	}
 	a.number++
 	c.number = a.number
-	if c.made {
-		c.message.RequestId = a.prefix + "/" + strconv.FormatUint(c.number, 10)
-	}
 	a.queue = append(a.queue, c)
-	a.wakeUp()
+	if len(a.queue) == 1 {
+		a.wakeUp()
+	}
 	return nil
 }
 
@@ -169,7 +175,7 @@ func (a *appender) again(why error) {
 	defer a.mu.Unlock()
 	unanswered := slices.SortedFunc(maps.Values(a.sent), func(c, d *call) int { return cmp.Compare(c.number, d.number) })
 	unanswered = slices.DeleteFunc(unanswered, func(c *call) bool {
-		if c.message.GetRequestId() != "" {
+		if c.request.ID != "" {
 			return false
 		}
 		c.fail(why)
@@ -205,7 +211,7 @@ func (a *appender) failAll(err error) {
 // fail ends a call without an answer.
 func (c *call) fail(err error) {
 	if c.told {
-		err = &eventstore.OutcomeUnknownError{ID: c.message.GetRequestId(), Cause: err}
+		err = &eventstore.OutcomeUnknownError{ID: c.request.ID, Cause: err}
 	}
 	c.err = err
 	close(c.done)
@@ -226,18 +232,22 @@ func (a *appender) session(life context.Context) (useful bool, err error) {
 	ended := make(chan error, 1)
 	go func() {
 		for {
-			m, err := stream.Recv()
+			m := wire.Raw{}
+			err := stream.RecvMsg(&m)
+			if err == nil {
+				answered = true
+				err = a.answer(m.Bytes)
+			}
 			if err != nil {
 				ended <- err
 				return
 			}
-			answered = true
-			a.answer(m.GetAnswers())
 		}
 	}()
 	for open := true; open; {
+		runtime.Gosched() // callers come in crowds, and a message costs more than an append
 		if m := a.next(); m != nil {
-			open = stream.Send(m) == nil // the reason comes from Recv
+			open = stream.SendMsg(m) == nil // the reason comes from RecvMsg
 			continue
 		}
 		rested = rested || a.idle()
@@ -265,13 +275,13 @@ func (a *appender) broken(life context.Context, err error) error {
 }
 
 // next takes a message's worth of the queue; nil when it is empty. Those whose caller has gone are dropped.
-func (a *appender) next() *storev1.AppendSessionRequest {
+func (a *appender) next() *wire.Encoded {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	var m *storev1.AppendSessionRequest
-	taken, size := 0, 0
+	var m wire.SessionAppendsMessage
+	taken, appends := 0, 0
 	for _, c := range a.queue {
-		if m != nil && (len(m.Appends) == messageAppends || size+c.size > messageBytes) {
+		if appends == messageAppends || appends > 0 && m.Size()+len(c.message) > messageBytes {
 			break
 		}
 		taken++
@@ -279,51 +289,60 @@ func (a *appender) next() *storev1.AppendSessionRequest {
 			c.fail(c.ctx.Err())
 			continue
 		}
-		if m == nil {
-			m = &storev1.AppendSessionRequest{}
-		}
-		size += c.size
 		c.told = true
 		a.sent[c.number] = c
-		m.Appends = append(m.Appends, &storev1.SessionAppend{Number: c.number, Request: c.message})
+		m.Add(c.number, c.message)
+		appends++
 	}
 	a.queue = slices.Delete(a.queue, 0, taken)
 	a.settled()
-	return m
+	return m.Message()
 }
 
-// answer gives the callers their answers.
-func (a *appender) answer(answers []*storev1.SessionAnswer) {
+// answer gives the callers the answers of a message.
+func (a *appender) answer(message []byte) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, m := range answers {
-		if c := a.sent[m.GetNumber()]; c != nil {
-			delete(a.sent, c.number)
-			c.take(m)
+	err := wire.ReadAnswers(message, func(number uint64, receipt []byte, f *storev1.Failure) {
+		if c := a.sent[number]; c != nil {
+			delete(a.sent, number)
+			c.take(receipt, f)
 			close(c.done)
 		}
-	}
+	})
 	a.settled()
+	return err
 }
 
-// take reads an answer.
-func (c *call) take(m *storev1.SessionAnswer) {
-	receipt := m.GetReceipt()
-	if f := m.GetFailure(); f != nil {
-		c.err = failureOf(f)
-		if cutShort(c.err) {
-			c.err = &eventstore.OutcomeUnknownError{ID: c.message.GetRequestId(), Cause: c.err}
-		}
-		receipt = f.GetReceipt()
-	}
-	if receipt == nil {
+// take takes an answer.
+func (c *call) take(receipt []byte, f *storev1.Failure) {
+	c.receipt = receipt
+	if f == nil {
 		return
 	}
-	var err error
-	if c.receipt, err = wire.DecodeReceipt(c.message.GetTenant(), receipt); err != nil {
-		c.err = err
+	c.err = failureOf(f)
+	if cutShort(c.err) {
+		c.err = &eventstore.OutcomeUnknownError{ID: c.request.ID, Cause: c.err}
+	}
+	if r := f.GetReceipt(); r != nil {
+		var err error
+		if c.receipt, err = proto.Marshal(r); err != nil {
+			c.err = fmt.Errorf("read the answer: %w", err)
+		}
+	}
+}
+
+// answer returns what an answered append came to. It is for the caller: reading receipts is work that callers share.
+func (c *call) answer() (eventstore.Receipt, error) {
+	if c.receipt == nil {
+		return eventstore.Receipt{}, c.err
+	}
+	receipt, err := wire.ReadReceipt(c.receipt, c.request)
+	if err != nil {
+		return receipt, err
 	}
 	if c.made { // a duplicate can only be the client's own repetition
-		c.receipt.ID, c.receipt.Duplicate = "", false
+		receipt.ID, receipt.Duplicate = "", false
 	}
+	return receipt, c.err
 }

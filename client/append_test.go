@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/tributary-es/tributary/eventstore"
-	storev1 "github.com/tributary-es/tributary/schemas/gen/tributary/store/v1"
+	"github.com/tributary-es/tributary/eventstore/wire"
 )
 
 // Close waits no longer for appends whose callers have all gone.
@@ -15,7 +15,7 @@ func TestDrainWithoutCallers(t *testing.T) {
 	a := newAppender(&Client{}, true)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if err := a.put(&call{ctx: ctx, message: &storev1.AppendRequest{}, done: make(chan struct{})}); err != nil {
+	if err := a.put(&call{ctx: ctx, request: &eventstore.Request{}, done: make(chan struct{})}); err != nil {
 		t.Fatal(err)
 	}
 	a.drain() // without any patience
@@ -35,14 +35,18 @@ func TestOrderAfterABreak(t *testing.T) {
 	a := newAppender(&Client{}, false)
 	calls := make([]*call, 5)
 	put := func(i int, id string) {
-		calls[i] = &call{ctx: context.Background(), message: &storev1.AppendRequest{RequestId: id}, done: make(chan struct{})}
+		calls[i] = &call{ctx: context.Background(), request: &eventstore.Request{ID: id}, done: make(chan struct{})}
 		if err := a.put(calls[i]); err != nil {
 			t.Fatal(err)
 		}
 	}
 	numbers := func() (out []uint64) {
-		for _, m := range a.next().GetAppends() {
-			out = append(out, m.GetNumber())
+		err := wire.SessionAppends(a.next().Buffers().Materialize(), func(number uint64, _ []byte) error {
+			out = append(out, number)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
 		}
 		return out
 	}

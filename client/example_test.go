@@ -11,7 +11,6 @@ import (
 	"github.com/tributary-es/tributary/eventstore/memstore"
 	"github.com/tributary-es/tributary/internal/server"
 	"github.com/tributary-es/tributary/internal/server/storeapi"
-	storev1 "github.com/tributary-es/tributary/schemas/gen/tributary/store/v1"
 )
 
 func Example() {
@@ -54,7 +53,7 @@ func Example() {
 func exampleServer(ctx context.Context) (addr string, stop func()) {
 	s := server.New(server.Options{HTTPAddr: "127.0.0.1:0", GRPCAddr: "127.0.0.1:0"})
 	store := memstore.New(memstore.Options{})
-	if err := s.Register(&storev1.EventStore_ServiceDesc, &storeapi.Service{Store: store, Failure: s.Failure}); err != nil {
+	if err := s.Register(&storeapi.ServiceDesc, &storeapi.Service{Store: store, Failure: s.Failure}); err != nil {
 		log.Fatal(err)
 	}
 	if err := s.Listen(ctx); err != nil {

@@ -11,7 +11,6 @@ import (
 	"github.com/tributary-es/tributary/eventstore/memstore"
 	"github.com/tributary-es/tributary/internal/server"
 	"github.com/tributary-es/tributary/internal/server/storeapi"
-	storev1 "github.com/tributary-es/tributary/schemas/gen/tributary/store/v1"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -27,7 +26,7 @@ func serve(t testing.TB, addr string, store eventstore.Store) *serving {
 	t.Helper()
 	s := server.New(server.Options{HTTPAddr: "127.0.0.1:0", GRPCAddr: addr})
 	frames, _ := store.(eventstore.FrameReader)
-	if err := s.Register(&storev1.EventStore_ServiceDesc, &storeapi.Service{Store: store, Frames: frames, Failure: s.Failure}); err != nil {
+	if err := s.Register(&storeapi.ServiceDesc, &storeapi.Service{Store: store, Frames: frames, Failure: s.Failure}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Listen(context.Background()); err != nil {

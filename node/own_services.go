@@ -25,7 +25,7 @@ func (n *Node) registerOwn() error {
 		return err
 	}
 	store := &storeapi.Service{Store: recorded{n.store, n.sealed}, Frames: n.local, Kept: n.kept(), Failure: n.server.Failure}
-	if err := n.server.Register(&storev1.EventStore_ServiceDesc, store); err != nil {
+	if err := n.server.Register(&storeapi.ServiceDesc, store); err != nil {
 		return err
 	}
 	consumers := &server.Groups{Groups: n.groups}

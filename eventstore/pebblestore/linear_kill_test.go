@@ -16,7 +16,6 @@ import (
 	"github.com/tributary-es/tributary/internal/reliability"
 	"github.com/tributary-es/tributary/internal/server"
 	"github.com/tributary-es/tributary/internal/server/storeapi"
-	storev1 "github.com/tributary-es/tributary/schemas/gen/tributary/store/v1"
 	"google.golang.org/grpc"
 )
 
@@ -29,7 +28,7 @@ func serveForEver() {
 		os.Exit(1)
 	}
 	api := server.New(server.Options{HTTPAddr: "127.0.0.1:0", GRPCAddr: "127.0.0.1:0"})
-	err = api.Register(&storev1.EventStore_ServiceDesc, &storeapi.Service{Store: s, Frames: s, Failure: api.Failure})
+	err = api.Register(&storeapi.ServiceDesc, &storeapi.Service{Store: s, Frames: s, Failure: api.Failure})
 	if err == nil {
 		err = api.Listen(context.Background())
 	}

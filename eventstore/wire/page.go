@@ -130,6 +130,11 @@ type Encoded struct {
 	empty   func() proto.Message
 }
 
+// encoded makes a message of a body from the pool.
+func encoded(body *[]byte, empty func() proto.Message) *Encoded {
+	return &Encoded{buffers: mem.BufferSlice{mem.NewBuffer(body, &bodies)}, empty: empty}
+}
+
 // Buffers gives the bytes away, with one reference each; the message is of no use afterwards.
 func (e *Encoded) Buffers() mem.BufferSlice {
 	b := e.buffers

@@ -183,15 +183,11 @@ func encodeAppend(a *eventstore.StreamAppend) *storev1.StreamAppend {
 }
 
 func encodeNewEvent(e *eventstore.Event) *storev1.NewEvent {
-	m := &storev1.NewEvent{Type: e.Type, SchemaVersion: uint32(e.SchemaVersion), Payload: e.Payload, Tags: e.Tags, KeyRef: e.KeyRef}
+	m := &storev1.NewEvent{
+		Type: e.Type, SchemaVersion: uint32(e.SchemaVersion), ContentType: contentType(e), Payload: e.Payload, Tags: e.Tags, Kind: kind(e), KeyRef: e.KeyRef,
+	}
 	if e.ID != (uuid.UUID{}) {
 		m.Id = e.ID.String()
-	}
-	if e.Encoding != 0 && e.Encoding != eventstore.Protobuf {
-		m.ContentType = e.Encoding.ContentType()
-	}
-	if e.Kind != 0 && e.Kind != eventstore.KindDomain {
-		m.Kind = e.Kind.String()
 	}
 	return m
 }

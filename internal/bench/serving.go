@@ -27,7 +27,8 @@ type conns []*grpc.ClientConn
 func dialAll(addr string) (conns, error) {
 	var all conns
 	for range connections {
-		conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithDefaultCallOptions(grpc.ForceCodecV2(wire.NewCodec())))
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("connect to %s: %w", addr, err), all.close())
 		}
@@ -48,9 +49,12 @@ func (c conns) close() error {
 func (c conns) appends() []appendsTo {
 	out := make([]appendsTo, len(c))
 	for i, conn := range c {
-		api := storev1.NewEventStoreClient(conn)
 		out[i] = func(ctx context.Context, r *eventstore.Request) error {
-			_, err := api.Append(ctx, wire.EncodeRequest(r))
+			var m wire.Raw
+			if err := conn.Invoke(ctx, storev1.EventStore_Append_FullMethodName, wire.RequestMessage(r), &m); err != nil {
+				return err
+			}
+			_, err := wire.ReadReceipt(m.Bytes, r)
 			return err
 		}
 	}
@@ -69,7 +73,7 @@ func (s *serving) close() error { return errors.Join(s.conns.close(), s.stop()) 
 // serveStore serves the store API as a node does, without the rest of one.
 func serveStore(ctx context.Context, store *pebblestore.Store) (*serving, error) {
 	s := server.New(server.Options{HTTPAddr: "127.0.0.1:0", GRPCAddr: "127.0.0.1:0"})
-	if err := s.Register(&storev1.EventStore_ServiceDesc, &storeapi.Service{Store: store, Frames: store, Failure: s.Failure}); err != nil {
+	if err := s.Register(&storeapi.ServiceDesc, &storeapi.Service{Store: store, Frames: store, Failure: s.Failure}); err != nil {
 		return nil, err
 	}
 	if err := s.Listen(ctx); err != nil {

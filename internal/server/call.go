@@ -13,6 +13,8 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/tributary-es/tributary/eventstore/wire"
 )
 
 // intercept wraps every unary call of both protocols: panics become errors, metadata is checked, the call is bounded in
@@ -28,7 +30,7 @@ func (s *Server) intercept(ctx context.Context, req any, info *grpc.UnaryServerI
 	if err != nil {
 		return nil, err
 	}
-	if m, ok := resp.(proto.Message); ok {
+	if m, ok := resp.(proto.Message); ok && !isEncoded(resp) {
 		if h := answerHeaders(m); len(h) > 0 {
 			if err := grpc.SetHeader(ctx, h); err != nil {
 				return nil, fmt.Errorf("set answer headers: %w", err)
@@ -36,6 +38,13 @@ func (s *Server) intercept(ctx context.Context, req any, info *grpc.UnaryServerI
 		}
 	}
 	return resp, nil
+}
+
+// isEncoded reports whether an answer is in its wire form already, as only methods of gRPC give one: its client has position
+// and version in the message.
+func isEncoded(resp any) bool {
+	_, ok := resp.(*wire.Encoded)
+	return ok
 }
 
 // interceptStream wraps every streaming call of both protocols: panics become errors, metadata is checked, the number of

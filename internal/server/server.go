@@ -13,6 +13,8 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
+
+	"github.com/tributary-es/tributary/eventstore/wire"
 )
 
 // Options of a Server. Zero values mean the defaults.
@@ -110,7 +112,7 @@ func New(o Options) *Server {
 	s.grpc = grpc.NewServer(
 		grpc.ChainUnaryInterceptor(s.metrics.unary, s.unaryStatus, s.intercept),
 		grpc.ChainStreamInterceptor(s.metrics.stream, s.streamStatus, s.interceptStream),
-		grpc.ForceServerCodecV2(newCodec()),
+		grpc.ForceServerCodecV2(wire.NewCodec()),
 		grpc.MaxRecvMsgSize(int(o.MaxBodyBytes)),
 		grpc.MaxHeaderListSize(maxHeaderBytes),
 		grpc.MaxConcurrentStreams(streamsPerConnection),

@@ -51,44 +51,56 @@ func (k *Kept) check(r *eventstore.Request) error {
 	return nil
 }
 
-// request makes a request of a message and of what the call says besides.
-func (s *Service) request(m *storev1.AppendRequest, o *origin) (eventstore.Request, error) {
-	if m == nil {
-		return eventstore.Request{}, fmt.Errorf("%w: there is no request", eventstore.ErrInvalid)
-	}
-	m.Tenant = cmp.Or(m.GetTenant(), o.tenant)
-	m.RequestId = cmp.Or(m.GetRequestId(), o.id)
-	m.Durability = cmp.Or(m.GetDurability(), o.durability)
-	r, err := wire.DecodeRequest(m)
-	if err != nil {
+// message returns the request of a message, with what the call says besides.
+func (s *Service) message(m *storev1.AppendRequest, o *origin) (r eventstore.Request, err error) {
+	o.Fill(m)
+	if r, err = wire.DecodeRequest(m); err != nil {
 		return r, err
 	}
+	err = s.complete(&r, len(m.GetAppends()) > 0 && m.GetAppends()[0].GetExpect() != nil, o)
+	return r, err
+}
+
+// read reads a request off its wire form, with what the call says besides; b belongs to it from then on.
+func (s *Service) read(d *wire.RequestReader, r *eventstore.Request, b []byte, o *origin) error {
+	if b == nil {
+		return fmt.Errorf("%w: there is no request", eventstore.ErrInvalid)
+	}
+	expects, err := d.Read(r, b, &o.Defaults)
+	if err != nil {
+		return err
+	}
+	return s.complete(r, expects, o)
+}
+
+// complete adds to a request what the call says of it, and refuses what is kept. expects says that its first stream names an
+// expectation.
+func (s *Service) complete(r *eventstore.Request, expects bool, o *origin) error {
 	r.Causation = cmp.Or(r.Causation, o.Causation)
 	r.Correlation = cmp.Or(r.Correlation, o.Correlation)
 	if r.TraceParent == "" {
 		r.TraceParent, r.TraceState = o.TraceParent, cmp.Or(r.TraceState, o.TraceState)
 	}
 	if o.ifMatch != eventstore.Any {
-		if len(r.Appends) != 1 || m.GetAppends()[0].GetExpect() != nil {
-			return r, fmt.Errorf("%w: If-Match is for appends to one stream that names no expectation itself", eventstore.ErrInvalid)
+		if len(r.Appends) != 1 || expects {
+			return fmt.Errorf("%w: If-Match is for appends to one stream that names no expectation itself", eventstore.ErrInvalid)
 		}
 		r.Appends[0].Expect = o.ifMatch
 	}
-	err = s.Kept.check(&r)
-	return r, err
+	return s.Kept.check(r)
 }
 
 // origin is what a call's metadata says of its appends.
 type origin struct {
-	tenant, id, durability string
-	ifMatch                eventstore.Expect
+	wire.Defaults
+	ifMatch eventstore.Expect
 	eventstore.Metadata
 }
 
 func originOf(ctx context.Context) (o origin, err error) {
 	get := func(name string) string { return server.Header(ctx, name) }
 	o = origin{
-		tenant: get("x-tenant"), id: get("idempotency-key"), durability: get("x-durability"),
+		Defaults: wire.Defaults{Tenant: get("x-tenant"), ID: get("idempotency-key"), Durability: get("x-durability")},
 		Metadata: eventstore.Metadata{
 			Causation: get("x-causation-id"), Correlation: get("x-correlation-id"), TraceParent: get("traceparent"), TraceState: get("tracestate"),
 		},

@@ -40,7 +40,7 @@ func start(t *testing.T) *rig {
 func startWith(t *testing.T, store eventstore.Store) *rig {
 	t.Helper()
 	s := server.New(server.Options{HTTPAddr: "127.0.0.1:0", GRPCAddr: "127.0.0.1:0"})
-	err := s.Register(&storev1.EventStore_ServiceDesc, &storeapi.Service{
+	err := s.Register(&storeapi.ServiceDesc, &storeapi.Service{
 		Store: store, Failure: s.Failure,
 		Kept: storeapi.Kept{Categories: map[string]bool{"order": true}, Types: map[string]bool{"order.created.v1": true}},
 	})

@@ -32,22 +32,23 @@ func (s *Service) Append(ctx context.Context, m *storev1.AppendRequest) (*storev
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.request(m, &o)
+	r, err := s.message(m, &o)
 	if err != nil {
 		return nil, err
 	}
-	return answer(s.Store.Append(ctx, r))
+	receipt, err := recordedWith(s.Store.Append(ctx, r))
+	if err != nil {
+		return nil, err
+	}
+	return wire.EncodeReceipt(&receipt), nil
 }
 
-// answer makes a message of what an append returned.
-func answer(receipt eventstore.Receipt, err error) (*storev1.Receipt, error) {
-	switch {
-	case err == nil:
-		return wire.EncodeReceipt(&receipt), nil
-	case errors.Is(err, eventstore.ErrDurabilityTimeout):
-		return nil, &recordedError{err, wire.EncodeReceipt(&receipt)}
+// recordedWith puts the receipt into an error that comes with a valid one.
+func recordedWith(receipt eventstore.Receipt, err error) (eventstore.Receipt, error) {
+	if errors.Is(err, eventstore.ErrDurabilityTimeout) {
+		err = &recordedError{err, wire.EncodeReceipt(&receipt)}
 	}
-	return nil, err
+	return receipt, err
 }
 
 // recordedError is an error that comes with a valid receipt.

@@ -108,17 +108,21 @@ func TestSessionAnswersWhatIsWrong(t *testing.T) {
 	}
 }
 
-// slowStore holds appends until the test lets them go.
+// slowStore holds what is enqueued until the test lets it go.
 type slowStore struct {
 	eventstore.Store
 	begun chan string
 	open  chan struct{}
 }
 
-func (s *slowStore) Append(ctx context.Context, r eventstore.Request) (eventstore.Receipt, error) {
-	s.begun <- r.Appends[0].Stream.ID
-	<-s.open
-	return s.Store.Append(ctx, r)
+func (s *slowStore) Enqueue(ctx context.Context, requests []eventstore.Request, done func(int, eventstore.Answer)) {
+	for i := range requests {
+		s.begun <- requests[i].Appends[0].Stream.ID
+	}
+	go func() {
+		<-s.open
+		eventstore.Enqueue(ctx, s.Store, requests, done)
+	}()
 }
 
 // A server that stops answers the appends that it has taken, and ends the session with UNAVAILABLE. Invariant A3.

@@ -1,0 +1,65 @@
+package wire
+
+import (
+	"bytes"
+	"fmt"
+
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/encoding/proto"
+	"google.golang.org/grpc/mem"
+	protobuf "google.golang.org/protobuf/proto"
+
+	storev1 "github.com/tributary-es/tributary/schemas/gen/tributary/store/v1"
+)
+
+// Codec is gRPC's own codec for protobuf, apart from what is written and read by hand, where the generated code would cost
+// more than all the rest: an Encoded goes out as it is, a Raw is left in its wire form, and the frames of a read share the
+// memory of their message.
+type Codec struct{ encoding.CodecV2 }
+
+// NewCodec returns a codec, for both sides of a connection.
+func NewCodec() Codec { return Codec{encoding.GetCodecV2(proto.Name)} }
+
+// Marshal returns the wire form of v.
+func (c Codec) Marshal(v any) (mem.BufferSlice, error) {
+	if e, ok := v.(*Encoded); ok {
+		return e.Buffers(), nil
+	}
+	return c.CodecV2.Marshal(v)
+}
+
+// Unmarshal reads the wire form of v.
+func (c Codec) Unmarshal(data mem.BufferSlice, v any) error {
+	switch m := v.(type) {
+	case raw:
+		m.set(joined(data))
+	case *storev1.ReadResponse, *storev1.SubscribeResponse:
+		if err := UnmarshalAnswer(joined(data), v.(protobuf.Message)); err != nil {
+			return fmt.Errorf("decode answer: %w", err)
+		}
+	default:
+		return c.CodecV2.Unmarshal(data, v)
+	}
+	return nil
+}
+
+// joined copies a message out of the buffers of the connection, once. It does not clear the memory before it fills it, as
+// Materialize does.
+func joined(data mem.BufferSlice) []byte {
+	if len(data) == 1 {
+		return bytes.Clone(data[0].ReadOnlyData())
+	}
+	parts := make([][]byte, len(data))
+	for i, buffer := range data {
+		parts[i] = buffer.ReadOnlyData()
+	}
+	return bytes.Join(parts, nil)
+}
+
+// Raw is a message in its wire form, of which each Raw has memory of its own. Embedded in a message, it has the codec leave
+// that message alone.
+type Raw struct{ Bytes []byte }
+
+type raw interface{ set(b []byte) }
+
+func (r *Raw) set(b []byte) { r.Bytes = b }
