@@ -18,6 +18,8 @@ type benchCmd struct {
 	Read      benchReadCmd      `cmd:"" help:"Read a whole log, in process or over gRPC."`
 	Load      benchLoadCmd      `cmd:"" help:"Load whole streams, in process or over gRPC."`
 	Subscribe benchSubscribeCmd `cmd:"" help:"Follow a log live with many subscribers, slow ones among them."`
+	Start     benchStartCmd     `cmd:"" help:"Open a large store after kill -9 and after a clean stop."`
+	StartSide benchStartSideCmd `cmd:"" hidden:"" help:"The process that bench start starts."`
 }
 
 // benchFolder is where a measurement writes.
@@ -44,16 +46,17 @@ func (f *benchFolder) with(g *globals, what, units string, measure func(dir stri
 
 // benchAppendCmd measures appends, with --raw against the limit of the disk.
 type benchAppendCmd struct {
-	Clients  int           `help:"Clients that append at once, each waiting for its receipt." default:"64"`
-	Batch    int           `help:"Events in an append." default:"1"`
-	Size     int           `help:"Bytes of an event's payload." default:"512"`
-	Streams  int           `help:"Streams that are appended to in turn." default:"100000"`
-	Duration time.Duration `help:"How long is measured." default:"9s"`
-	Rounds   int           `help:"Parts of that time, each with a new store; medians are the result." default:"3"`
-	Raw      bool          `help:"Write the same bytes to a raw file with group-commit fdatasync too, in turn with the store; with --grpc also make empty calls."`
-	GRPC     bool          `name:"grpc" help:"Go through the store API over loopback, an append a call."`
-	Addr     string        `help:"With --grpc: gRPC address of a running server, in place of one in this process." placeholder:"HOST:PORT"`
-	Rate     float64       `help:"Open loop: so many appends a second, with latencies from the time at which each should have begun; 0 is a closed loop."`
+	Clients   int           `help:"Clients that append at once, each waiting for its receipt." default:"64"`
+	Batch     int           `help:"Events in an append." default:"1"`
+	Size      int           `help:"Bytes of an event's payload." default:"512"`
+	Streams   int           `help:"Streams that are appended to in turn." default:"100000"`
+	Duration  time.Duration `help:"How long is measured." default:"9s"`
+	Rounds    int           `help:"Parts of that time, each with a new store; medians are the result." default:"3"`
+	Raw       bool          `help:"Write the same bytes to a raw file with group-commit fdatasync too, in turn with the store; with --grpc also make empty calls."`
+	GRPC      bool          `name:"grpc" help:"Go through the store API over loopback, an append a call."`
+	Addr      string        `help:"With --grpc: gRPC address of a running server, in place of one in this process." placeholder:"HOST:PORT"`
+	Condition bool          `help:"Let each append demand that no event with its client's tag came meanwhile, in turn with appends that do not."`
+	Rate      float64       `help:"Open loop: so many appends a second, with latencies from the time at which each should have begun; 0 is a closed loop."`
 	benchFolder
 }
 
@@ -61,7 +64,7 @@ type benchAppendCmd struct {
 func (c *benchAppendCmd) Run(ctx context.Context, g *globals) (err error) {
 	load := bench.Load{
 		Clients: c.Clients, Batch: c.Batch, Size: c.Size, Streams: c.Streams, Rounds: c.Rounds, Duration: c.Duration, Raw: c.Raw,
-		GRPC: c.GRPC, Addr: c.Addr, Rate: c.Rate,
+		GRPC: c.GRPC, Addr: c.Addr, Condition: c.Condition, Rate: c.Rate,
 	}
 	if err := load.Validate(); err != nil {
 		return fmt.Errorf("%w: bench append: %w", eventstore.ErrInvalid, err)
@@ -87,6 +90,9 @@ func (c *benchAppendCmd) Run(ctx context.Context, g *globals) (err error) {
 			c.Clients, c.Batch, c.Size, c.Streams, c.Rounds)
 		if c.Raw {
 			fmt.Fprintf(g.out, "ratio %.2f, median of the rounds\n", r.Ratio)
+		}
+		if c.Condition {
+			fmt.Fprintf(g.out, "without a condition %.0f a second, ratio %.2f, median of the rounds\n", r.PlainRate, r.PlainRatio)
 		}
 		if r.EchoRate > 0 {
 			fmt.Fprintf(g.out, "empty calls %.0f a second, appends %.2f of them, median of the rounds\n", r.EchoRate, r.EchoRatio)

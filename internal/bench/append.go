@@ -40,8 +40,13 @@ type Load struct {
 	// listens on Addr.
 	GRPC bool   `json:"grpc,omitempty"`
 	Addr string `json:"addr,omitempty"`
+	// Condition has each append demand that no event with its client's tag came after the client's last one, and measures the
+	// same appends without that too, in turn.
+	Condition bool `json:"condition,omitempty"`
 	// Rate makes the loop an open one: so many appends a second; 0 is a closed loop.
 	Rate float64 `json:"open_rate,omitempty"`
+
+	enough func() bool // when set, a round ends once it says so
 }
 
 // Validate says what is wrong with a load.
@@ -55,6 +60,8 @@ func (l *Load) Validate() error {
 		return fmt.Errorf("--duration %s is too short for --rounds %d of 50 ms at least", l.Duration, l.Rounds)
 	case l.Rate < 0:
 		return fmt.Errorf("--rate %g is negative", l.Rate)
+	case l.Condition && l.GRPC:
+		return errors.New("--condition is measured in process, without --grpc")
 	case l.Addr != "" && (!l.GRPC || l.Raw):
 		return errors.New("--addr is for --grpc, and not with --raw, which measures this machine")
 	}
@@ -89,6 +96,11 @@ type AppendResult struct {
 	Ratio  float64   `json:"ratio,omitempty"`
 	Ratios []float64 `json:"ratios,omitempty"`
 
+	// PlainRate is that of the same appends without a condition, PlainRatio the median over the rounds of those with one to
+	// those without.
+	PlainRate  float64 `json:"plain_rate,omitempty"`
+	PlainRatio float64 `json:"plain_ratio,omitempty"`
+
 	// EchoRate is in empty calls a second, EchoRatio the median over the rounds of appends to empty calls.
 	EchoRate  float64 `json:"echo_rate,omitempty"`
 	EchoRatio float64 `json:"echo_ratio,omitempty"`
@@ -103,15 +115,14 @@ type AppendResult struct {
 func Append(ctx context.Context, dir string, l Load, progress func(done, total int)) (AppendResult, error) {
 	out := AppendResult{Load: l, Seconds: l.Duration.Seconds(), Cores: runtime.GOMAXPROCS(0)}
 	steps, done := l.Rounds, 0
-	if l.Raw {
-		steps *= 2
-	}
-	if l.Raw && l.GRPC {
-		steps += l.Rounds
+	for _, too := range []bool{l.Raw, l.Raw && l.GRPC, l.Condition} {
+		if too {
+			steps += l.Rounds
+		}
 	}
 	step := func() { done++; progress(done, steps) }
-	var store, raw, echo []Side
-	var echoRatios []float64
+	var store, raw, echo, plain []Side
+	var echoRatios, plainRatios []float64
 	for round := range l.Rounds {
 		s, err := storeRound(ctx, filepath.Join(dir, fmt.Sprintf("store-%d", round)), l)
 		if err != nil {
@@ -119,6 +130,17 @@ func Append(ctx context.Context, dir string, l Load, progress func(done, total i
 		}
 		step()
 		store = append(store, s)
+		if l.Condition {
+			without := l
+			without.Condition = false
+			p, err := storeRound(ctx, filepath.Join(dir, fmt.Sprintf("plain-%d", round)), without)
+			if err != nil {
+				return out, fmt.Errorf("measure the store without a condition: %w", err)
+			}
+			step()
+			plain = append(plain, p)
+			plainRatios = append(plainRatios, s.Rate/p.Rate)
+		}
 		if !l.Raw {
 			continue
 		}
@@ -146,6 +168,9 @@ func Append(ctx context.Context, dir string, l Load, progress func(done, total i
 		out.RawRate, out.RawP50Micros, out.RawP99Micros = r.Rate, r.P50, r.P99
 		out.Ratio = medianOf(out.Ratios)
 	}
+	if len(plain) > 0 {
+		out.PlainRate, out.PlainRatio = medianSide(plain).Rate, medianOf(plainRatios)
+	}
 	if len(echo) > 0 {
 		e := medianSide(echo)
 		out.EchoRate, out.EchoCPUMicros, out.EchoRatio = e.Rate, e.CPU, medianOf(echoRatios)
@@ -161,13 +186,21 @@ type writer struct {
 	payload  []byte
 	versions []uint64
 	sent     int
+
+	tags      []string
+	condition *eventstore.Condition // nil: none
 }
 
-// appendsTo is what a writer appends to.
+// appendsTo is what a writer appends to. A request's condition is moved on to the request itself.
 type appendsTo func(ctx context.Context, r *eventstore.Request) error
 
 func newWriter(store appendsTo, client int, l *Load) *writer {
-	return &writer{store: store, name: strconv.Itoa(client), load: l, payload: noise(l.Size), versions: make([]uint64, l.Streams/l.Clients)}
+	w := &writer{store: store, name: strconv.Itoa(client), load: l, payload: noise(l.Size), versions: make([]uint64, l.Streams/l.Clients)}
+	if l.Condition {
+		w.tags = []string{"client:" + w.name}
+		w.condition = &eventstore.Condition{Query: eventstore.Query{{Tags: w.tags}}}
+	}
+	return w
 }
 
 // noise returns bytes that nothing on the way can compress.
@@ -182,11 +215,11 @@ func (w *writer) append(ctx context.Context) error {
 	w.sent++
 	events := make([]eventstore.Event, w.load.Batch)
 	for i := range events {
-		events[i] = eventstore.Event{Type: "bench.happened.v1", Payload: w.payload}
+		events[i] = eventstore.Event{Type: "bench.happened.v1", Payload: w.payload, Tags: w.tags}
 	}
 	id := w.name + "-" + strconv.Itoa(w.sent)
 	err := w.store(ctx, &eventstore.Request{
-		ID: id, Metadata: eventstore.Metadata{Causation: id, Correlation: id, Actor: "bench"},
+		ID: id, Metadata: eventstore.Metadata{Causation: id, Correlation: id, Actor: "bench"}, Condition: w.condition,
 		Appends: []eventstore.StreamAppend{{
 			Stream: eventstore.Stream("bench", w.name+"-"+strconv.Itoa(n)), Expect: eventstore.Exactly(w.versions[n]), Events: events,
 		}},
@@ -231,16 +264,24 @@ func (l *Load) open(ctx context.Context, dir string) (_ []appendsTo, closeAll fu
 		return nil, nil, err
 	}
 	if !l.GRPC {
-		return []appendsTo{func(ctx context.Context, r *eventstore.Request) error {
-			_, err := store.Append(ctx, *r)
-			return err
-		}}, store.Close, nil
+		return []appendsTo{appendsIn(store)}, store.Close, nil
 	}
 	serving, err := serveStore(ctx, store)
 	if err != nil {
 		return nil, nil, errors.Join(err, store.Close())
 	}
 	return serving.conns.appends(), func() error { return errors.Join(serving.close(), store.Close()) }, nil
+}
+
+// appendsIn returns what appends to a store of this process.
+func appendsIn(store *pebblestore.Store) appendsTo {
+	return func(ctx context.Context, r *eventstore.Request) error {
+		receipt, err := store.Append(ctx, *r)
+		if r.Condition != nil {
+			r.Condition.After = receipt.Position
+		}
+		return err
+	}
 }
 
 func rawRound(ctx context.Context, path string, l Load) (_ Side, err error) {

@@ -1,6 +1,12 @@
 package bench_test
 
 import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
 	"testing"
 	"time"
 
@@ -9,7 +15,23 @@ import (
 	"github.com/tributary-es/tributary/internal/bench"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(startSideEnv); dir != "" {
+		fill, err := strconv.Atoi(os.Args[1])
+		if err == nil {
+			err = bench.StartSide(context.Background(), dir, small(), fill, os.Stdin, os.Stdout)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// startSideEnv has the test binary be a process of bench.Start, with the store in the folder that it names.
+const startSideEnv = "TRIBUTARY_BENCH_START_SIDE"
 
 func small() bench.Load {
 	return bench.Load{Clients: 4, Batch: 2, Size: 100, Streams: 40, Rounds: 2, Duration: 200 * time.Millisecond}
@@ -28,6 +50,48 @@ func TestAppendOverGRPC(t *testing.T) {
 	if r.Rate <= 0 || r.Events <= 0 || r.P50Micros <= 0 || r.P99Micros < r.P50Micros ||
 		r.RawRate <= 0 || r.Ratio <= 0 || r.EchoRate <= 0 || r.EchoRatio <= 0 {
 		t.Errorf("%+v", r)
+	}
+}
+
+// With a condition the same appends are measured without one too.
+func TestAppendWithACondition(t *testing.T) {
+	l := small()
+	l.Condition = true
+	r, err := bench.Append(t.Context(), t.TempDir(), l, ignore)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Rate <= 0 || r.PlainRate <= 0 || r.PlainRatio <= 0 || r.RawRate != 0 {
+		t.Errorf("%+v", r)
+	}
+	l.GRPC = true
+	if err := l.Validate(); err == nil {
+		t.Error("conditions over gRPC are not measured, and were taken")
+	}
+}
+
+// A store that a process filled is there again after that was killed and after a clean stop.
+func TestStart(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("bench start reads /proc")
+	}
+	done := 0
+	r, err := bench.Start(t.Context(), t.TempDir(), small(), 3000, func(ctx context.Context, dir string, fill int) *exec.Cmd {
+		cmd := exec.CommandContext(ctx, os.Args[0], strconv.Itoa(fill))
+		cmd.Env = append(os.Environ(), startSideEnv+"="+dir)
+		return cmd
+	}, func(d, total int) {
+		if d < done || total != 3000 {
+			t.Errorf("progress went from %d to %d of %d", done, d, total)
+		}
+		done = d
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Events < 3000 || done < 2900 || r.Rate <= 0 || r.WrittenPerEvent < float64(r.Size) || r.KilledMillis <= 0 || r.CleanMillis <= 0 ||
+		r.StartedMB <= 0 || r.HighestMB < r.FilledMB {
+		t.Errorf("progress %d, %+v", done, r)
 	}
 }
 

@@ -30,7 +30,7 @@ func (l Load) run(ctx context.Context, once func(client int) error) (Side, error
 				if l.Rate > 0 {
 					due = begin.Add(time.Duration(float64(arrivals.Add(1)-1) / l.Rate * float64(time.Second)))
 				}
-				if !due.Before(end) {
+				if !due.Before(end) || l.enough != nil && l.enough() {
 					return nil
 				}
 				if err := sleepUntil(ctx, due); err != nil {

@@ -72,7 +72,7 @@ func measure(ctx context.Context, args []string) error {
 	}
 	for i := range rows {
 		row := &rows[i]
-		if *only != "" && !wanted[row.Name] {
+		if row.From != "" || *only != "" && !wanted[row.Name] {
 			continue
 		}
 		seen := Seen{Name: row.Name, Date: today(), Version: strings.TrimSpace(string(version))}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"slices"
@@ -38,7 +39,7 @@ func (r *Record) storeTable() string {
 	b.WriteString("| what | goal | seen | rate | p50 | p99 | runs | command |\n|---|---|---|---|---|---|---|---|\n")
 	for i := range rows {
 		row := &rows[i]
-		s, found := r.seen(row.Name)
+		s, found := r.seen(cmp.Or(row.From, row.Name))
 		if !found {
 			fmt.Fprintf(&b, "| %s | %s | not measured yet | | | | | `%s` |\n", row.What, row.Goal, row.command())
 			continue
@@ -46,7 +47,7 @@ func (r *Record) storeTable() string {
 		share := "–"
 		if row.Share != "" {
 			if v, ok := s.of(row.Share); ok {
-				share = fmt.Sprintf("%.2f of %s (%.2f–%.2f)", v.median, row.Of, v.low, v.high)
+				share = row.share(v)
 			}
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %d, %s | `%s` |\n", row.What, row.Goal, share,
@@ -56,6 +57,14 @@ func (r *Record) storeTable() string {
 		fmt.Fprintf(&b, "\nMachine: %s.\n", r.Machine)
 	}
 	return b.String()
+}
+
+// share writes what is compared with the goal.
+func (r *Row) share(v spread) string {
+	if r.Unit != "" {
+		return fmt.Sprintf("%.0f %s (%.0f–%.0f)", v.median, r.Unit, v.low, v.high)
+	}
+	return fmt.Sprintf("%.2f of %s (%.2f–%.2f)", v.median, r.Of, v.low, v.high)
 }
 
 // text returns a field's median and range.
