@@ -110,7 +110,8 @@ func Restore(ctx context.Context, c RestoreConfig) (report RestoreReport, err er
 	if c.From == "" {
 		report.Torn, report.Foreign = topic.Torn, topic.Foreign
 	}
-	return report, c.findKeys(ctx, o.Store, &report)
+	err = c.findKeys(ctx, o.Store, &report)
+	return report, err
 }
 
 // findKeys says of a restored log which keys it needs.

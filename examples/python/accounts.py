@@ -1,4 +1,4 @@
-"""Keeps accounts in Tributary, made with the published proto alone. Prints what it does, one JSON object a line."""
+"""Keeps accounts in Tributary, made with the published protos alone. Prints what it does, one JSON object a line."""
 
 import json
 import sys

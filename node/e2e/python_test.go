@@ -14,7 +14,7 @@ import (
 	"github.com/tributary-es/tributary/internal/testenv"
 )
 
-// A program in another language, made with the published proto alone, appends with an expected version, reads what failed
+// A program in another language, made with the published protos alone, appends with an expected version, reads what failed
 // in a conflict, and subscribes. Invariant A1.
 func TestPythonProgram(t *testing.T) {
 	example, err := filepath.Abs(filepath.Join(root, "examples", "python"))

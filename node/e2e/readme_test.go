@@ -36,6 +36,21 @@ func TestReadmeExamples(t *testing.T) {
 	}
 }
 
+// TestStoreExample runs the walk through the store API of docs/api.md on an empty log.
+func TestStoreExample(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "docs/api.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := readme{text: string(text), s: serve(t, t.TempDir(), "--clickhouse", "off")}
+	said := r.run(t, "store")
+	for _, want := range []string{`"streams":[{"category":"account","id":"7","first":"1","last":"1"}]`, `"type":"account.opened.v1"`, `"first":"2","last":"2"`, `"receipt":{"request_id":"pay-1"`, `"type":"account.paid_in.v1"`, `"durable":"1-`} {
+		if !strings.Contains(said, want) {
+			t.Errorf("the example does not say %s:\n%s", want, said)
+		}
+	}
+}
+
 type readme struct {
 	tools string // folder with grpcurl
 	text  string
@@ -43,8 +58,8 @@ type readme struct {
 }
 
 var (
-	shownPosition   = regexp.MustCompile(`# \{.*"position": ?"([^"]+)"`)
-	receiptPosition = regexp.MustCompile(`"stream": ?"default/order/.*"position": ?"([^"]+)"`)
+	shownPosition   = regexp.MustCompile(`# \{"(?:id|request_id)":.*"position": ?"([^"]+)"`)
+	receiptPosition = regexp.MustCompile(`"(?:stream": ?"default/order/|request_id": ?").*"position": ?"([^"]+)"`)
 )
 
 // run runs the block of a name, paragraph by paragraph, and returns what it says. A command that fails, and an answer over
@@ -72,9 +87,9 @@ func (r *readme) run(t *testing.T, name string) string {
 		if shown := shownPosition.FindStringSubmatch(paragraph); shown != nil {
 			receipt := receiptPosition.FindStringSubmatch(string(out))
 			if receipt == nil {
-				t.Fatalf("%s\ngives no receipt of an order: %s", paragraph, out)
+				t.Fatalf("%s\ngives no receipt: %s", paragraph, out)
 			}
-			position = strings.NewReplacer(shown[1], receipt[1])
+			position = strings.NewReplacer(`"`+shown[1]+`"`, `"`+receipt[1]+`"`, " "+shown[1], " "+receipt[1])
 		}
 	}
 	return said.String()

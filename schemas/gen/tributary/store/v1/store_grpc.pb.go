@@ -34,7 +34,8 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// EventStore is the log itself, for programs that bring their own events: in any language, with this file alone.
+// EventStore is the log itself, for programs that bring their own events: in any language, with this file and the one that it
+// imports for the routes, tributary/api/v1/http.proto.
 //
 // Positions are texts such as "1-42" (incarnation and place): give them back as they came, and order them only by the
 // order in which events come. Appends and reads of one stream are of the tenant that the request names, else of the one
@@ -204,7 +205,8 @@ func (c *eventStoreClient) GetLog(ctx context.Context, in *GetLogRequest, opts .
 // All implementations must embed UnimplementedEventStoreServer
 // for forward compatibility.
 //
-// EventStore is the log itself, for programs that bring their own events: in any language, with this file alone.
+// EventStore is the log itself, for programs that bring their own events: in any language, with this file and the one that it
+// imports for the routes, tributary/api/v1/http.proto.
 //
 // Positions are texts such as "1-42" (incarnation and place): give them back as they came, and order them only by the
 // order in which events come. Appends and reads of one stream are of the tenant that the request names, else of the one
