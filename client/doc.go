@@ -12,4 +12,6 @@
 //
 // It does not retry what a server refuses, nor read a second time what a read has yielded before its connection broke:
 // that read ends with eventstore.ErrUnavailable, and is taken up after the last event that came.
+//
+// examples/accounts is a program in a module of its own that uses it; docs/api.md says how to get the package into another.
 package client

@@ -66,20 +66,14 @@ var layers = []layer{
 	{pkg: "internal/reliability", may: "", foreign: "none"},
 	{pkg: "internal/server", may: "commands queries projections replication eventstore eventstore/groups eventstore/wire internal/*"},
 	{pkg: "internal/server/*", may: "commands queries projections replication eventstore eventstore/wire internal/*"},
-	{pkg: "internal/push", may: "commands queries projections replication eventstore internal/*"},
 	{pkg: "internal/console", may: "commands queries projections replication eventstore internal/*"},
-	{pkg: "internal/canary", may: "commands queries projections eventstore internal/*"},
-	{pkg: "internal/resilience", may: ""},
-	{pkg: "internal/discovery", may: ""},
-	{pkg: "internal/config", may: ""},
-	{pkg: "internal/telemetry", may: "commands queries projections eventstore"},
 	{pkg: "internal/bench", may: everything},
 	{pkg: "internal/bench/*", may: everything},
 
 	{pkg: "node", may: everything},
 	{pkg: "node/*", may: everything},
 	{pkg: "cmd/*", may: "node node/* client eventstore internal/engine internal/bench commerce/retail commerce/retail/importer testdata/retail"},
-	{pkg: "examples/*", may: "eventstore commands projections projections/* queries node"},
+	{pkg: "examples/*", may: "eventstore commands projections projections/* queries node client"},
 }
 
 // driver is a foreign module, or several that belong together, that only its owners may import: what it connects to is
@@ -95,7 +89,7 @@ var drivers = []driver{
 	{modules: "github.com/segmentio/kafka-go", owners: "eventstore/kafkalog"},
 	{modules: "github.com/redis/go-redis github.com/redis/go-redis/v9", owners: "projections/redisview internal/bench/peers"},
 	{modules: "github.com/ClickHouse/clickhouse-go github.com/ClickHouse/clickhouse-go/v2 github.com/ClickHouse/ch-go", owners: "projections/clickview"},
-	{modules: "go.etcd.io/etcd github.com/hashicorp/consul/api", owners: "internal/discovery internal/config internal/bench/peers"},
+	{modules: "go.etcd.io/etcd github.com/hashicorp/consul/api", owners: "internal/bench/peers"},
 	{modules: "github.com/jackc/pgx github.com/jackc/pglogrepl", owners: "replication/pgsync internal/bench/peers"},
 	{modules: "github.com/twmb/franz-go github.com/alicebob/miniredis/v2", owners: "eventstore/kafkalog/embedded projections/redisview/embedded internal/engine internal/testenv node node/*"},
 	{modules: "github.com/alecthomas/kong github.com/vbauerster/mpb/v8", owners: "cmd/*"},
