@@ -95,7 +95,10 @@ func (c *benchAppendCmd) Run(ctx context.Context, g *globals) (err error) {
 			fmt.Fprintf(g.out, "without a condition %.0f a second, ratio %.2f, median of the rounds\n", r.PlainRate, r.PlainRatio)
 		}
 		if r.EchoRate > 0 {
-			fmt.Fprintf(g.out, "empty calls %.0f a second, appends %.2f of them, median of the rounds\n", r.EchoRate, r.EchoRatio)
+			fmt.Fprintf(g.out, "empty calls %.0f a second, appends %.2f of them, median of the rounds; empty calls of this server %.0f\n",
+				r.EchoRate, r.EchoRatio, r.OwnEchoRate)
+			fmt.Fprintf(g.out, "processor time of an append %.1f µs, of an empty call %.1f, of one of this server %.1f; clients and server on %d connections\n",
+				r.CPUMicros, r.EchoCPUMicros, r.OwnEchoCPUMicros, r.Connections)
 		}
 	})
 }

@@ -104,8 +104,13 @@ type AppendResult struct {
 	// EchoRate is in empty calls a second, EchoRatio the median over the rounds of appends to empty calls.
 	EchoRate  float64 `json:"echo_rate,omitempty"`
 	EchoRatio float64 `json:"echo_ratio,omitempty"`
-	// EchoCPUMicros is the processor time for each empty call.
-	EchoCPUMicros float64 `json:"echo_cpu_us,omitempty"`
+	// EchoCPUMicros is the processor time for each empty call, on a server of gRPC as it comes. OwnEchoRate and
+	// OwnEchoCPUMicros are those of empty calls on a node's server, with all that it does for each call.
+	EchoCPUMicros    float64 `json:"echo_cpu_us,omitempty"`
+	OwnEchoRate      float64 `json:"own_echo_rate,omitempty"`
+	OwnEchoCPUMicros float64 `json:"own_echo_cpu_us,omitempty"`
+	// Connections is how many the clients share, those of the empty calls as well.
+	Connections int `json:"connections,omitempty"`
 
 	Seconds float64 `json:"seconds"` // measured of each side
 	Cores   int     `json:"cores"`
@@ -114,14 +119,17 @@ type AppendResult struct {
 // Append measures durable appends, in process or over gRPC, on the disk of dir.
 func Append(ctx context.Context, dir string, l Load, progress func(done, total int)) (AppendResult, error) {
 	out := AppendResult{Load: l, Seconds: l.Duration.Seconds(), Cores: runtime.GOMAXPROCS(0)}
+	if l.GRPC {
+		out.Connections = connections
+	}
 	steps, done := l.Rounds, 0
-	for _, too := range []bool{l.Raw, l.Raw && l.GRPC, l.Condition} {
+	for _, too := range []bool{l.Raw, l.Raw && l.GRPC, l.Raw && l.GRPC, l.Condition} {
 		if too {
 			steps += l.Rounds
 		}
 	}
 	step := func() { done++; progress(done, steps) }
-	var store, raw, echo, plain []Side
+	var store, raw, echo, ownEcho, plain []Side
 	var echoRatios, plainRatios []float64
 	for round := range l.Rounds {
 		s, err := storeRound(ctx, filepath.Join(dir, fmt.Sprintf("store-%d", round)), l)
@@ -152,6 +160,11 @@ func Append(ctx context.Context, dir string, l Load, progress func(done, total i
 			step()
 			echo = append(echo, e)
 			echoRatios = append(echoRatios, s.Rate/float64(l.Batch)/e.Rate)
+			if e, err = ownEchoRound(ctx, l); err != nil {
+				return out, fmt.Errorf("measure an empty call of a node's server: %w", err)
+			}
+			step()
+			ownEcho = append(ownEcho, e)
 		}
 		r, err := rawRound(ctx, filepath.Join(dir, fmt.Sprintf("raw-%d", round)), l)
 		if err != nil {
@@ -174,6 +187,8 @@ func Append(ctx context.Context, dir string, l Load, progress func(done, total i
 	if len(echo) > 0 {
 		e := medianSide(echo)
 		out.EchoRate, out.EchoCPUMicros, out.EchoRatio = e.Rate, e.CPU, medianOf(echoRatios)
+		own := medianSide(ownEcho)
+		out.OwnEchoRate, out.OwnEchoCPUMicros = own.Rate, own.CPU
 	}
 	return out, nil
 }

@@ -48,7 +48,8 @@ func TestAppendOverGRPC(t *testing.T) {
 		t.Fatal(err)
 	}
 	if r.Rate <= 0 || r.Events <= 0 || r.P50Micros <= 0 || r.P99Micros < r.P50Micros ||
-		r.RawRate <= 0 || r.Ratio <= 0 || r.EchoRate <= 0 || r.EchoRatio <= 0 {
+		r.RawRate <= 0 || r.Ratio <= 0 || r.EchoRate <= 0 || r.EchoRatio <= 0 ||
+		r.CPUMicros <= 0 || r.EchoCPUMicros <= 0 || r.OwnEchoRate <= 0 || r.OwnEchoCPUMicros <= 0 {
 		t.Errorf("%+v", r)
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/emptypb"
 
@@ -74,10 +75,14 @@ func (s *serving) close() error { return errors.Join(s.conns.close(), s.stop()) 
 func serveStore(ctx context.Context, store *pebblestore.Store) (*serving, error) {
 	s := server.New(server.Options{HTTPAddr: "127.0.0.1:0", GRPCAddr: "127.0.0.1:0"})
 	if err := s.Register(&storeapi.ServiceDesc, &storeapi.Service{Store: store, Frames: store, Failure: s.Failure}); err != nil {
-		return nil, err
+		return nil, errors.Join(err, s.Close())
 	}
+	return serve(ctx, s)
+}
+
+func serve(ctx context.Context, s *server.Server) (*serving, error) {
 	if err := s.Listen(ctx); err != nil {
-		return nil, err
+		return nil, errors.Join(err, s.Close())
 	}
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan error, 1)
@@ -96,10 +101,11 @@ func connected(addr string, stop func() error) (*serving, error) {
 	return &serving{conns: all, addr: addr, stop: stop}, nil
 }
 
-// echoMethod is a call that does nothing, as the yardstick: no server of unary calls is faster.
+// echoMethod is a call that does nothing, as the yardstick: no server of unary calls that is made with gRPC is faster.
 const echoMethod = "/bench.Echo/Echo"
 
-// serveEcho serves it with a fixed answer, on a server of gRPC as it comes.
+// serveEcho serves it with a fixed answer, on a server of gRPC as it comes, without interceptors, metrics or limits. Its
+// clients have as many connections as those of the store API, of the same kind.
 func serveEcho(ctx context.Context, answer proto.Message) (*serving, error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
@@ -118,6 +124,20 @@ func serveEcho(ctx context.Context, answer proto.Message) (*serving, error) {
 	return connected(l.Addr().String(), func() error {
 		s.Stop()
 		return <-ended
+	})
+}
+
+// ownEchoRound measures calls that do nothing either, gRPC's own health check, on the server that a node has: what its
+// interceptors, limits and counters cost is what it lacks to echoRound.
+func ownEchoRound(ctx context.Context, l Load) (_ Side, err error) {
+	s, err := serve(ctx, server.New(server.Options{HTTPAddr: "127.0.0.1:0", GRPCAddr: "127.0.0.1:0"}))
+	if err != nil {
+		return Side{}, err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	l.Batch, l.Rate = 1, 0
+	return l.run(ctx, func(client int) error {
+		return s.conns[client%len(s.conns)].Invoke(ctx, healthpb.Health_Check_FullMethodName, &healthpb.HealthCheckRequest{}, &healthpb.HealthCheckResponse{})
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/textproto"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
@@ -96,20 +97,26 @@ func (s *Server) problem(ctx context.Context, what string, ifMatch bool, err err
 	return p
 }
 
-// unaryStatus and streamStatus are the outermost interceptors of gRPC: they turn errors into statuses.
-func (s *Server) unaryStatus(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-	resp, err := next(ctx, req)
+// unary and stream are the interceptors of gRPC, one for all that is to be done: they turn errors into statuses, and count.
+func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	begin := time.Now()
+	resp, err := s.intercept(ctx, req, info, next)
 	if err != nil {
-		return nil, s.statusOf(ctx, info.FullMethod, err)
+		resp, err = nil, s.statusOf(ctx, info.FullMethod, err)
 	}
-	return resp, nil
+	m := s.metrics.ofCall(info.FullMethod)
+	m.count(err)
+	m.took.Observe(time.Since(begin).Seconds())
+	return resp, err
 }
 
-func (s *Server) streamStatus(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-	if err := next(srv, stream); err != nil {
-		return s.statusOf(stream.Context(), info.FullMethod, err)
+func (s *Server) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	err := s.interceptStream(srv, stream, info, next)
+	if err != nil {
+		err = s.statusOf(stream.Context(), info.FullMethod, err)
 	}
-	return nil
+	s.metrics.ofCall(info.FullMethod).count(err)
+	return err
 }
 
 func (s *Server) statusOf(ctx context.Context, method string, err error) error {

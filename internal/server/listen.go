@@ -51,9 +51,11 @@ func freeAddr(ctx context.Context, addr string) string {
 	return free
 }
 
-// Close frees the ports of a server that was never run. After Run it does nothing. It is safe to call twice.
+// Close frees the ports of a server that was never run, and ends its goroutines. After Run it does nothing. It is safe to
+// call twice.
 func (s *Server) Close() error {
 	s.close()
+	s.grpc.Stop()
 	var errs []error
 	for _, l := range []net.Listener{s.httpListener, s.grpcListener} {
 		if l == nil {

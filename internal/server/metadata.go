@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/textproto"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -37,11 +38,14 @@ var traceParent = regexp.MustCompile(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-
 
 // checkMetadata refuses metadata that would be misread: given twice, empty, too long, or unprintable. A trace context
 // that is malformed is left out, as its specification asks: it must not fail a call. It is the same for both protocols.
-// The context that it returns keeps the copy that gRPC makes for it, for Header.
+// The context that it returns keeps what methods read, for Headers.
 func checkMetadata(ctx context.Context) (context.Context, error) {
 	md, ok := metadata.FromIncomingContext(ctx) // a copy
 	if !ok {
 		return ctx, nil
+	}
+	if !slices.ContainsFunc(callHeaders, func(name string) bool { return len(md[name]) > 0 }) {
+		return context.WithValue(ctx, checkedKey{}, noHeaders), nil
 	}
 	changed := false
 	for _, name := range callHeaders {
@@ -67,24 +71,33 @@ func checkMetadata(ctx context.Context) (context.Context, error) {
 	if changed {
 		ctx = metadata.NewIncomingContext(ctx, md)
 	}
-	return context.WithValue(ctx, checkedKey{}, md), nil
+	return context.WithValue(ctx, checkedKey{}, Headers(md)), nil
 }
 
 type checkedKey struct{}
 
-// Header returns what the call's metadata says under a name in lower case; an empty text when it says nothing. gRPC looks
-// through all of a call's metadata for a name that is not there, which with a handful of names is a good part of a call.
-func Header(ctx context.Context, name string) string {
-	var values []string
-	if md, ok := ctx.Value(checkedKey{}).(metadata.MD); ok {
-		values = md[name]
-	} else {
-		values = metadata.ValueFromIncomingContext(ctx, name)
+// Headers are what a call's metadata says, by names in lower case; not to be changed.
+type Headers metadata.MD
+
+// noHeaders are those of a call that says nothing, as most calls do.
+var noHeaders Headers
+
+// HeadersOf returns the headers of a call. gRPC looks through all of a call's metadata for a name that is not there, which
+// with a handful of names is a good part of a call.
+func HeadersOf(ctx context.Context) Headers {
+	if h, ok := ctx.Value(checkedKey{}).(Headers); ok {
+		return h
 	}
-	if len(values) == 0 {
-		return ""
+	md, _ := metadata.FromIncomingContext(ctx)
+	return Headers(md)
+}
+
+// Get returns what is said under a name; an empty text when there is nothing.
+func (h Headers) Get(name string) string {
+	if values := h[name]; len(values) > 0 {
+		return values[0]
 	}
-	return values[0]
+	return ""
 }
 
 func traceable(name string, values []string) bool {

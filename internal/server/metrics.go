@@ -1,16 +1,16 @@
 package server
 
 import (
-	"context"
 	"net/http"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
 
@@ -41,6 +41,7 @@ type metrics struct {
 	latency  *prometheus.HistogramVec
 	calls    *prometheus.CounterVec
 	callTime *prometheus.HistogramVec
+	methods  sync.Map // name of a method → *callMetrics
 }
 
 var buckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
@@ -81,18 +82,31 @@ func (m *metrics) countStreams(open *atomic.Int64) {
 		func() float64 { return float64(open.Load()) }))
 }
 
-func (m *metrics) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-	begin := time.Now()
-	resp, err := next(ctx, req)
-	m.calls.WithLabelValues(info.FullMethod, status.Code(err).String()).Inc()
-	m.callTime.WithLabelValues(info.FullMethod).Observe(time.Since(begin).Seconds())
-	return resp, err
+// callMetrics are those of a method of gRPC. They are looked up once: by their labels, that is a good part of a small call.
+type callMetrics struct {
+	calls *prometheus.CounterVec // by code
+	ok    prometheus.Counter
+	took  prometheus.Observer
 }
 
-func (m *metrics) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-	err := next(srv, stream)
-	m.calls.WithLabelValues(info.FullMethod, status.Code(err).String()).Inc()
-	return err
+// ofCall returns the metrics of a method. Methods that no service has do not come this far.
+func (m *metrics) ofCall(method string) *callMetrics {
+	if known, ok := m.methods.Load(method); ok {
+		return known.(*callMetrics)
+	}
+	calls := m.calls.MustCurryWith(prometheus.Labels{"grpc_method": method})
+	known, _ := m.methods.LoadOrStore(method, &callMetrics{
+		calls: calls, ok: calls.WithLabelValues(codes.OK.String()), took: m.callTime.WithLabelValues(method),
+	})
+	return known.(*callMetrics)
+}
+
+func (c *callMetrics) count(err error) {
+	if err == nil {
+		c.ok.Inc()
+		return
+	}
+	c.calls.WithLabelValues(status.Code(err).String()).Inc()
 }
 
 // sampler makes metrics of a Sample each time it is scraped.

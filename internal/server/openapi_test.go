@@ -37,6 +37,7 @@ var allServices = []*grpc.ServiceDesc{
 func fullDocument(t *testing.T) []byte {
 	t.Helper()
 	s := server.New(server.Options{Version: "dev"})
+	defer closed(t, s)
 	f := &fakes{}
 	for i, impl := range []any{fakeCommands{fakes: f}, fakeQueries{fakes: f}, &server.Streams{}, &server.Admin{}, storev1.UnimplementedEventStoreServer{}, &server.Subjects{}} {
 		if err := s.Register(allServices[i], impl); err != nil {

@@ -72,6 +72,14 @@ func (f fakeQueries) GetSales(ctx context.Context, r *commerceapiv1.GetSalesRequ
 	return f.sales(ctx, r)
 }
 
+// closed closes a server that was never run.
+func closed(tb testing.TB, s *server.Server) {
+	tb.Helper()
+	if err := s.Close(); err != nil {
+		tb.Error(err)
+	}
+}
+
 func start(tb testing.TB, o server.Options, f *fakes) *rig {
 	tb.Helper()
 	o.HTTPAddr, o.GRPCAddr = "127.0.0.1:0", "127.0.0.1:0"

@@ -96,11 +96,18 @@ const (
 	idleTimeout       = 2 * time.Minute
 	// answerTimeout is how long a client may take to read an answer, beyond the time that the call may take.
 	answerTimeout = 30 * time.Second
+	// callWorkers is how many goroutines of gRPC stay when their call is over. What a call costs beyond them is a new
+	// goroutine, whose stack has to grow first.
+	callWorkers = 256
 	// streamsPerConnection bounds the calls that one connection of HTTP/2 may carry at once.
 	streamsPerConnection = 1024
+	// streamWindow and connWindow are what a call and a connection may send ahead of being read: some large messages, so that
+	// a client with many of them need not wait for the server's word after each.
+	streamWindow = 1 << 20
+	connWindow   = 4 << 20
 )
 
-// New returns a server that listens on nothing yet: register services, then Listen, then Run.
+// New returns a server that listens on nothing yet: register services, then Listen, then Run. It must be run or closed.
 func New(o Options) *Server {
 	o.setDefaults()
 	s := &Server{
@@ -110,12 +117,15 @@ func New(o Options) *Server {
 	s.closing, s.close = context.WithCancel(context.Background())
 	s.metrics.countStreams(&s.openStreams)
 	s.grpc = grpc.NewServer(
-		grpc.ChainUnaryInterceptor(s.metrics.unary, s.unaryStatus, s.intercept),
-		grpc.ChainStreamInterceptor(s.metrics.stream, s.streamStatus, s.interceptStream),
+		grpc.UnaryInterceptor(s.unary),
+		grpc.StreamInterceptor(s.stream),
+		grpc.NumStreamWorkers(callWorkers),
 		grpc.ForceServerCodecV2(wire.NewCodec()),
 		grpc.MaxRecvMsgSize(int(o.MaxBodyBytes)),
 		grpc.MaxHeaderListSize(maxHeaderBytes),
 		grpc.MaxConcurrentStreams(streamsPerConnection),
+		grpc.InitialWindowSize(streamWindow),
+		grpc.InitialConnWindowSize(connWindow),
 		grpc.ConnectionTimeout(readHeaderTimeout),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),

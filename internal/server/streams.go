@@ -192,7 +192,7 @@ func TenantOf(ctx context.Context, named string) string {
 	if named != "" {
 		return named
 	}
-	return Header(ctx, "x-tenant")
+	return HeadersOf(ctx).Get("x-tenant")
 }
 
 // pageSize applies default and limit to a page size that a client asked for.

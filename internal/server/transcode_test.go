@@ -24,6 +24,7 @@ import (
 func handlerOf(tb testing.TB, f *fakes) http.Handler {
 	tb.Helper()
 	s := server.New(server.Options{MaxBodyBytes: 64 << 10})
+	tb.Cleanup(func() { closed(tb, s) })
 	for desc, impl := range []any{fakeCommands{fakes: f}, fakeQueries{fakes: f}} {
 		if err := s.Register(allServices[desc], impl); err != nil {
 			tb.Fatal(err)

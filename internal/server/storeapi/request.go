@@ -98,14 +98,17 @@ type origin struct {
 }
 
 func originOf(ctx context.Context) (o origin, err error) {
-	get := func(name string) string { return server.Header(ctx, name) }
+	h := server.HeadersOf(ctx)
+	if len(h) == 0 {
+		return o, nil
+	}
 	o = origin{
-		Defaults: wire.Defaults{Tenant: get("x-tenant"), ID: get("idempotency-key"), Durability: get("x-durability")},
+		Defaults: wire.Defaults{Tenant: h.Get("x-tenant"), ID: h.Get("idempotency-key"), Durability: h.Get("x-durability")},
 		Metadata: eventstore.Metadata{
-			Causation: get("x-causation-id"), Correlation: get("x-correlation-id"), TraceParent: get("traceparent"), TraceState: get("tracestate"),
+			Causation: h.Get("x-causation-id"), Correlation: h.Get("x-correlation-id"), TraceParent: h.Get("traceparent"), TraceState: h.Get("tracestate"),
 		},
 	}
-	if v := get("if-match"); v != "" {
+	if v := h.Get("if-match"); v != "" {
 		o.ifMatch, err = eventstore.ParseIfMatch([]string{v})
 	}
 	return o, err

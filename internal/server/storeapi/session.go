@@ -94,6 +94,7 @@ type session struct {
 	room    *semaphore.Weighted
 	answers *sessionAnswers
 	reader  wire.RequestReader
+	request eventstore.Request // that is being read
 }
 
 // dispatch takes messages until the client has no more, or ctx ends.
@@ -121,12 +122,12 @@ func (n *session) take(ctx context.Context, message []byte) error {
 	t := &together{}
 	err := wire.SessionAppends(message, func(number uint64, b []byte) error {
 		n.answers.expect(1)
-		var r eventstore.Request
-		if err := n.service.read(&n.reader, &r, b, n.origin); err != nil {
+		r := &n.request
+		if err := n.service.read(&n.reader, r, b, n.origin); err != nil {
 			n.answers.put(sessionAnswer{number: number, err: err})
 			return nil
 		}
-		size := sizeOf(&r)
+		size := sizeOf(r)
 		if !n.room.TryAcquire(size) {
 			n.enqueue(t) // they make room when they are done
 			t = &together{}
@@ -135,7 +136,7 @@ func (n *session) take(ctx context.Context, message []byte) error {
 				return err
 			}
 		}
-		t.add(number, r, size)
+		t.add(number, *r, size)
 		return nil
 	})
 	n.enqueue(t)
