@@ -140,7 +140,8 @@ func odd() [][]byte {
 		message(3, message(7, text(4, "text/plain"))), message(3, message(7, text(8, "odd"))),
 		message(3, message(7, text(6, `{"a":1}`))), message(3, message(7, text(6, `{`), text(5, "p"))),
 		message(3, message(8, text(1, "de"), number(4, 7)), event), text(1, "\xff"), message(3, text(2, "\xff"), event),
-		message(4, text(2, "1-7")), message(4, text(2, "x")), bytes.Repeat(empty(3), eventstore.MaxRequestEvents+1),
+		message(4, text(2, "1-7")), message(4, text(2, "x")), message(4, text(1, "\xff")),
+		bytes.Join([][]byte{message(4, text(2, "1-7")), message(4, text(2, "1-8"))}, nil), bytes.Repeat(empty(3), eventstore.MaxRequestEvents+1),
 		message(3, bytes.Repeat(empty(7), eventstore.MaxRequestEvents+1)),
 		protowire.AppendFixed64(protowire.AppendTag(nil, 1, protowire.Fixed64Type), 7),
 	}

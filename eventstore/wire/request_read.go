@@ -153,6 +153,11 @@ func (d *RequestReader) request(r *eventstore.Request, b []byte, defaults *Defau
 			appends++
 		case 5:
 			durability = cmp.Or(string(f.bytes), defaults.Durability)
+		case 4:
+			if r.Condition != nil {
+				return false, errElse
+			}
+			r.Condition, err = readCondition(f.bytes)
 		case 6:
 			metadata++
 			err = d.metadata(&r.Metadata, f.bytes)
@@ -287,6 +292,19 @@ func readID(id *uuid.UUID, b []byte) (err error) {
 	}
 	*id, err = uuid.ParseBytes(b)
 	return err
+}
+
+// readCondition reads a condition: a small part, of which the generated code makes few messages.
+func readCondition(b []byte) (c *eventstore.Condition, err error) {
+	m := &storev1.Condition{}
+	if proto.Unmarshal(b, m) != nil {
+		return nil, errElse
+	}
+	c = &eventstore.Condition{Query: DecodeQuery(m.GetQuery())}
+	if c.After, err = DecodePosition(m.GetAfter()); err != nil {
+		return nil, errElse
+	}
+	return c, nil
 }
 
 func (d *RequestReader) metadata(m *eventstore.Metadata, b []byte) (err error) {
