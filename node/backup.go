@@ -58,7 +58,7 @@ func BackUpFolder(ctx context.Context, data, to string, log *slog.Logger, progre
 	if err != nil {
 		return r, err
 	}
-	s, err := pebblestore.Open(filepath.Join(data, storeFolder), &pebblestore.Options{Site: last.Site, Logger: log})
+	s, err := pebblestore.Open(filepath.Join(data, storeFolder), &pebblestore.Options{Site: last.Site, Logger: log, OpenArchive: openBucket})
 	if err != nil {
 		return r, err
 	}

@@ -63,6 +63,11 @@ type Config struct {
 	// ScrubBytesPerSecond bounds what a scrub reads, once a day; zero means the store's default, a negative one that there
 	// is no scrub unless it is asked for.
 	ScrubBytesPerSecond int64 `json:"-"`
+	// ArchiveTo is where events are moved to that are older than ArchiveAfter: a folder, or s3://BUCKET/PREFIX; empty: nowhere.
+	ArchiveTo    string        `json:"-"`
+	ArchiveAfter time.Duration `json:"-"`
+	// archiveSegment is the size of a segment then; zero means the store's default.
+	archiveSegment int64
 	// Remember keeps the fields above for the next time the folder is used without them. A new folder always does.
 	Remember bool `json:"-"`
 	// Domains are what the node serves; nil means the shop.
@@ -102,6 +107,9 @@ func (c *Config) complete() error {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
+	}
+	if err := c.checkArchivePolicy(); err != nil {
+		return err
 	}
 	return c.validate(last)
 }

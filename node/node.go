@@ -50,7 +50,9 @@ type Node struct {
 	models    []*model
 	domains   []joined
 	followers followers
-	server    *server.Server
+
+	archivePolicy archivePolicy
+	server        *server.Server
 
 	erasures sync.Mutex // guards keys.last
 
@@ -143,7 +145,7 @@ func (n *Node) storeOptions() *pebblestore.Options {
 	c := &n.config
 	return &pebblestore.Options{
 		Site: c.Site, Logger: n.log, Clock: n.clock,
-		MinFreeBytes: c.MinFreeBytes, BallastBytes: c.BallastBytes, StallAfter: c.StallAfter,
+		MinFreeBytes: c.MinFreeBytes, BallastBytes: c.BallastBytes, StallAfter: c.StallAfter, OpenArchive: openBucket, Checkpoints: checkpointTypes,
 	}
 }
 
@@ -167,6 +169,7 @@ func (n *Node) Run(ctx context.Context) error {
 	g.Go(func() error { return ignoreCancel(n.kafka.run(gctx)) })
 	g.Go(func() error { return ignoreCancel(n.click.run(gctx)) })
 	g.Go(func() error { return n.supervise(gctx, "scrub", n.scrub) })
+	g.Go(func() error { return n.supervise(gctx, "archive", n.keepArchiving) })
 	for _, m := range n.models {
 		g.Go(func() error { return n.supervise(gctx, projectionPrefix+m.name, m.runner.Run) })
 	}

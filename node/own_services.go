@@ -34,6 +34,7 @@ func (n *Node) registerOwn() error {
 	}
 	return n.server.Register(&apiv1.AdminService_ServiceDesc, &server.Admin{
 		Status: n.status, Outbox: n.outbox, Rebuild: n.rebuildStream, BackUp: n.backupStream, VerifyAll: n.verifyStream, ScrubAll: n.scrubStream, Parking: parking{n}, Schemas: n.schemas,
+		Archiving: archiving{n},
 	})
 }
 

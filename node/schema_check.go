@@ -41,7 +41,7 @@ func CheckSchemas(ctx context.Context, config Config) (report SchemaReport, err 
 	if err := config.complete(); err != nil {
 		return report, err
 	}
-	store, err := pebblestore.Open(filepath.Join(config.Data, "store"), &pebblestore.Options{Site: config.Site, Logger: slog.New(slog.DiscardHandler)})
+	store, err := pebblestore.Open(filepath.Join(config.Data, "store"), &pebblestore.Options{Site: config.Site, Logger: slog.New(slog.DiscardHandler), OpenArchive: openBucket})
 	if err != nil {
 		return report, fmt.Errorf("open store: %w", err)
 	}

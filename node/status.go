@@ -27,6 +27,7 @@ func (n *Node) status(ctx context.Context) (*apiv1.Status, error) {
 		Durable: state.Durable.String(), Events: state.Durable.LSN, Streams: state.Streams,
 	}
 	out.Disk = n.diskStatus()
+	out.Archive = n.archiveStatus()
 	if n.kafka.mirror != nil {
 		out.Mirror = n.mirrorStatus(state.Durable.LSN)
 	}
@@ -129,7 +130,7 @@ func answers(err error) (up bool, problem string) { return err == nil, errorText
 func (n *Node) sample() server.Sample {
 	ctx, cancel := context.WithTimeout(context.Background(), healthTimeout)
 	defer cancel()
-	out := server.Sample{SagasOpen: map[string]uint64{}}
+	out := server.Sample{SagasOpen: map[string]uint64{}, ArchivedEvents: n.archiveStatus().GetEvents()}
 	if state, err := n.local.Log(ctx); err == nil {
 		out.LogEvents, out.LogStreams, out.LogPosition = state.Durable.LSN, state.Streams, state.Durable.LSN
 		if n.kafka.mirror != nil {

@@ -60,6 +60,7 @@ type cli struct {
 	Verify  verifyCmd  `cmd:"" help:"Verify the store, the mirror and the read models."`
 	Backup  backupCmd  `cmd:"" help:"Back the log up, while a server writes to it or not."`
 	Restore restoreCmd `cmd:"" help:"Restore a data folder from a backup or from Kafka."`
+	Archive archiveCmd `cmd:"" help:"Move old events to a folder or a bucket, where they stay readable."`
 	Scrub   scrubCmd   `cmd:"" help:"Look for rot in the store's files, and repair it."`
 	Bench   benchCmd   `cmd:"" help:"Measure."`
 	Setup   setupCmd   `cmd:"" help:"Fetch the engines that are missing."`

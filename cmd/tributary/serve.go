@@ -33,7 +33,14 @@ type serveCmd struct {
 	Raw    bool   `name:"raw-appends" help:"Let the store API append to the streams of the shop's aggregates, too. What their codecs cannot read stops their commands."`
 	listenFlags
 	diskFlags
+	archiveFlags
 	engineFlags
+}
+
+// archiveFlags have a server move old events to an archive by itself.
+type archiveFlags struct {
+	ArchiveTo    string `help:"Where to move old events: a folder, or s3://BUCKET/PREFIX; without, they stay." placeholder:"FOLDER|URL"`
+	ArchiveAfter age    `help:"How old events have to be for that, such as 90d or 12h." placeholder:"AGE"`
 }
 
 // diskFlags say what the store expects of its disk.
@@ -60,6 +67,7 @@ func (c *serveCmd) Run(ctx context.Context, g *globals) error {
 	config := c.config(g, c.Data)
 	config.HTTP, config.GRPC, config.Remember = c.HTTP, c.GRPC, true
 	config.RawAppends = c.Raw
+	config.ArchiveTo, config.ArchiveAfter = c.ArchiveTo, time.Duration(c.ArchiveAfter)
 	if err := c.apply(&config); err != nil {
 		return err
 	}

@@ -14,7 +14,9 @@ import (
 	"github.com/tributary-es/tributary/eventstore"
 )
 
-const checkpointType = "saga.checkpoint.v1"
+// CheckpointType is the type of events in which a saga says where it stands: of its stream those from the last full one on
+// count.
+const CheckpointType = "saga.checkpoint.v1"
 
 // checkpointRecord is the payload of a checkpoint event: how far triggers are dealt with, and which instances are open.
 // A full checkpoint lists them all, over several events (parts, from 1) where they are many, each in a request of its own:
@@ -172,7 +174,7 @@ func (r *Runner) appendCheckpoint(ctx context.Context, c *checkpointRecord, afte
 		Appends: []eventstore.StreamAppend{{
 			Stream: r.checkpointStream(), Expect: eventstore.Exactly(after),
 			Events: []eventstore.Event{{
-				Type: checkpointType, Kind: eventstore.KindSystem, Encoding: eventstore.JSON, Payload: payload,
+				Type: CheckpointType, Kind: eventstore.KindSystem, Encoding: eventstore.JSON, Payload: payload,
 			}},
 		}},
 		Metadata: eventstore.Metadata{Actor: "saga/" + r.definition.name},
@@ -298,7 +300,7 @@ func (r *Runner) resume(ctx context.Context) (from eventstore.Position, err erro
 		}
 		version = max(version, event.Version)
 		var c checkpointRecord
-		if err := json.Unmarshal(event.Payload, &c); err != nil || event.Type != checkpointType {
+		if err := json.Unmarshal(event.Payload, &c); err != nil || event.Type != CheckpointType {
 			return from, fmt.Errorf("checkpoint at version %d: %w", event.Version, errors.Join(eventstore.ErrCorrupt, err))
 		}
 		if c.Part < c.Parts && c.Part != missing {

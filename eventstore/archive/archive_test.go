@@ -116,6 +116,7 @@ func TestChangedAndMissingSegments(t *testing.T) {
 	if got, _, err := a.Block(s, 1); err != nil || !bytes.Equal(got, of[1]) {
 		t.Errorf("read when it was there again: %v", err)
 	}
+	a = New(dir, NewFolder(dir), nil)
 	a.Close()
 	if _, _, err := a.Block(s, s.Last); !errors.Is(err, eventstore.ErrArchiveUnavailable) {
 		t.Errorf("read of a closed archive: %v", err)
@@ -161,7 +162,10 @@ func testBucket(t *testing.T, b Bucket) {
 	if got, want := list("a/"), "a/1 3;a/1.json 12;a/2 7;"; got != want {
 		t.Errorf("listed %s, want %s", got, want)
 	}
-	for range b.List(ctx, "") {
+	for _, err := range b.List(ctx, "") {
+		if err != nil {
+			t.Fatal(err)
+		}
 		break
 	}
 	p := make([]byte, 2)

@@ -15,9 +15,11 @@ import (
 
 // The events of a group stand in the stream default/$group/<name>. Their payloads are JSON, their kind is system.
 const (
-	category       = "$group"
-	createdType    = "group.created.v1"
-	checkpointType = "group.checkpoint.v1"
+	category    = "$group"
+	createdType = "group.created.v1"
+	// CheckpointType is the type of events in which a group says where it stands: the last one of its stream counts, and the
+	// one that it names.
+	CheckpointType = "group.checkpoint.v1"
 	resetType      = "group.reset.v1"
 	deletedType    = "group.deleted.v1"
 )
@@ -36,7 +38,7 @@ type reset struct {
 	Dropped int    `json:"dropped,omitempty"`
 }
 
-// checkpoint is the payload of a checkpointType event. All its numbers are lsns of this log that are below its own place,
+// checkpoint is the payload of a CheckpointType event. All its numbers are lsns of this log that are below its own place,
 // or versions of streams.
 type checkpoint struct {
 	// Cursor: everything up to it that the filter lets through is settled, or stands behind what is parked.
@@ -154,7 +156,7 @@ func (g *group) save(ctx context.Context) error {
 	c.at = time.Now()
 	g.mu.Unlock()
 
-	err := g.write(ctx, checkpointType, record, "")
+	err := g.write(ctx, CheckpointType, record, "")
 
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -245,7 +247,7 @@ func (g *group) load(ctx context.Context) error {
 func (g *group) restore(ctx context.Context, e *eventstore.Recorded) error {
 	var c checkpoint
 	switch e.Type {
-	case createdType, resetType, checkpointType: // all have a cursor
+	case createdType, resetType, CheckpointType: // all have a cursor
 		if err := json.Unmarshal(e.Payload, &c); err != nil {
 			return errors.Join(eventstore.ErrCorrupt, err)
 		}
@@ -288,7 +290,7 @@ func (g *group) parkedAt(ctx context.Context, version uint64) ([]parkedRecord, e
 			return nil, err
 		}
 		var c checkpoint
-		if err := json.Unmarshal(e.Payload, &c); err != nil || e.Type != checkpointType {
+		if err := json.Unmarshal(e.Payload, &c); err != nil || e.Type != CheckpointType {
 			return nil, errors.Join(fmt.Errorf("%w: version %d lists nothing that is parked", eventstore.ErrCorrupt, version), err)
 		}
 		return c.Parked, nil

@@ -26,6 +26,8 @@ type ArchiveOptions struct {
 	KeepLast uint64
 	// SegmentBytes is the size of a segment, which is built in memory; zero means 64 MiB.
 	SegmentBytes int64
+	// WholeSegments leaves in the log what does not fill a segment: for those who archive again and again.
+	WholeSegments bool
 	// DryRun says what would be archived, and does nothing.
 	DryRun bool
 	// Progress, when not nil, is called now and then with events.
@@ -121,6 +123,11 @@ func (x *archiving) run(ctx context.Context) (err error) {
 	return x.free(ctx)
 }
 
+// archiveFolder returns below which name the log's segments are in a bucket.
+func (s *Store) archiveFolder() string {
+	return path.Join(s.id.Site, fmt.Sprintf("shard-%02d", s.id.Shard))
+}
+
 // findTarget returns the lsn of the last event that may be archived.
 func (x *archiving) findTarget(ctx context.Context) (uint64, error) {
 	s, o := x.store, &x.o
@@ -183,11 +190,9 @@ func (x *archiving) segment(ctx context.Context, at logHead) (logHead, error) {
 		return next, err
 	}
 	s := x.store
-	log := metaOf(s.history, nil)
-	folder := path.Join(log.Site, fmt.Sprintf("shard-%02d", log.Shard))
-	body := x.writer.Seal(folder, info)
+	body := x.writer.Seal(s.archiveFolder(), info)
 	if !x.o.DryRun {
-		description, err := info.Description(log)
+		description, err := info.Description(metaOf(s.history, nil))
 		if err != nil {
 			return at, err
 		}
@@ -266,6 +271,9 @@ func (x *archiving) collect(ctx context.Context, at logHead) (end logHead, info 
 			end = logHead{lsn: r.cur.last(), seq: check.seq, chain: check.chain}
 		}
 	}
+	if x.o.WholeSegments && x.writer.Bytes() < x.o.SegmentBytes {
+		return at, info, nil
+	}
 	x.writer.Cut(whole)
 	info.Last, info.LastSeq, info.LastChain = end.lsn, end.seq, hex.EncodeToString(end.chain[:])
 	return end, info, nil
@@ -306,6 +314,9 @@ func (x *archiving) commit(ctx context.Context, segment archive.Segment) error {
 	defer b.Close()
 	if err := b.Set(logMetaKey, value, nil); err != nil {
 		return fmt.Errorf("record segment: %w", err)
+	}
+	if err := x.keep(b, segment.First, segment.Last); err != nil {
+		return err
 	}
 	if err := b.DeleteRange(firstBlock, blockKey(segment.Last+1), nil); err != nil {
 		return fmt.Errorf("remove archived blocks: %w", err)

@@ -403,6 +403,67 @@ func TestArchiveOutOfReach(t *testing.T) {
 	}
 }
 
+// System events that are archived are read without the archive, but receipts and checkpoints that others have followed; so
+// it is after their table was replaced by a repair (S30).
+func TestSystemEventsAreKeptNear(t *testing.T) {
+	files, bucket := vfs.NewMem(), newMemBucket()
+	now := archiveBegan
+	o := *openAgain(&now, bucket)
+	o.Checkpoints = []string{"checkpoint.v1"}
+	s := openMem(t, files, o)
+	ctx := context.Background()
+	system := func(category, id, name string, n int) eventstore.StreamID {
+		stream := eventstore.Stream(category, id)
+		r := request("", stream, eventstore.Any, n)
+		for i := range r.Appends[0].Events {
+			r.Appends[0].Events[i].Type, r.Appends[0].Events[i].Kind = name, eventstore.KindSystem
+		}
+		mustAppend(t, s, r)
+		return stream
+	}
+	schemas := system("$schemas", "shop", "registered.v1", 3)
+	fillForArchive(t, s, &now, 0, 20)
+	mustAppend(t, s, eventstore.Request{ID: "no events"})
+	long := system("$group", "long", "checkpoint.v1", keptCheckpoints+5)
+	fillForArchive(t, s, &now, 20, 20)
+	mustArchive(t, s, ArchiveOptions{SegmentBytes: 30_000})
+	bucket.before = func(string, string) error { return errors.New("away") }
+	s.tail = newTail(1, s.recent.state())
+	check := func() {
+		t.Helper()
+		for _, events := range []iter.Seq2[eventstore.Recorded, error]{
+			s.Read(ctx, schemas, 1), s.ReadBackwards(ctx, schemas, 0), s.Read(ctx, long, 6),
+			s.ReadAll(ctx, eventstore.Position{}, eventstore.Filter{Categories: []string{"$schemas"}}),
+		} {
+			if got, err := collectEvents(events); err != nil || len(got) != 3 && len(got) != keptCheckpoints {
+				t.Fatalf("%d events, %v", len(got), err)
+			}
+		}
+		for _, events := range []iter.Seq2[eventstore.Recorded, error]{s.Read(ctx, long, 5), s.Read(ctx, eventstore.Stream("order", "1"), 1)} {
+			if _, err := collectEvents(events); !errors.Is(err, eventstore.ErrArchiveUnavailable) {
+				t.Fatalf("%v, want the archive to be needed", err)
+			}
+		}
+		if _, _, err := s.Receipt(ctx, "", "no events"); !errors.Is(err, eventstore.ErrArchiveUnavailable) {
+			t.Fatalf("receipt: %v, want the archive to be needed", err)
+		}
+	}
+	check()
+	if err := s.log.Compact(ctx, logMetaKey, afterBlocks, false); err != nil {
+		t.Fatal(err)
+	}
+	tables, err := tablesOf(s.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range tables {
+		if err := s.repairTable(ctx, &ScrubFault{first: table.first, last: table.last}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check()
+}
+
 func collectEvents(events iter.Seq2[eventstore.Recorded, error]) (all []eventstore.Recorded, err error) {
 	for e, err := range events {
 		if err != nil {

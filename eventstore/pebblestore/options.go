@@ -66,6 +66,9 @@ type Options struct {
 
 	// OpenArchive opens the places of archived blocks; nil means archive.OpenFolder.
 	OpenArchive archive.Opener
+	// Checkpoints are types of system events of which only the last in their stream count: of those that are archived no
+	// others are kept near.
+	Checkpoints []string
 
 	// FS is the file system; nil means the operating system's, watched for stalls.
 	FS vfs.FS

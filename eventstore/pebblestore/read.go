@@ -183,6 +183,8 @@ func (r *eventReader) next(e *eventstore.Recorded) error {
 	}
 	if lsn > r.store.archived.Load().end() {
 		r.store.tables.want(lsn)
+	} else if r.store.readKept(e, lsn) {
+		return nil
 	}
 	if r.r == nil {
 		var err error

@@ -245,6 +245,9 @@ func (s *Store) writeTable(path string, next, last uint64, first []byte, gaps []
 		err = s.copyMeta(w)
 	}
 	if err == nil {
+		err = s.copyKept(w, first)
+	}
+	if err == nil {
 		err = s.copyBlocks(w, next, last, gaps)
 	}
 	return errors.Join(err, w.Close())

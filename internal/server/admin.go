@@ -19,6 +19,7 @@ type Admin struct {
 	Outbox    func(ctx context.Context, status string, limit int) ([]*apiv1.OutboxMessage, error)
 	Rebuild   func(ctx context.Context, projection string, progress func(*apiv1.RebuildProgress) error) error
 	Parking   Parking
+	Archiving Archiving
 	Schemas   func(ctx context.Context, name string) ([]*apiv1.EventSchema, error)
 	BackUp    func(ctx context.Context, folder string, progress func(*apiv1.BackupProgress) error) error
 	VerifyAll func(ctx context.Context, parts []string, progress func(*apiv1.VerifyProgress) error) error
@@ -33,6 +34,13 @@ type Parking interface {
 	// HasSaga tells sagas from projections, which share a space of names.
 	HasSaga(name string) bool
 	SkipEvent(ctx context.Context, projection string, at eventstore.Position) error
+}
+
+// Archiving moves old events to an archive and looks after them there.
+type Archiving interface {
+	ArchiveEvents(ctx context.Context, r *apiv1.ArchiveRequest, progress func(*apiv1.ArchiveProgress) error) error
+	ListSegments() *apiv1.ListArchiveResponse
+	VerifySegments(ctx context.Context, progress func(*apiv1.ArchiveProgress) error) error
 }
 
 // GetStatus says how the server is.
@@ -151,6 +159,30 @@ func (a *Admin) Backup(r *apiv1.BackupRequest, stream grpc.ServerStreamingServer
 		return problemf(kindInvalid, "name a folder on the server's machine that is new or empty", "no folder is named")
 	}
 	return a.BackUp(stream.Context(), r.GetFolder(), stream.Send)
+}
+
+// Archive archives and sends its progress.
+func (a *Admin) Archive(r *apiv1.ArchiveRequest, stream grpc.ServerStreamingServer[apiv1.ArchiveProgress]) error {
+	if a.Archiving == nil {
+		return unsupported("archiving")
+	}
+	return a.Archiving.ArchiveEvents(stream.Context(), r, stream.Send)
+}
+
+// ListArchive lists what is archived.
+func (a *Admin) ListArchive(context.Context, *apiv1.ListArchiveRequest) (*apiv1.ListArchiveResponse, error) {
+	if a.Archiving == nil {
+		return nil, unsupported("archiving")
+	}
+	return a.Archiving.ListSegments(), nil
+}
+
+// VerifyArchive verifies what is archived and sends its progress.
+func (a *Admin) VerifyArchive(_ *apiv1.VerifyArchiveRequest, stream grpc.ServerStreamingServer[apiv1.ArchiveProgress]) error {
+	if a.Archiving == nil {
+		return unsupported("archiving")
+	}
+	return a.Archiving.VerifySegments(stream.Context(), stream.Send)
 }
 
 // Verify verifies and sends its progress.

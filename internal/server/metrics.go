@@ -20,8 +20,10 @@ type Sample struct {
 	// LogPosition is the lsn up to which the log is durable.
 	LogPosition uint64
 	MirrorLag   uint64
-	Projections []ProjectionSample
-	SagasOpen   map[string]uint64
+	// ArchivedEvents are those of LogEvents that are in an archive.
+	ArchivedEvents uint64
+	Projections    []ProjectionSample
+	SagasOpen      map[string]uint64
 }
 
 // ProjectionSample is how a projection is.
@@ -116,6 +118,7 @@ var (
 	logEvents      = prometheus.NewDesc("tributary_log_events", "Events in the log.", nil, nil)
 	logPosition    = prometheus.NewDesc("tributary_log_position", "The lsn up to which the log is durable.", nil, nil)
 	logStreams     = prometheus.NewDesc("tributary_log_streams", "Streams that have events.", nil, nil)
+	archivedEvents = prometheus.NewDesc("tributary_log_archived_events", "Events of the log that are in an archive.", nil, nil)
 	mirrorLag      = prometheus.NewDesc("tributary_mirror_lag_events", "Durable events that are not yet in Kafka.", nil, nil)
 	projectionLag  = prometheus.NewDesc("tributary_projection_lag_events", "Durable events that are not yet in the read model.", []string{"projection", "sink"}, nil)
 	projectionAge  = prometheus.NewDesc("tributary_projection_lag_seconds", "Age of the oldest event that is not yet in the read model.", []string{"projection", "sink"}, nil)
@@ -128,7 +131,7 @@ var (
 // Describe lists the metrics, without taking a sample: what is sampled may not be there yet.
 func (s sampler) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		logEvents, logPosition, logStreams, mirrorLag, projectionLag, projectionAge, projectionRate, parkedEvents, projectionUp, sagaOpen,
+		logEvents, logPosition, logStreams, archivedEvents, mirrorLag, projectionLag, projectionAge, projectionRate, parkedEvents, projectionUp, sagaOpen,
 	} {
 		ch <- d
 	}
@@ -143,6 +146,7 @@ func (s sampler) Collect(ch chan<- prometheus.Metric) {
 	gauge(logEvents, float64(v.LogEvents))
 	gauge(logPosition, float64(v.LogPosition))
 	gauge(logStreams, float64(v.LogStreams))
+	gauge(archivedEvents, float64(v.ArchivedEvents))
 	gauge(mirrorLag, float64(v.MirrorLag))
 	for _, p := range v.Projections {
 		gauge(projectionLag, float64(p.Lag), p.Name, p.Sink)

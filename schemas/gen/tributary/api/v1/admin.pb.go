@@ -83,7 +83,9 @@ type Status struct {
 	// What the server depends on.
 	Dependencies []*Dependency `protobuf:"bytes,10,rep,name=dependencies,proto3" json:"dependencies,omitempty"`
 	// The disk that the store is on.
-	Disk          *DiskStatus `protobuf:"bytes,11,opt,name=disk,proto3" json:"disk,omitempty"`
+	Disk *DiskStatus `protobuf:"bytes,11,opt,name=disk,proto3" json:"disk,omitempty"`
+	// What is archived, and how the server keeps archiving; not set when there is neither.
+	Archive       *ArchiveStatus `protobuf:"bytes,12,opt,name=archive,proto3" json:"archive,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -195,6 +197,122 @@ func (x *Status) GetDisk() *DiskStatus {
 	return nil
 }
 
+func (x *Status) GetArchive() *ArchiveStatus {
+	if x != nil {
+		return x.Archive
+	}
+	return nil
+}
+
+// ArchiveStatus says what of the log is archived, and how the server archives by itself.
+type ArchiveStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Position of the last event that is archived; lsn 0 when none is.
+	Archived string `protobuf:"bytes,1,opt,name=archived,proto3" json:"archived,omitempty"`
+	// Events that are archived,
+	Events uint64 `protobuf:"varint,2,opt,name=events,proto3" json:"events,omitempty"`
+	// the segments that have them,
+	Segments uint64 `protobuf:"varint,3,opt,name=segments,proto3" json:"segments,omitempty"`
+	// and their size.
+	Bytes int64 `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// Where the server archives to by itself; empty when it does not.
+	To string `protobuf:"bytes,5,opt,name=to,proto3" json:"to,omitempty"`
+	// How old events have to be for that.
+	AfterSeconds int64 `protobuf:"varint,6,opt,name=after_seconds,json=afterSeconds,proto3" json:"after_seconds,omitempty"`
+	// When it did so last; not set before the first time since the start.
+	EndedAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
+	// What kept it from archiving everything then; empty when nothing did.
+	LastError     string `protobuf:"bytes,8,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ArchiveStatus) Reset() {
+	*x = ArchiveStatus{}
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ArchiveStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ArchiveStatus) ProtoMessage() {}
+
+func (x *ArchiveStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ArchiveStatus.ProtoReflect.Descriptor instead.
+func (*ArchiveStatus) Descriptor() ([]byte, []int) {
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ArchiveStatus) GetArchived() string {
+	if x != nil {
+		return x.Archived
+	}
+	return ""
+}
+
+func (x *ArchiveStatus) GetEvents() uint64 {
+	if x != nil {
+		return x.Events
+	}
+	return 0
+}
+
+func (x *ArchiveStatus) GetSegments() uint64 {
+	if x != nil {
+		return x.Segments
+	}
+	return 0
+}
+
+func (x *ArchiveStatus) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *ArchiveStatus) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *ArchiveStatus) GetAfterSeconds() int64 {
+	if x != nil {
+		return x.AfterSeconds
+	}
+	return 0
+}
+
+func (x *ArchiveStatus) GetEndedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndedAt
+	}
+	return nil
+}
+
+func (x *ArchiveStatus) GetLastError() string {
+	if x != nil {
+		return x.LastError
+	}
+	return ""
+}
+
 // DiskStatus says how the store's disk is.
 type DiskStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -214,7 +332,7 @@ type DiskStatus struct {
 
 func (x *DiskStatus) Reset() {
 	*x = DiskStatus{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[2]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -226,7 +344,7 @@ func (x *DiskStatus) String() string {
 func (*DiskStatus) ProtoMessage() {}
 
 func (x *DiskStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[2]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -239,7 +357,7 @@ func (x *DiskStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskStatus.ProtoReflect.Descriptor instead.
 func (*DiskStatus) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{2}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *DiskStatus) GetFreeBytes() int64 {
@@ -300,7 +418,7 @@ type ScrubStatus struct {
 
 func (x *ScrubStatus) Reset() {
 	*x = ScrubStatus{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[3]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -312,7 +430,7 @@ func (x *ScrubStatus) String() string {
 func (*ScrubStatus) ProtoMessage() {}
 
 func (x *ScrubStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[3]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -325,7 +443,7 @@ func (x *ScrubStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubStatus.ProtoReflect.Descriptor instead.
 func (*ScrubStatus) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{3}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ScrubStatus) GetRunning() bool {
@@ -396,7 +514,7 @@ type MirrorStatus struct {
 
 func (x *MirrorStatus) Reset() {
 	*x = MirrorStatus{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[4]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -408,7 +526,7 @@ func (x *MirrorStatus) String() string {
 func (*MirrorStatus) ProtoMessage() {}
 
 func (x *MirrorStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[4]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -421,7 +539,7 @@ func (x *MirrorStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MirrorStatus.ProtoReflect.Descriptor instead.
 func (*MirrorStatus) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{4}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *MirrorStatus) GetState() string {
@@ -488,7 +606,7 @@ type ProjectionStatus struct {
 
 func (x *ProjectionStatus) Reset() {
 	*x = ProjectionStatus{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[5]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -500,7 +618,7 @@ func (x *ProjectionStatus) String() string {
 func (*ProjectionStatus) ProtoMessage() {}
 
 func (x *ProjectionStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[5]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -513,7 +631,7 @@ func (x *ProjectionStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProjectionStatus.ProtoReflect.Descriptor instead.
 func (*ProjectionStatus) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{5}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ProjectionStatus) GetName() string {
@@ -607,7 +725,7 @@ type SagaStatus struct {
 
 func (x *SagaStatus) Reset() {
 	*x = SagaStatus{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[6]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -619,7 +737,7 @@ func (x *SagaStatus) String() string {
 func (*SagaStatus) ProtoMessage() {}
 
 func (x *SagaStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[6]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -632,7 +750,7 @@ func (x *SagaStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SagaStatus.ProtoReflect.Descriptor instead.
 func (*SagaStatus) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{6}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SagaStatus) GetName() string {
@@ -694,7 +812,7 @@ type Dependency struct {
 
 func (x *Dependency) Reset() {
 	*x = Dependency{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[7]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -706,7 +824,7 @@ func (x *Dependency) String() string {
 func (*Dependency) ProtoMessage() {}
 
 func (x *Dependency) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[7]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -719,7 +837,7 @@ func (x *Dependency) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dependency.ProtoReflect.Descriptor instead.
 func (*Dependency) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Dependency) GetName() string {
@@ -763,7 +881,7 @@ type ListOutboxRequest struct {
 
 func (x *ListOutboxRequest) Reset() {
 	*x = ListOutboxRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[8]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -775,7 +893,7 @@ func (x *ListOutboxRequest) String() string {
 func (*ListOutboxRequest) ProtoMessage() {}
 
 func (x *ListOutboxRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[8]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -788,7 +906,7 @@ func (x *ListOutboxRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOutboxRequest.ProtoReflect.Descriptor instead.
 func (*ListOutboxRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListOutboxRequest) GetStatus() string {
@@ -816,7 +934,7 @@ type ListOutboxResponse struct {
 
 func (x *ListOutboxResponse) Reset() {
 	*x = ListOutboxResponse{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[9]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -828,7 +946,7 @@ func (x *ListOutboxResponse) String() string {
 func (*ListOutboxResponse) ProtoMessage() {}
 
 func (x *ListOutboxResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[9]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -841,7 +959,7 @@ func (x *ListOutboxResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOutboxResponse.ProtoReflect.Descriptor instead.
 func (*ListOutboxResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListOutboxResponse) GetMessages() []*OutboxMessage {
@@ -872,7 +990,7 @@ type OutboxMessage struct {
 
 func (x *OutboxMessage) Reset() {
 	*x = OutboxMessage{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[10]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -884,7 +1002,7 @@ func (x *OutboxMessage) String() string {
 func (*OutboxMessage) ProtoMessage() {}
 
 func (x *OutboxMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[10]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -897,7 +1015,7 @@ func (x *OutboxMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutboxMessage.ProtoReflect.Descriptor instead.
 func (*OutboxMessage) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *OutboxMessage) GetId() string {
@@ -953,7 +1071,7 @@ type RebuildProjectionRequest struct {
 
 func (x *RebuildProjectionRequest) Reset() {
 	*x = RebuildProjectionRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[11]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -965,7 +1083,7 @@ func (x *RebuildProjectionRequest) String() string {
 func (*RebuildProjectionRequest) ProtoMessage() {}
 
 func (x *RebuildProjectionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[11]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -978,7 +1096,7 @@ func (x *RebuildProjectionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebuildProjectionRequest.ProtoReflect.Descriptor instead.
 func (*RebuildProjectionRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RebuildProjectionRequest) GetName() string {
@@ -1011,7 +1129,7 @@ type RebuildProgress struct {
 
 func (x *RebuildProgress) Reset() {
 	*x = RebuildProgress{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[12]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1023,7 +1141,7 @@ func (x *RebuildProgress) String() string {
 func (*RebuildProgress) ProtoMessage() {}
 
 func (x *RebuildProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[12]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1036,7 +1154,7 @@ func (x *RebuildProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebuildProgress.ProtoReflect.Descriptor instead.
 func (*RebuildProgress) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RebuildProgress) GetDoneEvents() uint64 {
@@ -1097,7 +1215,7 @@ type ListParkedRequest struct {
 
 func (x *ListParkedRequest) Reset() {
 	*x = ListParkedRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[13]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1109,7 +1227,7 @@ func (x *ListParkedRequest) String() string {
 func (*ListParkedRequest) ProtoMessage() {}
 
 func (x *ListParkedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[13]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1122,7 +1240,7 @@ func (x *ListParkedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListParkedRequest.ProtoReflect.Descriptor instead.
 func (*ListParkedRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 // ListParkedResponse lists what is parked.
@@ -1138,7 +1256,7 @@ type ListParkedResponse struct {
 
 func (x *ListParkedResponse) Reset() {
 	*x = ListParkedResponse{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[14]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1150,7 +1268,7 @@ func (x *ListParkedResponse) String() string {
 func (*ListParkedResponse) ProtoMessage() {}
 
 func (x *ListParkedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[14]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1163,7 +1281,7 @@ func (x *ListParkedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListParkedResponse.ProtoReflect.Descriptor instead.
 func (*ListParkedResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListParkedResponse) GetEvents() []*ParkedEvent {
@@ -1199,7 +1317,7 @@ type ParkedEvent struct {
 
 func (x *ParkedEvent) Reset() {
 	*x = ParkedEvent{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[15]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1211,7 +1329,7 @@ func (x *ParkedEvent) String() string {
 func (*ParkedEvent) ProtoMessage() {}
 
 func (x *ParkedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[15]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1224,7 +1342,7 @@ func (x *ParkedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ParkedEvent.ProtoReflect.Descriptor instead.
 func (*ParkedEvent) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ParkedEvent) GetProjection() string {
@@ -1281,7 +1399,7 @@ type ParkedInstance struct {
 
 func (x *ParkedInstance) Reset() {
 	*x = ParkedInstance{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[16]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1293,7 +1411,7 @@ func (x *ParkedInstance) String() string {
 func (*ParkedInstance) ProtoMessage() {}
 
 func (x *ParkedInstance) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[16]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1306,7 +1424,7 @@ func (x *ParkedInstance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ParkedInstance.ProtoReflect.Descriptor instead.
 func (*ParkedInstance) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ParkedInstance) GetSaga() string {
@@ -1361,7 +1479,7 @@ type RetryParkedRequest struct {
 
 func (x *RetryParkedRequest) Reset() {
 	*x = RetryParkedRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[17]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1373,7 +1491,7 @@ func (x *RetryParkedRequest) String() string {
 func (*RetryParkedRequest) ProtoMessage() {}
 
 func (x *RetryParkedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[17]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1386,7 +1504,7 @@ func (x *RetryParkedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryParkedRequest.ProtoReflect.Descriptor instead.
 func (*RetryParkedRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RetryParkedRequest) GetName() string {
@@ -1428,7 +1546,7 @@ type RetryParkedResponse struct {
 
 func (x *RetryParkedResponse) Reset() {
 	*x = RetryParkedResponse{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[18]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1440,7 +1558,7 @@ func (x *RetryParkedResponse) String() string {
 func (*RetryParkedResponse) ProtoMessage() {}
 
 func (x *RetryParkedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[18]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1453,7 +1571,7 @@ func (x *RetryParkedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryParkedResponse.ProtoReflect.Descriptor instead.
 func (*RetryParkedResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RetryParkedResponse) GetApplied() uint64 {
@@ -1476,7 +1594,7 @@ type SkipParkedRequest struct {
 
 func (x *SkipParkedRequest) Reset() {
 	*x = SkipParkedRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[19]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1488,7 +1606,7 @@ func (x *SkipParkedRequest) String() string {
 func (*SkipParkedRequest) ProtoMessage() {}
 
 func (x *SkipParkedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[19]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1501,7 +1619,7 @@ func (x *SkipParkedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipParkedRequest.ProtoReflect.Descriptor instead.
 func (*SkipParkedRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SkipParkedRequest) GetName() string {
@@ -1527,7 +1645,7 @@ type SkipParkedResponse struct {
 
 func (x *SkipParkedResponse) Reset() {
 	*x = SkipParkedResponse{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[20]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1539,7 +1657,7 @@ func (x *SkipParkedResponse) String() string {
 func (*SkipParkedResponse) ProtoMessage() {}
 
 func (x *SkipParkedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[20]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1552,7 +1670,7 @@ func (x *SkipParkedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipParkedResponse.ProtoReflect.Descriptor instead.
 func (*SkipParkedResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 // VerifyRequest chooses what to verify.
@@ -1566,7 +1684,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[21]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1578,7 +1696,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[21]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1591,7 +1709,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *VerifyRequest) GetParts() []string {
@@ -1612,7 +1730,7 @@ type BackupRequest struct {
 
 func (x *BackupRequest) Reset() {
 	*x = BackupRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[22]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1624,7 +1742,7 @@ func (x *BackupRequest) String() string {
 func (*BackupRequest) ProtoMessage() {}
 
 func (x *BackupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[22]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1637,7 +1755,7 @@ func (x *BackupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
 func (*BackupRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *BackupRequest) GetFolder() string {
@@ -1664,7 +1782,7 @@ type BackupProgress struct {
 
 func (x *BackupProgress) Reset() {
 	*x = BackupProgress{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[23]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1676,7 +1794,7 @@ func (x *BackupProgress) String() string {
 func (*BackupProgress) ProtoMessage() {}
 
 func (x *BackupProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[23]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1689,7 +1807,7 @@ func (x *BackupProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupProgress.ProtoReflect.Descriptor instead.
 func (*BackupProgress) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *BackupProgress) GetDoneEvents() uint64 {
@@ -1720,6 +1838,427 @@ func (x *BackupProgress) GetReportJson() string {
 	return ""
 }
 
+// ArchiveRequest says what to archive, and where. What several of before, older_than_seconds and keep_last leave is archived;
+// one of them has to be given.
+type ArchiveRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Absolute path of a folder on the server's machine, or s3://BUCKET/PREFIX.
+	To string `protobuf:"bytes,1,opt,name=to,proto3" json:"to,omitempty"`
+	// Position of the first event to keep in the log.
+	Before string `protobuf:"bytes,2,opt,name=before,proto3" json:"before,omitempty"`
+	// Archive what happened longer ago than this.
+	OlderThanSeconds int64 `protobuf:"varint,3,opt,name=older_than_seconds,json=olderThanSeconds,proto3" json:"older_than_seconds,omitempty"`
+	// Keep at least so many events in the log.
+	KeepLast uint64 `protobuf:"varint,4,opt,name=keep_last,json=keepLast,proto3" json:"keep_last,omitempty"`
+	// Only say what would be archived.
+	DryRun        bool `protobuf:"varint,5,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ArchiveRequest) Reset() {
+	*x = ArchiveRequest{}
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ArchiveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ArchiveRequest) ProtoMessage() {}
+
+func (x *ArchiveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ArchiveRequest.ProtoReflect.Descriptor instead.
+func (*ArchiveRequest) Descriptor() ([]byte, []int) {
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ArchiveRequest) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *ArchiveRequest) GetBefore() string {
+	if x != nil {
+		return x.Before
+	}
+	return ""
+}
+
+func (x *ArchiveRequest) GetOlderThanSeconds() int64 {
+	if x != nil {
+		return x.OlderThanSeconds
+	}
+	return 0
+}
+
+func (x *ArchiveRequest) GetKeepLast() uint64 {
+	if x != nil {
+		return x.KeepLast
+	}
+	return 0
+}
+
+func (x *ArchiveRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+// ArchiveProgress says how far an archiving or its verification is.
+type ArchiveProgress struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Events that are done.
+	DoneEvents uint64 `protobuf:"varint,1,opt,name=done_events,json=doneEvents,proto3" json:"done_events,omitempty"`
+	// Events that are to be done.
+	TotalEvents uint64 `protobuf:"varint,2,opt,name=total_events,json=totalEvents,proto3" json:"total_events,omitempty"`
+	// Set on the last message.
+	Done bool `protobuf:"varint,3,opt,name=done,proto3" json:"done,omitempty"`
+	// What was done or found as a JSON object, the same that the CLI prints; on the last message.
+	ReportJson string `protobuf:"bytes,4,opt,name=report_json,json=reportJson,proto3" json:"report_json,omitempty"`
+	// Every fault of a verification; on the last message.
+	Faults        []string `protobuf:"bytes,5,rep,name=faults,proto3" json:"faults,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ArchiveProgress) Reset() {
+	*x = ArchiveProgress{}
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ArchiveProgress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ArchiveProgress) ProtoMessage() {}
+
+func (x *ArchiveProgress) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ArchiveProgress.ProtoReflect.Descriptor instead.
+func (*ArchiveProgress) Descriptor() ([]byte, []int) {
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *ArchiveProgress) GetDoneEvents() uint64 {
+	if x != nil {
+		return x.DoneEvents
+	}
+	return 0
+}
+
+func (x *ArchiveProgress) GetTotalEvents() uint64 {
+	if x != nil {
+		return x.TotalEvents
+	}
+	return 0
+}
+
+func (x *ArchiveProgress) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+func (x *ArchiveProgress) GetReportJson() string {
+	if x != nil {
+		return x.ReportJson
+	}
+	return ""
+}
+
+func (x *ArchiveProgress) GetFaults() []string {
+	if x != nil {
+		return x.Faults
+	}
+	return nil
+}
+
+// ListArchiveRequest has no fields.
+type ListArchiveRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListArchiveRequest) Reset() {
+	*x = ListArchiveRequest{}
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListArchiveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListArchiveRequest) ProtoMessage() {}
+
+func (x *ListArchiveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListArchiveRequest.ProtoReflect.Descriptor instead.
+func (*ListArchiveRequest) Descriptor() ([]byte, []int) {
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{27}
+}
+
+// ListArchiveResponse lists what is archived.
+type ListArchiveResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The segments in the order of the log.
+	Segments []*ArchivedSegment `protobuf:"bytes,1,rep,name=segments,proto3" json:"segments,omitempty"`
+	// Position of the last event that is archived; lsn 0 when none is.
+	Archived      string `protobuf:"bytes,2,opt,name=archived,proto3" json:"archived,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListArchiveResponse) Reset() {
+	*x = ListArchiveResponse{}
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListArchiveResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListArchiveResponse) ProtoMessage() {}
+
+func (x *ListArchiveResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListArchiveResponse.ProtoReflect.Descriptor instead.
+func (*ListArchiveResponse) Descriptor() ([]byte, []int) {
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ListArchiveResponse) GetSegments() []*ArchivedSegment {
+	if x != nil {
+		return x.Segments
+	}
+	return nil
+}
+
+func (x *ListArchiveResponse) GetArchived() string {
+	if x != nil {
+		return x.Archived
+	}
+	return ""
+}
+
+// ArchivedSegment is a file of archived events.
+type ArchivedSegment struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Folder or bucket that has it.
+	Location string `protobuf:"bytes,1,opt,name=location,proto3" json:"location,omitempty"`
+	// Its name there.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// Positions of its first event,
+	First string `protobuf:"bytes,3,opt,name=first,proto3" json:"first,omitempty"`
+	// and of its last.
+	Last string `protobuf:"bytes,4,opt,name=last,proto3" json:"last,omitempty"`
+	// When its first event happened,
+	FirstEvent *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=first_event,json=firstEvent,proto3" json:"first_event,omitempty"`
+	// and its last.
+	LastEvent *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=last_event,json=lastEvent,proto3" json:"last_event,omitempty"`
+	// Events in it.
+	Events uint64 `protobuf:"varint,7,opt,name=events,proto3" json:"events,omitempty"`
+	// Size of the file.
+	Bytes int64 `protobuf:"varint,8,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// Checksum of the file.
+	Sha256 string `protobuf:"bytes,9,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// Hash chain after its last event.
+	Chain         string `protobuf:"bytes,10,opt,name=chain,proto3" json:"chain,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ArchivedSegment) Reset() {
+	*x = ArchivedSegment{}
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ArchivedSegment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ArchivedSegment) ProtoMessage() {}
+
+func (x *ArchivedSegment) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ArchivedSegment.ProtoReflect.Descriptor instead.
+func (*ArchivedSegment) Descriptor() ([]byte, []int) {
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *ArchivedSegment) GetLocation() string {
+	if x != nil {
+		return x.Location
+	}
+	return ""
+}
+
+func (x *ArchivedSegment) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ArchivedSegment) GetFirst() string {
+	if x != nil {
+		return x.First
+	}
+	return ""
+}
+
+func (x *ArchivedSegment) GetLast() string {
+	if x != nil {
+		return x.Last
+	}
+	return ""
+}
+
+func (x *ArchivedSegment) GetFirstEvent() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FirstEvent
+	}
+	return nil
+}
+
+func (x *ArchivedSegment) GetLastEvent() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastEvent
+	}
+	return nil
+}
+
+func (x *ArchivedSegment) GetEvents() uint64 {
+	if x != nil {
+		return x.Events
+	}
+	return 0
+}
+
+func (x *ArchivedSegment) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *ArchivedSegment) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+func (x *ArchivedSegment) GetChain() string {
+	if x != nil {
+		return x.Chain
+	}
+	return ""
+}
+
+// VerifyArchiveRequest has no fields.
+type VerifyArchiveRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyArchiveRequest) Reset() {
+	*x = VerifyArchiveRequest{}
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyArchiveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyArchiveRequest) ProtoMessage() {}
+
+func (x *VerifyArchiveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyArchiveRequest.ProtoReflect.Descriptor instead.
+func (*VerifyArchiveRequest) Descriptor() ([]byte, []int) {
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{30}
+}
+
 // VerifyProgress says how far a verification is, and at the end what was found.
 type VerifyProgress struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1741,7 +2280,7 @@ type VerifyProgress struct {
 
 func (x *VerifyProgress) Reset() {
 	*x = VerifyProgress{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[24]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1753,7 +2292,7 @@ func (x *VerifyProgress) String() string {
 func (*VerifyProgress) ProtoMessage() {}
 
 func (x *VerifyProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[24]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1766,7 +2305,7 @@ func (x *VerifyProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyProgress.ProtoReflect.Descriptor instead.
 func (*VerifyProgress) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *VerifyProgress) GetPart() string {
@@ -1822,7 +2361,7 @@ type ListSchemasRequest struct {
 
 func (x *ListSchemasRequest) Reset() {
 	*x = ListSchemasRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[25]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1834,7 +2373,7 @@ func (x *ListSchemasRequest) String() string {
 func (*ListSchemasRequest) ProtoMessage() {}
 
 func (x *ListSchemasRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[25]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1847,7 +2386,7 @@ func (x *ListSchemasRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSchemasRequest.ProtoReflect.Descriptor instead.
 func (*ListSchemasRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ListSchemasRequest) GetName() string {
@@ -1868,7 +2407,7 @@ type ListSchemasResponse struct {
 
 func (x *ListSchemasResponse) Reset() {
 	*x = ListSchemasResponse{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[26]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1880,7 +2419,7 @@ func (x *ListSchemasResponse) String() string {
 func (*ListSchemasResponse) ProtoMessage() {}
 
 func (x *ListSchemasResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[26]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1893,7 +2432,7 @@ func (x *ListSchemasResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSchemasResponse.ProtoReflect.Descriptor instead.
 func (*ListSchemasResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ListSchemasResponse) GetSchemas() []*EventSchema {
@@ -1934,7 +2473,7 @@ type EventSchema struct {
 
 func (x *EventSchema) Reset() {
 	*x = EventSchema{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[27]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1946,7 +2485,7 @@ func (x *EventSchema) String() string {
 func (*EventSchema) ProtoMessage() {}
 
 func (x *EventSchema) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[27]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1959,7 +2498,7 @@ func (x *EventSchema) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventSchema.ProtoReflect.Descriptor instead.
 func (*EventSchema) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *EventSchema) GetName() string {
@@ -2052,7 +2591,7 @@ type ScrubRequest struct {
 
 func (x *ScrubRequest) Reset() {
 	*x = ScrubRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[28]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2064,7 +2603,7 @@ func (x *ScrubRequest) String() string {
 func (*ScrubRequest) ProtoMessage() {}
 
 func (x *ScrubRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[28]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2077,7 +2616,7 @@ func (x *ScrubRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubRequest.ProtoReflect.Descriptor instead.
 func (*ScrubRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ScrubRequest) GetRepair() bool {
@@ -2115,7 +2654,7 @@ type ScrubProgress struct {
 
 func (x *ScrubProgress) Reset() {
 	*x = ScrubProgress{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[29]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2127,7 +2666,7 @@ func (x *ScrubProgress) String() string {
 func (*ScrubProgress) ProtoMessage() {}
 
 func (x *ScrubProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[29]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2140,7 +2679,7 @@ func (x *ScrubProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubProgress.ProtoReflect.Descriptor instead.
 func (*ScrubProgress) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{29}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ScrubProgress) GetDoneBytes() int64 {
@@ -2190,7 +2729,7 @@ var File_tributary_api_v1_admin_proto protoreflect.FileDescriptor
 const file_tributary_api_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"\x1ctributary/api/v1/admin.proto\x12\x10tributary.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btributary/api/v1/http.proto\"\x12\n" +
-	"\x10GetStatusRequest\"\xe5\x03\n" +
+	"\x10GetStatusRequest\"\xa0\x04\n" +
 	"\x06Status\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x14\n" +
 	"\x05shard\x18\x02 \x01(\tR\x05shard\x129\n" +
@@ -2204,7 +2743,18 @@ const file_tributary_api_v1_admin_proto_rawDesc = "" +
 	"\x05sagas\x18\t \x03(\v2\x1c.tributary.api.v1.SagaStatusR\x05sagas\x12@\n" +
 	"\fdependencies\x18\n" +
 	" \x03(\v2\x1c.tributary.api.v1.DependencyR\fdependencies\x120\n" +
-	"\x04disk\x18\v \x01(\v2\x1c.tributary.api.v1.DiskStatusR\x04disk\"\xdb\x01\n" +
+	"\x04disk\x18\v \x01(\v2\x1c.tributary.api.v1.DiskStatusR\x04disk\x129\n" +
+	"\aarchive\x18\f \x01(\v2\x1f.tributary.api.v1.ArchiveStatusR\aarchive\"\x80\x02\n" +
+	"\rArchiveStatus\x12\x1a\n" +
+	"\barchived\x18\x01 \x01(\tR\barchived\x12\x16\n" +
+	"\x06events\x18\x02 \x01(\x04R\x06events\x12\x1a\n" +
+	"\bsegments\x18\x03 \x01(\x04R\bsegments\x12\x14\n" +
+	"\x05bytes\x18\x04 \x01(\x03R\x05bytes\x12\x0e\n" +
+	"\x02to\x18\x05 \x01(\tR\x02to\x12#\n" +
+	"\rafter_seconds\x18\x06 \x01(\x03R\fafterSeconds\x125\n" +
+	"\bended_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\x12\x1d\n" +
+	"\n" +
+	"last_error\x18\b \x01(\tR\tlastError\"\xdb\x01\n" +
 	"\n" +
 	"DiskStatus\x12\x1d\n" +
 	"\n" +
@@ -2332,7 +2882,40 @@ const file_tributary_api_v1_admin_proto_rawDesc = "" +
 	"\ftotal_events\x18\x02 \x01(\x04R\vtotalEvents\x12\x12\n" +
 	"\x04done\x18\x03 \x01(\bR\x04done\x12\x1f\n" +
 	"\vreport_json\x18\x04 \x01(\tR\n" +
-	"reportJson\"\xb1\x01\n" +
+	"reportJson\"\x9c\x01\n" +
+	"\x0eArchiveRequest\x12\x0e\n" +
+	"\x02to\x18\x01 \x01(\tR\x02to\x12\x16\n" +
+	"\x06before\x18\x02 \x01(\tR\x06before\x12,\n" +
+	"\x12older_than_seconds\x18\x03 \x01(\x03R\x10olderThanSeconds\x12\x1b\n" +
+	"\tkeep_last\x18\x04 \x01(\x04R\bkeepLast\x12\x17\n" +
+	"\adry_run\x18\x05 \x01(\bR\x06dryRun\"\xa2\x01\n" +
+	"\x0fArchiveProgress\x12\x1f\n" +
+	"\vdone_events\x18\x01 \x01(\x04R\n" +
+	"doneEvents\x12!\n" +
+	"\ftotal_events\x18\x02 \x01(\x04R\vtotalEvents\x12\x12\n" +
+	"\x04done\x18\x03 \x01(\bR\x04done\x12\x1f\n" +
+	"\vreport_json\x18\x04 \x01(\tR\n" +
+	"reportJson\x12\x16\n" +
+	"\x06faults\x18\x05 \x03(\tR\x06faults\"\x14\n" +
+	"\x12ListArchiveRequest\"p\n" +
+	"\x13ListArchiveResponse\x12=\n" +
+	"\bsegments\x18\x01 \x03(\v2!.tributary.api.v1.ArchivedSegmentR\bsegments\x12\x1a\n" +
+	"\barchived\x18\x02 \x01(\tR\barchived\"\xbf\x02\n" +
+	"\x0fArchivedSegment\x12\x1a\n" +
+	"\blocation\x18\x01 \x01(\tR\blocation\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
+	"\x05first\x18\x03 \x01(\tR\x05first\x12\x12\n" +
+	"\x04last\x18\x04 \x01(\tR\x04last\x12;\n" +
+	"\vfirst_event\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"firstEvent\x129\n" +
+	"\n" +
+	"last_event\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tlastEvent\x12\x16\n" +
+	"\x06events\x18\a \x01(\x04R\x06events\x12\x14\n" +
+	"\x05bytes\x18\b \x01(\x03R\x05bytes\x12\x16\n" +
+	"\x06sha256\x18\t \x01(\tR\x06sha256\x12\x14\n" +
+	"\x05chain\x18\n" +
+	" \x01(\tR\x05chain\"\x16\n" +
+	"\x14VerifyArchiveRequest\"\xb1\x01\n" +
 	"\x0eVerifyProgress\x12\x12\n" +
 	"\x04part\x18\x01 \x01(\tR\x04part\x12\x1d\n" +
 	"\n" +
@@ -2374,7 +2957,7 @@ const file_tributary_api_v1_admin_proto_rawDesc = "" +
 	"\x06faults\x18\x05 \x03(\tR\x06faults\x12\x1e\n" +
 	"\n" +
 	"unrepaired\x18\x06 \x01(\rR\n" +
-	"unrepaired2\xb8\f\n" +
+	"unrepaired2\x86\x10\n" +
 	"\fAdminService\x12\x7f\n" +
 	"\tGetStatus\x12\".tributary.api.v1.GetStatusRequest\x1a\x18.tributary.api.v1.Status\"4\xa2\xbb\x180\n" +
 	"\x03GET\x12\n" +
@@ -2398,7 +2981,13 @@ const file_tributary_api_v1_admin_proto_rawDesc = "" +
 	"\x03GET\x12\v/v1/schemas*+Schemas of events, as registered in the log\x12\x86\x01\n" +
 	"\x06Backup\x12\x1f.tributary.api.v1.BackupRequest\x1a .tributary.api.v1.BackupProgress\"7\xa2\xbb\x183\n" +
 	"\x04POST\x12\n" +
-	"/v1/backup \x01*\x1dBack the log up into a folder0\x01\x12\x8d\x01\n" +
+	"/v1/backup \x01*\x1dBack the log up into a folder0\x01\x12\x8a\x01\n" +
+	"\aArchive\x12 .tributary.api.v1.ArchiveRequest\x1a!.tributary.api.v1.ArchiveProgress\"8\xa2\xbb\x184\n" +
+	"\x04POST\x12\v/v1/archive \x01*\x1dMove old events to an archive0\x01\x12\xa4\x01\n" +
+	"\vListArchive\x12$.tributary.api.v1.ListArchiveRequest\x1a%.tributary.api.v1.ListArchiveResponse\"H\xa2\xbb\x18D\n" +
+	"\x03GET\x12\v/v1/archive*0Segments of the log that are archived, and where\x12\x97\x01\n" +
+	"\rVerifyArchive\x12&.tributary.api.v1.VerifyArchiveRequest\x1a!.tributary.api.v1.ArchiveProgress\"9\xa2\xbb\x185\n" +
+	"\x04POST\x12\x12/v1/archive/verify \x01*\x17Verify what is archived0\x01\x12\x8d\x01\n" +
 	"\x06Verify\x12\x1f.tributary.api.v1.VerifyRequest\x1a .tributary.api.v1.VerifyProgress\">\xa2\xbb\x18:\n" +
 	"\x04POST\x12\n" +
 	"/v1/verify \x01*$Verify store, mirror and read models0\x01\x12\x95\x01\n" +
@@ -2417,81 +3006,99 @@ func file_tributary_api_v1_admin_proto_rawDescGZIP() []byte {
 	return file_tributary_api_v1_admin_proto_rawDescData
 }
 
-var file_tributary_api_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_tributary_api_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_tributary_api_v1_admin_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),         // 0: tributary.api.v1.GetStatusRequest
 	(*Status)(nil),                   // 1: tributary.api.v1.Status
-	(*DiskStatus)(nil),               // 2: tributary.api.v1.DiskStatus
-	(*ScrubStatus)(nil),              // 3: tributary.api.v1.ScrubStatus
-	(*MirrorStatus)(nil),             // 4: tributary.api.v1.MirrorStatus
-	(*ProjectionStatus)(nil),         // 5: tributary.api.v1.ProjectionStatus
-	(*SagaStatus)(nil),               // 6: tributary.api.v1.SagaStatus
-	(*Dependency)(nil),               // 7: tributary.api.v1.Dependency
-	(*ListOutboxRequest)(nil),        // 8: tributary.api.v1.ListOutboxRequest
-	(*ListOutboxResponse)(nil),       // 9: tributary.api.v1.ListOutboxResponse
-	(*OutboxMessage)(nil),            // 10: tributary.api.v1.OutboxMessage
-	(*RebuildProjectionRequest)(nil), // 11: tributary.api.v1.RebuildProjectionRequest
-	(*RebuildProgress)(nil),          // 12: tributary.api.v1.RebuildProgress
-	(*ListParkedRequest)(nil),        // 13: tributary.api.v1.ListParkedRequest
-	(*ListParkedResponse)(nil),       // 14: tributary.api.v1.ListParkedResponse
-	(*ParkedEvent)(nil),              // 15: tributary.api.v1.ParkedEvent
-	(*ParkedInstance)(nil),           // 16: tributary.api.v1.ParkedInstance
-	(*RetryParkedRequest)(nil),       // 17: tributary.api.v1.RetryParkedRequest
-	(*RetryParkedResponse)(nil),      // 18: tributary.api.v1.RetryParkedResponse
-	(*SkipParkedRequest)(nil),        // 19: tributary.api.v1.SkipParkedRequest
-	(*SkipParkedResponse)(nil),       // 20: tributary.api.v1.SkipParkedResponse
-	(*VerifyRequest)(nil),            // 21: tributary.api.v1.VerifyRequest
-	(*BackupRequest)(nil),            // 22: tributary.api.v1.BackupRequest
-	(*BackupProgress)(nil),           // 23: tributary.api.v1.BackupProgress
-	(*VerifyProgress)(nil),           // 24: tributary.api.v1.VerifyProgress
-	(*ListSchemasRequest)(nil),       // 25: tributary.api.v1.ListSchemasRequest
-	(*ListSchemasResponse)(nil),      // 26: tributary.api.v1.ListSchemasResponse
-	(*EventSchema)(nil),              // 27: tributary.api.v1.EventSchema
-	(*ScrubRequest)(nil),             // 28: tributary.api.v1.ScrubRequest
-	(*ScrubProgress)(nil),            // 29: tributary.api.v1.ScrubProgress
-	nil,                              // 30: tributary.api.v1.OutboxMessage.PayloadEntry
-	(*timestamppb.Timestamp)(nil),    // 31: google.protobuf.Timestamp
+	(*ArchiveStatus)(nil),            // 2: tributary.api.v1.ArchiveStatus
+	(*DiskStatus)(nil),               // 3: tributary.api.v1.DiskStatus
+	(*ScrubStatus)(nil),              // 4: tributary.api.v1.ScrubStatus
+	(*MirrorStatus)(nil),             // 5: tributary.api.v1.MirrorStatus
+	(*ProjectionStatus)(nil),         // 6: tributary.api.v1.ProjectionStatus
+	(*SagaStatus)(nil),               // 7: tributary.api.v1.SagaStatus
+	(*Dependency)(nil),               // 8: tributary.api.v1.Dependency
+	(*ListOutboxRequest)(nil),        // 9: tributary.api.v1.ListOutboxRequest
+	(*ListOutboxResponse)(nil),       // 10: tributary.api.v1.ListOutboxResponse
+	(*OutboxMessage)(nil),            // 11: tributary.api.v1.OutboxMessage
+	(*RebuildProjectionRequest)(nil), // 12: tributary.api.v1.RebuildProjectionRequest
+	(*RebuildProgress)(nil),          // 13: tributary.api.v1.RebuildProgress
+	(*ListParkedRequest)(nil),        // 14: tributary.api.v1.ListParkedRequest
+	(*ListParkedResponse)(nil),       // 15: tributary.api.v1.ListParkedResponse
+	(*ParkedEvent)(nil),              // 16: tributary.api.v1.ParkedEvent
+	(*ParkedInstance)(nil),           // 17: tributary.api.v1.ParkedInstance
+	(*RetryParkedRequest)(nil),       // 18: tributary.api.v1.RetryParkedRequest
+	(*RetryParkedResponse)(nil),      // 19: tributary.api.v1.RetryParkedResponse
+	(*SkipParkedRequest)(nil),        // 20: tributary.api.v1.SkipParkedRequest
+	(*SkipParkedResponse)(nil),       // 21: tributary.api.v1.SkipParkedResponse
+	(*VerifyRequest)(nil),            // 22: tributary.api.v1.VerifyRequest
+	(*BackupRequest)(nil),            // 23: tributary.api.v1.BackupRequest
+	(*BackupProgress)(nil),           // 24: tributary.api.v1.BackupProgress
+	(*ArchiveRequest)(nil),           // 25: tributary.api.v1.ArchiveRequest
+	(*ArchiveProgress)(nil),          // 26: tributary.api.v1.ArchiveProgress
+	(*ListArchiveRequest)(nil),       // 27: tributary.api.v1.ListArchiveRequest
+	(*ListArchiveResponse)(nil),      // 28: tributary.api.v1.ListArchiveResponse
+	(*ArchivedSegment)(nil),          // 29: tributary.api.v1.ArchivedSegment
+	(*VerifyArchiveRequest)(nil),     // 30: tributary.api.v1.VerifyArchiveRequest
+	(*VerifyProgress)(nil),           // 31: tributary.api.v1.VerifyProgress
+	(*ListSchemasRequest)(nil),       // 32: tributary.api.v1.ListSchemasRequest
+	(*ListSchemasResponse)(nil),      // 33: tributary.api.v1.ListSchemasResponse
+	(*EventSchema)(nil),              // 34: tributary.api.v1.EventSchema
+	(*ScrubRequest)(nil),             // 35: tributary.api.v1.ScrubRequest
+	(*ScrubProgress)(nil),            // 36: tributary.api.v1.ScrubProgress
+	nil,                              // 37: tributary.api.v1.OutboxMessage.PayloadEntry
+	(*timestamppb.Timestamp)(nil),    // 38: google.protobuf.Timestamp
 }
 var file_tributary_api_v1_admin_proto_depIdxs = []int32{
-	31, // 0: tributary.api.v1.Status.started_at:type_name -> google.protobuf.Timestamp
-	4,  // 1: tributary.api.v1.Status.mirror:type_name -> tributary.api.v1.MirrorStatus
-	5,  // 2: tributary.api.v1.Status.projections:type_name -> tributary.api.v1.ProjectionStatus
-	6,  // 3: tributary.api.v1.Status.sagas:type_name -> tributary.api.v1.SagaStatus
-	7,  // 4: tributary.api.v1.Status.dependencies:type_name -> tributary.api.v1.Dependency
-	2,  // 5: tributary.api.v1.Status.disk:type_name -> tributary.api.v1.DiskStatus
-	31, // 6: tributary.api.v1.DiskStatus.stalled_since:type_name -> google.protobuf.Timestamp
-	3,  // 7: tributary.api.v1.DiskStatus.scrub:type_name -> tributary.api.v1.ScrubStatus
-	31, // 8: tributary.api.v1.ScrubStatus.ended_at:type_name -> google.protobuf.Timestamp
-	10, // 9: tributary.api.v1.ListOutboxResponse.messages:type_name -> tributary.api.v1.OutboxMessage
-	30, // 10: tributary.api.v1.OutboxMessage.payload:type_name -> tributary.api.v1.OutboxMessage.PayloadEntry
-	15, // 11: tributary.api.v1.ListParkedResponse.events:type_name -> tributary.api.v1.ParkedEvent
-	16, // 12: tributary.api.v1.ListParkedResponse.instances:type_name -> tributary.api.v1.ParkedInstance
-	27, // 13: tributary.api.v1.ListSchemasResponse.schemas:type_name -> tributary.api.v1.EventSchema
-	0,  // 14: tributary.api.v1.AdminService.GetStatus:input_type -> tributary.api.v1.GetStatusRequest
-	8,  // 15: tributary.api.v1.AdminService.ListOutbox:input_type -> tributary.api.v1.ListOutboxRequest
-	11, // 16: tributary.api.v1.AdminService.RebuildProjection:input_type -> tributary.api.v1.RebuildProjectionRequest
-	13, // 17: tributary.api.v1.AdminService.ListParked:input_type -> tributary.api.v1.ListParkedRequest
-	17, // 18: tributary.api.v1.AdminService.RetryParked:input_type -> tributary.api.v1.RetryParkedRequest
-	19, // 19: tributary.api.v1.AdminService.SkipParked:input_type -> tributary.api.v1.SkipParkedRequest
-	25, // 20: tributary.api.v1.AdminService.ListSchemas:input_type -> tributary.api.v1.ListSchemasRequest
-	22, // 21: tributary.api.v1.AdminService.Backup:input_type -> tributary.api.v1.BackupRequest
-	21, // 22: tributary.api.v1.AdminService.Verify:input_type -> tributary.api.v1.VerifyRequest
-	28, // 23: tributary.api.v1.AdminService.Scrub:input_type -> tributary.api.v1.ScrubRequest
-	1,  // 24: tributary.api.v1.AdminService.GetStatus:output_type -> tributary.api.v1.Status
-	9,  // 25: tributary.api.v1.AdminService.ListOutbox:output_type -> tributary.api.v1.ListOutboxResponse
-	12, // 26: tributary.api.v1.AdminService.RebuildProjection:output_type -> tributary.api.v1.RebuildProgress
-	14, // 27: tributary.api.v1.AdminService.ListParked:output_type -> tributary.api.v1.ListParkedResponse
-	18, // 28: tributary.api.v1.AdminService.RetryParked:output_type -> tributary.api.v1.RetryParkedResponse
-	20, // 29: tributary.api.v1.AdminService.SkipParked:output_type -> tributary.api.v1.SkipParkedResponse
-	26, // 30: tributary.api.v1.AdminService.ListSchemas:output_type -> tributary.api.v1.ListSchemasResponse
-	23, // 31: tributary.api.v1.AdminService.Backup:output_type -> tributary.api.v1.BackupProgress
-	24, // 32: tributary.api.v1.AdminService.Verify:output_type -> tributary.api.v1.VerifyProgress
-	29, // 33: tributary.api.v1.AdminService.Scrub:output_type -> tributary.api.v1.ScrubProgress
-	24, // [24:34] is the sub-list for method output_type
-	14, // [14:24] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	38, // 0: tributary.api.v1.Status.started_at:type_name -> google.protobuf.Timestamp
+	5,  // 1: tributary.api.v1.Status.mirror:type_name -> tributary.api.v1.MirrorStatus
+	6,  // 2: tributary.api.v1.Status.projections:type_name -> tributary.api.v1.ProjectionStatus
+	7,  // 3: tributary.api.v1.Status.sagas:type_name -> tributary.api.v1.SagaStatus
+	8,  // 4: tributary.api.v1.Status.dependencies:type_name -> tributary.api.v1.Dependency
+	3,  // 5: tributary.api.v1.Status.disk:type_name -> tributary.api.v1.DiskStatus
+	2,  // 6: tributary.api.v1.Status.archive:type_name -> tributary.api.v1.ArchiveStatus
+	38, // 7: tributary.api.v1.ArchiveStatus.ended_at:type_name -> google.protobuf.Timestamp
+	38, // 8: tributary.api.v1.DiskStatus.stalled_since:type_name -> google.protobuf.Timestamp
+	4,  // 9: tributary.api.v1.DiskStatus.scrub:type_name -> tributary.api.v1.ScrubStatus
+	38, // 10: tributary.api.v1.ScrubStatus.ended_at:type_name -> google.protobuf.Timestamp
+	11, // 11: tributary.api.v1.ListOutboxResponse.messages:type_name -> tributary.api.v1.OutboxMessage
+	37, // 12: tributary.api.v1.OutboxMessage.payload:type_name -> tributary.api.v1.OutboxMessage.PayloadEntry
+	16, // 13: tributary.api.v1.ListParkedResponse.events:type_name -> tributary.api.v1.ParkedEvent
+	17, // 14: tributary.api.v1.ListParkedResponse.instances:type_name -> tributary.api.v1.ParkedInstance
+	29, // 15: tributary.api.v1.ListArchiveResponse.segments:type_name -> tributary.api.v1.ArchivedSegment
+	38, // 16: tributary.api.v1.ArchivedSegment.first_event:type_name -> google.protobuf.Timestamp
+	38, // 17: tributary.api.v1.ArchivedSegment.last_event:type_name -> google.protobuf.Timestamp
+	34, // 18: tributary.api.v1.ListSchemasResponse.schemas:type_name -> tributary.api.v1.EventSchema
+	0,  // 19: tributary.api.v1.AdminService.GetStatus:input_type -> tributary.api.v1.GetStatusRequest
+	9,  // 20: tributary.api.v1.AdminService.ListOutbox:input_type -> tributary.api.v1.ListOutboxRequest
+	12, // 21: tributary.api.v1.AdminService.RebuildProjection:input_type -> tributary.api.v1.RebuildProjectionRequest
+	14, // 22: tributary.api.v1.AdminService.ListParked:input_type -> tributary.api.v1.ListParkedRequest
+	18, // 23: tributary.api.v1.AdminService.RetryParked:input_type -> tributary.api.v1.RetryParkedRequest
+	20, // 24: tributary.api.v1.AdminService.SkipParked:input_type -> tributary.api.v1.SkipParkedRequest
+	32, // 25: tributary.api.v1.AdminService.ListSchemas:input_type -> tributary.api.v1.ListSchemasRequest
+	23, // 26: tributary.api.v1.AdminService.Backup:input_type -> tributary.api.v1.BackupRequest
+	25, // 27: tributary.api.v1.AdminService.Archive:input_type -> tributary.api.v1.ArchiveRequest
+	27, // 28: tributary.api.v1.AdminService.ListArchive:input_type -> tributary.api.v1.ListArchiveRequest
+	30, // 29: tributary.api.v1.AdminService.VerifyArchive:input_type -> tributary.api.v1.VerifyArchiveRequest
+	22, // 30: tributary.api.v1.AdminService.Verify:input_type -> tributary.api.v1.VerifyRequest
+	35, // 31: tributary.api.v1.AdminService.Scrub:input_type -> tributary.api.v1.ScrubRequest
+	1,  // 32: tributary.api.v1.AdminService.GetStatus:output_type -> tributary.api.v1.Status
+	10, // 33: tributary.api.v1.AdminService.ListOutbox:output_type -> tributary.api.v1.ListOutboxResponse
+	13, // 34: tributary.api.v1.AdminService.RebuildProjection:output_type -> tributary.api.v1.RebuildProgress
+	15, // 35: tributary.api.v1.AdminService.ListParked:output_type -> tributary.api.v1.ListParkedResponse
+	19, // 36: tributary.api.v1.AdminService.RetryParked:output_type -> tributary.api.v1.RetryParkedResponse
+	21, // 37: tributary.api.v1.AdminService.SkipParked:output_type -> tributary.api.v1.SkipParkedResponse
+	33, // 38: tributary.api.v1.AdminService.ListSchemas:output_type -> tributary.api.v1.ListSchemasResponse
+	24, // 39: tributary.api.v1.AdminService.Backup:output_type -> tributary.api.v1.BackupProgress
+	26, // 40: tributary.api.v1.AdminService.Archive:output_type -> tributary.api.v1.ArchiveProgress
+	28, // 41: tributary.api.v1.AdminService.ListArchive:output_type -> tributary.api.v1.ListArchiveResponse
+	26, // 42: tributary.api.v1.AdminService.VerifyArchive:output_type -> tributary.api.v1.ArchiveProgress
+	31, // 43: tributary.api.v1.AdminService.Verify:output_type -> tributary.api.v1.VerifyProgress
+	36, // 44: tributary.api.v1.AdminService.Scrub:output_type -> tributary.api.v1.ScrubProgress
+	32, // [32:45] is the sub-list for method output_type
+	19, // [19:32] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_tributary_api_v1_admin_proto_init() }
@@ -2506,7 +3113,7 @@ func file_tributary_api_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_api_v1_admin_proto_rawDesc), len(file_tributary_api_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   31,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -27,6 +27,9 @@ const (
 	AdminService_SkipParked_FullMethodName        = "/tributary.api.v1.AdminService/SkipParked"
 	AdminService_ListSchemas_FullMethodName       = "/tributary.api.v1.AdminService/ListSchemas"
 	AdminService_Backup_FullMethodName            = "/tributary.api.v1.AdminService/Backup"
+	AdminService_Archive_FullMethodName           = "/tributary.api.v1.AdminService/Archive"
+	AdminService_ListArchive_FullMethodName       = "/tributary.api.v1.AdminService/ListArchive"
+	AdminService_VerifyArchive_FullMethodName     = "/tributary.api.v1.AdminService/VerifyArchive"
 	AdminService_Verify_FullMethodName            = "/tributary.api.v1.AdminService/Verify"
 	AdminService_Scrub_FullMethodName             = "/tributary.api.v1.AdminService/Scrub"
 )
@@ -57,6 +60,13 @@ type AdminServiceClient interface {
 	// Backup copies the log, up to what is durable when it begins, into a folder of the server's machine, while the server goes
 	// on, and sends its progress. The last message has done set.
 	Backup(ctx context.Context, in *BackupRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BackupProgress], error)
+	// Archive moves the oldest blocks of the log into a folder of the server's machine or a bucket, where they stay readable,
+	// and sends its progress. The last message has done set.
+	Archive(ctx context.Context, in *ArchiveRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArchiveProgress], error)
+	// ListArchive lists what of the log is archived.
+	ListArchive(ctx context.Context, in *ListArchiveRequest, opts ...grpc.CallOption) (*ListArchiveResponse, error)
+	// VerifyArchive reads everything that is archived and checks it: checksums, events, hash chain. The last message has done set.
+	VerifyArchive(ctx context.Context, in *VerifyArchiveRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArchiveProgress], error)
 	// Verify checks the store against itself, Kafka against the store and the read models against a fold of the store. The
 	// last message has done set.
 	Verify(ctx context.Context, in *VerifyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[VerifyProgress], error)
@@ -171,9 +181,57 @@ func (c *adminServiceClient) Backup(ctx context.Context, in *BackupRequest, opts
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AdminService_BackupClient = grpc.ServerStreamingClient[BackupProgress]
 
+func (c *adminServiceClient) Archive(ctx context.Context, in *ArchiveRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArchiveProgress], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[2], AdminService_Archive_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ArchiveRequest, ArchiveProgress]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_ArchiveClient = grpc.ServerStreamingClient[ArchiveProgress]
+
+func (c *adminServiceClient) ListArchive(ctx context.Context, in *ListArchiveRequest, opts ...grpc.CallOption) (*ListArchiveResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListArchiveResponse)
+	err := c.cc.Invoke(ctx, AdminService_ListArchive_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) VerifyArchive(ctx context.Context, in *VerifyArchiveRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArchiveProgress], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[3], AdminService_VerifyArchive_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[VerifyArchiveRequest, ArchiveProgress]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_VerifyArchiveClient = grpc.ServerStreamingClient[ArchiveProgress]
+
 func (c *adminServiceClient) Verify(ctx context.Context, in *VerifyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[VerifyProgress], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[2], AdminService_Verify_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[4], AdminService_Verify_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -192,7 +250,7 @@ type AdminService_VerifyClient = grpc.ServerStreamingClient[VerifyProgress]
 
 func (c *adminServiceClient) Scrub(ctx context.Context, in *ScrubRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ScrubProgress], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[3], AdminService_Scrub_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[5], AdminService_Scrub_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -235,6 +293,13 @@ type AdminServiceServer interface {
 	// Backup copies the log, up to what is durable when it begins, into a folder of the server's machine, while the server goes
 	// on, and sends its progress. The last message has done set.
 	Backup(*BackupRequest, grpc.ServerStreamingServer[BackupProgress]) error
+	// Archive moves the oldest blocks of the log into a folder of the server's machine or a bucket, where they stay readable,
+	// and sends its progress. The last message has done set.
+	Archive(*ArchiveRequest, grpc.ServerStreamingServer[ArchiveProgress]) error
+	// ListArchive lists what of the log is archived.
+	ListArchive(context.Context, *ListArchiveRequest) (*ListArchiveResponse, error)
+	// VerifyArchive reads everything that is archived and checks it: checksums, events, hash chain. The last message has done set.
+	VerifyArchive(*VerifyArchiveRequest, grpc.ServerStreamingServer[ArchiveProgress]) error
 	// Verify checks the store against itself, Kafka against the store and the read models against a fold of the store. The
 	// last message has done set.
 	Verify(*VerifyRequest, grpc.ServerStreamingServer[VerifyProgress]) error
@@ -274,6 +339,15 @@ func (UnimplementedAdminServiceServer) ListSchemas(context.Context, *ListSchemas
 }
 func (UnimplementedAdminServiceServer) Backup(*BackupRequest, grpc.ServerStreamingServer[BackupProgress]) error {
 	return status.Error(codes.Unimplemented, "method Backup not implemented")
+}
+func (UnimplementedAdminServiceServer) Archive(*ArchiveRequest, grpc.ServerStreamingServer[ArchiveProgress]) error {
+	return status.Error(codes.Unimplemented, "method Archive not implemented")
+}
+func (UnimplementedAdminServiceServer) ListArchive(context.Context, *ListArchiveRequest) (*ListArchiveResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListArchive not implemented")
+}
+func (UnimplementedAdminServiceServer) VerifyArchive(*VerifyArchiveRequest, grpc.ServerStreamingServer[ArchiveProgress]) error {
+	return status.Error(codes.Unimplemented, "method VerifyArchive not implemented")
 }
 func (UnimplementedAdminServiceServer) Verify(*VerifyRequest, grpc.ServerStreamingServer[VerifyProgress]) error {
 	return status.Error(codes.Unimplemented, "method Verify not implemented")
@@ -432,6 +506,46 @@ func _AdminService_Backup_Handler(srv interface{}, stream grpc.ServerStream) err
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AdminService_BackupServer = grpc.ServerStreamingServer[BackupProgress]
 
+func _AdminService_Archive_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ArchiveRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AdminServiceServer).Archive(m, &grpc.GenericServerStream[ArchiveRequest, ArchiveProgress]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_ArchiveServer = grpc.ServerStreamingServer[ArchiveProgress]
+
+func _AdminService_ListArchive_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListArchiveRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).ListArchive(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_ListArchive_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).ListArchive(ctx, req.(*ListArchiveRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_VerifyArchive_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(VerifyArchiveRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AdminServiceServer).VerifyArchive(m, &grpc.GenericServerStream[VerifyArchiveRequest, ArchiveProgress]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_VerifyArchiveServer = grpc.ServerStreamingServer[ArchiveProgress]
+
 func _AdminService_Verify_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(VerifyRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -485,6 +599,10 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "ListSchemas",
 			Handler:    _AdminService_ListSchemas_Handler,
 		},
+		{
+			MethodName: "ListArchive",
+			Handler:    _AdminService_ListArchive_Handler,
+		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
@@ -495,6 +613,16 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Backup",
 			Handler:       _AdminService_Backup_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Archive",
+			Handler:       _AdminService_Archive_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "VerifyArchive",
+			Handler:       _AdminService_VerifyArchive_Handler,
 			ServerStreams: true,
 		},
 		{

@@ -1,0 +1,101 @@
+package pebblestore
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/sstable"
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// System events are what a node reads when it starts: schemas, groups, erasures, checkpoints. They stand at the beginning of
+// a log and all over it. Of those that are archived the database keeps a copy of the frame, so that a start needs no archive.
+// Receipts are left out: they are looked up one by one. Of checkpoints the last ones of each stream are kept.
+
+// keptCheckpoints is how many of the last events of a stream are kept among which there are checkpoints.
+const keptCheckpoints = 1000
+
+var keptPrefix = []byte("ak")
+
+func keptKey(lsn uint64) []byte { return binary.BigEndian.AppendUint64(bytes.Clone(keptPrefix), lsn) }
+
+// keep adds copies of the system events between two lsns to a batch. REQUIRES: the events are in the database.
+func (x *archiving) keep(b *pebble.Batch, from, to uint64) error {
+	s := x.store
+	r, err := s.blockReader()
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	var e eventstore.Recorded
+	for next := from; next <= to; next++ {
+		if err := r.seek(next); err != nil {
+			return err
+		}
+		i := int(next - r.cur.first)
+		frame, err := r.cur.frame(i)
+		if err == nil {
+			err = r.cur.decode(&e, i, frame, s.id.Incarnation)
+		}
+		if err != nil {
+			return err
+		}
+		near, err := s.isNear(&e)
+		if err != nil {
+			return err
+		}
+		if !near {
+			continue
+		}
+		if err := b.Set(keptKey(next), frame, nil); err != nil {
+			return fmt.Errorf("keep system event at lsn %d: %w", next, err)
+		}
+	}
+	return nil
+}
+
+// isNear reports whether a start may need an event.
+func (s *Store) isNear(e *eventstore.Recorded) (bool, error) {
+	if !eventstore.IsSystemCategory(e.Stream.Category) || e.Stream.Category == eventstore.ReceiptCategory {
+		return false, nil
+	}
+	if !slices.Contains(s.opts.Checkpoints, e.Type) {
+		return true, nil
+	}
+	head, err := s.version(e.Stream)
+	return e.Version+keptCheckpoints > head, err
+}
+
+// readKept sets *e to an archived event of which there is a copy. One that cannot be read is looked for in the archive.
+func (s *Store) readKept(e *eventstore.Recorded, lsn uint64) bool {
+	frame, closer, err := s.log.Get(keptKey(lsn))
+	if err != nil {
+		return false
+	}
+	err = decodeAt(e, lsn, bytes.Clone(frame), s.id.Incarnation)
+	return errors.Join(err, closer.Close()) == nil
+}
+
+// copyKept writes the copies from a key on into the table that takes the place of a damaged one. Those that cannot be read
+// any more are left out: they are in the archive.
+func (s *Store) copyKept(w *sstable.Writer, from []byte) error {
+	it, err := s.log.NewIter(&pebble.IterOptions{LowerBound: slices.MaxFunc([][]byte{from, keptPrefix}, bytes.Compare), UpperBound: firstBlock})
+	if err != nil {
+		return err
+	}
+	defer it.Close()
+	for valid := it.First(); valid; valid = it.Next() {
+		frame, err := it.ValueAndErr()
+		if err != nil {
+			break
+		}
+		if err := w.Set(it.Key(), frame); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,78 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// A node that is told where to archives by itself what is old enough, says so in its status, and says what keeps it from
+// going on.
+func TestArchivePolicy(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "archive")
+	n, err := Open(t.Context(), Config{
+		Data: t.TempDir(), Kafka: "off", ClickHouse: "off", HTTP: "127.0.0.1:0", GRPC: "127.0.0.1:0", Domains: []Domain{{Name: "none"}},
+		ArchiveTo: folder, ArchiveAfter: time.Hour, archiveSegment: 1,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	ctx := context.Background()
+	for range 5 {
+		_, err := n.local.Append(ctx, eventstore.Request{Appends: []eventstore.StreamAppend{{
+			Stream: eventstore.Stream("note", "1"), Events: []eventstore.Event{{Type: "note.taken.v1", Payload: []byte("x")}},
+		}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := n.archiveOld(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if s := n.archiveStatus(); s.GetEvents() != 0 || s.GetTo() != folder || s.GetAfterSeconds() != 3600 {
+		t.Errorf("nothing is an hour old, the status is %v", s)
+	}
+	n.config.ArchiveAfter = -time.Minute
+	if err := n.archiveOld(ctx); err != nil {
+		t.Fatal(err)
+	}
+	s := n.archiveStatus()
+	if s.GetEvents() < 4 || s.GetSegments() < 4 || s.GetBytes() == 0 || n.sample().ArchivedEvents != s.GetEvents() {
+		t.Errorf("all is old enough, the status is %v", s)
+	}
+	if err := os.RemoveAll(folder); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(folder, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.local.Append(ctx, eventstore.Request{ID: "one more"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.archiveOld(ctx); !errors.Is(err, eventstore.ErrArchiveUnavailable) || !strings.Contains(err.Error(), folder) {
+		t.Errorf("archived into a file: %v", err)
+	}
+}
+
+// A policy that cannot be kept is refused at start.
+func TestArchivePolicyIsChecked(t *testing.T) {
+	for _, c := range []Config{
+		{ArchiveTo: "/x"}, {ArchiveAfter: time.Hour}, {ArchiveTo: "/x", ArchiveAfter: -1}, {ArchiveTo: "s3:///x", ArchiveAfter: time.Hour},
+		{ArchiveTo: "gs://bucket/x", ArchiveAfter: time.Hour}, {ArchiveTo: "s3://b?endpoint=nonsense", ArchiveAfter: time.Hour},
+	} {
+		if err := c.checkArchivePolicy(); err == nil {
+			t.Errorf("archive to %q after %s was not refused", c.ArchiveTo, c.ArchiveAfter)
+		}
+	}
+}
