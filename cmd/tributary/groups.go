@@ -157,15 +157,16 @@ func wants(s *storev1.GroupSettings) string {
 }
 
 type groupsResetCmd struct {
-	Name string `arg:"" help:"Name of the group."`
-	To   string `required:"" help:"Where to begin: beginning, end, after a position, or at a time." placeholder:"WHERE"`
+	Name  string `arg:"" help:"Name of the group."`
+	To    string `required:"" help:"Where to begin: beginning, end, after a position, or at a time." placeholder:"WHERE"`
+	Actor string `help:"Who asks, as a reference; it is recorded." placeholder:"NAME"`
 	target
 }
 
 // Run resets.
 func (c *groupsResetCmd) Run(ctx context.Context, g *globals) error {
 	return c.groups(ctx, g, func(client storev1.ConsumerGroupsClient) error {
-		done, err := client.ResetGroup(ctx, &storev1.ResetGroupRequest{Name: c.Name, To: c.To})
+		done, err := client.ResetGroup(ctx, &storev1.ResetGroupRequest{Name: c.Name, To: c.To, Actor: c.Actor})
 		if err != nil {
 			return fmt.Errorf("reset group: %w", err)
 		}
@@ -176,14 +177,15 @@ func (c *groupsResetCmd) Run(ctx context.Context, g *globals) error {
 }
 
 type groupsDeleteCmd struct {
-	Name string `arg:"" help:"Name of the group."`
+	Name  string `arg:"" help:"Name of the group."`
+	Actor string `help:"Who asks, as a reference; it is recorded." placeholder:"NAME"`
 	target
 }
 
 // Run deletes.
 func (c *groupsDeleteCmd) Run(ctx context.Context, g *globals) error {
 	return c.groups(ctx, g, func(client storev1.ConsumerGroupsClient) error {
-		if _, err := client.DeleteGroup(ctx, &storev1.DeleteGroupRequest{Name: c.Name}); err != nil {
+		if _, err := client.DeleteGroup(ctx, &storev1.DeleteGroupRequest{Name: c.Name, Actor: c.Actor}); err != nil {
 			return fmt.Errorf("delete group: %w", err)
 		}
 		return g.print(map[string]any{"name": c.Name, "deleted": true}, func() {

@@ -66,7 +66,7 @@ func startText(s groups.Start) string {
 
 // DeleteGroup ends a group.
 func (s *Groups) DeleteGroup(ctx context.Context, r *storev1.DeleteGroupRequest) (*storev1.DeleteGroupResponse, error) {
-	if err := s.Groups.Delete(ctx, r.GetName(), ""); err != nil {
+	if err := s.Groups.Delete(ctx, r.GetName(), r.GetActor()); err != nil {
 		return nil, err
 	}
 	return &storev1.DeleteGroupResponse{}, nil
@@ -119,7 +119,7 @@ func (s *Groups) ResetGroup(ctx context.Context, r *storev1.ResetGroupRequest) (
 	if err != nil {
 		return nil, fmt.Errorf("to: %w", err)
 	}
-	cursor, err := s.Groups.Reset(ctx, r.GetName(), to, "")
+	cursor, err := s.Groups.Reset(ctx, r.GetName(), to, r.GetActor())
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/internal/server"
 	storev1 "github.com/tributary-es/tributary/schemas/gen/tributary/store/v1"
 )
@@ -151,13 +152,13 @@ func TestConsume(t *testing.T) {
 	if info := get(t, r, "/v1/groups"); !strings.Contains(info, `"parked":"0"`) || !strings.Contains(info, `"in_flight":"0"`) {
 		t.Errorf("groups: %s", info)
 	}
-	if got := post("/v1/groups/g/reset", `{"to":"1-2"}`, 200); !strings.Contains(got, `"cursor":"1-2"`) {
+	if got := post("/v1/groups/g/reset", `{"to":"1-2","actor":"desk/7"}`, 200); !strings.Contains(got, `"cursor":"1-2"`) {
 		t.Errorf("reset: %s", got)
 	}
 	if d := again.event(); d.GetEvent().GetVersion() != 3 {
 		t.Errorf("after the reset: %v", d)
 	}
-	if a := r.do(t, http.MethodDelete, "/v1/groups/g", ""); a.status != http.StatusOK {
+	if a := r.do(t, http.MethodDelete, "/v1/groups/g?actor=desk/8", ""); a.status != http.StatusOK {
 		t.Errorf("delete: HTTP %d %s", a.status, a.body)
 	}
 	if _, err := again.stream.Recv(); status.Code(err) != codes.NotFound {
@@ -165,6 +166,16 @@ func TestConsume(t *testing.T) {
 	}
 	if a := r.do(t, http.MethodGet, "/v1/groups/g", ""); a.status != http.StatusNotFound {
 		t.Errorf("a group that was deleted: HTTP %d", a.status)
+	}
+	said := map[string]string{}
+	for e, err := range r.store.ReadAll(t.Context(), eventstore.Position{}, eventstore.Filter{Categories: []string{"$group"}}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		said[e.Type] = e.Actor
+	}
+	if said["group.reset.v1"] != "desk/7" || said["group.deleted.v1"] != "desk/8" {
+		t.Errorf("the log says of who did what: %v", said)
 	}
 }
 

@@ -973,7 +973,9 @@ func (x *CreateGroupResponse) GetMade() bool {
 type DeleteGroupRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of the group.
-	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Who asks, as a reference and no personal data; nobody vouches for it. It is the actor of the event.
+	Actor         string `protobuf:"bytes,2,opt,name=actor,proto3" json:"actor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1011,6 +1013,13 @@ func (*DeleteGroupRequest) Descriptor() ([]byte, []int) {
 func (x *DeleteGroupRequest) GetName() string {
 	if x != nil {
 		return x.Name
+	}
+	return ""
+}
+
+func (x *DeleteGroupRequest) GetActor() string {
+	if x != nil {
+		return x.Actor
 	}
 	return ""
 }
@@ -1387,7 +1396,9 @@ type ResetGroupRequest struct {
 	// Name of the group.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Where: "beginning", "end", a position such as "1-42" after which it does, or a time in RFC 3339.
-	To            string `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	To string `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// Who asks, as a reference and no personal data; nobody vouches for it. It is the actor of the event.
+	Actor         string `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1432,6 +1443,13 @@ func (x *ResetGroupRequest) GetName() string {
 func (x *ResetGroupRequest) GetTo() string {
 	if x != nil {
 		return x.To
+	}
+	return ""
+}
+
+func (x *ResetGroupRequest) GetActor() string {
+	if x != nil {
+		return x.Actor
 	}
 	return ""
 }
@@ -1943,9 +1961,10 @@ const file_tributary_store_v1_groups_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12=\n" +
 	"\bsettings\x18\x02 \x01(\v2!.tributary.store.v1.GroupSettingsR\bsettings\")\n" +
 	"\x13CreateGroupResponse\x12\x12\n" +
-	"\x04made\x18\x01 \x01(\bR\x04made\"(\n" +
+	"\x04made\x18\x01 \x01(\bR\x04made\">\n" +
 	"\x12DeleteGroupRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"\x15\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05actor\x18\x02 \x01(\tR\x05actor\"\x15\n" +
 	"\x13DeleteGroupResponse\"*\n" +
 	"\x14DescribeGroupRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\xe4\x02\n" +
@@ -1968,10 +1987,11 @@ const file_tributary_store_v1_groups_proto_rawDesc = "" +
 	"\tin_flight\x18\x03 \x01(\rR\binFlight\"\x13\n" +
 	"\x11ListGroupsRequest\"K\n" +
 	"\x12ListGroupsResponse\x125\n" +
-	"\x06groups\x18\x01 \x03(\v2\x1d.tributary.store.v1.GroupInfoR\x06groups\"7\n" +
+	"\x06groups\x18\x01 \x03(\v2\x1d.tributary.store.v1.GroupInfoR\x06groups\"M\n" +
 	"\x11ResetGroupRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
-	"\x02to\x18\x02 \x01(\tR\x02to\",\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
+	"\x05actor\x18\x03 \x01(\tR\x05actor\",\n" +
 	"\x12ResetGroupResponse\x12\x16\n" +
 	"\x06cursor\x18\x01 \x01(\tR\x06cursor\",\n" +
 	"\x16ListGroupParkedRequest\x12\x12\n" +
