@@ -54,6 +54,8 @@ type Config struct {
 	MinFreeBytes int64         `json:"-"`
 	BallastBytes int64         `json:"-"`
 	StallAfter   time.Duration `json:"-"`
+	// CacheBytes is the memory for blocks of the store that were read from disk; zero means the store's default.
+	CacheBytes int64 `json:"-"`
 	// Keys is the folder of the keys of personal data; default: keys in the data folder. It belongs to this node alone.
 	Keys string `json:"keys,omitempty"`
 	// MasterKeyFile holds the master key that wraps them; default: master.key beside them. MasterKey is the master key itself,

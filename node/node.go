@@ -145,7 +145,8 @@ func (n *Node) storeOptions() *pebblestore.Options {
 	c := &n.config
 	return &pebblestore.Options{
 		Site: c.Site, Logger: n.log, Clock: n.clock,
-		MinFreeBytes: c.MinFreeBytes, BallastBytes: c.BallastBytes, StallAfter: c.StallAfter, OpenArchive: openBucket, Checkpoints: checkpointTypes,
+		CacheBytes: c.CacheBytes, MinFreeBytes: c.MinFreeBytes, BallastBytes: c.BallastBytes, StallAfter: c.StallAfter,
+		OpenArchive: openBucket, Checkpoints: checkpointTypes,
 	}
 }
 

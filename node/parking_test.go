@@ -90,6 +90,19 @@ func TestParkedEventsAreSeenTo(t *testing.T) {
 		resp.Body.Close()
 	}
 	await(t, "3 parked events", func() error { return parkedIs(t, admin, 3) })
+	verified := func(parked int) {
+		t.Helper()
+		r, err := n.Verify(t.Context(), []string{"redis"}, func(string, uint64, uint64) {})
+		if err != nil || len(r.Faults) != parked {
+			t.Errorf("verify with %d parked events: %q, %v", parked, r.Faults, err)
+		}
+		for _, f := range r.Faults {
+			if !strings.Contains(f, "parked by picky: count.counted.v1 at ") {
+				t.Errorf("verify says %q of what is parked", f)
+			}
+		}
+	}
+	verified(3)
 	list, err := admin.ListParked(t.Context(), &apiv1.ListParkedRequest{})
 	if err != nil {
 		t.Fatal(err)
@@ -115,6 +128,7 @@ func TestParkedEventsAreSeenTo(t *testing.T) {
 		t.Errorf("retry of b: %v, %v; want 1 applied", got, err)
 	}
 	await(t, "nothing parked", func() error { return parkedIs(t, admin, 0) })
+	verified(0)
 
 	for what, c := range map[string]struct {
 		call func() error

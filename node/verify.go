@@ -191,7 +191,8 @@ func (n *Node) awaitMirror(ctx context.Context) error {
 // pausePatience is how long a verification waits for a read model to stand still.
 const pausePatience = 10 * time.Second
 
-// verifyModel compares a read model with a fold of the store up to the model's cursor, while the model stands still.
+// verifyModel compares a read model with a fold of the store up to the model's cursor, while the model stands still. What is
+// parked is a fault too: the model lacks it, whether or not a fold would.
 func (n *Node) verifyModel(ctx context.Context, m *model, progress func(done, total uint64)) (faults []string, err error) {
 	waiting, cancel := context.WithTimeout(ctx, pausePatience)
 	defer cancel()
@@ -206,22 +207,31 @@ func (n *Node) verifyModel(ctx context.Context, m *model, progress func(done, to
 	}
 	defer m.runner.Resume()
 	progress(0, 0)
+	parked, err := m.parking().Parked(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range parked {
+		faults = append(faults, "parked by "+parked[i].String())
+	}
 	if m.click != nil {
-		return m.click.Diff(ctx, n.local)
+		found, err := m.click.Diff(ctx, n.local)
+		return append(faults, found...), err
 	}
 	at, err := m.redis.Cursor(ctx)
 	if err != nil {
-		return nil, err
+		return faults, err
 	}
 	skipped, err := m.redis.Skipped(ctx)
 	if err != nil {
-		return nil, err
+		return faults, err
 	}
 	fold := memview.NewKeys(*m.keys, skipped...)
 	if err := projections.Replay(ctx, n.sealed, fold, at); err != nil {
-		return nil, fmt.Errorf("fold the store: %w", err)
+		return faults, fmt.Errorf("fold the store: %w", err)
 	}
-	return m.redis.Diff(ctx, fold)
+	found, err := m.redis.Diff(ctx, fold)
+	return append(faults, found...), err
 }
 
 func bounded(faults []string) []string {

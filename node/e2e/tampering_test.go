@@ -96,6 +96,9 @@ func tamperClickHouse(t *testing.T, s *serving, servers realServers) {
 	servers.sql(t, "INSERT INTO stock_movements (position, row, stock_code, kind, on_hand) VALUES (1, 7, 'MUG-1', 'received', 5)")
 	named(t, s, "clickhouse", "stock_movements: row 7 of position 1", "should not be there")
 	mended(t, s, "shop-clickhouse")
+	servers.sql(t, "INSERT INTO sales_monthly SELECT * FROM sales_monthly LIMIT 1")
+	named(t, s, "clickhouse", "sales_monthly: disagrees")
+	mended(t, s, "shop-clickhouse")
 }
 
 // TestTamperedTables adds a row to each table of the ClickHouse model by hand: verify names the table.

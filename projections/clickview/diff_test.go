@@ -199,7 +199,14 @@ func TestDiffNamesWhatWasTamperedWith(t *testing.T) {
 		},
 	} {
 		t.Run(tamper.name, func(t *testing.T) {
+			sound, err := v.Digest(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
 			mustExec(t, conn, strings.ReplaceAll(tamper.sql, "{db}", db))
+			if changed, err := v.Digest(t.Context()); err != nil || changed == sound {
+				t.Errorf("the digest is %s as before, %v", changed, err)
+			}
 			diff, err := v.Diff(t.Context(), log)
 			if err != nil {
 				t.Fatal(err)

@@ -2,6 +2,8 @@ package clickview
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"reflect"
 	"strings"
@@ -11,15 +13,24 @@ import (
 	"github.com/tributary-es/tributary/projections/internal/rowwrites"
 )
 
-// Digest is part of projections.Sink: a hash over all rows of the tables that the projection writes. It reads them all, in
-// bounded memory.
+// Digest is part of projections.Sink: a hash over all rows of the tables that the projection writes, with one of what the
+// schema's checks find in derived tables behind it, if they find anything. It reads them all, in bounded memory.
 func (v *View) Digest(ctx context.Context) (string, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if err := v.loadLive(ctx); err != nil {
 		return "", err
 	}
-	return v.live.digest(ctx)
+	sum, err := v.live.digest(ctx)
+	if err != nil {
+		return "", err
+	}
+	derived, err := v.check(ctx)
+	if err != nil || len(derived) == 0 {
+		return sum, err
+	}
+	faults := sha256.Sum256([]byte(strings.Join(derived, "\n")))
+	return sum + "-" + hex.EncodeToString(faults[:8]), nil
 }
 
 func (m *model) digest(ctx context.Context) (string, error) {

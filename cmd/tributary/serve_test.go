@@ -1,0 +1,32 @@
+package main
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/node"
+)
+
+func TestDiskFlags(t *testing.T) {
+	good := diskFlags{MinFree: 16, Ballast: 8, Scrub: 2, Cache: 64, StallAfter: time.Second}
+	var c node.Config
+	if err := good.apply(&c); err != nil {
+		t.Fatal(err)
+	}
+	if c.MinFreeBytes != 16<<20 || c.BallastBytes != 8<<20 || c.ScrubBytesPerSecond != 2<<20 || c.CacheBytes != 64<<20 || c.StallAfter != time.Second {
+		t.Errorf("the flags give %+v", c)
+	}
+	for what, spoil := range map[string]func(f *diskFlags){
+		"min-free": func(f *diskFlags) { f.MinFree = 0 },
+		"cache":    func(f *diskFlags) { f.Cache = 0 },
+		"scrub":    func(f *diskFlags) { f.Scrub = -1 },
+	} {
+		bad := good
+		spoil(&bad)
+		if err := bad.apply(&c); !errors.Is(err, eventstore.ErrInvalid) {
+			t.Errorf("a wrong --%s: %v, want ErrInvalid", what, err)
+		}
+	}
+}
