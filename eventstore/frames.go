@@ -6,17 +6,21 @@ import (
 )
 
 // Frames is a piece of the log in the canonical encoding: Count frames, one after the other, of which the first stands at
-// First and each other one at the place behind the one before.
+// First and each other one at the place behind the one before, or where LSNs says. Parts have them in order, each of them
+// whole. Their memory never changes, and whoever has it may keep it.
 type Frames struct {
 	First Position
+	LSNs  []uint64 // of all, if set
 	Count int
-	Bytes []byte
+	Parts [][]byte
 }
 
-// FrameReader is implemented by stores that keep frames, for those who pass them on: a whole read then costs no decoding.
+// FrameReader is implemented by stores that keep frames, for those who pass them on: a read then costs no decoding.
 type FrameReader interface {
 	// ReadFrames yields the log after a position, in order, up to what was durable when the read began: pieces of about
-	// size bytes, or of one larger frame. A piece is valid until the next one. ErrWrongIncarnation when the position is not
+	// size bytes, or of one larger frame. ErrWrongIncarnation when the position is not
 	// of this log. Frames are not checked one by one: whoever decodes them does that.
 	ReadFrames(ctx context.Context, after Position, size int) iter.Seq2[Frames, error]
+	// ReadStreamFrames yields a stream's events as Reader.Read does, in pieces of the same kind.
+	ReadStreamFrames(ctx context.Context, stream StreamID, from uint64, size int) iter.Seq2[Frames, error]
 }

@@ -76,7 +76,8 @@ func (s *Store) readKept(e *eventstore.Recorded, lsn uint64) bool {
 	if err != nil {
 		return false
 	}
-	err = decodeAt(e, lsn, bytes.Clone(frame), s.id.Incarnation)
+	var d eventstore.FrameDecoder
+	err = decodeAt(&d, e, lsn, bytes.Clone(frame), s.id.Incarnation)
 	return errors.Join(err, closer.Close()) == nil
 }
 

@@ -165,7 +165,7 @@ func views(t *testing.T, s *Store) map[string]any {
 		if err != nil {
 			t.Fatal(err)
 		}
-		frames = append(frames, piece.Bytes...)
+		frames = append(frames, bytes.Join(piece.Parts, nil)...)
 	}
 	out["frames"] = frames
 	first, err := s.PositionAt(ctx, archiveBegan.Add(7*time.Minute))

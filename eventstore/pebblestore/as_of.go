@@ -75,7 +75,8 @@ func (s *Store) PositionAt(ctx context.Context, at time.Time) (eventstore.Positi
 func (s *Store) readLSN(e *eventstore.Recorded, lsn uint64) error {
 	from := s.eventReader([]uint64{lsn})
 	defer from.close()
-	return from.next(e)
+	_, err := from.next(e)
+	return err
 }
 
 // searchLast returns the last of the numbers from 1 to n that holds, 0 when none does. REQUIRES: those that hold come first.

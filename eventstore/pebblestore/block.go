@@ -114,29 +114,56 @@ func (b *block) holds(lsn uint64) bool { return b.count > 0 && lsn >= b.first &&
 
 // frame returns the bytes of the i-th event.
 func (b *block) frame(i int) ([]byte, error) {
-	start := uint32(0)
+	start, end, err := b.span(i)
+	if err != nil {
+		return nil, err
+	}
+	return b.data[start:end:end], nil
+}
+
+// span returns where the frame of the i-th event is in data.
+func (b *block) span(i int) (start, end uint32, err error) {
 	if i > 0 {
 		start = binary.BigEndian.Uint32(b.ends[4*(i-1):])
 	}
-	end := binary.BigEndian.Uint32(b.ends[4*i:])
+	end = binary.BigEndian.Uint32(b.ends[4*i:])
 	if start > end || int(end) > len(b.data) {
-		return nil, fmt.Errorf("log block from lsn %d, event at lsn %d: %w: its frame is from byte %d to %d of %d",
+		return 0, 0, fmt.Errorf("log block from lsn %d, event at lsn %d: %w: its frame is from byte %d to %d of %d",
 			b.first, b.first+uint64(i), eventstore.ErrCorrupt, start, end, len(b.data))
+	}
+	return start, end, nil
+}
+
+// frames returns the bytes of the events from one lsn to another. REQUIRES: the block holds both.
+func (b *block) frames(from, to uint64) ([]byte, error) {
+	start, _, err := b.span(int(from - b.first))
+	if err != nil {
+		return nil, err
+	}
+	_, end, err := b.span(int(to - b.first))
+	if err != nil {
+		return nil, err
 	}
 	return b.data[start:end:end], nil
 }
 
 // decode decodes the i-th event into r. Its payload shares frame, which is what frame(i) returned or a copy of it.
 func (b *block) decode(r *eventstore.Recorded, i int, frame []byte, incarnation uint32) error {
-	if err := decodeAt(r, b.first+uint64(i), frame, incarnation); err != nil {
+	var d eventstore.FrameDecoder
+	return b.decodeWith(&d, r, i, frame, incarnation)
+}
+
+// decodeWith is decode for those who decode many.
+func (b *block) decodeWith(d *eventstore.FrameDecoder, r *eventstore.Recorded, i int, frame []byte, incarnation uint32) error {
+	if err := decodeAt(d, r, b.first+uint64(i), frame, incarnation); err != nil {
 		return fmt.Errorf("log block from lsn %d, event at %w", b.first, err)
 	}
 	return nil
 }
 
 // decodeAt decodes the frame of the event at an lsn into r. Its payload shares the frame's memory.
-func decodeAt(r *eventstore.Recorded, lsn uint64, frame []byte, incarnation uint32) error {
-	rest, err := eventstore.DecodeFrameInto(r, frame)
+func decodeAt(d *eventstore.FrameDecoder, r *eventstore.Recorded, lsn uint64, frame []byte, incarnation uint32) error {
+	rest, err := d.Decode(r, frame)
 	if err == nil && len(rest) > 0 {
 		err = fmt.Errorf("%w: %d bytes after the frame", eventstore.ErrCorrupt, len(rest))
 	}

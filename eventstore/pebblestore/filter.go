@@ -125,7 +125,7 @@ func (s *Store) readLSNs(ctx context.Context, lsns []uint64) ([]eventstore.Recor
 		if err := ctx.Err(); err != nil {
 			return events[:i], err
 		}
-		if err := from.next(&events[i]); err != nil {
+		if _, err := from.next(&events[i]); err != nil {
 			return events[:i], err
 		}
 		if bytes += len(events[i].Payload); bytes >= scanBytes {

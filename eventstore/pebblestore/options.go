@@ -32,9 +32,10 @@ type Options struct {
 	// means to exit with status 70. The message has been logged.
 	Fatal func(message string)
 
-	// CacheBytes is the memory for blocks read from disk, half for the log and half for the index; zero means 16 MiB. A
-	// quarter as much again may go to the places of events in tables that are often read from, 8 bytes an event, and a
-	// sixteenth to what the index said of streams that were read. Each place of archived blocks takes as much once more.
+	// CacheBytes is the memory for streams that were read, with their events, and for the index's blocks: a quarter, but at
+	// least half of up to 32 MiB, is the index's; zero means 16 MiB. A quarter as much again may go to the places of events in
+	// tables that are often read from, 8 bytes an event, and a sixteenth to blocks of the log. Each place of archived blocks
+	// takes as much once more.
 	CacheBytes int64
 	// CachedStreams is how many streams' versions are kept in memory, at about 40 bytes each, so that appends to them need
 	// not look into the index; zero means 250,000.
@@ -135,12 +136,17 @@ func (o *Options) fs() vfs.FS {
 const indexMemTableBytes = 8 << 20
 
 // newCaches returns a cache for each database. Pebble takes write buffers off the cache, and under load the log has
-// several: in one cache they would drive out the index's filters, which every append asks. The log can do without its
-// cache meanwhile, for its last events are in memory.
+// several: in one cache they would drive out the index's filters, which every append asks. The log can do with little
+// cache: its last events are in memory, streams have a cache of their own, and scans read past it.
 func (o *Options) newCaches() (log, index *pebble.Cache) {
-	log = pebble.NewCache(o.CacheBytes/2 + int64(o.MemTableBytes))
-	index = pebble.NewCache(o.CacheBytes/2 + 2*indexMemTableBytes) // one that is written to, one that is flushed
+	log = pebble.NewCache(o.CacheBytes/16 + int64(o.MemTableBytes))
+	index = pebble.NewCache(o.indexCacheBytes() + 2*indexMemTableBytes) // one that is written to, one that is flushed
 	return log, index
+}
+
+// indexCacheBytes is the index's part of CacheBytes.
+func (o *Options) indexCacheBytes() int64 {
+	return max(o.CacheBytes/4, min(o.CacheBytes, 32<<20)/2)
 }
 
 // pebbleOptions returns what both databases have in common.

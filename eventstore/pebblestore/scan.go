@@ -4,18 +4,23 @@ import (
 	"context"
 	"iter"
 	"runtime"
+	"sync"
 
 	"github.com/tributary-es/tributary/eventstore"
 )
 
-// How much of the log a scan reads at a time.
+// scanFrames is how many bytes of frames make a page of a scan. A page goes from the goroutine that decodes it to the one
+// that reads it: smaller ones are handed over too often, and larger ones leave the processors' caches on their way.
+const scanFrames = 128 << 10
+
+// What other readers take at a time.
 const (
 	scanEvents = 1024
 	scanBytes  = 1 << 20
 )
 
 // ReadAll implements eventstore.Reader. Events that a filter lets through now and then are found through the index. A scan
-// of more than one page decodes the pages ahead on as many processors as there are, unless it was asked to take little
+// of more than one page reads the pages ahead on as many processors as there are, unless it was asked to take little
 // memory.
 func (s *Store) ReadAll(ctx context.Context, after eventstore.Position, f eventstore.Filter) iter.Seq2[eventstore.Recorded, error] {
 	return func(yield func(eventstore.Recorded, error) bool) {
@@ -29,12 +34,9 @@ func (s *Store) ReadAll(ctx context.Context, after eventstore.Position, f events
 		if !f.Chain && s.readFiltered(ctx, &f, &rest, yield) {
 			return
 		}
-		sc := scan{store: s, ctx: ctx, chain: f.Chain, next: rest.next, end: end, bytes: scanBytes, most: runtime.GOMAXPROCS(0)}
-		if f.MaxBytes > 0 {
-			sc.bytes, sc.most = min(scanBytes, f.MaxBytes), 0
-		}
-		defer sc.stop()
-		for {
+		sc := newScan(ctx, s, &f, rest.next, end)
+		defer sc.close()
+		for sc.more() {
 			page, err := sc.page()
 			for i := range page {
 				if f.Matches(&page[i]) && !yield(page[i], nil) {
@@ -45,109 +47,176 @@ func (s *Store) ReadAll(ctx context.Context, after eventstore.Position, f events
 				yield(eventstore.Recorded{}, err)
 				return
 			}
-			if page == nil {
-				return
+		}
+	}
+}
+
+// scan reads the log in pages: a small one and another by itself, since most scans have no more, and then on goroutines of
+// its own. Those take turns at getting blocks, which puts the pages in order, and decode them at the same time.
+type scan struct {
+	ctx   context.Context
+	store *Store
+	chain bool
+	end   uint64 // lsn
+	size  int    // bytes of the frames of a page
+	most  int    // goroutines
+
+	own     pageReader
+	pages   int // that came
+	started bool
+	after   uint64                     // lsn of the last event that came
+	last    []eventstore.Recorded      // the page that came last
+	free    chan []eventstore.Recorded // pages to use again
+	ahead   chan *pageAhead            // in order
+	done    chan struct{}
+	workers sync.WaitGroup
+
+	turn   sync.Mutex // held by who gets blocks; guards what follows
+	cursor *logCursor
+	next   uint64 // lsn
+}
+
+// pageAhead is a page that is being decoded.
+type pageAhead struct {
+	events []eventstore.Recorded
+	err    error
+	ready  chan struct{} // closed when the others are final
+}
+
+// pageReader is what a goroutine needs to read pages.
+type pageReader struct {
+	decoder pageDecoder
+	blocks  []block
+}
+
+func newScan(ctx context.Context, s *Store, f *eventstore.Filter, next, end uint64) *scan {
+	sc := &scan{ctx: ctx, store: s, chain: f.Chain, end: end, after: next - 1, size: scanFrames, most: runtime.GOMAXPROCS(0), next: next, cursor: s.logCursor()}
+	if f.MaxBytes > 0 {
+		sc.size, sc.most = min(sc.size, f.MaxBytes/3), 0
+	}
+	sc.own = sc.reader()
+	return sc
+}
+
+func (sc *scan) reader() pageReader {
+	return pageReader{decoder: pageDecoder{incarnation: sc.store.id.Incarnation, limits: pageLimits{chain: sc.chain}}}
+}
+
+// more reports whether there is more to read.
+func (sc *scan) more() bool { return sc.after < sc.end }
+
+// page returns the next page, which is valid until the next call. Where something cannot be read, it is what stands before
+// that.
+func (sc *scan) page() (page []eventstore.Recorded, err error) {
+	if sc.started {
+		if sc.last != nil {
+			sc.free <- sc.last // has room for all pages
+		}
+		p := <-sc.ahead
+		<-p.ready
+		page, err = p.events, p.err
+	} else {
+		begin, size := sc.next, sc.size
+		if sc.pages == 0 {
+			size = 0
+		}
+		if err = sc.blocks(&sc.own, size); err == nil || len(sc.own.blocks) > 0 {
+			var broken error
+			if page, broken = sc.own.events(sc.last[:0], begin, sc.end); broken != nil {
+				err = broken
 			}
 		}
 	}
-}
-
-// scan reads the log in pages. Since the log is dense, the places of the pages ahead are known before those before them
-// are read; only large events make a page end before its place does, and then its rest is read when its turn comes.
-type scan struct {
-	store *Store
-	ctx   context.Context
-	chain bool
-	end   uint64 // lsn
-	bytes int    // of a page
-	most  int    // pages that are read ahead
-
-	next  uint64                  // of the next stretch to read ahead
-	ahead []*stretch              // being read, in order
-	rest  stretch                 // of the stretch whose turn it is, from rest.from on
-	free  [][]eventstore.Recorded // pages to use again
-	last  []eventstore.Recorded   // the page that was returned last
-}
-
-// stretch is a piece of the log that is read on a goroutine of its own.
-type stretch struct {
-	from, to uint64
-	page     []eventstore.Recorded
-	err      error
-	done     chan struct{} // closed when page and err are final
-}
-
-// page returns the next page, which is valid until the next call; nil at the end.
-func (sc *scan) page() ([]eventstore.Recorded, error) {
-	if sc.last != nil {
-		sc.free = append(sc.free, sc.last)
-		sc.last = nil
-	}
-	if sc.rest.from > 0 && sc.rest.from <= sc.rest.to {
-		page, err := sc.read(sc.rest.from, sc.rest.to, sc.spare())
-		return sc.took(page, err)
-	}
-	if len(sc.ahead) == 0 {
-		if sc.next > sc.end {
-			return nil, nil
-		}
-		// The first page is read here: most scans have no other.
-		sc.rest = sc.stretch()
-		page, err := sc.read(sc.rest.from, sc.rest.to, sc.spare())
-		sc.fill()
-		return sc.took(page, err)
-	}
-	s := sc.ahead[0]
-	sc.ahead = sc.ahead[1:]
-	<-s.done
-	sc.rest = stretch{from: s.from, to: s.to}
-	sc.fill()
-	return sc.took(s.page, s.err)
-}
-
-func (sc *scan) took(page []eventstore.Recorded, err error) ([]eventstore.Recorded, error) {
-	sc.rest.from += uint64(len(page))
 	sc.last = page
+	if n := len(page); n > 0 {
+		sc.after = page[n-1].Position.LSN
+	}
+	if sc.pages++; sc.pages == 2 && sc.most > 0 && err == nil && sc.more() {
+		sc.start()
+	}
 	return page, err
 }
 
-// stretch returns the next piece of the log.
-func (sc *scan) stretch() stretch {
-	s := stretch{from: sc.next, to: min(sc.end, sc.next+scanEvents-1)}
-	sc.next = s.to + 1
-	return s
+// blocks gets the blocks of the next page, whose frames have about size bytes. REQUIRES: it is the caller's turn.
+func (sc *scan) blocks(r *pageReader, size int) (err error) {
+	release, err := sc.store.useFor(sc.ctx)
+	if err != nil {
+		r.blocks = r.blocks[:0]
+		return err
+	}
+	defer release()
+	r.blocks, err = sc.cursor.read(r.blocks[:0], sc.next, sc.end, size)
+	if n := len(r.blocks); n > 0 {
+		sc.next = r.blocks[n-1].last() + 1
+	}
+	return err
 }
 
-// fill reads ahead.
-func (sc *scan) fill() {
-	for len(sc.ahead) < sc.most && sc.next <= sc.end {
-		s := sc.stretch()
-		s.done = make(chan struct{})
-		page := sc.spare()
-		sc.ahead = append(sc.ahead, &s)
-		go func() {
-			defer close(s.done)
-			s.page, s.err = sc.read(s.from, s.to, page)
-		}()
+// events appends to page the events of the blocks.
+func (r *pageReader) events(page []eventstore.Recorded, from, to uint64) (_ []eventstore.Recorded, err error) {
+	for i := range r.blocks {
+		if page, _, err = r.decoder.block(page, &r.blocks[i], from, to); err != nil {
+			break
+		}
+	}
+	clear(r.blocks) // whoever holds an event holds its block, nobody else does
+	return page, err
+}
+
+// start has the rest read ahead.
+func (sc *scan) start() {
+	sc.started = true
+	sc.done, sc.ahead = make(chan struct{}), make(chan *pageAhead, sc.most)
+	sc.free = make(chan []eventstore.Recorded, 2*sc.most+2)
+	for range sc.most {
+		sc.workers.Go(sc.work)
 	}
 }
 
-func (sc *scan) spare() []eventstore.Recorded {
-	if n := len(sc.free); n > 0 {
-		page := sc.free[n-1]
-		sc.free = sc.free[:n-1]
-		return page[:0]
+// work reads pages until the end of the log, or an error.
+func (sc *scan) work() {
+	r := sc.reader()
+	for {
+		p := &pageAhead{ready: make(chan struct{})}
+		begin, more := sc.take(&r, p)
+		if !more {
+			return
+		}
+		select {
+		case p.events = <-sc.free:
+		default:
+		}
+		var err error
+		if p.events, err = r.events(p.events[:0], begin, sc.end); err != nil {
+			p.err = err
+		}
+		close(p.ready)
 	}
-	return nil
 }
 
-func (sc *scan) read(from, to uint64, page []eventstore.Recorded) ([]eventstore.Recorded, error) {
-	return sc.store.pageFor(sc.ctx, page, from, to, pageLimits{events: scanEvents, bytes: sc.bytes, chain: sc.chain})
+// take gets the blocks of the next page and takes the page's place in the order. There is no more after the end, after an
+// error, and when the scan is over.
+func (sc *scan) take(r *pageReader, p *pageAhead) (begin uint64, more bool) {
+	sc.turn.Lock()
+	defer sc.turn.Unlock()
+	if begin = sc.next; begin > sc.end {
+		return begin, false
+	}
+	select {
+	case sc.ahead <- p:
+	case <-sc.done:
+		return begin, false
+	}
+	if p.err = sc.blocks(r, sc.size); p.err != nil {
+		sc.next = sc.end + 1
+	}
+	return begin, true
 }
 
-// stop waits for what is being read ahead.
-func (sc *scan) stop() {
-	for _, s := range sc.ahead {
-		<-s.done
+// close ends what is being read ahead.
+func (sc *scan) close() {
+	if sc.started {
+		close(sc.done)
+		sc.workers.Wait()
 	}
 }

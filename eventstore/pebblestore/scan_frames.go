@@ -2,7 +2,6 @@ package pebblestore
 
 import (
 	"context"
-	"fmt"
 	"iter"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -16,60 +15,84 @@ func (s *Store) ReadFrames(ctx context.Context, after eventstore.Position, size 
 			yield(eventstore.Frames{}, err)
 			return
 		}
-		var buf []byte
-		for lsn := after.LSN + 1; lsn <= end; {
-			piece := eventstore.Frames{First: s.position(lsn), Bytes: buf[:0]}
-			if err := s.framesFor(ctx, &piece, end, size); err != nil {
-				yield(eventstore.Frames{}, err)
-				return
+		cursor := s.logCursor()
+		var blocks []block
+		for lsn := after.LSN + 1; lsn <= end && err == nil; {
+			blocks, err = s.blocksFor(ctx, cursor, blocks[:0], lsn, end, size)
+			pieces := framePieces{next: s.position(lsn), end: end, size: size}
+			for i := range blocks {
+				if broken := pieces.add(&blocks[i]); broken != nil {
+					err = broken
+					break
+				}
 			}
-			if !yield(piece, nil) {
-				return
+			clear(blocks)
+			pieces.cut()
+			for _, piece := range pieces.done {
+				if !yield(piece, nil) {
+					return
+				}
 			}
-			buf = piece.Bytes
-			lsn += uint64(piece.Count)
+			lsn = pieces.next.LSN
+		}
+		if err != nil {
+			yield(eventstore.Frames{}, err)
 		}
 	}
 }
 
-// framesFor fills a piece with the frames from its place on, at most to an lsn. It holds the databases for no longer, so
-// that a reader who is slow keeps nothing alive.
-func (s *Store) framesFor(ctx context.Context, piece *eventstore.Frames, to uint64, size int) error {
+// blocksFor is read of a cursor for those who do not hold the databases: a reader who is slow keeps nothing alive.
+func (s *Store) blocksFor(ctx context.Context, c *logCursor, dst []block, lsn, to uint64, size int) ([]block, error) {
 	release, err := s.useFor(ctx)
 	if err != nil {
-		return err
+		return dst, err
 	}
 	defer release()
-	r, err := s.blockReader()
-	if err != nil {
-		return err
-	}
-	defer r.close()
-	lsn := piece.First.LSN
-	if err := r.seek(lsn); err != nil {
-		return err
-	}
-	for {
-		for ; r.cur.holds(lsn) && lsn <= to; lsn++ {
-			frame, err := r.cur.frame(int(lsn - r.cur.first))
-			if err != nil {
-				return err
-			}
-			if piece.Count > 0 && len(piece.Bytes)+len(frame) > size {
-				return nil
-			}
-			piece.Bytes = append(piece.Bytes, frame...)
-			piece.Count++
+	return c.read(dst, lsn, to, size)
+}
+
+// framePieces makes pieces of size bytes of blocks that follow each other, up to an lsn.
+type framePieces struct {
+	next eventstore.Position // of the first frame that is in no piece yet
+	end  uint64
+	size int
+
+	done  []eventstore.Frames
+	piece eventstore.Frames
+	bytes int // of piece
+}
+
+// add takes a block from the next frame on. Whole blocks are taken as they are, larger ones frame by frame.
+func (p *framePieces) add(b *block) error {
+	last := min(p.end, b.last())
+	for p.next.LSN <= last {
+		to := last
+		frames, err := b.frames(p.next.LSN, to)
+		if err == nil && len(frames) > p.size {
+			to = p.next.LSN
+			frames, err = b.frames(to, to)
 		}
-		if lsn > to {
-			return nil
-		}
-		found, err := r.next()
 		if err != nil {
 			return err
 		}
-		if !found || r.cur.first != lsn {
-			return fmt.Errorf("log at lsn %d: %w: no block begins there", lsn, eventstore.ErrCorrupt)
+		if p.bytes+len(frames) > p.size {
+			p.cut()
 		}
+		if p.piece.Count == 0 {
+			p.piece.First = p.next
+		}
+		p.piece.Parts = append(p.piece.Parts, frames)
+		p.piece.Count += int(to - p.next.LSN + 1)
+		p.bytes += len(frames)
+		p.next.LSN = to + 1
+	}
+	return nil
+}
+
+// cut ends the piece at hand.
+func (p *framePieces) cut() {
+	if p.piece.Count > 0 {
+		p.done = append(p.done, p.piece)
+		p.piece, p.bytes = eventstore.Frames{}, 0
 	}
 }

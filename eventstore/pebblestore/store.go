@@ -35,12 +35,15 @@ type Store struct {
 	streams hashFilter
 	tail    *tail
 	tables  *tableMaps
-	places  *placeCache
-	indexer *indexer
-	queue   *queue
-	room    *semaphore.Weighted // for requests that wait or are under way, in bytes
-	spare   chan *group
-	durable atomic.Uint64 // lsn
+	// tableList is of the log database.
+	tableList *tableList
+	// streamCache has streams that were read lately.
+	streamCache *streamCache
+	indexer     *indexer
+	queue       *queue
+	room        *semaphore.Weighted // for requests that wait or are under way, in bytes
+	spare       chan *group
+	durable     atomic.Uint64 // lsn
 	// readOnly is why the store takes no writes; nil when it does.
 	readOnly  atomic.Pointer[error]
 	watermark *watermark
@@ -107,7 +110,7 @@ func (s *Store) open() error {
 		return err
 	}
 	s.logCache, s.indexCache = s.opts.newCaches()
-	s.places = newPlaceCache(int(s.opts.CacheBytes / 16))
+	s.streamCache = newStreamCache(int(s.opts.CacheBytes - s.opts.indexCacheBytes()))
 	sealed := s.space.open()
 	head, err := s.openDatabases(sealed)
 	if err != nil {
@@ -140,9 +143,14 @@ func (s *Store) openDatabases(sealed bool) (head logHead, err error) {
 	}
 	logDir := fs.PathJoin(s.dir, "log")
 	s.tables = newTableMaps(fs, logDir, s.opts.logOptions(fs, nil), int(s.opts.CacheBytes/4))
+	s.tableList = newTableList(fs, logDir, s.opts.logOptions(fs, nil))
 	watched := func(fs vfs.FS, cache *pebble.Cache) *pebble.Options {
 		o := s.opts.logOptions(fs, cache)
-		o.EventListener.TableDeleted = func(info pebble.TableDeleteInfo) { s.tables.deleted(info.FileNum.String()) }
+		s.tableList.watch(o.EventListener)
+		o.EventListener.TableDeleted = func(info pebble.TableDeleteInfo) {
+			s.tables.deleted(info.FileNum.String())
+			s.tableList.deleted(info.FileNum.String())
+		}
 		return o
 	}
 	if s.log, err = openLogDB(fs, logDir, options(watched, s.logCache)); err != nil {
@@ -151,6 +159,7 @@ func (s *Store) openDatabases(sealed bool) (head logHead, err error) {
 		}
 		return head, err
 	}
+	s.tableList.use(s.log)
 	s.index = &index{fs: fs, dir: fs.PathJoin(s.dir, "index"), opts: options(s.opts.indexOptions, s.indexCache), sealed: sealed}
 	removed, err := s.index.open()
 	if removed != nil {
@@ -313,6 +322,9 @@ func (s *Store) closeDatabases() error {
 	var errs []error
 	if s.index != nil {
 		errs = append(errs, s.index.close())
+	}
+	if s.tableList != nil {
+		s.tableList.close()
 	}
 	if s.log != nil {
 		if err := s.log.Close(); err != nil {

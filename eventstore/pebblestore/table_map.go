@@ -324,8 +324,9 @@ func (m *tableMaps) find(lsn uint64) (*tableMap, framePlace) {
 }
 
 // read reads the frames of the events at the given lsns, as far as they are in maps: frames has nil for the others. All
-// frames share one piece of memory. An error of the disk is left to those who read through Pebble.
-func (m *tableMaps) read(lsns []uint64) (frames [][]byte) {
+// frames share one piece of memory, which is whole if it has all of them one after the other. An error of the disk is left to
+// those who read through Pebble.
+func (m *tableMaps) read(lsns []uint64) (frames [][]byte, whole []byte) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	type piece struct {
@@ -333,18 +334,23 @@ func (m *tableMaps) read(lsns []uint64) (frames [][]byte) {
 		place framePlace
 	}
 	pieces := make([]piece, len(lsns))
-	size := 0
+	size, complete := 0, true
 	for i, lsn := range lsns {
 		p := &pieces[i]
 		if p.table, p.place = m.find(lsn); p.table != nil {
 			size += p.place.length()
+		} else {
+			complete = false
 		}
 	}
 	if size == 0 {
-		return nil
+		return nil, nil
 	}
 	frames = make([][]byte, len(lsns))
 	memory := make([]byte, size)
+	if complete {
+		whole = memory
+	}
 	for i := 0; i < len(pieces); {
 		p := &pieces[i]
 		if p.table == nil {
@@ -366,8 +372,10 @@ func (m *tableMaps) read(lsns []uint64) (frames [][]byte) {
 				frames[i] = memory[start:next:next]
 				start = next
 			}
+		} else {
+			whole = nil
 		}
 		memory, i = memory[length:], end
 	}
-	return frames
+	return frames, whole
 }

@@ -57,17 +57,6 @@ func (p *Page) Add(e *eventstore.Recorded, chain bool) {
 	}
 }
 
-// AddFrames appends frames as they are. REQUIRES: the page is for frames.
-func (p *Page) AddFrames(f *eventstore.Frames) {
-	p.room()
-	p.events += f.Count
-	p.incarnation = f.First.Incarnation
-	for i := range uint64(f.Count) {
-		p.lsns = protowire.AppendVarint(p.lsns, f.First.LSN+i)
-	}
-	*p.body = append(*p.body, f.Bytes...)
-}
-
 func (p *Page) room() {
 	if p.body == nil {
 		p.body = bodies.Get(p.size)
@@ -81,8 +70,10 @@ func appendMessage(dst []byte, field protowire.Number, inner []byte) []byte {
 
 // ReadResponse returns the page as a message and empties it.
 func (p *Page) ReadResponse() *Encoded {
-	return p.take(nil, func() proto.Message { return &storev1.ReadResponse{} })
+	return p.take(nil, emptyRead)
 }
+
+func emptyRead() proto.Message { return &storev1.ReadResponse{} }
 
 // SubscribeResponse returns the page as a message together with the rest of its fields, and empties it.
 func (p *Page) SubscribeResponse(rest *storev1.SubscribeResponse) (*Encoded, error) {
@@ -99,7 +90,7 @@ func (p *Page) take(tail []byte, empty func() proto.Message) *Encoded {
 	out := &Encoded{empty: empty}
 	if p.events > 0 {
 		if p.asFrames {
-			out.buffers = append(out.buffers, mem.SliceBuffer(p.head()))
+			out.buffers = append(out.buffers, mem.SliceBuffer(framesHead(p.incarnation, p.lsns, p.chains, len(*p.body))))
 		}
 		p.size = cap(*p.body)
 		out.buffers = append(out.buffers, mem.NewBuffer(p.body, &bodies))
@@ -111,15 +102,41 @@ func (p *Page) take(tail []byte, empty func() proto.Message) *Encoded {
 	return out
 }
 
-// head returns what stands before the frames in a message: they are the last field.
-func (p *Page) head() []byte {
-	inner := make([]byte, 0, 32+len(p.lsns)+len(p.chains))
-	inner = appendNumber(inner, 1, uint64(p.incarnation))
-	inner = appendBytes(inner, 2, p.lsns)
-	inner = appendBytes(inner, 4, p.chains)
-	inner = protowire.AppendVarint(protowire.AppendTag(inner, 3, protowire.BytesType), uint64(len(*p.body)))
+// EncodeFrames returns a ReadResponse with frames as they are: their bytes are sent from where they stand.
+func EncodeFrames(f *eventstore.Frames) *Encoded {
+	last := f.First.LSN + uint64(f.Count)
+	if n := len(f.LSNs); n > 0 {
+		last = f.LSNs[n-1]
+	}
+	lsns := make([]byte, 0, f.Count*protowire.SizeVarint(last))
+	for i := range f.Count {
+		lsn := f.First.LSN + uint64(i)
+		if len(f.LSNs) > 0 {
+			lsn = f.LSNs[i]
+		}
+		lsns = protowire.AppendVarint(lsns, lsn)
+	}
+	size := 0
+	for _, part := range f.Parts {
+		size += len(part)
+	}
+	out := &Encoded{empty: emptyRead, buffers: make(mem.BufferSlice, 0, 1+len(f.Parts))}
+	out.buffers = append(out.buffers, mem.SliceBuffer(framesHead(f.First.Incarnation, lsns, nil, size)))
+	for _, part := range f.Parts {
+		out.buffers = append(out.buffers, mem.SliceBuffer(part))
+	}
+	return out
+}
+
+// framesHead returns what stands before so many bytes of frames in a message: they are the last field. lsns are varints.
+func framesHead(incarnation uint32, lsns, chains []byte, size int) []byte {
+	inner := make([]byte, 0, 32+len(lsns)+len(chains))
+	inner = appendNumber(inner, 1, uint64(incarnation))
+	inner = appendBytes(inner, 2, lsns)
+	inner = appendBytes(inner, 4, chains)
+	inner = protowire.AppendVarint(protowire.AppendTag(inner, 3, protowire.BytesType), uint64(size))
 	head := protowire.AppendTag(make([]byte, 0, 8+len(inner)), 2, protowire.BytesType)
-	head = protowire.AppendVarint(head, uint64(len(inner)+len(*p.body)))
+	head = protowire.AppendVarint(head, uint64(len(inner)+size))
 	return append(head, inner...)
 }
 

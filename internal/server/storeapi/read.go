@@ -26,6 +26,9 @@ func (s *Service) ReadStream(m *storev1.ReadStreamRequest, stream grpc.ServerStr
 	if err := id.Validate(); err != nil {
 		return err
 	}
+	if s.Frames != nil && m.GetFrames() && !m.GetBackwards() && m.GetUntil() == "" && m.GetLimit() == 0 {
+		return sendFrames(stream, s.Frames.ReadStreamFrames(ctx, id, m.GetFromVersion(), pageBytes))
+	}
 	read, from, limit := s.Store.Read, max(m.GetFromVersion(), 1), m.GetLimit()
 	if m.GetBackwards() {
 		read, from = s.Store.ReadBackwards, m.GetFromVersion()
@@ -57,7 +60,11 @@ func (s *Service) ReadAll(m *storev1.ReadAllRequest, stream grpc.ServerStreaming
 		return err
 	}
 	if s.Frames != nil && asKept(m, &filter) {
-		return s.sendFrames(m.GetAfter(), stream)
+		after, err := wire.DecodePosition(m.GetAfter())
+		if err != nil {
+			return err
+		}
+		return sendFrames(stream, s.Frames.ReadFrames(ctx, after, pageBytes))
 	}
 	read, from, other := s.Store.ReadAll, m.GetAfter(), m.GetBefore()
 	if m.GetBackwards() {
@@ -84,19 +91,13 @@ func asKept(m *storev1.ReadAllRequest, f *eventstore.Filter) bool {
 		!f.Chain && f.Tenant == "" && len(f.Categories)+len(f.Types)+len(f.Query) == 0
 }
 
-// sendFrames sends the log after a position, piece by piece.
-func (s *Service) sendFrames(from string, stream grpc.ServerStream) error {
-	after, err := wire.DecodePosition(from)
-	if err != nil {
-		return err
-	}
-	page := wire.NewPage(true)
-	for piece, err := range s.Frames.ReadFrames(stream.Context(), after, pageBytes) {
+// sendFrames sends frames, each piece in a message.
+func sendFrames(stream grpc.ServerStream, pieces iter.Seq2[eventstore.Frames, error]) error {
+	for piece, err := range pieces {
 		if err != nil {
 			return err
 		}
-		page.AddFrames(&piece)
-		if err := stream.SendMsg(page.ReadResponse()); err != nil {
+		if err := stream.SendMsg(wire.EncodeFrames(&piece)); err != nil {
 			return err
 		}
 	}

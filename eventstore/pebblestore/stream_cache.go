@@ -1,0 +1,131 @@
+package pebblestore
+
+import "sync"
+
+// streamCache keeps of streams that were read lately where their events are and the events themselves, as frames: what is
+// in it never changes, for a stream only grows. Of each stream it has the events from the first on, and no more than a
+// page of them. A stream that was not read for a while loses its frames, and then its entry.
+//
+// It is in parts, each with a lock of its own. Frames are memory that readers share and may keep.
+type streamCache struct {
+	parts [streamParts]streamPart
+	limit int // bytes of a part
+}
+
+const (
+	streamParts      = 16
+	streamEntryBytes = 128 // what an entry takes besides its places and frames
+)
+
+type streamPart struct {
+	mu      sync.Mutex // guards what follows
+	at      map[headKey]int
+	entries []streamEntry
+	hand    int // the next entry that may have to go
+	bytes   int
+}
+
+type streamEntry struct {
+	key    headKey
+	lsns   []uint64
+	frames []byte // of all lsns, or nil
+	used   bool   // since the hand came by
+}
+
+func (e *streamEntry) bytes() int { return streamEntryBytes + 8*len(e.lsns) + len(e.frames) }
+
+func newStreamCache(bytes int) *streamCache {
+	c := &streamCache{limit: bytes / streamParts}
+	for i := range c.parts {
+		c.parts[i].at = map[headKey]int{}
+	}
+	return c
+}
+
+func (c *streamCache) part(k headKey) *streamPart { return &c.parts[k.hash()%streamParts] }
+
+// get returns the places of the stream's first events, and their frames one after the other, or nil where only the places
+// are here. They must not be changed.
+func (c *streamCache) get(k headKey) (lsns []uint64, frames []byte) {
+	p := c.part(k)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	i, ok := p.at[k]
+	if !ok {
+		return nil, nil
+	}
+	e := &p.entries[i]
+	e.used = true
+	return e.lsns, e.frames
+}
+
+// put takes the places of a stream's first events and their frames, which nobody may change from then on. Less than what is
+// there is not taken.
+func (c *streamCache) put(k headKey, lsns []uint64, frames []byte) {
+	next := streamEntry{key: k, lsns: lsns, frames: frames}
+	if next.bytes() > c.limit/8 { // it would drive out too many others
+		next.frames = nil
+	}
+	if next.bytes() > c.limit/8 {
+		return
+	}
+	p := c.part(k)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	i, there := p.at[k]
+	switch {
+	case !there:
+		i = len(p.entries)
+		p.at[k] = i
+		p.entries = append(p.entries, next)
+	case len(lsns) < len(p.entries[i].lsns), len(lsns) == len(p.entries[i].lsns) && next.frames == nil:
+		return
+	default:
+		p.bytes -= p.entries[i].bytes()
+		p.entries[i] = next
+	}
+	p.bytes += next.bytes()
+	for p.bytes > c.limit {
+		p.turn()
+	}
+}
+
+// forget removes a stream.
+func (c *streamCache) forget(k headKey) {
+	p := c.part(k)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if i, ok := p.at[k]; ok {
+		p.remove(i)
+	}
+}
+
+// turn lets the hand go on by one entry. REQUIRES: mu is held, and there are entries.
+func (p *streamPart) turn() {
+	if p.hand >= len(p.entries) {
+		p.hand = 0
+	}
+	switch e := &p.entries[p.hand]; {
+	case e.used:
+		e.used = false
+	case e.frames != nil:
+		p.bytes -= len(e.frames)
+		e.frames = nil
+	default:
+		p.remove(p.hand) // the last one takes its place, and is looked at next
+		return
+	}
+	p.hand++
+}
+
+func (p *streamPart) remove(i int) {
+	p.bytes -= p.entries[i].bytes()
+	delete(p.at, p.entries[i].key)
+	last := len(p.entries) - 1
+	if i != last {
+		p.entries[i] = p.entries[last]
+		p.at[p.entries[i].key] = i
+	}
+	p.entries[last] = streamEntry{}
+	p.entries = p.entries[:last]
+}
