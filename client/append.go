@@ -44,18 +44,31 @@ type appender struct {
 	empty  chan struct{} // closed when closed is set and nothing is under way
 }
 
-// call is an append under way.
+// call is an append under way. It is borrowed from a pool; a caller that leaves before the answer leaves it behind.
 type call struct {
 	ctx     context.Context
 	number  uint64
-	request *eventstore.Request
+	request eventstore.Request
 	message []byte // the request in its wire form
 	made    bool   // the request id is the client's
 	told    bool   // a server may have it
 
 	receipt []byte // in its wire form; nil when there is none
 	err     error
-	done    chan struct{} // closed when receipt and err are final
+	done    chan struct{} // has a token when receipt and err are final, and only the caller has the call
+}
+
+var calls = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
+
+// keptMessage bounds what is kept for another call.
+const keptMessage = 64 << 10
+
+// giveBack keeps the memory for another call. REQUIRES: the caller has taken the token, or nobody else ever had the call.
+func (c *call) giveBack() {
+	if cap(c.message) <= keptMessage {
+		*c = call{message: c.message[:0], done: c.done}
+		calls.Put(c)
+	}
 }
 
 func newAppender(c *Client, makesIDs bool) *appender {
@@ -67,12 +80,14 @@ func newAppender(c *Client, makesIDs bool) *appender {
 
 // append has a normalized request sent, and waits for its answer.
 func (a *appender) append(ctx context.Context, r *eventstore.Request) (eventstore.Receipt, error) {
-	c := &call{ctx: ctx, request: r, made: r.ID == "" && a.makesIDs, done: make(chan struct{})}
+	c := calls.Get().(*call)
+	c.ctx, c.request, c.made = ctx, *r, r.ID == "" && a.makesIDs
 	if c.made {
-		r.ID = a.prefix + strconv.FormatUint(a.ids.Add(1), 10)
+		c.request.ID = a.prefix + strconv.FormatUint(a.ids.Add(1), 10)
 	}
-	c.message = wire.AppendRequest(nil, r)
+	c.message = wire.AppendRequest(c.message, &c.request)
 	if err := a.put(c); err != nil {
+		c.giveBack()
 		return eventstore.Receipt{}, err
 	}
 	if left := ctx.Done(); left != nil {
@@ -84,7 +99,9 @@ func (a *appender) append(ctx context.Context, r *eventstore.Request) (eventstor
 	} else {
 		<-c.done
 	}
-	return c.answer()
+	receipt, err := c.answer()
+	c.giveBack()
+	return receipt, err
 }
 
 func (a *appender) put(c *call) error {
@@ -214,7 +231,7 @@ func (c *call) fail(err error) {
 		err = &eventstore.OutcomeUnknownError{ID: c.request.ID, Cause: err}
 	}
 	c.err = err
-	close(c.done)
+	c.done <- struct{}{}
 }
 
 // session sends what is queued, and gives out what is answered, until the session breaks; useful says that an answer
@@ -231,12 +248,13 @@ func (a *appender) session(life context.Context) (useful bool, err error) {
 	answered, rested := false, false
 	ended := make(chan error, 1)
 	go func() {
+		var calls []*call
 		for {
 			m := wire.Raw{}
 			err := stream.RecvMsg(&m)
 			if err == nil {
 				answered = true
-				err = a.answer(m.Bytes)
+				calls, err = a.answer(m.Bytes, calls)
 			}
 			if err != nil {
 				ended <- err
@@ -299,19 +317,25 @@ func (a *appender) next() *wire.Encoded {
 	return m.Message()
 }
 
-// answer gives the callers the answers of a message.
-func (a *appender) answer(message []byte) error {
+// answer gives the callers the answers of a message. The callers are woken when mu is free, for it is what they want next;
+// spare is memory for them.
+func (a *appender) answer(message []byte, spare []*call) (answered []*call, err error) {
+	answered = spare[:0]
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	err := wire.ReadAnswers(message, func(number uint64, receipt []byte, f *storev1.Failure) {
+	err = wire.ReadAnswers(message, func(number uint64, receipt []byte, f *storev1.Failure) {
 		if c := a.sent[number]; c != nil {
 			delete(a.sent, number)
 			c.take(receipt, f)
-			close(c.done)
+			answered = append(answered, c)
 		}
 	})
 	a.settled()
-	return err
+	a.mu.Unlock()
+	for i, c := range answered {
+		answered[i] = nil
+		c.done <- struct{}{}
+	}
+	return answered, err
 }
 
 // take takes an answer.
@@ -337,7 +361,7 @@ func (c *call) answer() (eventstore.Receipt, error) {
 	if c.receipt == nil {
 		return eventstore.Receipt{}, c.err
 	}
-	receipt, err := wire.ReadReceipt(c.receipt, c.request)
+	receipt, err := wire.ReadReceipt(c.receipt, &c.request)
 	if err != nil {
 		return receipt, err
 	}

@@ -15,7 +15,7 @@ func TestDrainWithoutCallers(t *testing.T) {
 	a := newAppender(&Client{}, true)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if err := a.put(&call{ctx: ctx, request: &eventstore.Request{}, done: make(chan struct{})}); err != nil {
+	if err := a.put(&call{ctx: ctx, done: make(chan struct{}, 1)}); err != nil {
 		t.Fatal(err)
 	}
 	a.drain() // without any patience
@@ -35,7 +35,7 @@ func TestOrderAfterABreak(t *testing.T) {
 	a := newAppender(&Client{}, false)
 	calls := make([]*call, 5)
 	put := func(i int, id string) {
-		calls[i] = &call{ctx: context.Background(), request: &eventstore.Request{ID: id}, done: make(chan struct{})}
+		calls[i] = &call{ctx: context.Background(), request: eventstore.Request{ID: id}, done: make(chan struct{}, 1)}
 		if err := a.put(calls[i]); err != nil {
 			t.Fatal(err)
 		}

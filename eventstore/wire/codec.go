@@ -43,10 +43,14 @@ func (c Codec) Unmarshal(data mem.BufferSlice, v any) error {
 	return nil
 }
 
-// joined copies a message out of the buffers of the connection, once. It does not clear the memory before it fills it, as
-// Materialize does.
+// joined returns a message in memory of its own: copied out of the buffers of the connection, once, without clearing the
+// memory first, as Materialize does. A small message has its own already, for gRPC takes buffers from a pool for large
+// ones only.
 func joined(data mem.BufferSlice) []byte {
 	if len(data) == 1 {
+		if own, ok := data[0].(mem.SliceBuffer); ok {
+			return own
+		}
 		return bytes.Clone(data[0].ReadOnlyData())
 	}
 	parts := make([][]byte, len(data))

@@ -43,7 +43,7 @@ func missing(format string, args ...any) error {
 }
 
 // kinds are the peers in the order of the table.
-var kinds = []Kind{tributaryKind, umadbKind, postgresKind, natsKind, etcdKind, redisKind}
+var kinds = []Kind{tributaryKind, tributaryClientKind, umadbKind, postgresKind, natsKind, etcdKind, redisKind}
 
 // chosen returns the kinds that a list of names means; an empty list means all.
 func chosen(names string) ([]Kind, error) {

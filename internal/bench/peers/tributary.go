@@ -14,6 +14,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/tributary-es/tributary/client"
+	"github.com/tributary-es/tributary/eventstore"
 	storev1 "github.com/tributary-es/tributary/schemas/gen/tributary/store/v1"
 )
 
@@ -119,4 +121,48 @@ func (p *tributaryPeer) Close() error {
 		errs = append(errs, c.Close())
 	}
 	return errors.Join(append(errs, p.server.stop())...)
+}
+
+var tributaryClientKind = Kind{
+	Name: "tributary-client", Check: "expected version, and a request id in every append; all appends through one session of the Go client",
+	Start: startTributaryClient,
+}
+
+// tributaryClient is the same server, appended to through its Go client.
+type tributaryClient struct {
+	*tributaryPeer
+	client *client.Client
+}
+
+func startTributaryClient(ctx context.Context, dir string) (Peer, string, error) {
+	started, version, err := startTributary(ctx, dir)
+	if err != nil {
+		return nil, "", err
+	}
+	p := &tributaryClient{tributaryPeer: started.(*tributaryPeer)}
+	if p.client, err = client.Dial(ctx, p.conns[0].Target(), nil); err != nil {
+		return nil, "", errors.Join(fmt.Errorf("connect to tributary: %w", err), p.tributaryPeer.Close())
+	}
+	return p, version, nil
+}
+
+func (p *tributaryClient) Append(ctx context.Context, stream string, at Place, payloads [][]byte) (Place, error) {
+	events := make([]eventstore.Event, len(payloads))
+	for i, b := range payloads {
+		events[i] = eventstore.Event{Type: "bench.happened.v1", Payload: b}
+	}
+	_, err := p.client.Append(ctx, eventstore.Request{
+		ID: strconv.FormatUint(p.ids.Add(1), 10),
+		Appends: []eventstore.StreamAppend{{
+			Stream: eventstore.Stream("bench", stream), Expect: eventstore.Exactly(at.Version), Events: events,
+		}},
+	})
+	if err != nil {
+		return at, fmt.Errorf("append to tributary: %w", err)
+	}
+	return Place{Version: at.Version + uint64(len(payloads))}, nil
+}
+
+func (p *tributaryClient) Close() error {
+	return errors.Join(p.client.Close(), p.tributaryPeer.Close())
 }

@@ -117,11 +117,14 @@ func (n *session) dispatch(ctx context.Context, messages <-chan received) error 
 	}
 }
 
-// take has the appends of a message queued: together, as far as there is room for them.
+// take has the appends of a message queued: together, as far as there is room for them. It waits for room, and while the
+// client does not read its answers.
 func (n *session) take(ctx context.Context, message []byte) error {
 	t := &together{}
 	err := wire.SessionAppends(message, func(number uint64, b []byte) error {
-		n.answers.expect(1)
+		if err := n.answers.expect(ctx); err != nil {
+			return err
+		}
 		r := &n.request
 		if err := n.service.read(&n.reader, r, b, n.origin); err != nil {
 			n.answers.put(sessionAnswer{number: number, err: err})
@@ -132,7 +135,7 @@ func (n *session) take(ctx context.Context, message []byte) error {
 			n.enqueue(t) // they make room when they are done
 			t = &together{}
 			if err := n.room.Acquire(ctx, size); err != nil {
-				n.answers.expect(-1)
+				n.answers.giveUp()
 				return err
 			}
 		}

@@ -1,6 +1,7 @@
 package storeapi
 
 import (
+	"context"
 	"runtime"
 	"sync"
 
@@ -18,34 +19,63 @@ type sessionAnswer struct {
 	err     error
 }
 
-// sessionAnswers are the answers on their way to the sender, which those who answer never wait for.
+// sessionAnswers are the answers on their way to the sender. Those who answer never wait for it, for they answer others too:
+// it is the session that waits before it takes more, when the client does not read what it is sent.
 type sessionAnswers struct {
 	wake chan struct{} // holds a token when there is something to send, or it is the end
+	sent chan struct{} // holds a token when some have been sent
 
 	mu       sync.Mutex // guards what follows
 	waiting  []sessionAnswer
+	unsent   int // waiting, or in the sender's hands
 	expected int // appends that are not answered
 	ended    bool
 }
 
-func newSessionAnswers() *sessionAnswers { return &sessionAnswers{wake: make(chan struct{}, 1)} }
+// maxUnsent is how many answers may be there, and not sent, when another append is taken.
+const maxUnsent = 1024
 
-// expect says that n more appends are to be answered.
-func (a *sessionAnswers) expect(n int) {
+func newSessionAnswers() *sessionAnswers {
+	return &sessionAnswers{wake: make(chan struct{}, 1), sent: make(chan struct{}, 1)}
+}
+
+// expect says that one more append is to be answered. It waits while too many answers are not sent.
+func (a *sessionAnswers) expect(ctx context.Context) error {
+	for {
+		a.mu.Lock()
+		room := a.unsent < maxUnsent
+		if room {
+			a.expected++
+		}
+		a.mu.Unlock()
+		if room {
+			return nil
+		}
+		select {
+		case <-a.sent:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// giveUp says that an append that was expected is not to be answered.
+func (a *sessionAnswers) giveUp() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.expected += n
+	a.expected--
 }
 
 // put has an answer sent.
 func (a *sessionAnswers) put(answer sessionAnswer) {
 	a.mu.Lock()
 	a.waiting = append(a.waiting, answer)
+	a.unsent++
 	a.expected--
 	first := len(a.waiting) == 1
 	a.mu.Unlock()
 	if first {
-		a.signal()
+		signal(a.wake)
 	}
 }
 
@@ -54,14 +84,23 @@ func (a *sessionAnswers) end() {
 	a.mu.Lock()
 	a.ended = true
 	a.mu.Unlock()
-	a.signal()
+	signal(a.wake)
 }
 
-func (a *sessionAnswers) signal() {
+// signal puts a token into a channel that holds one.
+func signal(c chan<- struct{}) {
 	select {
-	case a.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
+}
+
+// gone says that n answers are sent, or that nobody is there to send them to.
+func (a *sessionAnswers) gone(n int) {
+	a.mu.Lock()
+	a.unsent -= n
+	a.mu.Unlock()
+	signal(a.sent)
 }
 
 // take returns what is to be sent, reusing spare for what comes next; over says that nothing comes any more.
@@ -82,15 +121,17 @@ func (a *sessionAnswers) send(stream grpc.ServerStream, failure func(error) *sto
 		runtime.Gosched() // answers come in crowds, and a message costs more than an answer
 		clear(all)
 		all, over = a.take(all)
-		for begin := 0; begin < len(all) && err == nil; begin += maxAnswers {
-			for _, answer := range all[begin:min(begin+maxAnswers, len(all))] {
+		for begin := 0; begin < len(all); begin += maxAnswers {
+			part := all[begin:min(begin+maxAnswers, len(all))]
+			for i := range part {
 				if err == nil {
-					err = answer.add(&message, failure)
+					err = part[i].add(&message, failure)
 				}
 			}
 			if err == nil {
 				err = stream.SendMsg(message.Message())
 			}
+			a.gone(len(part))
 		}
 	}
 	return err

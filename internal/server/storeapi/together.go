@@ -30,9 +30,10 @@ func (t *together) add(number uint64, r eventstore.Request, size int64) {
 func (t *together) begin(n *session) {
 	t.session, t.answered = n, make([]atomic.Bool, len(t.requests))
 	t.left.Store(int64(len(t.requests)))
-	ctx, cancel := context.WithTimeout(n.ctx, sessionTimeout)
-	stop := context.AfterFunc(ctx, t.end)
-	t.ctx, t.release = ctx, func() { stop(); cancel() }
+	var cancel context.CancelFunc
+	t.ctx, cancel = context.WithTimeout(n.ctx, sessionTimeout)
+	stop := context.AfterFunc(t.ctx, t.end)
+	t.release = func() { stop(); cancel() }
 }
 
 // done takes an answer of the store.
