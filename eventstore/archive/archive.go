@@ -17,7 +17,7 @@ import (
 type Options struct {
 	// CacheBytes is the memory for what was read; zero means 16 MiB.
 	CacheBytes int64
-	// Patience is how long one read of the bucket may take; zero means 15 s.
+	// Patience is how long one read of the bucket may take, and one write besides a second for each MiB; zero means 15 s.
 	Patience time.Duration
 }
 
@@ -65,13 +65,23 @@ func (a *Archive) unavailable(s *Segment, err error) error {
 
 // Put puts a sealed segment with its description into the bucket, and reads it back.
 func (a *Archive) Put(ctx context.Context, s *Segment, body, description []byte) error {
-	if err := a.bucket.Put(ctx, s.Name, body); err != nil {
-		return a.unavailable(s, err)
+	if err := a.put(ctx, s, s.Name, body); err != nil {
+		return err
 	}
 	if err := a.Check(ctx, s); err != nil {
 		return err
 	}
-	if err := a.bucket.Put(ctx, DescriptionName(s.Name), description); err != nil {
+	return a.put(ctx, s, DescriptionName(s.Name), description)
+}
+
+// slowest is what a bucket has to take in a second at least, in bytes.
+const slowest = 1 << 20
+
+// put puts an object of a segment, for no longer than it may take.
+func (a *Archive) put(ctx context.Context, s *Segment, name string, body []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, a.patience+time.Duration(len(body))*time.Second/slowest)
+	defer cancel()
+	if err := a.bucket.Put(ctx, name, body); err != nil {
 		return a.unavailable(s, err)
 	}
 	return nil

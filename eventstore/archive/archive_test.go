@@ -11,7 +11,9 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
 )
@@ -204,5 +206,27 @@ func TestLocation(t *testing.T) {
 		if got != want || (err == nil) != (want != "") || err != nil && !errors.Is(err, eventstore.ErrInvalid) {
 			t.Errorf("location of %q is %q, %v; want %q", given, got, err, want)
 		}
+	}
+}
+
+// A file system that does not answer holds up nobody for longer than a read may take.
+func TestFolderThatDoesNotAnswer(t *testing.T) {
+	dir := t.TempDir()
+	hung := filepath.Join(dir, "1.segment")
+	if err := syscall.Mkfifo(hung, 0o600); err != nil { // to open one is to wait for who writes to it
+		t.Skip(err)
+	}
+	a := New(dir, NewFolder(dir), &Options{Patience: 50 * time.Millisecond})
+	defer a.Close()
+	err := a.Check(t.Context(), &Segment{Name: "1.segment", First: 1, Last: 1, Bytes: 10})
+	if !errors.Is(err, eventstore.ErrArchiveUnavailable) {
+		t.Errorf("reading from it: %v, want %v", err, eventstore.ErrArchiveUnavailable)
+	}
+	writer, err := os.OpenFile(hung, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := writer.Close(); err != nil {
+		t.Fatal(err)
 	}
 }

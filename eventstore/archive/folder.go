@@ -13,6 +13,9 @@ import (
 )
 
 // Folder is a Bucket in a folder, which is made with the first object. Objects are files at the paths of their names.
+//
+// A read ends with its context even where the file system does not answer, as one over a network may not; what is left of it
+// then ends when the file system does.
 type Folder struct{ dir string }
 
 // NewFolder returns the bucket of a folder.
@@ -86,6 +89,18 @@ func (f *Folder) ReadAt(ctx context.Context, name string, p []byte, offset int64
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	read, ended := make([]byte, len(p)), make(chan error, 1)
+	go func() { ended <- f.readAt(name, read, offset) }()
+	select {
+	case err := <-ended:
+		copy(p, read)
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (f *Folder) readAt(name string, p []byte, offset int64) error {
 	file, err := os.Open(f.path(name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: %w", ErrNoObject, err)

@@ -33,8 +33,8 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // Segment says what a segment's file holds.
 type Segment struct {
 	Name string `json:"name"`
-	// First and Last are the lsns of its first and last event. LastSeq and LastChain are of the log after the last, before
-	// a new life begins there; Before is the chain before the first.
+	// First and Last are the lsns of its first and last event. LastSeq and LastChain are of the log after the last: where a
+	// life ended there, those with which the next one begins. Before is the chain before the first.
 	First     uint64 `json:"first_lsn"`
 	Last      uint64 `json:"last_lsn"`
 	LastSeq   uint64 `json:"last_seq"`

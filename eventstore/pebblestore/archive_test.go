@@ -586,3 +586,35 @@ func beforeSyncs(disk vfs.FS, act func()) vfs.FS {
 		return nil
 	}))
 }
+
+// A store may be closed while an archive is being opened, which then is closed too.
+func TestArchiveOpenedWhileTheStoreCloses(t *testing.T) {
+	opening, goOn := make(chan struct{}), make(chan struct{})
+	s, err := Open(t.TempDir(), &Options{Logger: quietLog, OpenArchive: func(string) (archive.Bucket, error) {
+		close(opening)
+		<-goOn
+		return newMemBucket(), nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustAppend(t, s, request("", eventstore.Stream("order", "1"), eventstore.Any, 2))
+	ended, closed := make(chan error, 1), make(chan error, 1)
+	go func() {
+		_, err := s.Archive(context.Background(), ArchiveOptions{To: testBucket})
+		ended <- err
+	}()
+	<-opening
+	go func() { closed <- s.Close() }()
+	<-s.done
+	close(goOn)
+	if err := <-closed; err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err == nil {
+		t.Error("a store that closed archived its events")
+	}
+	if err := s.archiveAt(testBucket).Check(context.Background(), &archive.Segment{Name: "1.segment", Bytes: 1}); err == nil {
+		t.Error("an archive of a closed store is read")
+	}
+}

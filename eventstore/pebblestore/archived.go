@@ -7,6 +7,7 @@ import (
 	"iter"
 	"slices"
 	"sort"
+	"sync"
 
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/archive"
@@ -114,10 +115,30 @@ func (s *Store) openArchived(parts []archivePart) *archived {
 	return a
 }
 
+// archives are those that a store has opened.
+type archives struct {
+	mu     sync.Mutex                  // guards what follows
+	opened map[string]*archive.Archive // by location
+	closed bool
+}
+
+// close ends the reads of all of them, those too that are opened later.
+func (x *archives) close() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.closed = true
+	for _, a := range x.opened {
+		a.Close()
+	}
+}
+
 // archiveAt returns the archive at a location. One that cannot be opened is unavailable: nothing but reads of what is there
-// suffers. REQUIRES: no one else asks at the same time.
+// suffers.
 func (s *Store) archiveAt(location string) *archive.Archive {
-	a := s.archives[location]
+	x := &s.archives
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	a := x.opened[location]
 	if a == nil {
 		bucket, err := s.opts.OpenArchive(location)
 		if err != nil {
@@ -125,7 +146,13 @@ func (s *Store) archiveAt(location string) *archive.Archive {
 			bucket = noBucket{err}
 		}
 		a = archive.New(location, bucket, &archive.Options{CacheBytes: s.opts.CacheBytes})
-		s.archives[location] = a
+		if x.closed {
+			a.Close()
+		}
+		if x.opened == nil {
+			x.opened = map[string]*archive.Archive{}
+		}
+		x.opened[location] = a
 	}
 	return a
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/tributary-es/tributary/eventstore"
-	"github.com/tributary-es/tributary/eventstore/archive"
 	"golang.org/x/sync/semaphore"
 )
 
@@ -50,10 +49,10 @@ type Store struct {
 	space     *space
 	stall     *stall
 
-	archives  map[string]*archive.Archive // by location; set when the store opens and by who archives
-	archived  atomic.Pointer[archived]    // nil when all of the log is in the database
-	archiving chan struct{}               // holds one while an archiving is under way
-	rewriting sync.Mutex                  // held by who replaces or removes blocks of the log
+	archives  archives
+	archived  atomic.Pointer[archived] // nil when all of the log is in the database
+	archiving chan struct{}            // holds one while an archiving is under way
+	rewriting sync.Mutex               // held by who replaces or removes blocks of the log
 
 	scrubbing  chan struct{} // holds one while a scrub is under way
 	scrubState atomic.Pointer[ScrubState]
@@ -91,7 +90,7 @@ func Open(dir string, o *Options) (*Store, error) {
 // open is Open of a folder that may be one that is being restored.
 func open(dir string, o *Options) (*Store, error) {
 	s := &Store{opts: o.withDefaults(), dir: dir, done: make(chan struct{}), spare: make(chan *group, 2), queue: newQueue()}
-	s.scrubbing, s.archiving, s.archives = make(chan struct{}, 1), make(chan struct{}, 1), map[string]*archive.Archive{}
+	s.scrubbing, s.archiving = make(chan struct{}, 1), make(chan struct{}, 1)
 	s.room = semaphore.NewWeighted(s.opts.MaxQueueBytes)
 	s.space, s.stall = newSpace(s.opts.fs(), dir, &s.opts), newStall(&s.opts)
 	if err := s.open(); err != nil {
@@ -302,9 +301,7 @@ func (s *Store) flush() error {
 // release closes what is open.
 func (s *Store) release() error {
 	errs := []error{s.closeDatabases()}
-	for _, a := range s.archives {
-		a.Close()
-	}
+	s.archives.close()
 	if s.watermark != nil {
 		errs = append(errs, s.watermark.file.Close())
 	}

@@ -46,10 +46,9 @@ func termsOf(e *eventstore.Recorded, each func(term)) {
 // long; digests are short and end by themselves.
 type termDigest [16]byte
 
-// key stands for the term in caches.
-func (d termDigest) key() headKey {
-	return headKey{binary.LittleEndian.Uint64(d[:]), binary.LittleEndian.Uint64(d[8:])}
-}
+// key stands for the term in caches. It is another in each process: whoever knows the digests of tags cannot pick such as
+// meet in one place.
+func (d termDigest) key() headKey { return headKeyOfName(d[:]) }
 
 func (t term) digest() termDigest {
 	var buf [512]byte

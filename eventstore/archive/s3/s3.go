@@ -5,7 +5,7 @@
 // AWS_SHARED_CREDENTIALS_FILE, or the role of the machine; AWS_REGION and AWS_ENDPOINT_URL stand in for what the location does not
 // say. The bucket has to be there.
 //
-// Objects are put with their SHA-256, which the server compares. What is slow or fails for a moment is tried again by the
+// Objects are put with their MD5, which the server compares. What is slow or fails for a moment is tried again by the
 // client, within the time that its caller has.
 package s3
 
@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -65,6 +66,7 @@ func Open(location string) (archive.Bucket, error) {
 		Region: cmp.Or(u.Query().Get("region"), os.Getenv("AWS_REGION"), os.Getenv("AWS_DEFAULT_REGION")),
 		Transport: &http.Transport{
 			Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 16, IdleConnTimeout: time.Minute,
+			DialContext: (&net.Dialer{Timeout: 10 * time.Second}).DialContext, TLSHandshakeTimeout: 10 * time.Second,
 			ResponseHeaderTimeout: 30 * time.Second, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12},
 		},
 		MaxRetries: 4,
@@ -108,13 +110,28 @@ func (b *bucket) ReadAt(ctx context.Context, name string, p []byte, offset int64
 	case "InvalidRange":
 		err = fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, err)
 	}
-	if errors.Is(err, io.EOF) {
-		err = io.ErrUnexpectedEOF
+	if errors.Is(err, io.EOF) || err == io.ErrUnexpectedEOF {
+		err = b.whyShort(ctx, name, offset+int64(len(p)))
 	}
 	if err != nil {
 		return fmt.Errorf("read %s at %d: %w", name, offset, err)
 	}
 	return nil
+}
+
+// errCutOff: an answer ended before its end, which is no fault of the object.
+var errCutOff = errors.New("the connection broke in the middle of the answer")
+
+// whyShort says whether it was the object that ended before a byte, io.ErrUnexpectedEOF, or the answer.
+func (b *bucket) whyShort(ctx context.Context, name string, end int64) error {
+	object, err := b.client.StatObject(ctx, b.name, b.key(name), minio.StatObjectOptions{})
+	switch {
+	case err != nil:
+		return errors.Join(errCutOff, err)
+	case object.Size < end:
+		return io.ErrUnexpectedEOF
+	}
+	return errCutOff
 }
 
 // List implements archive.Bucket.
