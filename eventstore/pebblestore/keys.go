@@ -9,9 +9,10 @@ import (
 // Keys of the log database. Blocks come in the order of the log.
 //
 //	a                    what log this is (meta.go): before all blocks, so that tables follow each other as blocks do, and
-//	                     compactions move them; in folders of earlier versions it is m, behind all blocks
+//	                     compactions move them
 //	ak ‖ lsn             the frame of an archived event that is kept near (archive_kept.go)
 //	b ‖ last lsn         a block: so that the block that holds an event is found by one seek forwards
+//	m                    that the meta record has moved, for programs that look for it here (signpost.go)
 //
 // Keys of the index database. Names hold no zero byte, so a zero byte ends them.
 //

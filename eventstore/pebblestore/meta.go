@@ -52,7 +52,8 @@ func (m meta) logID() eventstore.LogID {
 // readMeta returns the meta record; found is false in a new database.
 func readMeta(db *pebble.DB) (m meta, found bool, err error) {
 	value, closer, err := db.Get(logMetaKey)
-	if errors.Is(err, pebble.ErrNotFound) {
+	old := errors.Is(err, pebble.ErrNotFound)
+	if old {
 		value, closer, err = db.Get(metaKey)
 	}
 	if errors.Is(err, pebble.ErrNotFound) {
@@ -62,6 +63,9 @@ func readMeta(db *pebble.DB) (m meta, found bool, err error) {
 		return m, false, fmt.Errorf("read meta: %w", corrupted(err))
 	}
 	defer closer.Close()
+	if old && isSignpost(value) {
+		return m, false, fmt.Errorf("read meta: %w: the record that says which log this is is lost", eventstore.ErrCorrupt)
+	}
 	if err := json.Unmarshal(value, &m); err != nil {
 		return m, false, fmt.Errorf("read meta: %w: %w", eventstore.ErrCorrupt, err)
 	}

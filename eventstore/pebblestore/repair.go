@@ -44,6 +44,9 @@ func (s *Store) repairTable(ctx context.Context, f *ScrubFault, source Source) e
 		return err
 	}
 	defer release()
+	if bytes.Equal(f.first, metaKey) && bytes.Equal(f.last, metaKey) {
+		return s.replaceSignpost(ctx)
+	}
 	if bytes.Compare(f.last, afterBlocks) >= 0 {
 		return fmt.Errorf("%w: the folder was made by an earlier version, whose last table cannot be replaced while others are written; "+
 			"put back the last good copy of it, see Backup in docs/operations.md", eventstore.ErrCorrupt)

@@ -170,6 +170,11 @@ func (s *Store) openDatabases(sealed bool) (head logHead, err error) {
 	if err := s.openMeta(); err != nil {
 		return head, err
 	}
+	if !sealed {
+		if err := s.putSignpost(); err != nil {
+			return head, err
+		}
+	}
 	head, err = readHead(s.log, &s.history, func(e *eventstore.Recorded) { s.opts.Clock.Observe(e.HLC) })
 	if err != nil {
 		return head, err
