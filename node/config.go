@@ -56,6 +56,8 @@ type Config struct {
 	StallAfter   time.Duration `json:"-"`
 	// CacheBytes is the memory for blocks of the store that were read from disk; zero means the store's default.
 	CacheBytes int64 `json:"-"`
+	// MaxStreams is how many streams the server takes at a time: subscriptions, sessions, members of groups; zero means 512.
+	MaxStreams int `json:"-"`
 	// Keys is the folder of the keys of personal data; default: keys in the data folder. It belongs to this node alone.
 	Keys string `json:"keys,omitempty"`
 	// MasterKeyFile holds the master key that wraps them; default: master.key beside them. MasterKey is the master key itself,

@@ -113,7 +113,7 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 	}
 	n.bus = commands.NewBus(n.sealed, options)
 	n.server = server.New(server.Options{
-		HTTPAddr: config.HTTP, GRPCAddr: config.GRPC, Logger: n.log, Version: config.Version, Run: n.run,
+		HTTPAddr: config.HTTP, GRPCAddr: config.GRPC, MaxStreams: config.MaxStreams, Logger: n.log, Version: config.Version, Run: n.run,
 		Health: n.health, Sample: n.sample, Page: n.page(),
 	})
 	if err := n.assemble(); err != nil {

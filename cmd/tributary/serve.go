@@ -28,9 +28,10 @@ type listenFlags struct {
 
 // serveCmd runs a server.
 type serveCmd struct {
-	Data   string `help:"Data folder." default:"./data" type:"path"`
-	Sample bool   `help:"Load the sample of real orders that comes with the program; a second time changes nothing."`
-	Raw    bool   `name:"raw-appends" help:"Let the store API append to the streams of the shop's aggregates, too. What their codecs cannot read stops their commands."`
+	Data    string `help:"Data folder." default:"./data" type:"path"`
+	Sample  bool   `help:"Load the sample of real orders that comes with the program; a second time changes nothing."`
+	Raw     bool   `name:"raw-appends" help:"Let the store API append to the streams of the shop's aggregates, too. What their codecs cannot read stops their commands."`
+	Streams int    `name:"max-streams" help:"How many streams are taken at a time: subscriptions, sessions, members of groups. One that is not read holds up to 512 KiB, a read up to 1 MiB." default:"512" placeholder:"N"`
 	listenFlags
 	diskFlags
 	archiveFlags
@@ -42,6 +43,9 @@ type archiveFlags struct {
 	ArchiveTo    string `help:"Where to move old events: a folder, or s3://BUCKET/PREFIX; without, they stay." placeholder:"FOLDER|URL"`
 	ArchiveAfter age    `help:"How old events have to be for that, such as 90d or 12h." placeholder:"AGE"`
 }
+
+// maxStreams is the most that may be asked for: 50 GB of memory, if nobody reads.
+const maxStreams = 100_000
 
 // diskFlags say what the store expects of its disk.
 type diskFlags struct {
@@ -68,7 +72,10 @@ func (f *diskFlags) apply(c *node.Config) error {
 func (c *serveCmd) Run(ctx context.Context, g *globals) error {
 	config := c.config(g, c.Data)
 	config.HTTP, config.GRPC, config.Remember = c.HTTP, c.GRPC, true
-	config.RawAppends = c.Raw
+	config.RawAppends, config.MaxStreams = c.Raw, c.Streams
+	if c.Streams < 1 || c.Streams > maxStreams {
+		return fmt.Errorf("%w: --max-streams must be from 1 to %d", eventstore.ErrInvalid, maxStreams)
+	}
 	config.ArchiveTo, config.ArchiveAfter = c.ArchiveTo, time.Duration(c.ArchiveAfter)
 	if err := c.apply(&config); err != nil {
 		return err

@@ -42,7 +42,7 @@ func (s *Server) webServer() *http.Server {
 	return &http.Server{
 		Handler:           s.limit(s.mux),
 		Protocols:         protocols,
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: streamsPerConnection},
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: s.options.MaxStreams + callsPerConnection},
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       s.options.RequestTimeout, // taken off once a request is read
 		WriteTimeout:      s.options.RequestTimeout + answerTimeout,

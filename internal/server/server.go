@@ -99,8 +99,9 @@ const (
 	// callWorkers is how many goroutines of gRPC stay when their call is over. What a call costs beyond them is a new
 	// goroutine, whose stack has to grow first.
 	callWorkers = 256
-	// streamsPerConnection bounds the calls that one connection of HTTP/2 may carry at once.
-	streamsPerConnection = 1024
+	// callsPerConnection bounds the calls that one connection of HTTP/2 may carry at once besides MaxStreams streams: a stream that
+	// is one too many is told so, and does not wait without a word.
+	callsPerConnection = 512
 	// streamWindow and connWindow are what a call and a connection may send ahead of being read: some large messages, so that
 	// a client with many of them need not wait for the server's word after each.
 	streamWindow = 1 << 20
@@ -123,7 +124,7 @@ func New(o Options) *Server {
 		grpc.ForceServerCodecV2(wire.NewCodec()),
 		grpc.MaxRecvMsgSize(int(o.MaxBodyBytes)),
 		grpc.MaxHeaderListSize(maxHeaderBytes),
-		grpc.MaxConcurrentStreams(streamsPerConnection),
+		grpc.MaxConcurrentStreams(uint32(o.MaxStreams+callsPerConnection)),
 		grpc.InitialWindowSize(streamWindow),
 		grpc.InitialConnWindowSize(connWindow),
 		grpc.ConnectionTimeout(readHeaderTimeout),

@@ -244,6 +244,30 @@ func TestStreamsEndWithTheirClient(t *testing.T) {
 	soon(t, "the place is free again", func() bool { return r.do(t, "GET", "/v1/events", "").status == 200 })
 }
 
+// Over one connection there is room for all the streams that the server takes, and one too many is told so.
+func TestStreamsOfOneConnection(t *testing.T) {
+	const most = 1100 // more than gRPC or HTTP/2 would take of themselves
+	r := start(t, server.Options{MaxStreams: most}, &fakes{})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	client := apiv1.NewStreamServiceClient(r.conn)
+	for i := range most {
+		if _, err := client.ListEvents(ctx, &apiv1.ListEventsRequest{Follow: true}); err != nil {
+			t.Fatalf("stream %d: %v", i, err)
+		}
+	}
+	soon(t, "all are open", func() bool {
+		return strings.Contains(string(r.do(t, "GET", "/metrics", "").body), fmt.Sprintf("tributary_streams_open %d", most))
+	})
+	stream, err := client.ListEvents(ctx, &apiv1.ListEventsRequest{Follow: true})
+	if err == nil {
+		_, err = stream.Recv()
+	}
+	if status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("one stream more: %v, want that it is refused", err)
+	}
+}
+
 // A client that does not read holds the sender back: what is sent stays within what the connection buffers.
 func TestStreamsAreHeldBackByTheirClient(t *testing.T) {
 	const size, enough = 64 << 10, 4096 // 256 MiB, more than any socket buffers
