@@ -10,6 +10,8 @@
 // order in which they were called. A subscription goes on after a broken connection where it was, without a gap and
 // without a duplicate. Errors are those of package eventstore, *eventstore.ConflictError among them.
 //
+// Consume makes it a member of a consumer group, which joins again when its connection breaks.
+//
 // It does not retry what a server refuses, nor read a second time what a read has yielded before its connection broke:
 // that read ends with eventstore.ErrUnavailable, and is taken up after the last event that came.
 //

@@ -2,15 +2,18 @@ package client_test
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"testing"
 
 	"go.uber.org/goleak"
 
 	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/eventstore/groups"
 	"github.com/tributary-es/tributary/eventstore/memstore"
 	"github.com/tributary-es/tributary/internal/server"
 	"github.com/tributary-es/tributary/internal/server/storeapi"
+	storev1 "github.com/tributary-es/tributary/schemas/gen/tributary/store/v1"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -29,6 +32,39 @@ func serve(t testing.TB, addr string, store eventstore.Store) *serving {
 	if err := s.Register(&storeapi.ServiceDesc, &storeapi.Service{Store: store, Frames: frames, Failure: s.Failure}); err != nil {
 		t.Fatal(err)
 	}
+	return run(t, s)
+}
+
+// serveGroups is serve with the groups of the store, on a free port.
+func serveGroups(t testing.TB, store eventstore.Store, all *groups.Groups) *serving {
+	t.Helper()
+	s := server.New(server.Options{HTTPAddr: "127.0.0.1:0", GRPCAddr: "127.0.0.1:0"})
+	if err := errors.Join(
+		s.Register(&storeapi.ServiceDesc, &storeapi.Service{Store: store, Failure: s.Failure}),
+		s.Register(&storev1.ConsumerGroups_ServiceDesc, &server.Groups{Groups: all}),
+	); err != nil {
+		t.Fatal(err)
+	}
+	return run(t, s)
+}
+
+// openGroups returns a store's groups, which are closed when the test ends.
+func openGroups(t testing.TB, store eventstore.Store) *groups.Groups {
+	t.Helper()
+	all, err := groups.Open(t.Context(), store, groups.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := all.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return all
+}
+
+func run(t testing.TB, s *server.Server) *serving {
+	t.Helper()
 	if err := s.Listen(context.Background()); err != nil {
 		t.Fatal(err)
 	}

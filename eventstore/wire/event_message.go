@@ -2,10 +2,13 @@ package wire
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/internal/hlc"
 	storev1 "github.com/tributary-es/tributary/schemas/gen/tributary/store/v1"
 )
 
@@ -17,4 +20,43 @@ func EncodeEvent(e *eventstore.Recorded) (*storev1.RecordedEvent, error) {
 		return nil, fmt.Errorf("encode event at %s: %w", e.Position, err)
 	}
 	return m, nil
+}
+
+// DecodeEvent reads an event from a message, as far as one tells of it: its time to the millisecond, and neither what the decider
+// had folded, nor the hash of its request, nor where a batch began that it does not end. The payload shares the message's memory.
+func DecodeEvent(m *storev1.RecordedEvent) (e eventstore.Recorded, err error) {
+	if e.Position, err = eventstore.ParsePosition(m.GetPosition()); err != nil {
+		return e, err
+	}
+	if e.Dot, err = decodeDot(m.GetDot()); err != nil {
+		return e, err
+	}
+	err = decodeEvent(&e.Event, &storev1.NewEvent{
+		Id: m.GetEventId(), Type: m.GetType(), SchemaVersion: m.GetSchemaVersion(), ContentType: m.GetContentType(), Payload: m.GetPayload(),
+		Tags: m.GetTags(), Kind: m.GetKind(), KeyRef: m.GetKeyRef(),
+	})
+	e.Stream = eventstore.StreamID{Tenant: m.GetTenant(), Category: m.GetCategory(), ID: m.GetStreamId()}
+	e.Version, e.HLC = m.GetVersion(), hlc.At(m.GetRecordedAt().AsTime())
+	e.CommandID, e.Metadata = m.GetRequestId(), decodeMetadata(m.GetMetadata())
+	// Of an event that does not end its batch a message does not tell where that began.
+	e.Batch = eventstore.Batch{FirstSeq: e.Dot.Seq, Count: m.GetBatchCount()}
+	if m.GetEndsBatch() {
+		e.Batch.FirstSeq = e.Dot.Seq + 1 - uint64(e.Batch.Count)
+	}
+	return e, err
+}
+
+// decodeDot reads what Dot.String writes.
+func decodeDot(text string) (d eventstore.Dot, err error) {
+	shard, rest, ok1 := strings.Cut(strings.TrimPrefix(text, "shard-"), "@")
+	site, rest, ok2 := strings.Cut(rest, "/")
+	incarnation, seq, ok3 := strings.Cut(rest, "/")
+	n, err1 := strconv.ParseUint(shard, 10, 16)
+	i, err2 := strconv.ParseUint(incarnation, 10, 32)
+	d.Seq, err = strconv.ParseUint(seq, 10, 64)
+	if !ok1 || !ok2 || !ok3 || err1 != nil || err2 != nil || err != nil {
+		return d, invalidf("%q does not name an event, as shard-00@site/1/42 does", text)
+	}
+	d.Log = eventstore.LogID{Site: site, Incarnation: uint32(i), Shard: uint16(n)}
+	return d, nil
 }

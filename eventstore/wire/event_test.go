@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"errors"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -69,6 +70,30 @@ func TestEventIsWrittenAsTheGeneratedCodeDoes(t *testing.T) {
 		if got := appendEvent(nil, e); !bytes.Equal(got, want) {
 			m := &storev1.RecordedEvent{}
 			t.Fatalf("the event by hand differs (%v):\n%s", proto.Unmarshal(got, m), cmp.Diff(message(e), m, protocmp.Transform()))
+		}
+	}
+}
+
+// An event that was read from its message makes the same message again.
+func TestEventIsReadBack(t *testing.T) {
+	random := rand.New(rand.NewPCG(5, 6))
+	for range 2000 {
+		e := recorded(random)
+		if e.Batch.Count == 1 { // such a batch begins and ends with its event
+			e.Batch.FirstSeq = e.Dot.Seq
+		}
+		want := message(e)
+		got, err := DecodeEvent(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, message(&got), protocmp.Transform()); diff != "" {
+			t.Fatal(diff)
+		}
+	}
+	for _, dot := range []string{"", "shard-00@sh/1", "shard-x@sh/1/2", "00@sh/1/x"} {
+		if _, err := DecodeEvent(&storev1.RecordedEvent{Position: "1-2", Dot: dot}); !errors.Is(err, eventstore.ErrInvalid) {
+			t.Errorf("dot %q: %v, want ErrInvalid", dot, err)
 		}
 	}
 }
