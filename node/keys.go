@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -22,6 +23,11 @@ type keyPart struct {
 	file *keyfile.File
 	// last is the position of the last erasure on record.
 	last eventstore.Position
+
+	numbers sync.Mutex // guards what follows
+	// highest is the highest number of a key that the log has up to read.
+	highest uint32
+	read    eventstore.Position
 }
 
 // keyOptions says where the master key is.
@@ -75,11 +81,34 @@ func (k *keyPart) reserve(ctx context.Context, store eventstore.Store, log *slog
 		return nil
 	}
 	log.Info("keys were restored: the log is read for the numbers of keys that were given since their backup")
-	highest, err := sealed.HighestKey(ctx, store)
+	highest, err := k.given(ctx, store)
 	if err != nil {
 		return err
 	}
 	return k.file.Reserve(highest)
+}
+
+// given returns the highest number of a key that the log has. The first call reads all of the log, a later one what has come
+// since, and one after a call that was cut short goes on where that was.
+func (k *keyPart) given(ctx context.Context, log eventstore.Reader) (uint32, error) {
+	k.numbers.Lock()
+	defer k.numbers.Unlock()
+	highest, to, err := sealed.HighestKey(ctx, log, k.read)
+	k.highest, k.read = max(k.highest, highest), to
+	return k.highest, err
+}
+
+// knowsAll reports whether a subject that the keys do not know has never had one. Where a key is missing or damaged nobody can
+// tell; the log is read only where the keys themselves give no reason to doubt.
+func (k *keyPart) knowsAll(ctx context.Context, log eventstore.Reader) (bool, error) {
+	if !k.file.KnowsAll(0) {
+		return false, nil
+	}
+	highest, err := k.given(ctx, log)
+	if err != nil {
+		return false, fmt.Errorf("look whether the key file has every key that the log names: %w", err)
+	}
+	return k.file.KnowsAll(highest), nil
 }
 
 func (k *keyPart) close() error {

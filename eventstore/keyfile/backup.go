@@ -192,7 +192,11 @@ func (f *File) mergeSlot(b *backup, i int) error {
 	switch {
 	case s.state == live && gone:
 		b.report.Kept++
-		return nil
+		if have.state != damaged {
+			return nil
+		}
+		// An erasure that did not find this key: whoever asks for it is told that it is erased.
+		return f.write(number, &slot{state: destroyed, subject: s.subject, whenMs: f.slots[known-1].whenMs})
 	case s.state == damaged && i < len(f.slots), s.state == live && have.state == live, s.state == destroyed && have.state == destroyed && gone:
 		return nil
 	case s.state == destroyed && have.state != damaged && have.subject != s.subject:

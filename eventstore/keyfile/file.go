@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -256,6 +257,15 @@ func (f *File) Reserve(highest uint32) error {
 	}
 	f.restored = ""
 	return nil
+}
+
+// KnowsAll reports whether a subject that the file does not know has never had a key: each number that was given up to
+// highest, the highest that the log has, is here and can be read, and no backup that lacks the last ones stands in for them.
+func (f *File) KnowsAll(highest uint32) bool {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.restored == "" && int64(highest) <= int64(len(f.slots)) &&
+		!slices.ContainsFunc(f.slots, func(s slot) bool { return s.state == damaged })
 }
 
 // write writes a slot to disk, then takes it as written. Slots between the last one and it are kept as damaged ones. REQUIRES:

@@ -71,8 +71,14 @@ func TestNumbersAfterAnOlderBackup(t *testing.T) {
 	if number, key := keyOf(t, f, bert); key != o.keys[number] {
 		t.Error("a key of the backup is not what it was")
 	}
+	if f.KnowsAll(0) {
+		t.Error("keys from a backup are said to be all that were given")
+	}
 	if err := f.Reserve(3); err != nil || f.Restored() {
 		t.Fatalf("reserve: %v", err)
+	}
+	if f.KnowsAll(0) {
+		t.Error("a key is missing, and they are said to be all")
 	}
 	doras, dorasKey := keyOf(t, f, dora)
 	if doras != 4 {
@@ -93,6 +99,12 @@ func TestNumbersAfterAnOlderBackup(t *testing.T) {
 	}
 	if got, err := f.Key(t.Context(), doras); err != nil || got != dorasKey {
 		t.Errorf("the key that was given between the restores: %v", err)
+	}
+	if err := f.Reserve(doras); err != nil {
+		t.Fatal(err)
+	}
+	if !f.KnowsAll(doras) || f.KnowsAll(doras+1) {
+		t.Errorf("all keys up to %d are there: %v, up to the next one: %v", doras, f.KnowsAll(doras), f.KnowsAll(doras+1))
 	}
 }
 

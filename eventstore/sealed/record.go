@@ -75,21 +75,23 @@ func (s *Store) recordKeys(ctx context.Context) error {
 	return nil
 }
 
-// HighestKey returns the highest number of a key that a log has, 0 when it has none. It reads all of the log.
-func HighestKey(ctx context.Context, log eventstore.Reader) (highest uint32, err error) {
-	for r, err := range log.ReadAll(ctx, eventstore.Position{}, eventstore.Filter{}) {
+// HighestKey returns the highest number of a key that a log has after a position, 0 when it has none, and how far it has
+// read: all of the log, or to what the error is about.
+func HighestKey(ctx context.Context, log eventstore.Reader, after eventstore.Position) (highest uint32, to eventstore.Position, err error) {
+	to = after
+	for r, err := range log.ReadAll(ctx, after, eventstore.Filter{}) {
 		if err != nil {
-			return 0, fmt.Errorf("read the numbers of keys: %w", err)
+			return highest, to, fmt.Errorf("read the numbers of keys: %w", err)
 		}
-		highest = max(highest, r.KeyRef)
-		if r.Type != eventstore.SubjectErased || r.Stream.Category != eventstore.SubjectCategory {
-			continue
+		number := r.KeyRef
+		if r.Type == eventstore.SubjectErased && r.Stream.Category == eventstore.SubjectCategory {
+			e, err := erasureOf(&r)
+			if err != nil {
+				return highest, to, err
+			}
+			number = max(number, e.Key)
 		}
-		e, err := erasureOf(&r)
-		if err != nil {
-			return 0, err
-		}
-		highest = max(highest, e.Key)
+		highest, to = max(highest, number), r.Position
 	}
-	return highest, nil
+	return highest, to, nil
 }
