@@ -163,6 +163,41 @@ func TestFrameRoundTrip(t *testing.T) {
 	})
 }
 
+// What one decoder makes of many frames is what each of them holds, and stays so, whatever names the events have in common
+// (S10).
+func TestFrameDecoderRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var d eventstore.FrameDecoder
+		var want, got []eventstore.Recorded
+		for range rapid.IntRange(1, 40).Draw(t, "events") {
+			next := drawRecorded(t)
+			if len(want) > 0 { // of the same request, or stream, as events often are
+				last := want[len(want)-1]
+				if rapid.Bool().Draw(t, "same request") {
+					next.CommandID, next.Metadata = last.CommandID, last.Metadata
+				}
+				if rapid.Bool().Draw(t, "same stream") {
+					next.Stream, next.Type = last.Stream, last.Type
+				}
+			}
+			want = append(want, next)
+			got = append(got, fullEvent()) // is written over
+			frame := frameOf(&next)
+			if n := eventstore.FrameLength(append(frame, 1, 2, 3)); n != len(frame) {
+				t.Fatalf("a frame of %d bytes has length %d", len(frame), n)
+			}
+			if rest, err := d.Decode(&got[len(got)-1], frame); err != nil || len(rest) > 0 {
+				t.Fatalf("decode: %v, %d bytes left", err, len(rest))
+			}
+			got[len(got)-1].Payload = bytes.Clone(got[len(got)-1].Payload)
+			clear(frame)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("decoded otherwise than encoded (-encoded +decoded):\n%s", diff)
+		}
+	})
+}
+
 // Whatever happens to a frame's bytes, decoding says so.
 func TestDamagedFrameIsRefused(t *testing.T) {
 	r := fullEvent()

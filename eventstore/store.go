@@ -31,7 +31,8 @@ type Appender interface {
 	Receipt(ctx context.Context, tenant, id string) (Receipt, Hash, error)
 }
 
-// Reader reads what is durable.
+// Reader reads what is durable. Events may be kept; their payloads, tags and vectors may be shared with other readers, and are
+// not to be changed.
 type Reader interface {
 	// Log names the log and says how far it is durable.
 	Log(ctx context.Context) (LogState, error)

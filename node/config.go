@@ -54,7 +54,7 @@ type Config struct {
 	MinFreeBytes int64         `json:"-"`
 	BallastBytes int64         `json:"-"`
 	StallAfter   time.Duration `json:"-"`
-	// CacheBytes is the memory for blocks of the store that were read from disk; zero means the store's default.
+	// CacheBytes is the memory for what was read from the store's files; zero means the store's default.
 	CacheBytes int64 `json:"-"`
 	// MaxStreams is how many streams the server takes at a time: subscriptions, sessions, members of groups; zero means 512.
 	MaxStreams int `json:"-"`

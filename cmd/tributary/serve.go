@@ -52,7 +52,7 @@ type diskFlags struct {
 	MinFree    int64         `help:"Free space of the disk, in MiB, below which no commands are taken." default:"256" placeholder:"MIB"`
 	Ballast    int64         `help:"Size, in MiB, of a file that is let go when the disk is full; at most half of --min-free." default:"64" placeholder:"MIB"`
 	Scrub      int64         `help:"How many MiB a second the daily scrub of the store's files reads; 0: there is none." default:"8" placeholder:"MIB"`
-	Cache      int64         `help:"Memory, in MiB, for what was read from the store's files, half for the log and half for its index." default:"16" placeholder:"MIB"`
+	Cache      int64         `help:"Memory, in MiB, for what was read from the store's files: streams with their events, and the index." default:"16" placeholder:"MIB"`
 	StallAfter time.Duration `help:"How long the disk may not answer before it is said to be stalled." default:"2s" placeholder:"TIME"`
 }
 

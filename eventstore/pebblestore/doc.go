@@ -14,8 +14,10 @@
 // from the log, never the other way round: it remembers the lsn and the chain hash up to which it was filled, is brought
 // up to date from the log when the store opens, and is thrown away and made anew when it does not fit.
 //
-// Single events are read by their own bytes where their table is mapped (table_map.go), else through Pebble. Streams and
-// requests that are not there are told by filters in memory (hash_filter.go), which the index fills in the background.
+// Who reads much of the log reads the files of its tables (log_cursor.go, which is where blocks are found). Single events are
+// read by their own bytes where their table is mapped (table_map.go), else through Pebble; streams that were read are kept as
+// frames (stream_cache.go). Streams and requests that are not there are told by filters in memory (hash_filter.go), which
+// the index fills in the background.
 //
 // What may be relied on:
 //   - INVARIANT: nothing beyond the lsn whose sync has returned is shown to anyone; a refusal or a duplicate's receipt

@@ -32,7 +32,7 @@ type Options struct {
 	// means to exit with status 70. The message has been logged.
 	Fatal func(message string)
 
-	// CacheBytes is the memory for streams that were read, with their events, and for the index's blocks: a quarter, but at
+	// CacheBytes is the memory for streams that were read, with their events, and for the index's blocks: an eighth, but at
 	// least half of up to 32 MiB, is the index's; zero means 16 MiB. A quarter as much again may go to the places of events in
 	// tables that are often read from, 8 bytes an event, and a sixteenth to blocks of the log. Each place of archived blocks
 	// takes as much once more.
@@ -144,9 +144,9 @@ func (o *Options) newCaches() (log, index *pebble.Cache) {
 	return log, index
 }
 
-// indexCacheBytes is the index's part of CacheBytes.
+// indexCacheBytes is the index's part of CacheBytes. A stream takes a few dozen bytes there, and its events thousands.
 func (o *Options) indexCacheBytes() int64 {
-	return max(o.CacheBytes/4, min(o.CacheBytes, 32<<20)/2)
+	return max(o.CacheBytes/8, min(o.CacheBytes, 32<<20)/2)
 }
 
 // pebbleOptions returns what both databases have in common.

@@ -18,12 +18,13 @@ func DecodeFrames(dst []eventstore.Recorded, m *storev1.Frames) ([]eventstore.Re
 	if n := len(m.GetLsns()); len(chains) > 0 && len(chains) != n*len(eventstore.Hash{}) {
 		return dst, fmt.Errorf("frames: %w: %d bytes of hash chain for %d events", eventstore.ErrCorrupt, len(chains), n)
 	}
+	var d eventstore.FrameDecoder
 	dst = slices.Grow(dst, min(len(m.GetLsns()), len(rest)/leastFrame))
 	for _, lsn := range m.GetLsns() {
 		dst = append(dst, eventstore.Recorded{})
 		e := &dst[len(dst)-1]
 		var err error
-		if rest, err = eventstore.DecodeFrameInto(e, rest); err != nil {
+		if rest, err = d.Decode(e, rest); err != nil {
 			return dst[:len(dst)-1], fmt.Errorf("frame at lsn %d: %w", lsn, err)
 		}
 		e.Position = eventstore.Position{Incarnation: m.GetIncarnation(), LSN: lsn}
