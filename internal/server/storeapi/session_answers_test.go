@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
 
 	"google.golang.org/grpc"
 
@@ -78,31 +79,34 @@ func TestUnreadAnswersHoldTheSession(t *testing.T) {
 	}
 }
 
-// When the client is gone, the session ends once every append is answered, whoever is there to read it.
+// When the client is gone, the session ends once every append is answered, and not before.
 func TestAnswersAfterTheClientIsGone(t *testing.T) {
-	a := newSessionAnswers()
-	gone := errors.New("gone")
-	client := &reader{let: make(chan error, 1)}
-	client.let <- gone
-	ended := make(chan error, 1)
-	go func() { ended <- a.send(client, failure) }()
-	for range 3 * maxUnsent {
+	synctest.Test(t, func(t *testing.T) {
+		a := newSessionAnswers()
+		gone := errors.New("gone")
+		client := &reader{let: make(chan error, 1)}
+		client.let <- gone
+		ended := make(chan error, 1)
+		go func() { ended <- a.send(client, failure) }()
+		for range 3 * maxUnsent {
+			if err := a.expect(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			a.put(sessionAnswer{})
+		}
 		if err := a.expect(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+		a.end()
+		synctest.Wait()
+		select {
+		case err := <-ended:
+			t.Fatalf("ended before the last append is answered: %v", err)
+		default:
+		}
 		a.put(sessionAnswer{})
-	}
-	if err := a.expect(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	a.end()
-	select {
-	case err := <-ended:
-		t.Fatalf("ended before the last append is answered: %v", err)
-	default:
-	}
-	a.put(sessionAnswer{})
-	if err := <-ended; !errors.Is(err, gone) {
-		t.Errorf("%v, want %v", err, gone)
-	}
+		if err := <-ended; !errors.Is(err, gone) {
+			t.Errorf("%v, want %v", err, gone)
+		}
+	})
 }
