@@ -38,6 +38,7 @@ func TestErrorsSurviveTheWire(t *testing.T) {
 		"ErrUnavailable": eventstore.ErrUnavailable, "ErrOutcomeUnknown": eventstore.ErrOutcomeUnknown,
 		"ErrDurabilityTimeout": eventstore.ErrDurabilityTimeout, "ErrWrongIncarnation": eventstore.ErrWrongIncarnation,
 		"ErrReadOnly": eventstore.ErrReadOnly, "ErrErased": eventstore.ErrErased,
+		"ErrArchiveUnavailable": &eventstore.ArchiveError{}, "ErrTruncated": &eventstore.TruncatedError{},
 		"ErrCorrupt": eventstore.ErrCorrupt, "ErrClosed": eventstore.ErrClosed,
 	}
 	for _, name := range declared(t) {
@@ -54,6 +55,10 @@ func TestErrorsSurviveTheWire(t *testing.T) {
 				want = nil
 			case "ErrClosed": // the client is open
 				want = eventstore.ErrUnavailable
+			case "ErrArchiveUnavailable":
+				want = eventstore.ErrArchiveUnavailable
+			case "ErrTruncated":
+				want = eventstore.ErrTruncated
 			case "full disk":
 				want = eventstore.ErrReadOnly
 			}

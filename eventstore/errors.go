@@ -26,6 +26,8 @@ var (
 	// ErrArchiveUnavailable: old events that are wanted are in an archive that cannot be reached. The error is an
 	// *ArchiveError; it matches ErrUnavailable too.
 	ErrArchiveUnavailable = fmt.Errorf("archive %w", ErrUnavailable)
+	// ErrTruncated: events that are wanted were dropped for good. The error is a *TruncatedError.
+	ErrTruncated = errors.New("events were dropped")
 	// ErrOutcomeUnknown: the request may be recorded or not, and it cannot be told which. The error is an
 	// *OutcomeUnknownError; a repeated request with the ID that it names is applied once.
 	ErrOutcomeUnknown = errors.New("outcome unknown")
@@ -121,6 +123,20 @@ func (e *ArchiveError) Is(target error) bool {
 	return target == ErrArchiveUnavailable || target == ErrUnavailable
 }
 
+// TruncatedError says from where on a log still has its events. It matches ErrTruncated.
+type TruncatedError struct {
+	// First is the position of the first event that was not dropped.
+	First Position
+}
+
+// Error says what is left.
+func (e *TruncatedError) Error() string {
+	return fmt.Sprintf("events were dropped: the log has them from %s on", e.First)
+}
+
+// Is makes errors.Is(err, ErrTruncated) true.
+func (e *TruncatedError) Is(target error) bool { return target == ErrTruncated }
+
 // Class is what everybody does about an error.
 type Class uint8
 
@@ -154,7 +170,7 @@ func ClassOf(err error) Class {
 	if errors.As(err, &c) {
 		return c.Class()
 	}
-	for _, rejected := range []error{ErrInvalid, ErrTooLarge, ErrConflict, ErrIDReused, ErrNotFound, ErrUnsupported, ErrReadOnly, ErrWrongIncarnation, ErrErased} {
+	for _, rejected := range []error{ErrInvalid, ErrTooLarge, ErrConflict, ErrIDReused, ErrNotFound, ErrUnsupported, ErrReadOnly, ErrWrongIncarnation, ErrErased, ErrTruncated} {
 		if errors.Is(err, rejected) {
 			return Rejected
 		}

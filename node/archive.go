@@ -124,7 +124,7 @@ func archivedSegments(s *pebblestore.Store) *apiv1.ListArchiveResponse {
 	at := func(lsn uint64) string {
 		return eventstore.Position{Incarnation: log.Incarnation, LSN: lsn}.String()
 	}
-	out := &apiv1.ListArchiveResponse{Archived: at(0)}
+	out := &apiv1.ListArchiveResponse{Archived: at(0), First: s.First().String()}
 	for _, segment := range s.Archived() {
 		out.Segments = append(out.Segments, &apiv1.ArchivedSegment{
 			Location: segment.Location, Name: segment.Name, First: at(segment.First), Last: at(segment.Last), FirstEvent: timestamppb.New(segment.FirstTime),

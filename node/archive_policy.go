@@ -31,10 +31,13 @@ type archivePolicy struct {
 // checkArchivePolicy says what of a policy cannot be.
 func (c *Config) checkArchivePolicy() error {
 	switch {
-	case c.ArchiveTo == "" && c.ArchiveAfter == 0:
+	case c.ArchiveTo == "" && c.ArchiveAfter == 0 && c.DropAfter == 0:
 		return nil
 	case c.ArchiveTo == "" || c.ArchiveAfter <= 0:
 		return fmt.Errorf("%w: to archive by itself a node has to know where to, and after what time", eventstore.ErrInvalid)
+	}
+	if c.DropAfter != 0 && c.DropAfter < c.ArchiveAfter {
+		return fmt.Errorf("%w: events cannot be dropped after %s, for they are archived after %s", eventstore.ErrInvalid, c.DropAfter, c.ArchiveAfter)
 	}
 	location, err := archive.Location(c.ArchiveTo)
 	if err != nil {
@@ -70,7 +73,7 @@ func (n *Node) keepArchiving(ctx context.Context) error {
 	}
 }
 
-// archiveOld archives what is older than the policy says, in whole segments: tries that come every hour would leave a
+// archiveOld archives and drops what is older than the policy says, in whole segments: tries that come every hour would leave a
 // segment each.
 func (n *Node) archiveOld(ctx context.Context) error {
 	report, err := n.local.Archive(ctx, pebblestore.ArchiveOptions{
@@ -82,6 +85,12 @@ func (n *Node) archiveOld(ctx context.Context) error {
 	if report.Events > 0 {
 		n.log.Info("old events are archived", "to", report.Location, "last", report.Last.String(), "events", report.Events, "bytes", report.Bytes)
 	}
+	if err != nil || n.config.DropAfter == 0 {
+		return err
+	}
+	if _, err = n.drop(ctx, pebblestore.DropOptions{Until: time.Now().Add(-n.config.DropAfter)}); err != nil && ctx.Err() == nil {
+		n.log.Error("archived events could not be dropped; it is tried again", slog.Any("error", err))
+	}
 	return err
 }
 
@@ -92,7 +101,8 @@ func (n *Node) archiveStatus() *apiv1.ArchiveStatus {
 	if len(segments) == 0 && n.config.ArchiveTo == "" {
 		return nil
 	}
-	out := &apiv1.ArchiveStatus{Archived: archived.GetArchived(), Segments: uint64(len(segments)), To: n.config.ArchiveTo, AfterSeconds: int64(n.config.ArchiveAfter / time.Second)}
+	out := &apiv1.ArchiveStatus{Archived: archived.GetArchived(), Segments: uint64(len(segments)), To: n.config.ArchiveTo, AfterSeconds: int64(n.config.ArchiveAfter / time.Second),
+		DropAfterSeconds: int64(n.config.DropAfter / time.Second), First: archived.GetFirst()}
 	for _, s := range segments {
 		out.Events += s.GetEvents()
 		out.Bytes += s.GetBytes()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/eventstore/groups"
 )
 
 // A node that is told where to archives by itself what is old enough, says so in its status, and says what keeps it from
@@ -65,10 +66,57 @@ func TestArchivePolicy(t *testing.T) {
 	}
 }
 
+// Events that something which follows the log has still to read are not dropped, and it is named. Shows S32.
+func TestDropWaitsForFollowers(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "archive")
+	n, err := Open(t.Context(), Config{
+		Data: t.TempDir(), Kafka: "off", ClickHouse: "off", HTTP: "127.0.0.1:0", GRPC: "127.0.0.1:0", Domains: []Domain{{Name: "none"}},
+		ArchiveTo: folder, ArchiveAfter: time.Hour, DropAfter: time.Hour, archiveSegment: 1,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	ctx := context.Background()
+	if _, err := n.groups.Create(ctx, "readers", groups.Settings{}); err != nil {
+		t.Fatal(err)
+	}
+	note := eventstore.Stream("note", "1")
+	for range 5 {
+		_, err := n.local.Append(ctx, eventstore.Request{Appends: []eventstore.StreamAppend{{
+			Stream: note, Events: []eventstore.Event{{Type: "note.taken.v1", Payload: []byte("x")}},
+		}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.config.ArchiveAfter, n.config.DropAfter = -time.Minute, -time.Minute
+	if err := n.archiveOld(ctx); !errors.Is(err, eventstore.ErrInvalid) || !strings.Contains(err.Error(), "group readers") {
+		t.Fatalf("dropped what a group has not read: %v", err)
+	}
+	if err := n.groups.Delete(ctx, "readers", ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.archiveOld(ctx); err != nil {
+		t.Fatal(err)
+	}
+	var dropped *eventstore.TruncatedError
+	for _, err := range n.local.Read(ctx, note, 1) {
+		if !errors.As(err, &dropped) || dropped.First.String() != n.archiveStatus().GetFirst() {
+			t.Fatalf("read what was dropped: %v", err)
+		}
+	}
+}
+
 // A policy that cannot be kept is refused at start.
 func TestArchivePolicyIsChecked(t *testing.T) {
 	for _, c := range []Config{
 		{ArchiveTo: "/x"}, {ArchiveAfter: time.Hour}, {ArchiveTo: "/x", ArchiveAfter: -1}, {ArchiveTo: "s3:///x", ArchiveAfter: time.Hour},
+		{DropAfter: time.Hour}, {ArchiveTo: "/x", ArchiveAfter: time.Hour, DropAfter: time.Minute},
 		{ArchiveTo: "gs://bucket/x", ArchiveAfter: time.Hour}, {ArchiveTo: "s3://b?endpoint=nonsense", ArchiveAfter: time.Hour},
 	} {
 		if err := c.checkArchivePolicy(); err == nil {

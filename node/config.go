@@ -70,6 +70,8 @@ type Config struct {
 	// ArchiveTo is where events are moved to that are older than ArchiveAfter: a folder, or s3://BUCKET/PREFIX; empty: nowhere.
 	ArchiveTo    string        `json:"-"`
 	ArchiveAfter time.Duration `json:"-"`
+	// DropAfter is how old archived events have to be to be dropped for good; zero: they are not.
+	DropAfter time.Duration `json:"-"`
 	// archiveSegment is the size of a segment then; zero means the store's default.
 	archiveSegment int64
 	// Remember keeps the fields above for the next time the folder is used without them. A new folder always does.

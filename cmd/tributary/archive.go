@@ -21,6 +21,7 @@ import (
 // archiveCmd moves old events to an archive, and sees to it.
 type archiveCmd struct {
 	Run    archiveRunCmd    `cmd:"" default:"withargs" help:"Move old events to an archive, where they stay readable."`
+	Drop   archiveDropCmd   `cmd:"" help:"Drop archived events for good, as far as everything that follows the log has read them."`
 	List   archiveListCmd   `cmd:"" help:"List what is archived, and where."`
 	Verify archiveVerifyCmd `cmd:"" help:"Verify what is archived: checksums, events, hash chain."`
 }
@@ -124,6 +125,41 @@ func receiveArchive(stream grpc.ServerStreamingClient[apiv1.ArchiveProgress], ba
 	}
 }
 
+type archiveDropCmd struct {
+	Before    string `help:"Drop what stands before this position." placeholder:"POSITION"`
+	OlderThan age    `help:"Drop what happened longer ago than this, such as 3650d." placeholder:"AGE"`
+	DryRun    bool   `help:"Only say what would be dropped."`
+	target
+}
+
+// Run drops and prints what was. It needs the server, which knows who still reads the log.
+func (c *archiveDropCmd) Run(ctx context.Context, g *globals) (err error) {
+	s, err := c.connect(ctx, g)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.stop()) }()
+	var report node.DropReport
+	bar := newProgress(g, "drop", "events")
+	stream, err := apiv1.NewAdminServiceClient(s.conn).DropArchived(ctx, &apiv1.DropArchivedRequest{
+		Before: c.Before, OlderThanSeconds: int64(time.Duration(c.OlderThan) / time.Second), DryRun: c.DryRun,
+	})
+	if err == nil {
+		_, err = receiveArchive(stream, bar, &report)
+	}
+	bar.end()
+	if err != nil {
+		return fmt.Errorf("drop archived events: %w", err)
+	}
+	return g.print(report, func() {
+		did := "dropped"
+		if report.DryRun {
+			did = "would drop"
+		}
+		fmt.Fprintf(g.out, "%s %d events in %d segments, %d bytes less; the first that is left is %s\n", did, report.Events, report.Segments, report.Freed, report.First)
+	})
+}
+
 type archiveListCmd struct{ archiveTarget }
 
 // Run prints what is archived.
@@ -142,6 +178,9 @@ func (c *archiveListCmd) Run(ctx context.Context, g *globals) error {
 	return g.print(list, func() {
 		if len(list.GetSegments()) == 0 {
 			fmt.Fprintln(g.out, "nothing is archived")
+		}
+		if first := list.GetFirst(); len(list.GetSegments()) > 0 && first != list.GetSegments()[0].GetFirst() {
+			fmt.Fprintf(g.out, "dropped: what stands before %s\n", first)
 		}
 		at := ""
 		for _, s := range list.GetSegments() {

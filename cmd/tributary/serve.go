@@ -42,6 +42,7 @@ type serveCmd struct {
 type archiveFlags struct {
 	ArchiveTo    string `help:"Where to move old events: a folder, or s3://BUCKET/PREFIX; without, they stay." placeholder:"FOLDER|URL"`
 	ArchiveAfter age    `help:"How old events have to be for that, such as 90d or 12h." placeholder:"AGE"`
+	DropAfter    age    `help:"How old archived events have to be to be dropped for good; without, they are kept." placeholder:"AGE"`
 }
 
 // maxStreams is the most that may be asked for: 50 GB of memory, if nobody reads.
@@ -77,6 +78,7 @@ func (c *serveCmd) Run(ctx context.Context, g *globals) error {
 		return fmt.Errorf("%w: --max-streams must be from 1 to %d", eventstore.ErrInvalid, maxStreams)
 	}
 	config.ArchiveTo, config.ArchiveAfter = c.ArchiveTo, time.Duration(c.ArchiveAfter)
+	config.DropAfter = time.Duration(c.DropAfter)
 	if err := c.apply(&config); err != nil {
 		return err
 	}

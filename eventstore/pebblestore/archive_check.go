@@ -33,6 +33,9 @@ func (s *Store) Archived() []ArchivedSegment {
 // ID names the log.
 func (s *Store) ID() eventstore.LogID { return s.id }
 
+// First returns the position of the first event that was not dropped, 1 when none was.
+func (s *Store) First() eventstore.Position { return s.position(s.dropped.Load() + 1) }
+
 // ArchiveCheck is what VerifyArchive found.
 type ArchiveCheck struct {
 	Segments int

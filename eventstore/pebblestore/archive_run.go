@@ -192,7 +192,7 @@ func (x *archiving) segment(ctx context.Context, at logHead) (logHead, error) {
 	s := x.store
 	body := x.writer.Seal(s.archiveFolder(), info)
 	if !x.o.DryRun {
-		description, err := info.Description(metaOf(s.history, nil))
+		description, err := info.Description(s.plainMeta())
 		if err != nil {
 			return at, err
 		}
@@ -295,37 +295,15 @@ func (r *blockReader) time(incarnation uint32) (time.Time, error) {
 // INVARIANT: readers know where the blocks are before they are gone.
 func (x *archiving) commit(ctx context.Context, segment archive.Segment) error {
 	s := x.store
-	release, err := s.useFor(ctx)
-	if err != nil {
-		return err
-	}
-	defer release()
-	if err := s.writable(); err != nil {
-		return err
-	}
-	s.rewriting.Lock()
-	defer s.rewriting.Unlock()
-	next := s.archived.Load().with(segment, x.to)
-	value, err := metaOf(s.history, next).encode()
-	if err != nil {
-		return err
-	}
-	b := s.log.NewBatch()
-	defer b.Close()
-	if err := b.Set(logMetaKey, value, nil); err != nil {
-		return fmt.Errorf("record segment: %w", err)
-	}
-	if err := x.keep(b, segment.First, segment.Last); err != nil {
-		return err
-	}
-	if err := b.DeleteRange(firstBlock, blockKey(segment.Last+1), nil); err != nil {
-		return fmt.Errorf("remove archived blocks: %w", err)
-	}
-	s.archived.Store(next)
-	if err := b.Commit(pebble.Sync); err != nil {
-		return s.fail(fmt.Errorf("record segment %s: %w", segment.Name, err))
-	}
-	return nil
+	return s.record(ctx, s.archived.Load().with(segment, x.to), s.dropped.Load(), func(b *pebble.Batch) error {
+		if err := x.keep(b, segment.First, segment.Last); err != nil {
+			return err
+		}
+		if err := b.DeleteRange(firstBlock, blockKey(segment.Last+1), nil); err != nil {
+			return fmt.Errorf("remove archived blocks: %w", err)
+		}
+		return nil
+	})
 }
 
 // free gives the space of what is archived back to the disk: until then the removed blocks are still in their tables.

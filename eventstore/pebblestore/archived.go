@@ -24,6 +24,8 @@ type archived struct {
 type archivePart struct {
 	At       string            `json:"at"`
 	Segments []archive.Segment `json:"segments"`
+	// Left are segments that others have taken the place of, and that are not removed yet.
+	Left []string `json:"left,omitempty"`
 }
 
 type archivedSegment struct {
@@ -111,6 +113,9 @@ func (s *Store) openArchived(parts []archivePart) *archived {
 		for _, segment := range p.Segments {
 			a = a.with(segment, in)
 		}
+	}
+	if a != nil {
+		a.parts = parts
 	}
 	return a
 }

@@ -151,7 +151,7 @@ func (b *backup) copy(ctx context.Context, progress func(done, total uint64)) er
 	state := s.recent.state()
 	release()
 	m := &b.manifest
-	m.Format, m.Log = manifestFormat, metaOf(s.history, nil)
+	m.Format, m.Log = manifestFormat, s.plainMeta()
 	m.LSN, m.Seq, m.Chain, m.Streams = state.lsn, state.seq, hexHash(state.chain), state.streams
 	b.check = newLogCheck(&s.history)
 	for next := uint64(1); next <= state.lsn; {
@@ -166,6 +166,7 @@ func (b *backup) copy(ctx context.Context, progress func(done, total uint64)) er
 		return fmt.Errorf("%w: the log was read up to seq %d with chain %x, its head is %d with %x",
 			eventstore.ErrCorrupt, b.check.seq, b.check.chain[:8], state.seq, state.chain[:8])
 	}
+	m.Log = s.plainMeta() // contents may have been dropped meanwhile
 	return b.endSegment()
 }
 

@@ -12,12 +12,16 @@ import (
 // go on with the chain. It is appended to as events come, and sealed once.
 //
 //	block  = frame… ‖ end of each frame (4 bytes, from the block's start) ‖ footer
+//
+// A frame whose content was dropped has the hash of that content behind it (dropped.go); blocks that have such are of version 2.
+//
 //	footer = chain before the first event (32) ‖ first lsn (8) ‖ own seq before the first event (8) ‖
 //	         number of frames (4) ‖ version (1) ‖ CRC-32C of the ends and the footer up to here (4)
 //
 // Integers are big-endian. Each frame has a checksum of its own, so that one event is read without the others.
 const (
 	blockVersion = 1
+	slimVersion  = 2
 	footerBytes  = 32 + 8 + 8 + 4 + 1 + 4
 )
 
@@ -30,6 +34,8 @@ type blockWriter struct {
 	chain  eventstore.Hash // before the first event
 	first  uint64          // lsn
 	before uint64          // own seq before the first event
+	// version is that of a block with frames from blocks of more than version 1.
+	version byte
 }
 
 func (w *blockWriter) reset(first, before uint64, chain eventstore.Hash) {
@@ -56,7 +62,7 @@ func (w *blockWriter) seal() []byte {
 	b = binary.BigEndian.AppendUint64(b, w.first)
 	b = binary.BigEndian.AppendUint64(b, w.before)
 	b = binary.BigEndian.AppendUint32(b, uint32(len(w.ends)))
-	b = append(b, blockVersion)
+	b = append(b, max(w.version, blockVersion))
 	b = binary.BigEndian.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
 	w.buf = b
 	return b
@@ -70,6 +76,8 @@ type block struct {
 	first  uint64
 	before uint64
 	count  int
+	// version of the encoding.
+	version byte
 }
 
 // openBlock checks a block's footer against itself and its key, the last lsn. Errors match eventstore.ErrCorrupt.
@@ -81,8 +89,8 @@ func openBlock(lsn uint64, b []byte) (block, error) {
 		return corrupt("%d bytes", len(b))
 	}
 	f := b[len(b)-footerBytes:]
-	if v := f[52]; v != blockVersion {
-		return corrupt("block version %d, this program knows %d", v, blockVersion)
+	if v := f[52]; v != blockVersion && v != slimVersion {
+		return corrupt("block version %d, this program knows %d and %d", v, blockVersion, slimVersion)
 	}
 	count := int(binary.BigEndian.Uint32(f[48:]))
 	frames := len(b) - footerBytes - 4*count
@@ -93,7 +101,7 @@ func openBlock(lsn uint64, b []byte) (block, error) {
 		return corrupt("checksum of the footer is %08x, should be %08x", got, want)
 	}
 	r := block{
-		data: b[:frames], ends: b[frames : frames+4*count], count: count,
+		data: b[:frames], ends: b[frames : frames+4*count], count: count, version: f[52],
 		first: binary.BigEndian.Uint64(f[32:]), before: binary.BigEndian.Uint64(f[40:]),
 	}
 	copy(r.chain[:], f)
@@ -164,7 +172,7 @@ func (b *block) decodeWith(d *eventstore.FrameDecoder, r *eventstore.Recorded, i
 // decodeAt decodes the frame of the event at an lsn into r. Its payload shares the frame's memory.
 func decodeAt(d *eventstore.FrameDecoder, r *eventstore.Recorded, lsn uint64, frame []byte, incarnation uint32) error {
 	rest, err := d.Decode(r, frame)
-	if err == nil && len(rest) > 0 {
+	if err == nil && len(rest) > 0 && len(rest) != len(eventstore.Hash{}) {
 		err = fmt.Errorf("%w: %d bytes after the frame", eventstore.ErrCorrupt, len(rest))
 	}
 	if err != nil {
@@ -176,9 +184,13 @@ func decodeAt(d *eventstore.FrameDecoder, r *eventstore.Recorded, lsn uint64, fr
 
 // chainAfter returns the chain after an event, given the chain before it and its frame.
 func chainAfter(before eventstore.Hash, r *eventstore.Recorded, frame []byte) (eventstore.Hash, error) {
-	content, _, err := eventstore.FrameContent(frame)
+	content, rest, err := eventstore.FrameContent(frame)
 	if err != nil {
 		return before, err
 	}
-	return eventstore.NextChain(before, r.Dot.Seq, r.HLC, r.Version, eventstore.ContentHash(content)), nil
+	var hash eventstore.Hash
+	if copy(hash[:], rest) == 0 { // else it is that of the content that was dropped
+		hash = eventstore.ContentHash(content)
+	}
+	return eventstore.NextChain(before, r.Dot.Seq, r.HLC, r.Version, hash), nil
 }

@@ -32,6 +32,8 @@ type builder struct {
 	check   *logCheck
 	head    logHead // of what has been given
 	last    eventstore.Recorded
+	// dropped is the lsn up to which contents were dropped from what is given.
+	dropped uint64
 	// seen is the highest incarnation that the folder tells of.
 	seen uint32
 
@@ -132,6 +134,7 @@ func (b *builder) block(cur *block, raw []byte) error {
 // part takes the first events of a block.
 func (b *builder) part(cur *block, count int) error {
 	b.writer.reset(cur.first, cur.before, cur.chain)
+	b.writer.version = cur.version
 	for i := range count {
 		frame, err := cur.frame(i)
 		if err != nil {
@@ -240,7 +243,7 @@ func (b *builder) finish(ctx context.Context, incarnation uint32) (eventstore.Lo
 	if err := b.commit(); err != nil {
 		return eventstore.LogState{}, err
 	}
-	if err := writeMeta(b.db, metaOf(h, nil)); err != nil {
+	if err := writeMeta(b.db, metaOf(h, nil, min(b.dropped, b.head.lsn))); err != nil {
 		return eventstore.LogState{}, err
 	}
 	if err := b.db.Flush(); err != nil {

@@ -12,8 +12,9 @@ import (
 )
 
 // dataFormat is the version of everything under the store's folder. A program refuses data that are newer than it. A
-// folder has the lowest that says all: 2 is that of a log with earlier lives, 3 that of one with archived blocks.
-const dataFormat = 3
+// folder has the lowest that says all: 2 is that of a log with earlier lives, 3 that of one with archived blocks, 4
+// that of one whose first events were dropped.
+const dataFormat = 4
 
 // ErrNewerFormat: the folder was written by a newer version of the program.
 var ErrNewerFormat = errors.New("data folder is of a newer format")
@@ -27,9 +28,11 @@ type meta struct {
 	Lives       []life `json:"lives,omitempty"` // those before the present one
 	// Archive is where the log's blocks are up to the first that is here, in order.
 	Archive []archivePart `json:"archive,omitempty"`
+	// Dropped is the lsn up to which the contents of events were dropped.
+	Dropped uint64 `json:"dropped_lsn,omitempty"`
 }
 
-func metaOf(h history, old *archived) meta {
+func metaOf(h history, old *archived, dropped uint64) meta {
 	m := meta{Format: 1, Site: h.id.Site, Incarnation: h.id.Incarnation, Shard: h.id.Shard, Lives: h.earlier}
 	if len(m.Lives) > 0 {
 		m.Format = 2
@@ -37,11 +40,17 @@ func metaOf(h history, old *archived) meta {
 	if old != nil {
 		m.Format, m.Archive = 3, old.parts
 	}
+	if dropped > 0 {
+		m.Format, m.Dropped = 4, dropped
+	}
 	return m
 }
 
 // meta returns the meta record of a store that is open.
-func (s *Store) meta() meta { return metaOf(s.history, s.archived.Load()) }
+func (s *Store) meta() meta { return metaOf(s.history, s.archived.Load(), s.dropped.Load()) }
+
+// plainMeta is the meta record of a copy that has all there is of the log.
+func (s *Store) plainMeta() meta { return metaOf(s.history, nil, s.dropped.Load()) }
 
 func (m meta) history() history { return history{m.logID(), m.Lives} }
 

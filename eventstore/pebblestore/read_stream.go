@@ -42,9 +42,18 @@ func (s *Store) ReadBackwards(ctx context.Context, stream eventstore.StreamID, f
 		if from > 0 {
 			head = min(head, from)
 		}
+		dropped, err := s.droppedOf(ctx, stream)
+		if err != nil {
+			yield(eventstore.Recorded{}, err)
+			return
+		}
 		var events []eventstore.Recorded
 		for head > 0 {
-			first := max(head, streamPage) - streamPage + 1
+			if head <= dropped {
+				yield(eventstore.Recorded{}, s.truncated())
+				return
+			}
+			first := max(max(head, streamPage)-streamPage+1, dropped+1)
 			events = events[:0]
 			for next := first; next <= head; next = first + uint64(len(events)) {
 				page, err := s.readVersions(ctx, stream, next, head)
@@ -165,8 +174,18 @@ func appendFrame(dst []byte, e *eventstore.Recorded) []byte {
 }
 
 // readVersions returns the stream's events of versions from to to, or those before one that cannot be read along with the
-// error. REQUIRES: they are durable.
-func (s *Store) readVersions(ctx context.Context, stream eventstore.StreamID, from, to uint64) (p streamEvents, err error) {
+// error. None are returned when the first was dropped. REQUIRES: they are durable.
+func (s *Store) readVersions(ctx context.Context, stream eventstore.StreamID, from, to uint64) (streamEvents, error) {
+	p, err := s.readKnown(ctx, stream, from, to)
+	// What is in memory has its contents still.
+	if len(p.lsns) > 0 && p.lsns[0] <= s.dropped.Load() && !eventstore.IsSystemCategory(stream.Category) {
+		return streamEvents{}, s.truncated()
+	}
+	return p, err
+}
+
+// readKnown is readVersions of what is known, dropped or not.
+func (s *Store) readKnown(ctx context.Context, stream eventstore.StreamID, from, to uint64) (p streamEvents, err error) {
 	release, err := s.useFor(ctx)
 	if err != nil {
 		return p, err
@@ -240,6 +259,9 @@ func (s *Store) readPlaces(p *streamEvents, stream eventstore.StreamID, version 
 	for i, lsn := range lsns {
 		e := &events[i]
 		frame, err := from.next(e)
+		if err == nil && s.isDropped(e) {
+			err = s.truncated()
+		}
 		if want := version + uint64(i); err == nil && (e.Stream != stream || e.Version != want) {
 			err = fmt.Errorf("stream %s, version %d: %w: the index names lsn %d, which holds version %d of %s",
 				stream, want, eventstore.ErrCorrupt, lsn, e.Version, e.Stream)

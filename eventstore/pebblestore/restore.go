@@ -172,6 +172,7 @@ func (r *restore) run(ctx context.Context, dir string) (restored Restored, err e
 func (r *restore) build(ctx context.Context, end uint64) error {
 	b := r.b
 	b.begin(r.m.Log.history())
+	b.dropped = r.m.Log.Dropped
 	for cur, err := range r.blocks(ctx) {
 		switch {
 		case err != nil:

@@ -24,6 +24,7 @@ const (
 // memory.
 func (s *Store) ReadAll(ctx context.Context, after eventstore.Position, f eventstore.Filter) iter.Seq2[eventstore.Recorded, error] {
 	return func(yield func(eventstore.Recorded, error) bool) {
+		yield = s.given(yield)
 		end, err := s.readEnd(ctx, after, &f)
 		if err != nil {
 			yield(eventstore.Recorded{}, err)

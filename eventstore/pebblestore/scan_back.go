@@ -11,6 +11,7 @@ import (
 // ReadAllBackwards implements eventstore.Reader.
 func (s *Store) ReadAllBackwards(ctx context.Context, before eventstore.Position, f eventstore.Filter) iter.Seq2[eventstore.Recorded, error] {
 	return func(yield func(eventstore.Recorded, error) bool) {
+		yield = s.given(yield)
 		if err := f.Backwards(); err != nil {
 			yield(eventstore.Recorded{}, err)
 			return

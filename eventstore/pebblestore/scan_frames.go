@@ -19,6 +19,10 @@ func (s *Store) ReadFrames(ctx context.Context, after eventstore.Position, size 
 		var blocks []block
 		for lsn := after.LSN + 1; lsn <= end && err == nil; {
 			blocks, err = s.blocksFor(ctx, cursor, blocks[:0], lsn, end, size)
+			if lsn <= s.dropped.Load() {
+				err = s.truncated()
+				break
+			}
 			pieces := framePieces{next: s.position(lsn), end: end, size: size}
 			for i := range blocks {
 				if broken := pieces.add(&blocks[i]); broken != nil {

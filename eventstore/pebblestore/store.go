@@ -51,6 +51,7 @@ type Store struct {
 
 	archives  archives
 	archived  atomic.Pointer[archived] // nil when all of the log is in the database
+	dropped   atomic.Uint64            // lsn up to which the contents of events were dropped
 	archiving chan struct{}            // holds one while an archiving is under way
 	rewriting sync.Mutex               // held by who replaces or removes blocks of the log
 
@@ -233,7 +234,7 @@ func (s *Store) openMeta() error {
 		if id.Site == "" {
 			id.Site = "local"
 		}
-		m = metaOf(history{id: id}, nil)
+		m = metaOf(history{id: id}, nil, 0)
 		if err := eventstore.ValidateSite(m.Site); err != nil {
 			return err
 		}
@@ -242,6 +243,7 @@ func (s *Store) openMeta() error {
 		}
 	}
 	s.id, s.history = m.logID(), m.history()
+	s.dropped.Store(m.Dropped)
 	s.archived.Store(s.openArchived(m.Archive))
 	return m.fits(&s.opts)
 }

@@ -19,6 +19,9 @@ func (s *Store) Subscribe(ctx context.Context, after eventstore.Position, f even
 	if err := f.Endless(); err != nil {
 		return nil, err
 	}
+	if err := s.behindDropped(after.LSN, &f); err != nil {
+		return nil, err
+	}
 	bytes := chunkBytes
 	if f.MaxChunk <= 0 {
 		f.MaxChunk, bytes = eventstore.DefaultMaxChunk, stretchBytes
@@ -82,6 +85,9 @@ func (sub *subscription) Next(ctx context.Context) (eventstore.Chunk, error) {
 				return eventstore.Chunk{}, err
 			}
 			batches = [][]eventstore.Recorded{page}
+		}
+		if err := s.behindDropped(sub.lsn, &sub.filter); err != nil { // what was read may have been dropped meanwhile
+			return eventstore.Chunk{}, err
 		}
 		return sub.chunk(batches, durable), nil
 	}

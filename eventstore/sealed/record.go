@@ -76,12 +76,31 @@ func (s *Store) recordKeys(ctx context.Context) error {
 }
 
 // HighestKey returns the highest number of a key that a log has after a position, 0 when it has none, and how far it has
-// read: all of the log, or to what the error is about.
+// read: all of the log, or to what the error is about. What events were sealed with that are dropped does not count: it seals
+// nothing any more; erasures are never dropped.
 func HighestKey(ctx context.Context, log eventstore.Reader, after eventstore.Position) (highest uint32, to eventstore.Position, err error) {
+	highest, to, err = highestKey(ctx, log, after, eventstore.Filter{})
+	var dropped *eventstore.TruncatedError
+	if errors.As(err, &dropped) {
+		var erased, rest uint32
+		if erased, _, err = highestKey(ctx, log, after, eventstore.Filter{Categories: []string{eventstore.SubjectCategory}}); err == nil {
+			left := dropped.First
+			left.LSN--
+			rest, to, err = highestKey(ctx, log, left, eventstore.Filter{})
+		}
+		highest = max(highest, erased, rest)
+	}
+	if err != nil {
+		err = fmt.Errorf("read the numbers of keys: %w", err)
+	}
+	return highest, to, err
+}
+
+func highestKey(ctx context.Context, log eventstore.Reader, after eventstore.Position, f eventstore.Filter) (highest uint32, to eventstore.Position, err error) {
 	to = after
-	for r, err := range log.ReadAll(ctx, after, eventstore.Filter{}) {
+	for r, err := range log.ReadAll(ctx, after, f) {
 		if err != nil {
-			return highest, to, fmt.Errorf("read the numbers of keys: %w", err)
+			return highest, to, err
 		}
 		number := r.KeyRef
 		if r.Type == eventstore.SubjectErased && r.Stream.Category == eventstore.SubjectCategory {

@@ -18,6 +18,7 @@ var Reasons = []Reason{
 	{"id-reused", eventstore.ErrIDReused},
 	{"not-found", eventstore.ErrNotFound},
 	{"unsupported", eventstore.ErrUnsupported},
+	{"archive-unavailable", eventstore.ErrArchiveUnavailable},
 	{"unavailable", eventstore.ErrUnavailable},
 	{"outcome-unknown", eventstore.ErrOutcomeUnknown},
 	{"durability-timeout", eventstore.ErrDurabilityTimeout},
@@ -25,6 +26,7 @@ var Reasons = []Reason{
 	{"read-only", eventstore.ErrReadOnly},
 	{"full", ErrFull},
 	{"erased", eventstore.ErrErased},
+	{"truncated", eventstore.ErrTruncated},
 }
 
 // ErrFull is an eventstore.ErrReadOnly that passes by itself, such as that of a full disk: it is worth trying again.

@@ -39,6 +39,7 @@ type Parking interface {
 // Archiving moves old events to an archive and looks after them there.
 type Archiving interface {
 	ArchiveEvents(ctx context.Context, r *apiv1.ArchiveRequest, progress func(*apiv1.ArchiveProgress) error) error
+	DropEvents(ctx context.Context, r *apiv1.DropArchivedRequest, progress func(*apiv1.ArchiveProgress) error) error
 	ListSegments() *apiv1.ListArchiveResponse
 	VerifySegments(ctx context.Context, progress func(*apiv1.ArchiveProgress) error) error
 }
@@ -167,6 +168,14 @@ func (a *Admin) Archive(r *apiv1.ArchiveRequest, stream grpc.ServerStreamingServ
 		return unsupported("archiving")
 	}
 	return a.Archiving.ArchiveEvents(stream.Context(), r, stream.Send)
+}
+
+// DropArchived drops and sends its progress.
+func (a *Admin) DropArchived(r *apiv1.DropArchivedRequest, stream grpc.ServerStreamingServer[apiv1.ArchiveProgress]) error {
+	if a.Archiving == nil {
+		return unsupported("archiving")
+	}
+	return a.Archiving.DropEvents(stream.Context(), r, stream.Send)
 }
 
 // ListArchive lists what is archived.

@@ -59,9 +59,11 @@ var (
 	kindInternal    = kind{"internal", "Internal error", 500, codes.Internal, "", 0}
 	kindDamaged     = kind{"damaged", "Stored data are damaged", 500, codes.DataLoss, "tributary scrub --repair names the damage, and brings back from Kafka what is lost", 0}
 	kindUnsupported = kind{"unsupported", "Not supported by this server", 501, codes.Unimplemented, "", 0}
+	kindTruncated   = kind{"truncated", "Events were dropped", 410, codes.OutOfRange, "read from the position that is named on", 0}
 	kindReadOnly    = kind{"read-only", "Store takes no writes", 503, codes.Unavailable, "", 30}
 	kindFull        = kind{"full", "Store takes no writes for now", 503, codes.Unavailable, "make room on its disk; it goes on by itself then", 30}
 	kindUnavailable = kind{"unavailable", "Unavailable", 503, codes.Unavailable, "try again; GET /v1/health shows what is down", 2}
+	kindArchive     = kind{"archive-unavailable", "Archive cannot be reached", 503, codes.Unavailable, "what is newer can be read; see to the place that is named, then try again", 10}
 	kindRebuilding  = kind{"rebuilding", "Read model is being rebuilt", 503, codes.Unavailable, "try again; GET /v1/status shows the progress", 2}
 	kindClosing     = kind{"closing", "Server is shutting down", 503, codes.Unavailable, "try again", 2}
 	kindNotYet      = kind{"not-yet", "Read model has not come that far", 504, codes.DeadlineExceeded, "try again, or ask without X-Read-After", 1}
@@ -80,6 +82,7 @@ var sentinels = []struct {
 	{eventstore.ErrOutcomeUnknown, kindOutcome},
 	{eventstore.ErrIDReused, kindIDReused},
 	{eventstore.ErrErased, kindErased},
+	{eventstore.ErrTruncated, kindTruncated},
 	{eventstore.ErrTooLarge, kindTooLarge},
 	{eventstore.ErrInvalid, kindInvalid},
 	{eventstore.ErrWrongIncarnation, kindPosition},
@@ -93,6 +96,7 @@ var sentinels = []struct {
 	{queries.ErrNotFound, kindNotFound},
 	{queries.ErrRebuilding, kindRebuilding},
 	{queries.ErrUnavailable, kindUnavailable},
+	{eventstore.ErrArchiveUnavailable, kindArchive},
 	{eventstore.ErrUnavailable, kindUnavailable},
 	{eventstore.ErrClosed, kindClosing},
 	{context.DeadlineExceeded, kindTimeout},

@@ -18,7 +18,7 @@ type archived struct {
 
 // TestArchive archives more and more of a shop's log, with the program killed in between, then by the running server: the
 // events that are read are the same, the read models that are filled from them are verified, and new commands are taken.
-// What is archived is gone from the store's folder, and is missed when it is taken away. Shows S28, S29 and S30.
+// An archive that is taken away is missed, and in the end dropped. Shows S28, S29, S30 and S31.
 func TestArchive(t *testing.T) {
 	data, folder := filepath.Join(t.TempDir(), "data"), filepath.Join(t.TempDir(), "archive")
 	serve(t, data, "--clickhouse", "off").stop(t)
@@ -74,6 +74,33 @@ func TestArchive(t *testing.T) {
 	if a.code != 4 || !strings.Contains(a.stdout, folder) || !strings.Contains(a.stdout, ".segment") {
 		t.Errorf("verify of an archive that is not there: exit code %d, %s", a.code, a.stdout)
 	}
+	if err := os.Rename(folder+"-away", folder); err != nil {
+		t.Fatal(err)
+	}
+	s = serve(t, data, "--clickhouse", "off")
+	s.caughtUp(t)
+	if a := tributary(t, "archive", "drop", "--data", data); a.code != 2 || !strings.Contains(a.stderr, "say what to drop") {
+		t.Errorf("drop without a bound: exit code %d, %s", a.code, a.stderr)
+	}
+	drop := decoded[struct {
+		Events uint64 `json:"events"`
+		First  string `json:"first"`
+	}](t, done(t, "archive", "drop", "--data", data, "--older-than", "1s", "--json"))
+	if drop.Events == 0 || drop.First == "1-1" {
+		t.Errorf("dropped %+v", drop)
+	}
+	if code, answer := s.tries(t, "/v1/archive/verify", ""); code != 200 || strings.Contains(answer, `"faults":["`) {
+		t.Errorf("verify of the archive after a drop: %d, %s", code, answer)
+	}
+	if a := tributary(t, "events", "read", "--data", data); a.code == 0 || !strings.Contains(a.stderr, drop.First) {
+		t.Errorf("read what was dropped: exit code %d, %s", a.code, a.stderr)
+	}
+	s.stop(t)
+	s = serve(t, data, "--clickhouse", "off") // without its old events
+	if code, answer := s.tries(t, "/v1/stock/MUG-DROPPED/receive", `{"quantity": 10}`); code != 200 {
+		t.Errorf("a command after a drop: %d, %s", code, answer)
+	}
+	s.stop(t)
 	if a := tributary(t, "archive", "--data", data, "--to", folder); a.code != 2 || !strings.Contains(a.stderr, "say what to archive") {
 		t.Errorf("archive without a bound: exit code %d, %s", a.code, a.stderr)
 	}

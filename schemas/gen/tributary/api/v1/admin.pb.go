@@ -222,7 +222,11 @@ type ArchiveStatus struct {
 	// When it did so last; not set before the first time since the start.
 	EndedAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
 	// What kept it from archiving everything then; empty when nothing did.
-	LastError     string `protobuf:"bytes,8,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	LastError string `protobuf:"bytes,8,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	// How old events have to be for the server to drop them; 0 when it does not.
+	DropAfterSeconds int64 `protobuf:"varint,9,opt,name=drop_after_seconds,json=dropAfterSeconds,proto3" json:"drop_after_seconds,omitempty"`
+	// Position of the first event that was not dropped.
+	First         string `protobuf:"bytes,10,opt,name=first,proto3" json:"first,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -309,6 +313,20 @@ func (x *ArchiveStatus) GetEndedAt() *timestamppb.Timestamp {
 func (x *ArchiveStatus) GetLastError() string {
 	if x != nil {
 		return x.LastError
+	}
+	return ""
+}
+
+func (x *ArchiveStatus) GetDropAfterSeconds() int64 {
+	if x != nil {
+		return x.DropAfterSeconds
+	}
+	return 0
+}
+
+func (x *ArchiveStatus) GetFirst() string {
+	if x != nil {
+		return x.First
 	}
 	return ""
 }
@@ -2046,7 +2064,9 @@ type ListArchiveResponse struct {
 	// The segments in the order of the log.
 	Segments []*ArchivedSegment `protobuf:"bytes,1,rep,name=segments,proto3" json:"segments,omitempty"`
 	// Position of the last event that is archived; lsn 0 when none is.
-	Archived      string `protobuf:"bytes,2,opt,name=archived,proto3" json:"archived,omitempty"`
+	Archived string `protobuf:"bytes,2,opt,name=archived,proto3" json:"archived,omitempty"`
+	// Position of the first event that was not dropped.
+	First         string `protobuf:"bytes,3,opt,name=first,proto3" json:"first,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2091,6 +2111,13 @@ func (x *ListArchiveResponse) GetSegments() []*ArchivedSegment {
 func (x *ListArchiveResponse) GetArchived() string {
 	if x != nil {
 		return x.Archived
+	}
+	return ""
+}
+
+func (x *ListArchiveResponse) GetFirst() string {
+	if x != nil {
+		return x.First
 	}
 	return ""
 }
@@ -2222,6 +2249,71 @@ func (x *ArchivedSegment) GetChain() string {
 	return ""
 }
 
+// DropArchivedRequest says what to drop; one of before and older_than_seconds has to be given, and what both leave is dropped, in
+// whole segments.
+type DropArchivedRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Position of the first event to keep.
+	Before string `protobuf:"bytes,1,opt,name=before,proto3" json:"before,omitempty"`
+	// Drop what happened longer ago than this.
+	OlderThanSeconds int64 `protobuf:"varint,2,opt,name=older_than_seconds,json=olderThanSeconds,proto3" json:"older_than_seconds,omitempty"`
+	// Only say what would be dropped.
+	DryRun        bool `protobuf:"varint,3,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DropArchivedRequest) Reset() {
+	*x = DropArchivedRequest{}
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DropArchivedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DropArchivedRequest) ProtoMessage() {}
+
+func (x *DropArchivedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DropArchivedRequest.ProtoReflect.Descriptor instead.
+func (*DropArchivedRequest) Descriptor() ([]byte, []int) {
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *DropArchivedRequest) GetBefore() string {
+	if x != nil {
+		return x.Before
+	}
+	return ""
+}
+
+func (x *DropArchivedRequest) GetOlderThanSeconds() int64 {
+	if x != nil {
+		return x.OlderThanSeconds
+	}
+	return 0
+}
+
+func (x *DropArchivedRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
 // VerifyArchiveRequest has no fields.
 type VerifyArchiveRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2231,7 +2323,7 @@ type VerifyArchiveRequest struct {
 
 func (x *VerifyArchiveRequest) Reset() {
 	*x = VerifyArchiveRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[30]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2243,7 +2335,7 @@ func (x *VerifyArchiveRequest) String() string {
 func (*VerifyArchiveRequest) ProtoMessage() {}
 
 func (x *VerifyArchiveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[30]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2256,7 +2348,7 @@ func (x *VerifyArchiveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyArchiveRequest.ProtoReflect.Descriptor instead.
 func (*VerifyArchiveRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 // VerifyProgress says how far a verification is, and at the end what was found.
@@ -2280,7 +2372,7 @@ type VerifyProgress struct {
 
 func (x *VerifyProgress) Reset() {
 	*x = VerifyProgress{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[31]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2292,7 +2384,7 @@ func (x *VerifyProgress) String() string {
 func (*VerifyProgress) ProtoMessage() {}
 
 func (x *VerifyProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[31]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2305,7 +2397,7 @@ func (x *VerifyProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyProgress.ProtoReflect.Descriptor instead.
 func (*VerifyProgress) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *VerifyProgress) GetPart() string {
@@ -2361,7 +2453,7 @@ type ListSchemasRequest struct {
 
 func (x *ListSchemasRequest) Reset() {
 	*x = ListSchemasRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[32]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2373,7 +2465,7 @@ func (x *ListSchemasRequest) String() string {
 func (*ListSchemasRequest) ProtoMessage() {}
 
 func (x *ListSchemasRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[32]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2386,7 +2478,7 @@ func (x *ListSchemasRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSchemasRequest.ProtoReflect.Descriptor instead.
 func (*ListSchemasRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ListSchemasRequest) GetName() string {
@@ -2407,7 +2499,7 @@ type ListSchemasResponse struct {
 
 func (x *ListSchemasResponse) Reset() {
 	*x = ListSchemasResponse{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[33]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2419,7 +2511,7 @@ func (x *ListSchemasResponse) String() string {
 func (*ListSchemasResponse) ProtoMessage() {}
 
 func (x *ListSchemasResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[33]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2432,7 +2524,7 @@ func (x *ListSchemasResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSchemasResponse.ProtoReflect.Descriptor instead.
 func (*ListSchemasResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{33}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ListSchemasResponse) GetSchemas() []*EventSchema {
@@ -2473,7 +2565,7 @@ type EventSchema struct {
 
 func (x *EventSchema) Reset() {
 	*x = EventSchema{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[34]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2485,7 +2577,7 @@ func (x *EventSchema) String() string {
 func (*EventSchema) ProtoMessage() {}
 
 func (x *EventSchema) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[34]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2498,7 +2590,7 @@ func (x *EventSchema) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventSchema.ProtoReflect.Descriptor instead.
 func (*EventSchema) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{34}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *EventSchema) GetName() string {
@@ -2591,7 +2683,7 @@ type ScrubRequest struct {
 
 func (x *ScrubRequest) Reset() {
 	*x = ScrubRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[35]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2603,7 +2695,7 @@ func (x *ScrubRequest) String() string {
 func (*ScrubRequest) ProtoMessage() {}
 
 func (x *ScrubRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[35]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2616,7 +2708,7 @@ func (x *ScrubRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubRequest.ProtoReflect.Descriptor instead.
 func (*ScrubRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{35}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ScrubRequest) GetRepair() bool {
@@ -2654,7 +2746,7 @@ type ScrubProgress struct {
 
 func (x *ScrubProgress) Reset() {
 	*x = ScrubProgress{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[36]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2666,7 +2758,7 @@ func (x *ScrubProgress) String() string {
 func (*ScrubProgress) ProtoMessage() {}
 
 func (x *ScrubProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[36]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2679,7 +2771,7 @@ func (x *ScrubProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubProgress.ProtoReflect.Descriptor instead.
 func (*ScrubProgress) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{36}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ScrubProgress) GetDoneBytes() int64 {
@@ -2744,7 +2836,7 @@ const file_tributary_api_v1_admin_proto_rawDesc = "" +
 	"\fdependencies\x18\n" +
 	" \x03(\v2\x1c.tributary.api.v1.DependencyR\fdependencies\x120\n" +
 	"\x04disk\x18\v \x01(\v2\x1c.tributary.api.v1.DiskStatusR\x04disk\x129\n" +
-	"\aarchive\x18\f \x01(\v2\x1f.tributary.api.v1.ArchiveStatusR\aarchive\"\x80\x02\n" +
+	"\aarchive\x18\f \x01(\v2\x1f.tributary.api.v1.ArchiveStatusR\aarchive\"\xc4\x02\n" +
 	"\rArchiveStatus\x12\x1a\n" +
 	"\barchived\x18\x01 \x01(\tR\barchived\x12\x16\n" +
 	"\x06events\x18\x02 \x01(\x04R\x06events\x12\x1a\n" +
@@ -2754,7 +2846,10 @@ const file_tributary_api_v1_admin_proto_rawDesc = "" +
 	"\rafter_seconds\x18\x06 \x01(\x03R\fafterSeconds\x125\n" +
 	"\bended_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\x12\x1d\n" +
 	"\n" +
-	"last_error\x18\b \x01(\tR\tlastError\"\xdb\x01\n" +
+	"last_error\x18\b \x01(\tR\tlastError\x12,\n" +
+	"\x12drop_after_seconds\x18\t \x01(\x03R\x10dropAfterSeconds\x12\x14\n" +
+	"\x05first\x18\n" +
+	" \x01(\tR\x05first\"\xdb\x01\n" +
 	"\n" +
 	"DiskStatus\x12\x1d\n" +
 	"\n" +
@@ -2897,10 +2992,11 @@ const file_tributary_api_v1_admin_proto_rawDesc = "" +
 	"\vreport_json\x18\x04 \x01(\tR\n" +
 	"reportJson\x12\x16\n" +
 	"\x06faults\x18\x05 \x03(\tR\x06faults\"\x14\n" +
-	"\x12ListArchiveRequest\"p\n" +
+	"\x12ListArchiveRequest\"\x86\x01\n" +
 	"\x13ListArchiveResponse\x12=\n" +
 	"\bsegments\x18\x01 \x03(\v2!.tributary.api.v1.ArchivedSegmentR\bsegments\x12\x1a\n" +
-	"\barchived\x18\x02 \x01(\tR\barchived\"\xbf\x02\n" +
+	"\barchived\x18\x02 \x01(\tR\barchived\x12\x14\n" +
+	"\x05first\x18\x03 \x01(\tR\x05first\"\xbf\x02\n" +
 	"\x0fArchivedSegment\x12\x1a\n" +
 	"\blocation\x18\x01 \x01(\tR\blocation\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
@@ -2914,7 +3010,11 @@ const file_tributary_api_v1_admin_proto_rawDesc = "" +
 	"\x05bytes\x18\b \x01(\x03R\x05bytes\x12\x16\n" +
 	"\x06sha256\x18\t \x01(\tR\x06sha256\x12\x14\n" +
 	"\x05chain\x18\n" +
-	" \x01(\tR\x05chain\"\x16\n" +
+	" \x01(\tR\x05chain\"t\n" +
+	"\x13DropArchivedRequest\x12\x16\n" +
+	"\x06before\x18\x01 \x01(\tR\x06before\x12,\n" +
+	"\x12older_than_seconds\x18\x02 \x01(\x03R\x10olderThanSeconds\x12\x17\n" +
+	"\adry_run\x18\x03 \x01(\bR\x06dryRun\"\x16\n" +
 	"\x14VerifyArchiveRequest\"\xb1\x01\n" +
 	"\x0eVerifyProgress\x12\x12\n" +
 	"\x04part\x18\x01 \x01(\tR\x04part\x12\x1d\n" +
@@ -2957,7 +3057,7 @@ const file_tributary_api_v1_admin_proto_rawDesc = "" +
 	"\x06faults\x18\x05 \x03(\tR\x06faults\x12\x1e\n" +
 	"\n" +
 	"unrepaired\x18\x06 \x01(\rR\n" +
-	"unrepaired2\x86\x10\n" +
+	"unrepaired2\xa2\x11\n" +
 	"\fAdminService\x12\x7f\n" +
 	"\tGetStatus\x12\".tributary.api.v1.GetStatusRequest\x1a\x18.tributary.api.v1.Status\"4\xa2\xbb\x180\n" +
 	"\x03GET\x12\n" +
@@ -2987,7 +3087,9 @@ const file_tributary_api_v1_admin_proto_rawDesc = "" +
 	"\vListArchive\x12$.tributary.api.v1.ListArchiveRequest\x1a%.tributary.api.v1.ListArchiveResponse\"H\xa2\xbb\x18D\n" +
 	"\x03GET\x12\v/v1/archive*0Segments of the log that are archived, and where\x12\x97\x01\n" +
 	"\rVerifyArchive\x12&.tributary.api.v1.VerifyArchiveRequest\x1a!.tributary.api.v1.ArchiveProgress\"9\xa2\xbb\x185\n" +
-	"\x04POST\x12\x12/v1/archive/verify \x01*\x17Verify what is archived0\x01\x12\x8d\x01\n" +
+	"\x04POST\x12\x12/v1/archive/verify \x01*\x17Verify what is archived0\x01\x12\x99\x01\n" +
+	"\fDropArchived\x12%.tributary.api.v1.DropArchivedRequest\x1a!.tributary.api.v1.ArchiveProgress\"=\xa2\xbb\x189\n" +
+	"\x04POST\x12\x10/v1/archive/drop \x01*\x1dDrop archived events for good0\x01\x12\x8d\x01\n" +
 	"\x06Verify\x12\x1f.tributary.api.v1.VerifyRequest\x1a .tributary.api.v1.VerifyProgress\">\xa2\xbb\x18:\n" +
 	"\x04POST\x12\n" +
 	"/v1/verify \x01*$Verify store, mirror and read models0\x01\x12\x95\x01\n" +
@@ -3006,7 +3108,7 @@ func file_tributary_api_v1_admin_proto_rawDescGZIP() []byte {
 	return file_tributary_api_v1_admin_proto_rawDescData
 }
 
-var file_tributary_api_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_tributary_api_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_tributary_api_v1_admin_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),         // 0: tributary.api.v1.GetStatusRequest
 	(*Status)(nil),                   // 1: tributary.api.v1.Status
@@ -3038,64 +3140,67 @@ var file_tributary_api_v1_admin_proto_goTypes = []any{
 	(*ListArchiveRequest)(nil),       // 27: tributary.api.v1.ListArchiveRequest
 	(*ListArchiveResponse)(nil),      // 28: tributary.api.v1.ListArchiveResponse
 	(*ArchivedSegment)(nil),          // 29: tributary.api.v1.ArchivedSegment
-	(*VerifyArchiveRequest)(nil),     // 30: tributary.api.v1.VerifyArchiveRequest
-	(*VerifyProgress)(nil),           // 31: tributary.api.v1.VerifyProgress
-	(*ListSchemasRequest)(nil),       // 32: tributary.api.v1.ListSchemasRequest
-	(*ListSchemasResponse)(nil),      // 33: tributary.api.v1.ListSchemasResponse
-	(*EventSchema)(nil),              // 34: tributary.api.v1.EventSchema
-	(*ScrubRequest)(nil),             // 35: tributary.api.v1.ScrubRequest
-	(*ScrubProgress)(nil),            // 36: tributary.api.v1.ScrubProgress
-	nil,                              // 37: tributary.api.v1.OutboxMessage.PayloadEntry
-	(*timestamppb.Timestamp)(nil),    // 38: google.protobuf.Timestamp
+	(*DropArchivedRequest)(nil),      // 30: tributary.api.v1.DropArchivedRequest
+	(*VerifyArchiveRequest)(nil),     // 31: tributary.api.v1.VerifyArchiveRequest
+	(*VerifyProgress)(nil),           // 32: tributary.api.v1.VerifyProgress
+	(*ListSchemasRequest)(nil),       // 33: tributary.api.v1.ListSchemasRequest
+	(*ListSchemasResponse)(nil),      // 34: tributary.api.v1.ListSchemasResponse
+	(*EventSchema)(nil),              // 35: tributary.api.v1.EventSchema
+	(*ScrubRequest)(nil),             // 36: tributary.api.v1.ScrubRequest
+	(*ScrubProgress)(nil),            // 37: tributary.api.v1.ScrubProgress
+	nil,                              // 38: tributary.api.v1.OutboxMessage.PayloadEntry
+	(*timestamppb.Timestamp)(nil),    // 39: google.protobuf.Timestamp
 }
 var file_tributary_api_v1_admin_proto_depIdxs = []int32{
-	38, // 0: tributary.api.v1.Status.started_at:type_name -> google.protobuf.Timestamp
+	39, // 0: tributary.api.v1.Status.started_at:type_name -> google.protobuf.Timestamp
 	5,  // 1: tributary.api.v1.Status.mirror:type_name -> tributary.api.v1.MirrorStatus
 	6,  // 2: tributary.api.v1.Status.projections:type_name -> tributary.api.v1.ProjectionStatus
 	7,  // 3: tributary.api.v1.Status.sagas:type_name -> tributary.api.v1.SagaStatus
 	8,  // 4: tributary.api.v1.Status.dependencies:type_name -> tributary.api.v1.Dependency
 	3,  // 5: tributary.api.v1.Status.disk:type_name -> tributary.api.v1.DiskStatus
 	2,  // 6: tributary.api.v1.Status.archive:type_name -> tributary.api.v1.ArchiveStatus
-	38, // 7: tributary.api.v1.ArchiveStatus.ended_at:type_name -> google.protobuf.Timestamp
-	38, // 8: tributary.api.v1.DiskStatus.stalled_since:type_name -> google.protobuf.Timestamp
+	39, // 7: tributary.api.v1.ArchiveStatus.ended_at:type_name -> google.protobuf.Timestamp
+	39, // 8: tributary.api.v1.DiskStatus.stalled_since:type_name -> google.protobuf.Timestamp
 	4,  // 9: tributary.api.v1.DiskStatus.scrub:type_name -> tributary.api.v1.ScrubStatus
-	38, // 10: tributary.api.v1.ScrubStatus.ended_at:type_name -> google.protobuf.Timestamp
+	39, // 10: tributary.api.v1.ScrubStatus.ended_at:type_name -> google.protobuf.Timestamp
 	11, // 11: tributary.api.v1.ListOutboxResponse.messages:type_name -> tributary.api.v1.OutboxMessage
-	37, // 12: tributary.api.v1.OutboxMessage.payload:type_name -> tributary.api.v1.OutboxMessage.PayloadEntry
+	38, // 12: tributary.api.v1.OutboxMessage.payload:type_name -> tributary.api.v1.OutboxMessage.PayloadEntry
 	16, // 13: tributary.api.v1.ListParkedResponse.events:type_name -> tributary.api.v1.ParkedEvent
 	17, // 14: tributary.api.v1.ListParkedResponse.instances:type_name -> tributary.api.v1.ParkedInstance
 	29, // 15: tributary.api.v1.ListArchiveResponse.segments:type_name -> tributary.api.v1.ArchivedSegment
-	38, // 16: tributary.api.v1.ArchivedSegment.first_event:type_name -> google.protobuf.Timestamp
-	38, // 17: tributary.api.v1.ArchivedSegment.last_event:type_name -> google.protobuf.Timestamp
-	34, // 18: tributary.api.v1.ListSchemasResponse.schemas:type_name -> tributary.api.v1.EventSchema
+	39, // 16: tributary.api.v1.ArchivedSegment.first_event:type_name -> google.protobuf.Timestamp
+	39, // 17: tributary.api.v1.ArchivedSegment.last_event:type_name -> google.protobuf.Timestamp
+	35, // 18: tributary.api.v1.ListSchemasResponse.schemas:type_name -> tributary.api.v1.EventSchema
 	0,  // 19: tributary.api.v1.AdminService.GetStatus:input_type -> tributary.api.v1.GetStatusRequest
 	9,  // 20: tributary.api.v1.AdminService.ListOutbox:input_type -> tributary.api.v1.ListOutboxRequest
 	12, // 21: tributary.api.v1.AdminService.RebuildProjection:input_type -> tributary.api.v1.RebuildProjectionRequest
 	14, // 22: tributary.api.v1.AdminService.ListParked:input_type -> tributary.api.v1.ListParkedRequest
 	18, // 23: tributary.api.v1.AdminService.RetryParked:input_type -> tributary.api.v1.RetryParkedRequest
 	20, // 24: tributary.api.v1.AdminService.SkipParked:input_type -> tributary.api.v1.SkipParkedRequest
-	32, // 25: tributary.api.v1.AdminService.ListSchemas:input_type -> tributary.api.v1.ListSchemasRequest
+	33, // 25: tributary.api.v1.AdminService.ListSchemas:input_type -> tributary.api.v1.ListSchemasRequest
 	23, // 26: tributary.api.v1.AdminService.Backup:input_type -> tributary.api.v1.BackupRequest
 	25, // 27: tributary.api.v1.AdminService.Archive:input_type -> tributary.api.v1.ArchiveRequest
 	27, // 28: tributary.api.v1.AdminService.ListArchive:input_type -> tributary.api.v1.ListArchiveRequest
-	30, // 29: tributary.api.v1.AdminService.VerifyArchive:input_type -> tributary.api.v1.VerifyArchiveRequest
-	22, // 30: tributary.api.v1.AdminService.Verify:input_type -> tributary.api.v1.VerifyRequest
-	35, // 31: tributary.api.v1.AdminService.Scrub:input_type -> tributary.api.v1.ScrubRequest
-	1,  // 32: tributary.api.v1.AdminService.GetStatus:output_type -> tributary.api.v1.Status
-	10, // 33: tributary.api.v1.AdminService.ListOutbox:output_type -> tributary.api.v1.ListOutboxResponse
-	13, // 34: tributary.api.v1.AdminService.RebuildProjection:output_type -> tributary.api.v1.RebuildProgress
-	15, // 35: tributary.api.v1.AdminService.ListParked:output_type -> tributary.api.v1.ListParkedResponse
-	19, // 36: tributary.api.v1.AdminService.RetryParked:output_type -> tributary.api.v1.RetryParkedResponse
-	21, // 37: tributary.api.v1.AdminService.SkipParked:output_type -> tributary.api.v1.SkipParkedResponse
-	33, // 38: tributary.api.v1.AdminService.ListSchemas:output_type -> tributary.api.v1.ListSchemasResponse
-	24, // 39: tributary.api.v1.AdminService.Backup:output_type -> tributary.api.v1.BackupProgress
-	26, // 40: tributary.api.v1.AdminService.Archive:output_type -> tributary.api.v1.ArchiveProgress
-	28, // 41: tributary.api.v1.AdminService.ListArchive:output_type -> tributary.api.v1.ListArchiveResponse
-	26, // 42: tributary.api.v1.AdminService.VerifyArchive:output_type -> tributary.api.v1.ArchiveProgress
-	31, // 43: tributary.api.v1.AdminService.Verify:output_type -> tributary.api.v1.VerifyProgress
-	36, // 44: tributary.api.v1.AdminService.Scrub:output_type -> tributary.api.v1.ScrubProgress
-	32, // [32:45] is the sub-list for method output_type
-	19, // [19:32] is the sub-list for method input_type
+	31, // 29: tributary.api.v1.AdminService.VerifyArchive:input_type -> tributary.api.v1.VerifyArchiveRequest
+	30, // 30: tributary.api.v1.AdminService.DropArchived:input_type -> tributary.api.v1.DropArchivedRequest
+	22, // 31: tributary.api.v1.AdminService.Verify:input_type -> tributary.api.v1.VerifyRequest
+	36, // 32: tributary.api.v1.AdminService.Scrub:input_type -> tributary.api.v1.ScrubRequest
+	1,  // 33: tributary.api.v1.AdminService.GetStatus:output_type -> tributary.api.v1.Status
+	10, // 34: tributary.api.v1.AdminService.ListOutbox:output_type -> tributary.api.v1.ListOutboxResponse
+	13, // 35: tributary.api.v1.AdminService.RebuildProjection:output_type -> tributary.api.v1.RebuildProgress
+	15, // 36: tributary.api.v1.AdminService.ListParked:output_type -> tributary.api.v1.ListParkedResponse
+	19, // 37: tributary.api.v1.AdminService.RetryParked:output_type -> tributary.api.v1.RetryParkedResponse
+	21, // 38: tributary.api.v1.AdminService.SkipParked:output_type -> tributary.api.v1.SkipParkedResponse
+	34, // 39: tributary.api.v1.AdminService.ListSchemas:output_type -> tributary.api.v1.ListSchemasResponse
+	24, // 40: tributary.api.v1.AdminService.Backup:output_type -> tributary.api.v1.BackupProgress
+	26, // 41: tributary.api.v1.AdminService.Archive:output_type -> tributary.api.v1.ArchiveProgress
+	28, // 42: tributary.api.v1.AdminService.ListArchive:output_type -> tributary.api.v1.ListArchiveResponse
+	26, // 43: tributary.api.v1.AdminService.VerifyArchive:output_type -> tributary.api.v1.ArchiveProgress
+	26, // 44: tributary.api.v1.AdminService.DropArchived:output_type -> tributary.api.v1.ArchiveProgress
+	32, // 45: tributary.api.v1.AdminService.Verify:output_type -> tributary.api.v1.VerifyProgress
+	37, // 46: tributary.api.v1.AdminService.Scrub:output_type -> tributary.api.v1.ScrubProgress
+	33, // [33:47] is the sub-list for method output_type
+	19, // [19:33] is the sub-list for method input_type
 	19, // [19:19] is the sub-list for extension type_name
 	19, // [19:19] is the sub-list for extension extendee
 	0,  // [0:19] is the sub-list for field type_name
@@ -3113,7 +3218,7 @@ func file_tributary_api_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_api_v1_admin_proto_rawDesc), len(file_tributary_api_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   38,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -30,6 +30,7 @@ const (
 	AdminService_Archive_FullMethodName           = "/tributary.api.v1.AdminService/Archive"
 	AdminService_ListArchive_FullMethodName       = "/tributary.api.v1.AdminService/ListArchive"
 	AdminService_VerifyArchive_FullMethodName     = "/tributary.api.v1.AdminService/VerifyArchive"
+	AdminService_DropArchived_FullMethodName      = "/tributary.api.v1.AdminService/DropArchived"
 	AdminService_Verify_FullMethodName            = "/tributary.api.v1.AdminService/Verify"
 	AdminService_Scrub_FullMethodName             = "/tributary.api.v1.AdminService/Scrub"
 )
@@ -67,6 +68,9 @@ type AdminServiceClient interface {
 	ListArchive(ctx context.Context, in *ListArchiveRequest, opts ...grpc.CallOption) (*ListArchiveResponse, error)
 	// VerifyArchive reads everything that is archived and checks it: checksums, events, hash chain. The last message has done set.
 	VerifyArchive(ctx context.Context, in *VerifyArchiveRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArchiveProgress], error)
+	// DropArchived gives up the contents of archived events for good, as far as everything that follows the log has read them.
+	// The last message has done set.
+	DropArchived(ctx context.Context, in *DropArchivedRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArchiveProgress], error)
 	// Verify checks the store against itself, Kafka against the store and the read models against a fold of the store. The
 	// last message has done set.
 	Verify(ctx context.Context, in *VerifyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[VerifyProgress], error)
@@ -229,9 +233,28 @@ func (c *adminServiceClient) VerifyArchive(ctx context.Context, in *VerifyArchiv
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AdminService_VerifyArchiveClient = grpc.ServerStreamingClient[ArchiveProgress]
 
+func (c *adminServiceClient) DropArchived(ctx context.Context, in *DropArchivedRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArchiveProgress], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[4], AdminService_DropArchived_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[DropArchivedRequest, ArchiveProgress]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_DropArchivedClient = grpc.ServerStreamingClient[ArchiveProgress]
+
 func (c *adminServiceClient) Verify(ctx context.Context, in *VerifyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[VerifyProgress], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[4], AdminService_Verify_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[5], AdminService_Verify_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -250,7 +273,7 @@ type AdminService_VerifyClient = grpc.ServerStreamingClient[VerifyProgress]
 
 func (c *adminServiceClient) Scrub(ctx context.Context, in *ScrubRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ScrubProgress], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[5], AdminService_Scrub_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[6], AdminService_Scrub_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -300,6 +323,9 @@ type AdminServiceServer interface {
 	ListArchive(context.Context, *ListArchiveRequest) (*ListArchiveResponse, error)
 	// VerifyArchive reads everything that is archived and checks it: checksums, events, hash chain. The last message has done set.
 	VerifyArchive(*VerifyArchiveRequest, grpc.ServerStreamingServer[ArchiveProgress]) error
+	// DropArchived gives up the contents of archived events for good, as far as everything that follows the log has read them.
+	// The last message has done set.
+	DropArchived(*DropArchivedRequest, grpc.ServerStreamingServer[ArchiveProgress]) error
 	// Verify checks the store against itself, Kafka against the store and the read models against a fold of the store. The
 	// last message has done set.
 	Verify(*VerifyRequest, grpc.ServerStreamingServer[VerifyProgress]) error
@@ -348,6 +374,9 @@ func (UnimplementedAdminServiceServer) ListArchive(context.Context, *ListArchive
 }
 func (UnimplementedAdminServiceServer) VerifyArchive(*VerifyArchiveRequest, grpc.ServerStreamingServer[ArchiveProgress]) error {
 	return status.Error(codes.Unimplemented, "method VerifyArchive not implemented")
+}
+func (UnimplementedAdminServiceServer) DropArchived(*DropArchivedRequest, grpc.ServerStreamingServer[ArchiveProgress]) error {
+	return status.Error(codes.Unimplemented, "method DropArchived not implemented")
 }
 func (UnimplementedAdminServiceServer) Verify(*VerifyRequest, grpc.ServerStreamingServer[VerifyProgress]) error {
 	return status.Error(codes.Unimplemented, "method Verify not implemented")
@@ -546,6 +575,17 @@ func _AdminService_VerifyArchive_Handler(srv interface{}, stream grpc.ServerStre
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AdminService_VerifyArchiveServer = grpc.ServerStreamingServer[ArchiveProgress]
 
+func _AdminService_DropArchived_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(DropArchivedRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AdminServiceServer).DropArchived(m, &grpc.GenericServerStream[DropArchivedRequest, ArchiveProgress]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_DropArchivedServer = grpc.ServerStreamingServer[ArchiveProgress]
+
 func _AdminService_Verify_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(VerifyRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -623,6 +663,11 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "VerifyArchive",
 			Handler:       _AdminService_VerifyArchive_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "DropArchived",
+			Handler:       _AdminService_DropArchived_Handler,
 			ServerStreams: true,
 		},
 		{
