@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"errors"
-	"fmt"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -29,12 +29,11 @@ func (d *Defaults) Fill(m *storev1.AppendRequest) {
 // that the two always say the same: what is rare (payload_json, context), what is odd (a message in two pieces) and what is
 // wrong.
 //
-// A reader keeps memory for the next request. It is used by one goroutine.
+// A reader keeps memory for the next request, little of it and nothing of the request. It is used by one goroutine.
 type RequestReader struct {
 	texts  []byte // of the request, one after the other
 	names  []name
-	events int  // of the request
-	empty  bool // a text is given and empty, which no code writes
+	events int // of the request
 }
 
 // name is where a text of a request goes, and where it stands in texts.
@@ -50,9 +49,13 @@ var errElse = errors.New("left to the generated code")
 // else does, so that keeping a name keeps no payload. expects says that the first stream names an expectation. Errors match
 // eventstore.ErrInvalid or eventstore.ErrTooLarge.
 func (d *RequestReader) Read(r *eventstore.Request, b []byte, defaults *Defaults) (expects bool, err error) {
-	d.texts, d.names, d.events, d.empty = d.texts[:0], d.names[:0], 0, false
-	if expects, err = d.request(r, b, defaults); !errors.Is(err, errElse) {
+	expects, err = d.request(r, b, defaults)
+	d.rest()
+	if !errors.Is(err, errElse) {
 		return expects, err
+	}
+	if err := bounded(b); err != nil {
+		return false, err
 	}
 	m := &storev1.AppendRequest{}
 	if err := proto.Unmarshal(b, m); err != nil {
@@ -94,9 +97,6 @@ func next(b []byte) (f field, rest []byte, err error) {
 	}
 	return f, b[n:], nil
 }
-
-// errTooMany is found before room is made for what is too much anyway.
-var errTooMany = fmt.Errorf("%w: more than %d streams, events or tags in one request", eventstore.ErrTooLarge, eventstore.MaxRequestEvents)
 
 // count returns how often a field with a length stands in a message.
 func (d *RequestReader) count(b []byte, number protowire.Number) (n int, err error) {
@@ -141,9 +141,9 @@ func (d *RequestReader) request(r *eventstore.Request, b []byte, defaults *Defau
 		}
 		switch f.number {
 		case 1:
-			d.text(&r.Tenant, f.bytes)
+			err = d.text(&r.Tenant, f.bytes)
 		case 2:
-			d.text(&r.ID, f.bytes)
+			err = d.text(&r.ID, f.bytes)
 		case 3:
 			named, err := d.streamAppend(&r.Appends[appends], f.bytes)
 			if err != nil {
@@ -153,6 +153,9 @@ func (d *RequestReader) request(r *eventstore.Request, b []byte, defaults *Defau
 			appends++
 		case 5:
 			durability = cmp.Or(string(f.bytes), defaults.Durability)
+			if !utf8.Valid(f.bytes) {
+				err = errElse
+			}
 		case 4:
 			if r.Condition != nil {
 				return false, errElse
@@ -176,7 +179,7 @@ func (d *RequestReader) request(r *eventstore.Request, b []byte, defaults *Defau
 			return false, errElse
 		}
 	}
-	if r.Durability, err = eventstore.ParseDurability(durability); err != nil || d.empty {
+	if r.Durability, err = eventstore.ParseDurability(durability); err != nil {
 		return false, errElse
 	}
 	d.cut()
@@ -210,9 +213,9 @@ func (d *RequestReader) streamAppend(a *eventstore.StreamAppend, b []byte) (expe
 		}
 		switch f.number {
 		case 1:
-			d.text(&a.Stream.Category, f.bytes)
+			err = d.text(&a.Stream.Category, f.bytes)
 		case 2:
-			d.text(&a.Stream.ID, f.bytes)
+			err = d.text(&a.Stream.ID, f.bytes)
 		case 3, 4, 5:
 			if f.value != 1 {
 				return false, errElse
@@ -222,12 +225,13 @@ func (d *RequestReader) streamAppend(a *eventstore.StreamAppend, b []byte) (expe
 		case 6:
 			a.Expect, expects = eventstore.Exactly(f.value), true
 		case 7:
-			if last, err = d.event(&a.Events[events], last, f.bytes); err != nil {
-				return false, err
-			}
+			last, err = d.event(&a.Events[events], last, f.bytes)
 			events++
 		default:
-			return false, errElse
+			err = errElse
+		}
+		if err != nil {
+			return false, err
 		}
 	}
 	return expects, nil
@@ -258,7 +262,7 @@ func (d *RequestReader) event(e *eventstore.Event, last name, b []byte) (typ nam
 		case 1:
 			err = readID(&e.ID, f.bytes)
 		case 2:
-			typ = d.same(&e.Type, last, f.bytes)
+			typ, err = d.same(&e.Type, last, f.bytes)
 		case 3:
 			e.SchemaVersion = uint16(f.value)
 			if f.value > 0xffff {
@@ -269,8 +273,11 @@ func (d *RequestReader) event(e *eventstore.Event, last name, b []byte) (typ nam
 		case 5:
 			e.Payload = f.bytes[:len(f.bytes):len(f.bytes)]
 		case 7:
+			if len(f.bytes) == 0 {
+				return typ, errEmptyTag
+			}
 			e.Tags = append(e.Tags, "")
-			d.text(&e.Tags[len(e.Tags)-1], f.bytes)
+			err = d.text(&e.Tags[len(e.Tags)-1], f.bytes)
 		case 8:
 			e.Kind, err = eventstore.ParseKind(string(f.bytes))
 		case 9:
@@ -278,8 +285,11 @@ func (d *RequestReader) event(e *eventstore.Event, last name, b []byte) (typ nam
 		default:
 			err = errElse
 		}
+		if err != nil && !errors.Is(err, errTooMany) {
+			err = errElse // what is wrong with it the other code says
+		}
 		if err != nil {
-			return typ, errElse // what is wrong with it the other code says
+			return typ, err
 		}
 	}
 	return typ, nil
@@ -296,6 +306,9 @@ func readID(id *uuid.UUID, b []byte) (err error) {
 
 // readCondition reads a condition: a small part, of which the generated code makes few messages.
 func readCondition(b []byte) (c *eventstore.Condition, err error) {
+	if items, parts := conditionOf(b); !boundedCondition(items, parts) {
+		return nil, errLargeCondition
+	}
 	m := &storev1.Condition{}
 	if proto.Unmarshal(b, m) != nil {
 		return nil, errElse
@@ -318,69 +331,94 @@ func (d *RequestReader) metadata(m *eventstore.Metadata, b []byte) (err error) {
 		}
 		switch f.number {
 		case 1:
-			d.text(&m.Causation, f.bytes)
+			err = d.text(&m.Causation, f.bytes)
 		case 2:
-			d.text(&m.Correlation, f.bytes)
+			err = d.text(&m.Correlation, f.bytes)
 		case 3:
-			d.text(&m.TraceParent, f.bytes)
+			err = d.text(&m.TraceParent, f.bytes)
 		case 4:
-			d.text(&m.TraceState, f.bytes)
+			err = d.text(&m.TraceState, f.bytes)
 		case 5:
-			d.text(&m.Actor, f.bytes)
+			err = d.text(&m.Actor, f.bytes)
 		default:
-			return errElse
+			err = errElse
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// text has a text stand in *to once the request is read.
-func (d *RequestReader) text(to *string, b []byte) name {
-	n := name{to, len(d.texts), len(d.texts) + len(b)}
-	d.empty = d.empty || len(b) == 0
+// text has a text stand in *to once the request is read. An empty one, which no code writes, takes the place of what the
+// message said before: the generated code knows of what.
+func (d *RequestReader) text(to *string, b []byte) error {
+	if len(b) == 0 || !utf8.Valid(b) {
+		return errElse
+	}
+	begin := len(d.texts)
 	d.texts = append(d.texts, b...)
-	d.names = append(d.names, n)
-	return n
+	return d.name(name{to, begin, len(d.texts)})
 }
 
-// same is text for what is mostly the same as another.
-func (d *RequestReader) same(to *string, other name, b []byte) name {
+func (d *RequestReader) name(n name) error {
+	if len(d.names) == maxNames {
+		return errTooMany
+	}
+	d.names = append(d.names, n)
+	return nil
+}
+
+// same is text for what is mostly the same as another. It returns which it is.
+func (d *RequestReader) same(to *string, other name, b []byte) (name, error) {
 	if other.to == nil || !bytes.Equal(d.texts[other.begin:other.end], b) {
-		return d.text(to, b)
+		if err := d.text(to, b); err != nil {
+			return name{}, err
+		}
+		return d.names[len(d.names)-1], nil
 	}
 	other.to = to
-	d.names = append(d.names, other)
-	return other
+	return other, d.name(other)
 }
 
 // cut puts the texts where they go: parts of one string.
 func (d *RequestReader) cut() {
 	all := string(d.texts)
-	for i, n := range d.names {
+	for _, n := range d.names {
 		*n.to = all[n.begin:n.end]
-		d.names[i].to = nil
-	}
-	if cap(d.texts) > largestKept {
-		*d = RequestReader{}
 	}
 }
 
+// rest forgets the request, and lets memory go that few requests need.
+func (d *RequestReader) rest() {
+	if cap(d.texts) > mostTexts || cap(d.names) > mostNames {
+		*d = RequestReader{}
+		return
+	}
+	clear(d.names)
+	d.texts, d.names, d.events = d.texts[:0], d.names[:0], 0
+}
+
 // SessionAppends yields the appends of an AppendSessionRequest, off its wire form: the number and the AppendRequest of each,
-// nil where there is none. It ends with yield's error, or with one that matches eventstore.ErrInvalid.
+// nil where there is none. It ends with yield's error, or with one that matches eventstore.ErrInvalid. The generated code
+// would make all appends' messages at once, of which a request of a few megabytes can hold millions.
 func SessionAppends(b []byte, yield func(number uint64, request []byte) error) error {
 	for len(b) > 0 {
-		f, rest, err := next(b)
-		if err != nil || f.number != 1 || f.kind != protowire.BytesType {
-			return sessionAppendsElse(b, yield)
-		}
-		number, request, err := sessionAppend(f.bytes)
-		if err != nil {
-			return sessionAppendsElse(b, yield)
-		}
-		if err := yield(number, request); err != nil {
+		var f field
+		var err error
+		if f, b, err = nextKnown(b); err != nil {
 			return err
 		}
-		b = rest
+		if f.number != 1 || f.kind != protowire.BytesType {
+			continue
+		}
+		number, request, err := sessionAppend(f.bytes)
+		if err == nil {
+			err = yield(number, request)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -388,7 +426,7 @@ func SessionAppends(b []byte, yield func(number uint64, request []byte) error) e
 func sessionAppend(b []byte) (number uint64, request []byte, err error) {
 	for len(b) > 0 {
 		var f field
-		if f, b, err = next(b); err != nil {
+		if f, b, err = nextKnown(b); err != nil {
 			return 0, nil, err
 		}
 		switch {
@@ -396,30 +434,21 @@ func sessionAppend(b []byte) (number uint64, request []byte, err error) {
 			number = f.value
 		case f.number == 2 && f.kind == protowire.BytesType && request == nil:
 			request = f.bytes[:len(f.bytes):len(f.bytes)]
-		default:
-			return 0, nil, errElse
+		case f.number == 2 && f.kind == protowire.BytesType: // pieces of a message make one
+			request = append(request, f.bytes...)
 		}
 	}
 	return number, request, nil
 }
 
-// sessionAppendsElse leaves it to the generated code to take the rest of a message apart.
-func sessionAppendsElse(b []byte, yield func(number uint64, request []byte) error) error {
-	m := &storev1.AppendSessionRequest{}
-	if err := proto.Unmarshal(b, m); err != nil {
-		return invalidf("read appends: %w", err)
+// nextKnown is next where all is read by hand: fields of other kinds are passed over.
+func nextKnown(b []byte) (f field, rest []byte, err error) {
+	if f, rest, err = next(b); err == nil {
+		return f, rest, nil
 	}
-	for _, a := range m.GetAppends() {
-		var request []byte
-		if a.GetRequest() != nil {
-			var err error
-			if request, err = proto.Marshal(a.GetRequest()); err != nil {
-				return fmt.Errorf("read appends: %w", err)
-			}
-		}
-		if err := yield(a.GetNumber(), request); err != nil {
-			return err
-		}
+	_, _, n := protowire.ConsumeField(b)
+	if n < 0 {
+		return f, nil, invalidf("read appends: %w", protowire.ParseError(n))
 	}
-	return nil
+	return field{}, b[n:], nil
 }
