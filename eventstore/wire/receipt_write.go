@@ -80,9 +80,20 @@ func (a *SessionAnswers) add(number uint64, outcome protowire.Number, inner []by
 	*a.body = appendMessage(b, outcome, inner)
 }
 
+// Size returns how many bytes the answers have.
+func (a *SessionAnswers) Size() int {
+	if a.body == nil {
+		return 0
+	}
+	return len(*a.body)
+}
+
 // Message returns the answers as an AppendSessionResponse and empties the collection.
 func (a *SessionAnswers) Message() *Encoded {
 	body := a.body
 	a.body = nil
+	if cap(a.scratch) > firstPage {
+		a.scratch = nil
+	}
 	return encoded(body, func() proto.Message { return &storev1.AppendSessionResponse{} })
 }

@@ -20,8 +20,10 @@ const (
 var longWords = regexp.MustCompile(fmt.Sprintf(`"(?:[^"\\]|\\.){%d,}"|\S{%d,}`, maxWord, maxWord))
 
 // told returns a text fit for clients: values in it that are long are cut, and so is the middle of a text that is long
-// nevertheless, for what is wrong stands at its beginning or its end.
+// nevertheless, for what is wrong stands at its beginning or its end. What is no UTF-8 in it is replaced: no message could
+// carry it.
 func told(text string) string {
+	text = strings.ToValidUTF8(text, "\uFFFD")
 	if len(text) <= maxWord {
 		return text
 	}

@@ -37,14 +37,17 @@ func start(t *testing.T) *rig {
 	return startWith(t, memstore.New(memstore.Options{}))
 }
 
-func startWith(t *testing.T, store eventstore.Store) *rig {
+func startWith(t *testing.T, store eventstore.Store, change ...func(*storeapi.Service)) *rig {
 	t.Helper()
 	s := server.New(server.Options{HTTPAddr: "127.0.0.1:0", GRPCAddr: "127.0.0.1:0"})
-	err := s.Register(&storeapi.ServiceDesc, &storeapi.Service{
+	service := &storeapi.Service{
 		Store: store, Failure: s.Failure,
 		Kept: storeapi.Kept{Categories: map[string]bool{"order": true}, Types: map[string]bool{"order.created.v1": true}},
-	})
-	if err != nil {
+	}
+	for _, c := range change {
+		c(service)
+	}
+	if err := s.Register(&storeapi.ServiceDesc, service); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Listen(t.Context()); err != nil {

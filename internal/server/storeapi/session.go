@@ -1,6 +1,7 @@
 package storeapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,24 +16,27 @@ import (
 	storev1 "github.com/tributary-es/tributary/schemas/gen/tributary/store/v1"
 )
 
-// What a session may have under way, in bytes of payloads; an append counts for leastBytes at least, so that there are
-// sessionBytes/leastBytes appends at most. Beyond that the session is not read from, and HTTP/2 holds the client back.
+// What a session may have under way, in bytes of payloads and eventBytes for each event; an append counts for leastBytes at
+// least, also one that fails, so that there are sessionBytes/leastBytes appends at most. An append is under way until its
+// answer is sent. Beyond that the session is not read from, and HTTP/2 holds the client back: also one that does not read.
 const (
 	sessionBytes = 16 << 20
 	leastBytes   = 32 << 10
+	eventBytes   = 256
 )
 
 const (
 	// sessionTimeout bounds an append of a session, which does not end with the session.
 	sessionTimeout = 30 * time.Second
-	// maxAnswers is how many answers a message carries.
-	maxAnswers = 256
+	// A message carries up to maxAnswers answers, and no more once they have maxAnswerBytes.
+	maxAnswers     = 256
+	maxAnswerBytes = 1 << 20
 )
 
-// AppendSession takes appends and answers each. Three goroutines share the work, and there is none for each append: the
-// receiver reads messages, the caller's makes requests of each and has the store queue them together, and the sender puts
-// the answers together that are there. The store judges what it queued in order, so that appends to one stream need not
-// wait for each other.
+// AppendSession takes appends and answers each. Three goroutines share the work: the receiver reads messages, the caller's
+// makes requests of each and has the store queue them together, and the sender puts the answers together that are there.
+// There is none for each append, except where one waits for more than this server's disk. The store judges what it queued
+// in order, so that appends to one stream need not wait for each other.
 func (s *Service) AppendSession(
 	stream grpc.BidiStreamingServer[storev1.AppendSessionRequest, storev1.AppendSessionResponse],
 ) (err error) {
@@ -50,11 +54,13 @@ func (s *Service) AppendSession(
 	n := &session{
 		service: s, origin: &o, ctx: context.WithoutCancel(ctx), room: semaphore.NewWeighted(sessionBytes), answers: newSessionAnswers(),
 	}
+	ctx, broken := context.WithCancelCause(ctx)
+	defer broken(nil)
 	sent := make(chan error, 1)
-	go func() { sent <- n.answers.send(stream, n.failure) }()
+	go func() { sent <- n.answers.send(stream, n, broken) }()
 	defer func() {
 		n.answers.end()
-		err = errors.Join(err, <-sent)
+		err = cmp.Or(<-sent, err)
 	}()
 	return n.dispatch(ctx, receive(ctx, stream))
 }
@@ -112,37 +118,37 @@ func (n *session) dispatch(ctx context.Context, messages <-chan received) error 
 				return err
 			}
 		case <-ctx.Done():
-			return ctx.Err()
+			return context.Cause(ctx)
 		}
 	}
 }
 
-// take has the appends of a message queued: together, as far as there is room for them. It waits for room, and while the
-// client does not read its answers.
+// take has the appends of a message queued: together, as far as there is room for them and their answers.
 func (n *session) take(ctx context.Context, message []byte) error {
 	t := &together{}
 	err := wire.SessionAppends(message, func(number uint64, b []byte) error {
-		if err := n.answers.expect(ctx); err != nil {
-			return err
+		r, size := &n.request, int64(leastBytes)
+		wrong := n.service.read(&n.reader, r, b, n.origin)
+		if wrong == nil {
+			size = sizeOf(r)
 		}
-		r := &n.request
-		if err := n.service.read(&n.reader, r, b, n.origin); err != nil {
-			n.answers.put(sessionAnswer{number: number, err: err})
-			return nil
-		}
-		size := sizeOf(r)
 		if !n.room.TryAcquire(size) {
-			n.enqueue(t) // they make room when they are done
+			n.enqueue(t) // they make room when they are answered
 			t = &together{}
-			if err := n.room.Acquire(ctx, size); err != nil {
-				n.answers.giveUp()
-				return err
+			if n.room.Acquire(ctx, size) != nil {
+				return context.Cause(ctx)
 			}
+		}
+		n.answers.expect(1)
+		if wrong != nil {
+			n.answers.put(sessionAnswer{number: number, err: wrong, size: size})
+			return nil
 		}
 		t.add(number, *r, size)
 		return nil
 	})
 	n.enqueue(t)
+	n.request = eventstore.Request{} // a session that rests keeps nothing of its last message
 	return err
 }
 
@@ -150,7 +156,7 @@ func sizeOf(r *eventstore.Request) int64 {
 	size := 0
 	for i := range r.Appends {
 		for j := range r.Appends[i].Events {
-			size += len(r.Appends[i].Events[j].Payload)
+			size += eventBytes + len(r.Appends[i].Events[j].Payload)
 		}
 	}
 	return int64(min(max(size, leastBytes), sessionBytes))

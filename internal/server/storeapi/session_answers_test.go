@@ -3,110 +3,49 @@ package storeapi
 import (
 	"context"
 	"errors"
-	"fmt"
 	"testing"
 	"testing/synctest"
 
+	"golang.org/x/sync/semaphore"
 	"google.golang.org/grpc"
 
 	"github.com/tributary-es/tributary/eventstore"
-	"github.com/tributary-es/tributary/eventstore/wire"
-	storev1 "github.com/tributary-es/tributary/schemas/gen/tributary/store/v1"
 )
 
-// reader is a client that reads a message when the test lets it.
-type reader struct {
-	grpc.ServerStream
-	let     chan error // what the connection says of each message
-	numbers chan uint64
-}
+// gone is a client that is not there any more.
+type gone struct{ grpc.ServerStream }
 
-func (r *reader) SendMsg(m any) error {
-	if err := <-r.let; err != nil {
-		return err
-	}
-	return wire.ReadAnswers(m.(*wire.Encoded).Buffers().Materialize(), func(number uint64, _ []byte, f *storev1.Failure) {
-		r.numbers <- number
-	})
-}
+var errGone = errors.New("gone")
 
-func failure(err error) *storev1.Failure { return &storev1.Failure{Detail: err.Error()} }
+func (gone) SendMsg(any) error { return errGone }
 
-// A session whose client does not read its answers takes no more appends, however they are answered; when the client reads
-// again, all answers come, each once. Invariant A3.
-func TestUnreadAnswersHoldTheSession(t *testing.T) {
-	a := newSessionAnswers()
-	client := &reader{let: make(chan error), numbers: make(chan uint64, 2*maxUnsent)}
-	ended := make(chan error, 1)
-	go func() { ended <- a.send(client, failure) }()
-	over, cancel := context.WithCancel(t.Context())
-	cancel()
-	for i := range uint64(maxUnsent) {
-		if err := a.expect(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		answer := sessionAnswer{number: i, receipt: eventstore.Receipt{ID: fmt.Sprint(i)}}
-		if i%3 == 0 {
-			answer.err = errors.New("refused")
-		}
-		a.put(answer)
-	}
-	if err := a.expect(over); !errors.Is(err, context.Canceled) {
-		t.Fatalf("with %d answers that are not read another append is taken (%v)", maxUnsent, err)
-	}
-	taken := make(chan error, 1)
-	go func() { taken <- a.expect(t.Context()) }()
-	client.let <- nil // one message
-	if err := <-taken; err != nil {
-		t.Fatal(err)
-	}
-	a.put(sessionAnswer{number: maxUnsent})
-	a.end()
-	close(client.let)
-	if err := <-ended; err != nil {
-		t.Fatal(err)
-	}
-	close(client.numbers)
-	seen := map[uint64]bool{}
-	for number := range client.numbers {
-		if seen[number] {
-			t.Errorf("append %d is answered twice", number)
-		}
-		seen[number] = true
-	}
-	if len(seen) != maxUnsent+1 {
-		t.Errorf("%d answers, want %d", len(seen), maxUnsent+1)
-	}
-}
-
-// When the client is gone, the session ends once every append is answered, and not before.
+// When the client is gone, the session is told so, and ends once every append is answered, whoever is there to read it; what
+// is answered makes room all the same.
 func TestAnswersAfterTheClientIsGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := newSessionAnswers()
-		gone := errors.New("gone")
-		client := &reader{let: make(chan error, 1)}
-		client.let <- gone
+		n := &session{room: semaphore.NewWeighted(sessionBytes), answers: newSessionAnswers()}
+		ctx, broken := context.WithCancelCause(t.Context())
 		ended := make(chan error, 1)
-		go func() { ended <- a.send(client, failure) }()
-		for range 3 * maxUnsent {
-			if err := a.expect(t.Context()); err != nil {
+		go func() { ended <- n.answers.send(gone{}, n, broken) }()
+		for range 3 * sessionBytes / leastBytes {
+			if err := n.room.Acquire(t.Context(), leastBytes); err != nil {
 				t.Fatal(err)
 			}
-			a.put(sessionAnswer{})
+			n.answers.expect(1)
+			n.answers.put(sessionAnswer{receipt: eventstore.Receipt{ID: "a"}, size: leastBytes})
 		}
-		if err := a.expect(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		a.end()
+		<-ctx.Done()
+		n.answers.expect(1)
+		n.answers.end()
 		synctest.Wait()
 		select {
 		case err := <-ended:
 			t.Fatalf("ended before the last append is answered: %v", err)
 		default:
 		}
-		a.put(sessionAnswer{})
-		if err := <-ended; !errors.Is(err, gone) {
-			t.Errorf("%v, want %v", err, gone)
+		n.answers.put(sessionAnswer{})
+		if err := <-ended; !errors.Is(err, errGone) || !errors.Is(context.Cause(ctx), errGone) {
+			t.Errorf("%v and %v, want %v", err, context.Cause(ctx), errGone)
 		}
 	})
 }

@@ -6,13 +6,17 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/memstore"
+	"github.com/tributary-es/tributary/internal/server/storeapi"
 	storev1 "github.com/tributary-es/tributary/schemas/gen/tributary/store/v1"
 )
 
@@ -183,4 +187,87 @@ func TestSessionHoldsTheClientBack(t *testing.T) {
 	}
 	close(store.open)
 	answers(t, s, n)
+}
+
+// A client that does not read its answers is held back, be they receipts or failures, and goes on when it reads them: all
+// answers come, each once. Invariant A3.
+func TestUnreadAnswersHoldTheClientBack(t *testing.T) {
+	for name, a := range map[string]*storev1.AppendRequest{"failures": nil, "receipts": {RequestId: "same"}} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t, start(t))
+			const n, together = 200_000, 2000
+			var sent atomic.Int64
+			done := make(chan error, 1)
+			go func() {
+				for begin := range n / together {
+					m := &storev1.AppendSessionRequest{}
+					for i := range together {
+						m.Appends = append(m.Appends, &storev1.SessionAppend{Number: uint64(begin*together + i), Request: a})
+					}
+					if err := s.Send(m); err != nil {
+						done <- err
+						return
+					}
+					sent.Add(together)
+				}
+				done <- nil
+			}()
+			for last, same := int64(0), 0; same < 25; same++ { // until it stays as it is
+				select {
+				case err := <-done:
+					t.Fatalf("%d appends are taken, though no answer is read (%v)", sent.Load(), err)
+				case <-time.After(20 * time.Millisecond):
+				}
+				if now := sent.Load(); now != last {
+					last, same = now, 0
+				}
+			}
+			answers(t, s, n)
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// oddStore fails with a text that is no UTF-8.
+type oddStore struct{ eventstore.Store }
+
+var errOdd = fmt.Errorf("%w: type a\xff is odd", eventstore.ErrInvalid)
+
+func (oddStore) Append(context.Context, eventstore.Request) (eventstore.Receipt, error) {
+	return eventstore.Receipt{}, errOdd
+}
+
+// A failure whose text is no UTF-8 is told like any other, and keeps no other answer back.
+func TestFailuresThatAreNoUTF8(t *testing.T) {
+	r := startWith(t, oddStore{memstore.New(memstore.Options{})})
+	s := open(t, r)
+	const want = "type a\uFFFD is odd"
+	for i := range uint64(2) {
+		if err := s.Send(&storev1.AppendSessionRequest{Appends: []*storev1.SessionAppend{{Number: i, Request: request(to("1", 1))}}}); err != nil {
+			t.Fatal(err)
+		}
+		if f := answers(t, s, 1)[i].GetFailure(); f.GetReason() != "invalid" || f.GetDetail() != want {
+			t.Errorf("append %d of a session: %v", i, f)
+		}
+	}
+	_, err := r.Append(t.Context(), request(to("1", 1)))
+	if status.Convert(err).Message() != want || detail[*errdetails.ErrorInfo](t, err).GetReason() != "invalid" {
+		t.Errorf("append: %v", err)
+	}
+}
+
+// An answer that cannot be sent ends its session: nobody waits for it in vain.
+func TestSessionEndsWhenAnAnswerCannotBeSent(t *testing.T) {
+	r := startWith(t, memstore.New(memstore.Options{}), func(s *storeapi.Service) {
+		s.Failure = func(context.Context, string, error) *storev1.Failure { return &storev1.Failure{Detail: "\xff"} }
+	})
+	s := open(t, r)
+	if err := s.Send(&storev1.AppendSessionRequest{Appends: []*storev1.SessionAppend{{Number: 1}}}); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := s.Recv(); status.Code(err) != codes.Internal {
+		t.Errorf("%v, %v, want the end", m, err)
+	}
 }

@@ -36,7 +36,8 @@ func (t *together) begin(n *session) {
 	t.release = func() { stop(); cancel() }
 }
 
-// done takes an answer of the store.
+// done takes an answer of the store. Where that is to be waited for, which is when an append asks for more than this server's
+// disk, a goroutine does: one for each such append, of which the session's room bounds the number.
 func (t *together) done(i int, a eventstore.Answer) {
 	if a.Wait != nil {
 		go func() { // the session waits for the answer
@@ -45,23 +46,26 @@ func (t *together) done(i int, a eventstore.Answer) {
 		}()
 		return
 	}
-	t.session.room.Release(t.sizes[i])
-	t.answer(i, sessionAnswer{t.numbers[i], a.Receipt, a.Err})
+	if size := t.sizes[i]; !t.answer(i, sessionAnswer{t.numbers[i], a.Receipt, a.Err, size}) {
+		t.session.room.Release(size - size/2) // the answer has the other half
+	}
 	if t.left.Add(-1) == 0 {
 		t.release()
 	}
 }
 
 // answer answers an append, unless it is answered.
-func (t *together) answer(i int, a sessionAnswer) {
-	if !t.answered[i].Swap(true) {
-		t.session.answers.put(a)
+func (t *together) answer(i int, a sessionAnswer) bool {
+	if t.answered[i].Swap(true) {
+		return false
 	}
+	t.session.answers.put(a)
+	return true
 }
 
-// end answers what is left when the time is over.
+// end answers what is left when the time is over. The store has the appends still, so that they keep half of their room.
 func (t *together) end() {
-	for i := range t.answered {
-		t.answer(i, sessionAnswer{number: t.numbers[i], err: t.ctx.Err()})
+	for i, size := range t.sizes {
+		t.answer(i, sessionAnswer{number: t.numbers[i], err: t.ctx.Err(), size: size / 2})
 	}
 }

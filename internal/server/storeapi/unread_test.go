@@ -101,6 +101,28 @@ func TestUnreadStreamsHoldLittle(t *testing.T) {
 	}
 }
 
+// A session that rests keeps nothing of its last message.
+func TestRestingSessionsKeepNothing(t *testing.T) {
+	r := start(t)
+	const sessions, size = 20, 3 << 20
+	a := request(to("1", 1))
+	a.Appends[0].Category = "order" // is kept, so that the store has nothing of it
+	a.Appends[0].Events[0] = &storev1.NewEvent{Type: "thing.happened.v1", Payload: make([]byte, size)}
+	before := settledHeap()
+	for range sessions {
+		s := open(t, r)
+		if err := s.Send(&storev1.AppendSessionRequest{Appends: []*storev1.SessionAppend{{Number: 1, Request: a}}}); err != nil {
+			t.Fatal(err)
+		}
+		if f := answers(t, s, 1)[1].GetFailure(); f.GetReason() != "kept" {
+			t.Fatalf("%v", f)
+		}
+	}
+	if held := settledHeap() - before; held > sessions*size/4 {
+		t.Errorf("%d sessions that rest hold %d MiB", sessions, held>>20)
+	}
+}
+
 // heap returns the bytes that are in use.
 func heap() int64 {
 	var m runtime.MemStats
