@@ -338,10 +338,16 @@ func (a *appender) answer(message []byte, spare []*call) (answered []*call, err 
 	return answered, err
 }
 
+// errNoOutcome is met when a later server says what this client does not know.
+var errNoOutcome = errors.New("the server's answer is neither a receipt nor a failure that this client knows")
+
 // take takes an answer.
 func (c *call) take(receipt []byte, f *storev1.Failure) {
 	c.receipt = receipt
 	if f == nil {
+		if receipt == nil {
+			c.err = &eventstore.OutcomeUnknownError{ID: c.request.ID, Cause: errNoOutcome}
+		}
 		return
 	}
 	c.err = failureOf(f)

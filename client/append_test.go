@@ -6,8 +6,11 @@ import (
 	"slices"
 	"testing"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/wire"
+	storev1 "github.com/tributary-es/tributary/schemas/gen/tributary/store/v1"
 )
 
 // Close waits no longer for appends whose callers have all gone.
@@ -65,5 +68,28 @@ func TestOrderAfterABreak(t *testing.T) {
 	<-calls[1].done
 	if !errors.Is(calls[1].err, eventstore.ErrOutcomeUnknown) || errors.Is(calls[1].err, eventstore.ErrUnavailable) {
 		t.Errorf("what has no request id: %v", calls[1].err)
+	}
+}
+
+// An answer without an outcome, as a later server may give one, says nothing of what became of the append.
+func TestAnswerWithoutOutcome(t *testing.T) {
+	a := newAppender(&Client{}, false)
+	c := &call{ctx: context.Background(), request: eventstore.Request{ID: "a"}, done: make(chan struct{}, 1)}
+	if err := a.put(c); err != nil {
+		t.Fatal(err)
+	}
+	a.next()
+	m, err := proto.Marshal(&storev1.AppendSessionResponse{Answers: []*storev1.SessionAnswer{{Number: c.number}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.answer(m, nil); err != nil {
+		t.Fatal(err)
+	}
+	<-c.done
+	receipt, err := c.answer()
+	var unknown *eventstore.OutcomeUnknownError
+	if !errors.As(err, &unknown) || unknown.ID != "a" {
+		t.Errorf("%+v, %v, want %v", receipt, err, eventstore.ErrOutcomeUnknown)
 	}
 }
