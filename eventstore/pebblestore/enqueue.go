@@ -18,7 +18,7 @@ func (s *Store) Enqueue(ctx context.Context, requests []eventstore.Request, done
 	ready := make([]*pending, len(requests)) // nil: it is answered
 	prepare := func(begin, end int) {
 		for i := begin; i < end; i++ {
-			r := requests[i] // it is filled in, which is not the caller's to see
+			r := requests[i] // of which a copy is filled in: what lasts is in p
 			p, receipt, err := s.ready(ctx, &r)
 			if p == nil {
 				done(i, eventstore.Answer{Receipt: receipt, Err: err})

@@ -19,7 +19,8 @@ import (
 )
 
 // intercept wraps every unary call of both protocols: panics become errors, metadata is checked, the call is bounded in
-// time, and what the answer says of position and version is repeated in the headers X-Position and ETag.
+// time, and what the answer says of position and version is repeated in the headers X-Position and ETag, but for an answer
+// that is in its wire form already.
 func (s *Server) intercept(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
 	defer recovered(info.FullMethod, &err)
 	if ctx, err = checkMetadata(ctx); err != nil {
@@ -41,8 +42,8 @@ func (s *Server) intercept(ctx context.Context, req any, info *grpc.UnaryServerI
 	return resp, nil
 }
 
-// isEncoded reports whether an answer is in its wire form already, as only methods of gRPC give one: its client has position
-// and version in the message.
+// isEncoded reports whether an answer is in its wire form already, which only Append of the store gives, over gRPC: its client
+// has the position in the message, and headers would have their price for each append.
 func isEncoded(resp any) bool {
 	_, ok := resp.(*wire.Encoded)
 	return ok

@@ -107,7 +107,7 @@ func (p *Problem) json() []byte {
 // grpcStatus returns the problem as a gRPC status. Its details are an ErrorInfo, whose reason is the code of a refusal or
 // else the last part of Type; a BadRequest where there are several faults, a PreconditionFailure and a tributary.store.v1.Conflict
 // for conflicts, a RetryInfo where waiting helps, and what was done nevertheless. Of faults and conflicts it has as many as
-// fit the headers that it travels in.
+// fit the headers that it travels in, and the rest only if it fits; where something is left out it says so.
 func (p *Problem) grpcStatus() error {
 	for most := max(len(p.Faults), len(p.Conflicts), 1); ; most /= 2 {
 		s := p.statusWith(most)
@@ -117,9 +117,13 @@ func (p *Problem) grpcStatus() error {
 	}
 }
 
-// statusWith is grpcStatus with at most so many faults and conflicts; with none, a condition is left out too.
+// statusWith is grpcStatus with at most so many faults and conflicts; with none, a condition and what was done are left out too.
 func (p *Problem) statusWith(most int) *status.Status {
 	info := &errdetails.ErrorInfo{Reason: p.reason(), Domain: "tributary", Metadata: map[string]string{"type": p.Type, "title": p.Title}}
+	truncated := most < max(len(p.Faults), len(p.Conflicts)) || most == 0
+	if truncated {
+		info.Metadata["truncated"] = "true"
+	}
 	if p.Hint != "" {
 		info.Metadata["hint"] = p.Hint
 	}
@@ -137,7 +141,7 @@ func (p *Problem) statusWith(most int) *status.Status {
 		}
 		details = append(details, bad)
 	}
-	if p.conflict != nil && most > 0 {
+	if p.conflict != nil {
 		streams := min(most, len(p.Conflicts))
 		failed := &errdetails.PreconditionFailure{}
 		for _, c := range p.Conflicts[:streams] {
@@ -145,18 +149,21 @@ func (p *Problem) statusWith(most int) *status.Status {
 				Type: "VERSION", Subject: c.Stream, Description: fmt.Sprintf("want %s, is at version %d", c.Want, c.Got),
 			})
 		}
-		if c := p.Condition; c != nil {
+		if c := p.Condition; c != nil && most > 0 {
 			failed.Violations = append(failed.Violations, &errdetails.PreconditionFailure_Violation{
 				Type: "CONDITION", Subject: c.Found, Description: "an event that the condition excludes stands after " + c.After,
 			})
 		}
-		conflict := &storev1.Conflict{Streams: p.conflict.GetStreams()[:streams], Condition: p.conflict.GetCondition()}
+		conflict := &storev1.Conflict{Streams: p.conflict.GetStreams()[:streams], Truncated: truncated}
+		if most > 0 {
+			conflict.Condition = p.conflict.GetCondition()
+		}
 		details = append(details, failed, protoadapt.MessageV1Of(conflict))
 	}
 	if p.retryAfter > 0 {
 		details = append(details, &errdetails.RetryInfo{RetryDelay: &durationpb.Duration{Seconds: int64(p.retryAfter)}})
 	}
-	if p.answer != nil {
+	if p.answer != nil && most > 0 {
 		details = append(details, protoadapt.MessageV1Of(p.answer))
 	}
 	s := status.New(p.grpc, p.Detail)

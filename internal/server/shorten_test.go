@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/tributary-es/tributary/commands"
 	"github.com/tributary-es/tributary/eventstore"
@@ -76,12 +77,61 @@ func TestLongErrorsFitTheHeaders(t *testing.T) {
 					t.Errorf("%q is not told by %s", want, p.Detail)
 				}
 			}
+			if truncated := detail[*errdetails.ErrorInfo](st).GetMetadata()["truncated"] != ""; truncated != (name == "many conflicts") {
+				t.Errorf("that something is left out is told: %v", truncated)
+			}
 			if name == "many conflicts" {
 				c := detail[*storev1.Conflict](st)
-				if len(p.Conflicts) != 500 || len(c.GetStreams()) == 0 || c.GetCondition() == nil {
+				if len(p.Conflicts) != 500 || len(c.GetStreams()) == 0 || c.GetCondition() == nil || !c.GetTruncated() {
 					t.Errorf("%d conflicts over HTTP, %v over gRPC", len(p.Conflicts), c)
 				}
 			}
 		})
+	}
+}
+
+// largeReceiptError comes with the receipt of a request to hundreds of streams.
+type largeReceiptError struct{ error }
+
+func (largeReceiptError) Answer() proto.Message {
+	m := &storev1.Receipt{RequestId: "a"}
+	for i := range 500 {
+		m.Streams = append(m.Streams, &storev1.StreamReceipt{Category: "thing", Id: fmt.Sprintf("%0200d", i), First: 1, Last: 1})
+	}
+	return m
+}
+
+func (e largeReceiptError) Unwrap() error { return e.error }
+
+// What does not fit the headers at all is left out, and the status says so: a receipt, or the one conflict with a condition.
+func TestDetailsThatDoNotFitAreLeftOut(t *testing.T) {
+	var fault error
+	f := &fakes{ship: func(context.Context, *commerceapiv1.ShipOrderRequest) (*commerceapiv1.Receipt, error) {
+		return nil, fault
+	}}
+	r := start(t, server.Options{}, f)
+	conn, err := grpc.NewClient(r.GRPCAddr(), grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithMaxHeaderListSize(8<<10))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	query := eventstore.Query{}
+	for range 32 {
+		query = append(query, eventstore.QueryItem{Tags: []string{strings.Repeat("t", 200)}})
+	}
+	for want, err := range map[string]error{
+		"durability-timeout": largeReceiptError{eventstore.ErrDurabilityTimeout},
+		"conflict":           &eventstore.ConflictError{Condition: &eventstore.ConditionConflict{Condition: eventstore.Condition{Query: query}}},
+	} {
+		fault = err
+		_, err := commerceapiv1.NewCommandServiceClient(conn).ShipOrder(t.Context(), &commerceapiv1.ShipOrderRequest{Id: "A-1"})
+		st := status.Convert(err)
+		info := detail[*errdetails.ErrorInfo](st)
+		if info.GetReason() != want || info.GetMetadata()["truncated"] != "true" || detail[*storev1.Receipt](st) != nil {
+			t.Errorf("%s: %v with %v", want, err, info)
+		}
+		if c := detail[*storev1.Conflict](st); (c != nil) != (want == "conflict") || c.GetTruncated() != (c != nil) || c.GetCondition() != nil {
+			t.Errorf("%s: conflict %v", want, c)
+		}
 	}
 }

@@ -833,13 +833,16 @@ func (x *StreamReceipt) GetLast() uint64 {
 	return 0
 }
 
-// Conflict lists every expectation of an append that did not hold. It is a detail of the status of such an append.
+// Conflict lists the expectations of an append that did not hold: every one in the answer of a session. As a detail of the
+// status of an Append it lists as many as fit the headers that a status travels in.
 type Conflict struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The streams that were not as expected.
 	Streams []*StreamConflict `protobuf:"bytes,1,rep,name=streams,proto3" json:"streams,omitempty"`
 	// The condition, if it did not hold.
-	Condition     *ConditionConflict `protobuf:"bytes,2,opt,name=condition,proto3" json:"condition,omitempty"`
+	Condition *ConditionConflict `protobuf:"bytes,2,opt,name=condition,proto3" json:"condition,omitempty"`
+	// There is more than the status has room for: further streams, or the condition.
+	Truncated     bool `protobuf:"varint,3,opt,name=truncated,proto3" json:"truncated,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -886,6 +889,13 @@ func (x *Conflict) GetCondition() *ConditionConflict {
 		return x.Condition
 	}
 	return nil
+}
+
+func (x *Conflict) GetTruncated() bool {
+	if x != nil {
+		return x.Truncated
+	}
+	return false
 }
 
 // StreamConflict is a stream that was not as expected.
@@ -2794,10 +2804,11 @@ const file_tributary_store_v1_store_proto_rawDesc = "" +
 	"\bcategory\x18\x01 \x01(\tR\bcategory\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x14\n" +
 	"\x05first\x18\x03 \x01(\x04R\x05first\x12\x12\n" +
-	"\x04last\x18\x04 \x01(\x04R\x04last\"\x8d\x01\n" +
+	"\x04last\x18\x04 \x01(\x04R\x04last\"\xab\x01\n" +
 	"\bConflict\x12<\n" +
 	"\astreams\x18\x01 \x03(\v2\".tributary.store.v1.StreamConflictR\astreams\x12C\n" +
-	"\tcondition\x18\x02 \x01(\v2%.tributary.store.v1.ConditionConflictR\tcondition\"\xc5\x01\n" +
+	"\tcondition\x18\x02 \x01(\v2%.tributary.store.v1.ConditionConflictR\tcondition\x12\x1c\n" +
+	"\ttruncated\x18\x03 \x01(\bR\ttruncated\"\xc5\x01\n" +
 	"\x0eStreamConflict\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x1a\n" +
 	"\bcategory\x18\x02 \x01(\tR\bcategory\x12\x0e\n" +

@@ -42,7 +42,9 @@ const (
 // in the metadata x-tenant, else of the tenant "default".
 //
 // An error is a status with the details google.rpc.ErrorInfo, whose reason says what it is ("conflict", "too-large",
-// "wrong-position", "read-only", "id-reused", ...), and Conflict where expectations failed.
+// "wrong-position", "read-only", "id-reused", ...), Conflict where expectations failed, and the Receipt of what is recorded
+// nevertheless ("durability-timeout"). A status travels in headers: where the details do not fit, there is less of them, and
+// the metadata of ErrorInfo say "truncated": "true"; GetReceipt gives a receipt that is missing.
 // buf:lint:ignore SERVICE_SUFFIX
 type EventStoreClient interface {
 	// Append records events in one or many streams, all of them or none, and answers when they are as durable as asked.
@@ -213,7 +215,9 @@ func (c *eventStoreClient) GetLog(ctx context.Context, in *GetLogRequest, opts .
 // in the metadata x-tenant, else of the tenant "default".
 //
 // An error is a status with the details google.rpc.ErrorInfo, whose reason says what it is ("conflict", "too-large",
-// "wrong-position", "read-only", "id-reused", ...), and Conflict where expectations failed.
+// "wrong-position", "read-only", "id-reused", ...), Conflict where expectations failed, and the Receipt of what is recorded
+// nevertheless ("durability-timeout"). A status travels in headers: where the details do not fit, there is less of them, and
+// the metadata of ErrorInfo say "truncated": "true"; GetReceipt gives a receipt that is missing.
 // buf:lint:ignore SERVICE_SUFFIX
 type EventStoreServer interface {
 	// Append records events in one or many streams, all of them or none, and answers when they are as durable as asked.
