@@ -39,7 +39,7 @@ func TestErrorsSurviveTheWire(t *testing.T) {
 		"ErrDurabilityTimeout": eventstore.ErrDurabilityTimeout, "ErrWrongIncarnation": eventstore.ErrWrongIncarnation,
 		"ErrReadOnly": eventstore.ErrReadOnly, "ErrErased": eventstore.ErrErased,
 		"ErrArchiveUnavailable": &eventstore.ArchiveError{}, "ErrTruncated": &eventstore.TruncatedError{},
-		"ErrCorrupt": eventstore.ErrCorrupt, "ErrClosed": eventstore.ErrClosed,
+		"ErrCorrupt": eventstore.ErrCorrupt, "ErrDamaged": eventstore.ErrDamaged, "ErrClosed": eventstore.ErrClosed,
 	}
 	for _, name := range declared(t) {
 		if sent[name] == nil {
@@ -51,7 +51,7 @@ func TestErrorsSurviveTheWire(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			want := err
 			switch name {
-			case "ErrCorrupt": // an internal error, of which a client learns nothing
+			case "ErrCorrupt", "ErrDamaged": // of the server's data, of which a client learns nothing
 				want = nil
 			case "ErrClosed": // the client is open
 				want = eventstore.ErrUnavailable

@@ -38,6 +38,9 @@ var (
 	ErrWrongIncarnation = errors.New("position is not of this log")
 	// ErrCorrupt: stored data does not verify.
 	ErrCorrupt = errors.New("corrupt")
+	// ErrDamaged: files of the store are damaged, in a way that its repair finds, and mends where the log can be had from
+	// elsewhere. It matches ErrCorrupt too; what else does not verify is not for that repair.
+	ErrDamaged = fmt.Errorf("files are damaged: %w", ErrCorrupt)
 	// ErrReadOnly: the store takes no writes; the text says why and what to do.
 	ErrReadOnly = errors.New("read-only")
 	// ErrErased: the personal data of the subject are erased, for good; none can be read, and none recorded any more.

@@ -33,26 +33,36 @@ func (f *followers) fault(what string) error {
 	return f.ended[what]
 }
 
-// The time between two runs of a follower that the log's damage has ended doubles from one to the other.
+// The time between two runs of a follower that damaged files of the log have ended doubles from one to the other. After a run
+// of steadyRun it begins with the shortest again.
 const (
 	firstRepairPause = time.Second
 	lastRepairPause  = 30 * time.Second
+	steadyRun        = time.Minute
 )
 
-// supervise runs a follower. One that ends because the log is damaged is begun again, for the log may be repaired. One that
-// gives up for another reason is logged and shown by health; commands and the other followers go on.
+// supervise runs a follower. One that ends because files of the log are damaged is begun again, for they may be repaired; that
+// is logged once for each fault. One that ends for another reason is given up. Both are shown by health; commands and the
+// other followers go on.
 func (n *Node) supervise(ctx context.Context, what string, run func(context.Context) error) error {
+	told := ""
 	for pause := firstRepairPause; ; pause = min(2*pause, lastRepairPause) {
+		began := time.Now()
 		err := ignoreCancel(run(ctx))
 		if err == nil || ctx.Err() != nil {
 			return nil
 		}
-		if last := n.followers.fault(what); last == nil || last.Error() != err.Error() {
-			n.log.Error("gave up", slog.String("what", what), slog.Any("error", err))
-		}
 		n.followers.note(what, err)
-		if !errors.Is(err, eventstore.ErrCorrupt) {
+		if !errors.Is(err, eventstore.ErrDamaged) {
+			n.log.Error("gave up", slog.String("what", what), slog.Any("error", err))
 			return nil
+		}
+		if time.Since(began) >= steadyRun {
+			pause, told = firstRepairPause, ""
+		}
+		if told != err.Error() {
+			told = err.Error()
+			n.log.Error("tries again until the log is repaired", slog.String("what", what), slog.Any("error", err))
 		}
 		select {
 		case <-time.After(pause):
@@ -73,7 +83,11 @@ func (n *Node) stuckFollowers() []server.Dependency {
 	}
 	for _, s := range n.sagas {
 		if err := n.followers.fault(sagaPrefix + s.name); err != nil {
-			out = append(out, server.Dependency{Name: sagaPrefix + s.name, Mode: "store", Problem: "stopped: " + err.Error()})
+			state := projections.Stopped
+			if errors.Is(err, eventstore.ErrDamaged) {
+				state = projections.Damaged
+			}
+			out = append(out, server.Dependency{Name: sagaPrefix + s.name, Mode: "store", Problem: string(state) + ": " + err.Error() + stuckHint(state)})
 		}
 	}
 	return out
@@ -86,7 +100,7 @@ const (
 
 func stuckHint(s projections.State) string {
 	if s == projections.Damaged {
-		return "; tributary scrub --repair brings back from Kafka what is lost, and the projection goes on by itself"
+		return "; tributary scrub --repair brings back from Kafka what is lost, and it goes on by itself then"
 	}
 	return ""
 }

@@ -17,7 +17,7 @@ import (
 func TestRunnerGoesOnWhenTheLogIsRepaired(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, l, r := linked(t, 50, projections.Options{})
-		rot := fmt.Errorf("%w: block 7 is damaged", eventstore.ErrCorrupt)
+		rot := fmt.Errorf("%w: block 7 is damaged", eventstore.ErrDamaged)
 		damaged := func(at eventstore.Position) {
 			t.Helper()
 			time.Sleep(20 * time.Second)
@@ -25,7 +25,7 @@ func TestRunnerGoesOnWhenTheLogIsRepaired(t *testing.T) {
 			if s := r.Status(); s.State != projections.Damaged || !strings.Contains(s.LastError, "block 7") {
 				t.Errorf("while the log is damaged the status is %+v", s)
 			}
-			if _, _, err := r.Rebuild(t.Context(), nil); !errors.Is(err, eventstore.ErrCorrupt) || !strings.Contains(err.Error(), "block 7") {
+			if _, _, err := r.Rebuild(t.Context(), nil); !errors.Is(err, eventstore.ErrDamaged) || !strings.Contains(err.Error(), "block 7") {
 				t.Errorf("Rebuild while the log is damaged: %v, want its fault", err)
 			}
 			l.set(func() { l.unreadable = nil })
@@ -47,6 +47,21 @@ func TestRunnerGoesOnWhenTheLogIsRepaired(t *testing.T) {
 		damaged(at)
 		if _, _, err := r.Rebuild(t.Context(), nil); err != nil {
 			t.Errorf("Rebuild after the repair: %v", err)
+		}
+	})
+}
+
+// TestRunnerStopsAtWhatNoRepairMends has a log with an event that does not verify, in files that are whole: nothing comes of
+// trying again.
+func TestRunnerStopsAtWhatNoRepairMends(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, l, r := linked(t, 50, projections.Options{})
+		l.unreadable = fmt.Errorf("event 7: %w", eventstore.ErrCorrupt)
+		if err := r.Run(t.Context()); !errors.Is(err, eventstore.ErrCorrupt) {
+			t.Errorf("Run: %v, want the fault of the event", err)
+		}
+		if s := r.Status(); s.State != projections.Stopped || !strings.Contains(s.LastError, "event 7") {
+			t.Errorf("the status is %+v", s)
 		}
 	})
 }

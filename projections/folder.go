@@ -35,7 +35,7 @@ type folder struct {
 	recovered func()
 	parked    func([]Parked)
 	unseen    func()
-	// patient: a log that is damaged is tried again rather than given up.
+	// patient: a log whose files are damaged is tried again rather than given up.
 	patient bool
 	// rest waits before another attempt; an error of it ends the folding.
 	rest func(ctx context.Context, failures int) error
@@ -180,7 +180,7 @@ func (f *folder) upTo(ctx context.Context, target Cursor, progress func(at Curso
 		if err == nil {
 			break
 		}
-		waits := f.patient && ctx.Err() == nil && errors.Is(err, eventstore.ErrCorrupt)
+		waits := f.patient && ctx.Err() == nil && errors.Is(err, eventstore.ErrDamaged)
 		if final(ctx, err) && !waits {
 			return err
 		}

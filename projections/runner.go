@@ -17,8 +17,9 @@ import (
 //	 └── cursor moved ──┴──────────────► follow: read ahead, commit, answer holds, look after the sink ◄┘
 //
 // It reads and checks ahead of the commits in a second goroutine. It goes on for ever while source or sink cannot be
-// reached, or the log is damaged where it has to be read, in bounded memory. A model that is lost is noticed within Options.CheckEvery and rebuilt. One runner is meant
-// for a model: a second one, in another process, does no harm to what is counted, but the two hinder each other.
+// reached, or the log's files are damaged where they have to be read, in bounded memory. A model that is lost is noticed
+// within Options.CheckEvery and rebuilt. One runner is meant for a model: a second one, in another process, does no harm to
+// what is counted, but the two hinder each other.
 //
 // All methods are safe for concurrent use; Run is called once at a time, and may be called again after it has returned.
 type Runner struct {
@@ -77,8 +78,9 @@ func (r *Runner) Await(ctx context.Context, p eventstore.Position) error {
 }
 
 // Run keeps the sink up to date until ctx ends, then it returns nil. Any other return is final: the source is out of order
-// (ErrOrder), or the projection's code writes nonsense (ErrBadWrite); Status says Stopped and why. A log that is corrupt is
-// tried again like one that cannot be reached, for it may be repaired: Status says Damaged meanwhile.
+// (ErrOrder) or corrupt, or the projection's code writes nonsense (ErrBadWrite); Status says Stopped and why. A log whose
+// files are damaged (eventstore.ErrDamaged) is tried again like one that cannot be reached, for it may be repaired: Status
+// says Damaged meanwhile.
 func (r *Runner) Run(ctx context.Context) error {
 	ended := make(chan struct{})
 	r.mu.Lock()
@@ -112,7 +114,7 @@ func (r *Runner) run(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case errors.Is(err, ErrOrder), errors.Is(err, ErrBadWrite):
+		case errors.Is(err, ErrOrder), errors.Is(err, ErrBadWrite), errors.Is(err, eventstore.ErrCorrupt) && !errors.Is(err, eventstore.ErrDamaged):
 			return err
 		case errors.Is(err, errReopen):
 			continue
@@ -404,7 +406,7 @@ func (r *Runner) countParked(ctx context.Context) {
 func (r *Runner) retrying(err error, sink bool) {
 	known := r.Status()
 	state := Retrying
-	if !sink && errors.Is(err, eventstore.ErrCorrupt) {
+	if !sink && errors.Is(err, eventstore.ErrDamaged) {
 		state = Damaged
 	}
 	if known.State != state || known.LastError != err.Error() {

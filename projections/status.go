@@ -17,7 +17,7 @@ const (
 	CatchingUp State = "catching up" // it folds what is already in the log
 	Live       State = "live"        // it has all that is durable, or is less than liveLag behind
 	Retrying   State = "retrying"    // source or sink cannot be reached, LastError says why
-	Damaged    State = "damaged"     // the log is corrupt where it has to be read; tried again, for it may be repaired
+	Damaged    State = "damaged"     // files of the log are damaged where it has to be read; tried again, for it may be repaired
 	Paused     State = "paused"      // an operator, or a rebuild that cuts over, holds it still
 	Stopped    State = "stopped"     // Run has returned
 )

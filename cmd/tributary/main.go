@@ -23,6 +23,7 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -136,7 +137,7 @@ func exitCode(err error, w io.Writer) int {
 	if err == nil {
 		return exitDone
 	}
-	fmt.Fprintf(w, "tributary: %s\n", inWords(err))
+	fmt.Fprintf(w, "tributary: %s%s\n", inWords(err), againstDamage(err))
 	var missing *engine.MissingError
 	var input *retail.InputError
 	switch {
@@ -148,6 +149,20 @@ func exitCode(err error, w io.Writer) int {
 		return exitInput
 	}
 	return exitFailed
+}
+
+// againstDamage is what a server says to do about damage, of which the error itself says no more than that there is some.
+func againstDamage(err error) string {
+	s := status.Convert(err)
+	if s.Code() != codes.DataLoss {
+		return ""
+	}
+	for _, d := range s.Details() {
+		if info, ok := d.(*errdetails.ErrorInfo); ok && info.GetMetadata()["hint"] != "" {
+			return "; " + info.GetMetadata()["hint"]
+		}
+	}
+	return ""
 }
 
 // inWords takes the form of gRPC off an error that came from a server.

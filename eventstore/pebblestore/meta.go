@@ -121,7 +121,8 @@ func (m meta) fits(o *Options) error {
 	return nil
 }
 
-// corrupted makes what Pebble says of damaged and of missing files match eventstore.ErrCorrupt.
+// corrupted makes what Pebble says of damaged and of missing files match eventstore.ErrDamaged, and so ErrCorrupt: a scrub
+// reads the same files by the same checksums.
 func corrupted(err error) error {
 	switch {
 	case err == nil, errors.Is(err, eventstore.ErrCorrupt):
@@ -144,5 +145,5 @@ func (c corruption) Error() string {
 	return eventstore.ErrCorrupt.Error() + ": " + text
 }
 
-// Unwrap makes the error match eventstore.ErrCorrupt and Pebble's own.
-func (c corruption) Unwrap() []error { return []error{eventstore.ErrCorrupt, c.cause} }
+// Unwrap makes the error match eventstore.ErrDamaged and Pebble's own.
+func (c corruption) Unwrap() []error { return []error{eventstore.ErrDamaged, c.cause} }

@@ -9,8 +9,8 @@ type Reason struct {
 }
 
 // Reasons are the names under which a server sends errors and a client takes them for the same again. What is not among
-// them does not concern a client: ErrCorrupt is an internal error that tells nothing of the inside, and ErrClosed is that
-// of the server's store, while the client is open.
+// them does not concern a client: ErrCorrupt is that of the server's data, of which it is told no more than that there is
+// damage, and ErrClosed is that of the server's store, while the client is open.
 var Reasons = []Reason{
 	{"invalid", eventstore.ErrInvalid},
 	{"too-large", eventstore.ErrTooLarge},

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/wire"
 )
 
@@ -88,11 +89,15 @@ func recovered(what string, err *error) {
 	}
 }
 
-// problem says how the client of a call sees err, and logs what nobody foresaw.
+// problem says how the client of a call sees err, and logs what nobody foresaw, and damage.
 func (s *Server) problem(ctx context.Context, what string, ifMatch bool, err error) Problem {
 	p, internal := problemOf(err, ifMatch)
 	if internal {
-		s.log.LogAttrs(ctx, slog.LevelError, "call met an unforeseen error",
+		met := "call met an unforeseen error"
+		if errors.Is(err, eventstore.ErrCorrupt) {
+			met = "call met stored data that are damaged"
+		}
+		s.log.LogAttrs(ctx, slog.LevelError, met,
 			slog.String("call", what), slog.String("reference", p.Reference), slog.Any("error", err))
 	}
 	return p

@@ -57,7 +57,7 @@ var (
 	kindBusy        = kind{"busy", "Too many streams are open", 429, codes.ResourceExhausted, "close a stream, or try again later", 5}
 	kindCanceled    = kind{"canceled", "Request was canceled", 499, codes.Canceled, "", 0}
 	kindInternal    = kind{"internal", "Internal error", 500, codes.Internal, "", 0}
-	kindDamaged     = kind{"damaged", "Stored data are damaged", 500, codes.DataLoss, "tributary scrub --repair names the damage, and brings back from Kafka what is lost", 0}
+	kindDamaged     = kind{"damaged", "Stored data are damaged", 500, codes.DataLoss, "", 0}
 	kindUnsupported = kind{"unsupported", "Not supported by this server", 501, codes.Unimplemented, "", 0}
 	kindTruncated   = kind{"truncated", "Events were dropped", 410, codes.OutOfRange, "read from the position that is named on", 0}
 	kindReadOnly    = kind{"read-only", "Store takes no writes", 503, codes.Unavailable, "", 30}
@@ -111,8 +111,8 @@ type notYet interface{ NotYet() bool }
 type answered interface{ Answer() proto.Message }
 
 // problemOf says how clients see err. ifMatch says that the call carried If-Match, so that a conflict is a failed
-// precondition. Errors that nobody foresaw become a 500 that tells nothing of the inside but a reference; internal is then
-// true, and the caller logs error and reference.
+// precondition. Errors that nobody foresaw, and those of stored data, become a 500 that tells nothing of the inside but a
+// reference; internal is then true, and the caller logs error and reference.
 func problemOf(err error, ifMatch bool) (p Problem, internal bool) {
 	var own *Problem
 	if errors.As(err, &own) {
@@ -135,18 +135,34 @@ func problemOf(err error, ifMatch bool) (p Problem, internal bool) {
 		return kindTooLarge.problem(fmt.Sprintf("the body is larger than %d bytes", body.Limit)), false
 	}
 	for _, s := range sentinels {
-		if errors.Is(err, s.err) {
-			return known(s.kind, err, ifMatch), false
+		if !errors.Is(err, s.err) {
+			continue
 		}
+		if s.kind == kindDamaged {
+			p = untold(kindDamaged, "the server met stored data that are damaged; its log says which, as")
+			if errors.Is(err, eventstore.ErrDamaged) {
+				p.Hint = repairHint
+			}
+			return p, true
+		}
+		return known(s.kind, err, ifMatch), false
 	}
 	if eventstore.ClassOf(err) == eventstore.Transient {
 		return kindUnavailable.problem(err.Error()), false
 	}
-	reference := fmt.Sprintf("%012x", rand.Uint64()>>16)
-	p = kindInternal.problem("the server met an error that it did not foresee; its log has it as " + reference)
-	p.Reference = reference
-	return p, true
+	return untold(kindInternal, "the server met an error that it did not foresee; its log has it as"), true
 }
+
+// untold is a problem that tells nothing of its cause but the reference by which the log has it.
+func untold(k kind, detail string) Problem {
+	reference := fmt.Sprintf("%012x", rand.Uint64()>>16)
+	p := k.problem(detail + " " + reference)
+	p.Reference = reference
+	return p
+}
+
+// repairHint is for damage that a scrub finds.
+const repairHint = "tributary scrub --repair names the damage, and brings back from Kafka what is lost"
 
 func known(k kind, err error, ifMatch bool) Problem {
 	var conflict *eventstore.ConflictError

@@ -83,7 +83,6 @@ func TestErrors(t *testing.T) {
 		"not yet":             {err: fmt.Errorf("order: %w", lateError{}), kind: "not-yet", status: 504, code: codes.DeadlineExceeded, detail: "1-4, not yet at 1-9", retry: true},
 		"timeout":             {err: fmt.Errorf("append: %w", context.DeadlineExceeded), kind: "timeout", status: 504, code: codes.DeadlineExceeded, retry: true},
 		"durability, no word": {err: eventstore.ErrDurabilityTimeout, kind: "durability-timeout", status: 504, code: codes.DeadlineExceeded, retry: true},
-		"damaged":             {err: fmt.Errorf("read block 7: %w", eventstore.ErrCorrupt), kind: "damaged", status: 500, code: codes.DataLoss, detail: "block 7"},
 		"a method's own":      {err: status.Error(codes.OutOfRange, "beyond"), kind: "rpc", status: 400, code: codes.OutOfRange, detail: "beyond"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -178,28 +177,44 @@ func TestPendingDurability(t *testing.T) {
 	}
 }
 
-// What nobody foresaw, panics too, tells clients nothing of the inside, and the log how to find it.
+// What nobody foresaw, panics too, and damage tell clients nothing of the inside, and the log how to find it. Only what a scrub
+// finds has the hint at it.
 func TestInternalErrors(t *testing.T) {
-	for name, fail := range map[string]func() error{
-		"error": func() error { return errors.New("secret of the inside") },
-		"panic": func() error { panic("secret of the inside") },
+	for name, tt := range map[string]struct {
+		fail func() error
+		kind string
+		code codes.Code
+		hint string
+	}{
+		"error":         {func() error { return errors.New("secret of the inside") }, "internal", codes.Internal, ""},
+		"panic":         {func() error { panic("secret of the inside") }, "internal", codes.Internal, ""},
+		"corrupt":       {func() error { return fmt.Errorf("secret of the inside: %w", eventstore.ErrCorrupt) }, "damaged", codes.DataLoss, ""},
+		"damaged files": {func() error { return fmt.Errorf("secret of the inside: %w", eventstore.ErrDamaged) }, "damaged", codes.DataLoss, "scrub --repair"},
+		"corrupt, and so not to be had": {
+			func() error {
+				return fmt.Errorf("secret of the inside: %w: %w", eventstore.ErrUnavailable, eventstore.ErrDamaged)
+			}, "damaged", codes.DataLoss, "scrub --repair",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			log := &recordedLog{}
 			f := &fakes{ship: func(context.Context, *commerceapiv1.ShipOrderRequest) (*commerceapiv1.Receipt, error) {
-				return nil, fail()
+				return nil, tt.fail()
 			}}
 			r := start(t, server.Options{Logger: log.logger()}, f)
 			a := r.do(t, "POST", "/v1/orders/A-1/ship", "")
 			p := a.problem(t)
-			if a.status != 500 || strings.Contains(string(a.body), "secret") || p.Reference == "" {
+			if a.status != 500 || strings.Contains(string(a.body), "secret") || p.Reference == "" || !strings.HasSuffix(p.Type, "/"+tt.kind) {
 				t.Errorf("HTTP %d %s", a.status, a.body)
+			}
+			if (p.Hint != "") != (tt.hint != "") || !strings.Contains(p.Hint, tt.hint) {
+				t.Errorf("hint %q, want %q", p.Hint, tt.hint)
 			}
 			if text := log.String(); !strings.Contains(text, "secret") || !strings.Contains(text, p.Reference) {
 				t.Errorf("the log has no %q: %s", p.Reference, text)
 			}
 			_, err := commerceapiv1.NewCommandServiceClient(r.conn).ShipOrder(t.Context(), &commerceapiv1.ShipOrderRequest{Id: "A-1"})
-			if st := status.Convert(err); st.Code() != codes.Internal || strings.Contains(st.String(), "secret") {
+			if st := status.Convert(err); st.Code() != tt.code || strings.Contains(st.String(), "secret") {
 				t.Errorf("gRPC %v", err)
 			}
 		})

@@ -6,7 +6,7 @@ import (
 	storev1 "github.com/tributary-es/tributary/schemas/gen/tributary/store/v1"
 )
 
-// Failure says how the client of a session sees err, and logs what nobody foresaw: the same that the status of a call of
+// Failure says how the client of a session sees err, and logs what nobody foresaw, and damage: the same that the status of a call of
 // its own would say. what names the call.
 func (s *Server) Failure(ctx context.Context, what string, err error) *storev1.Failure {
 	p := s.problem(ctx, what, false, err)

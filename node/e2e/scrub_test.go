@@ -93,7 +93,7 @@ func TestProjectionGoesOnAfterTheRepair(t *testing.T) {
 	eventually(t, "the projection is named as stuck", func() bool {
 		return s.status(t).stuck("projection shop-redis", "damaged", "scrub --repair")
 	})
-	if a := tributary(t, "rebuild", "shop-redis", "--data", data); a.code != 4 || !strings.Contains(a.stderr, "corrupt") {
+	if a := tributary(t, "rebuild", "shop-redis", "--data", data); a.code != 4 || !strings.Contains(a.stderr, "scrub --repair") {
 		t.Errorf("rebuild over a damaged block: exit code %d, want 4; stderr:\n%s", a.code, tail(a.stderr, 2000))
 	}
 	scrub(t, data, 0, "--repair")
