@@ -29,11 +29,8 @@ type Recovery struct {
 	end   int64
 }
 
-// recoverPatience is how long brokers are tried that do not answer, or not yet; recoverSilence how long that is not worth a word.
-var (
-	recoverPatience = 20 * time.Second
-	recoverSilence  = time.Second
-)
+// silentShare is the part of the patience for which it is not worth a word that no broker has answered.
+const silentShare = 20
 
 // Recover takes over the partition of a shard: site and shard of the log count. Errors: eventstore.ErrNotFound when there
 // is no such topic, eventstore.ErrUnavailable when no broker answers.
@@ -43,8 +40,8 @@ func Recover(ctx context.Context, log eventstore.LogID, o Options) (*Recovery, e
 		return nil, fmt.Errorf("recover from kafka: %w", err)
 	}
 	r := &Recovery{o: o, log: log, held: noProducer}
-	say := time.AfterFunc(recoverSilence, func() {
-		o.Logger.Warn("no broker has answered yet", "brokers", o.Brokers, "given_up_after", recoverPatience)
+	say := time.AfterFunc(o.Patience/silentShare, func() {
+		o.Logger.Warn("no broker has answered yet", "brokers", o.Brokers, "given_up_after", o.Patience)
 	})
 	defer say.Stop()
 	err = r.try(ctx, func(c *connection) error {
@@ -52,6 +49,7 @@ func Recover(ctx context.Context, log eventstore.LogID, o Options) (*Recovery, e
 		if err != nil {
 			return err
 		}
+		say.Stop()
 		if !found {
 			return fmt.Errorf("%w: there is no such topic", eventstore.ErrNotFound)
 		}
@@ -82,13 +80,13 @@ func (r *Recovery) try(ctx context.Context, do func(*connection) error) error {
 			return fmt.Errorf("%w: %w", ErrFenced, err)
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case time.Since(begun) > recoverPatience:
+		case time.Since(begun) > r.o.Patience:
 			return fmt.Errorf("%w: the brokers %s have not answered for %s; are they up, and is the address right? %w",
 				eventstore.ErrUnavailable, strings.Join(r.o.Brokers, ", "), time.Since(begun).Round(time.Second), err)
 		}
 		if said != err.Error() {
 			said = err.Error()
-			r.o.Logger.Warn("the topic is tried again", "cause", err, "given_up_after", recoverPatience)
+			r.o.Logger.Warn("the topic is tried again", "cause", err, "given_up_after", r.o.Patience)
 		}
 		select {
 		case <-time.After(pauses.pause()):

@@ -15,9 +15,6 @@ import (
 // TestRecoverFromADeadBroker recovers from a broker that refuses connections and from one that takes them and says nothing: it
 // says while it tries, and names the broker when patience is over.
 func TestRecoverFromADeadBroker(t *testing.T) {
-	patience, silence := recoverPatience, recoverSilence
-	recoverPatience, recoverSilence = 700*time.Millisecond, 50*time.Millisecond
-	defer func() { recoverPatience, recoverSilence = patience, silence }()
 	dead, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -33,7 +30,7 @@ func TestRecoverFromADeadBroker(t *testing.T) {
 	for name, addr := range map[string]string{"refuses": dead.Addr().String(), "hangs": hung.Addr().String()} {
 		var said bytes.Buffer
 		_, err := Recover(t.Context(), eventstore.LogID{Site: "s"}, Options{
-			Brokers: []string{addr}, RequestTimeout: 200 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(&said, nil)),
+			Brokers: []string{addr}, RequestTimeout: 200 * time.Millisecond, Patience: 700 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(&said, nil)),
 		})
 		if !errors.Is(err, eventstore.ErrUnavailable) || !strings.Contains(err.Error(), addr) {
 			t.Errorf("a broker that %s: %v, want ErrUnavailable with its address", name, err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/sstable"
@@ -84,19 +85,74 @@ func (s *Store) readKept(e *eventstore.Recorded, lsn uint64) bool {
 // copyKept writes the copies from a key on into the table that takes the place of a damaged one. Those that cannot be read
 // any more are left out: they are in the archive.
 func (s *Store) copyKept(w *sstable.Writer, from []byte) error {
-	it, err := s.log.NewIter(&pebble.IterOptions{LowerBound: slices.MaxFunc([][]byte{from, keptPrefix}, bytes.Compare), UpperBound: firstBlock})
+	next, end := uint64(0), s.archived.Load().end()
+	if bytes.HasPrefix(from, keptPrefix) {
+		next = binary.BigEndian.Uint64(from[len(keptPrefix):])
+	} else if bytes.Compare(from, keptPrefix) > 0 {
+		return nil
+	}
+	for next <= end {
+		var err error
+		if next, err = s.copyKeptFrom(w, next); err == nil {
+			return nil
+		}
+		if !errors.Is(err, eventstore.ErrCorrupt) {
+			return err
+		}
+		left := next
+		if left > end {
+			return nil
+		}
+		if next = s.keptAgain(next, end); next == left { // the one that cannot be read, and the way goes on behind it
+			next++
+		}
+		s.opts.Logger.Warn("copies of archived system events cannot be read and are left out: a start looks for them in the archive",
+			"first_lsn", left, "last_lsn", next-1, "cause", err)
+	}
+	return nil
+}
+
+// copyKeptFrom writes the copies from an lsn on, and returns where it ended and why: nil after the last one.
+func (s *Store) copyKeptFrom(w *sstable.Writer, next uint64) (uint64, error) {
+	it, err := s.keptFrom(next)
 	if err != nil {
-		return err
+		return next, err
 	}
 	defer it.Close()
 	for valid := it.First(); valid; valid = it.Next() {
+		lsn := binary.BigEndian.Uint64(it.Key()[len(keptPrefix):])
 		frame, err := it.ValueAndErr()
 		if err != nil {
-			break
+			return lsn, corrupted(err)
 		}
 		if err := w.Set(it.Key(), frame); err != nil {
-			return err
+			return lsn, err
+		}
+		next = lsn + 1
+	}
+	return next, corrupted(it.Error())
+}
+
+func (s *Store) keptFrom(lsn uint64) (*pebble.Iterator, error) {
+	it, err := s.log.NewIter(&pebble.IterOptions{LowerBound: keptKey(lsn), UpperBound: firstBlock})
+	return it, corrupted(err)
+}
+
+// keptAgain returns the first lsn from one on, up to the one after end, from which copies can be looked for again.
+func (s *Store) keptAgain(from, end uint64) uint64 {
+	readable := func(lsn uint64) bool {
+		it, err := s.keptFrom(lsn)
+		if err != nil {
+			return false
+		}
+		it.First()
+		return errors.Join(it.Error(), it.Close()) == nil
+	}
+	for step := uint64(0); from+step <= end; step = max(1, 2*step) {
+		if readable(from + step) {
+			begin := from + step/2
+			return begin + uint64(sort.Search(int(step-step/2), func(i int) bool { return readable(begin + uint64(i)) }))
 		}
 	}
-	return nil
+	return end + 1
 }

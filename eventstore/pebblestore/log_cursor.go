@@ -7,8 +7,8 @@ import (
 )
 
 // logCursor reads the log block by block, for those who read much of it: from the files of the tables, and what is in none
-// of them, or archived, through a blockReader. It is the one place that knows where the log's blocks are found. It is used by one goroutine at a
-// time; the caller holds the databases.
+// of them, or archived, through a blockReader. It is the one place that knows where the log's blocks are found. It is used
+// by one goroutine at a time; the caller holds the databases.
 type logCursor struct {
 	store  *Store
 	tables tableCursor

@@ -25,8 +25,8 @@ type Store struct {
 	// types holds the marks of the types that have personal fields. It is written before the store is used.
 	types map[string]*marks
 
-	// appending is held for reading by appends that seal until they are in the log, and for writing by an erasure from its event to the key's end, so
-	// that no event that the key opens comes after the one by which read models drop the subject.
+	// appending is held for reading by appends that seal until they are in the log, and for writing by an erasure from its
+	// event to the key's end, so that no event that the key opens comes after the one by which read models drop the subject.
 	appending sync.RWMutex
 }
 

@@ -50,6 +50,11 @@ type filledSide struct {
 	Events                                         int64
 }
 
+// appendingSide is what the process that fills says when each of its clients has appended again after that.
+type appendingSide struct {
+	Again int `json:"again"` // appends
+}
+
 type openedSide struct {
 	Millis, ResidentMB float64
 	Events             uint64
@@ -64,8 +69,12 @@ func Start(ctx context.Context, dir string, l Load, events int, command func(ctx
 	dir = filepath.Join(dir, "store")
 	r = StartResult{Size: l.Size, Clients: l.Clients, Streams: l.Streams, Cores: runtime.GOMAXPROCS(0)}
 	var filled filledSide
+	var again appendingSide
 	err = runSide(command(ctx, dir, events), func(p *sideProcess) error {
 		if err := p.lines(&filled, func(done int) { progress(done, events) }); err != nil {
+			return err
+		}
+		if err := p.lines(&again, func(int) {}); err != nil {
 			return err
 		}
 		return p.kill()
@@ -159,8 +168,8 @@ func (p *sideProcess) stop() error {
 }
 
 // StartSide is a process of Start's. With fill it appends until the store in dir has so many events, says what that took,
-// and goes on appending until it is killed; else it opens the store, says how long that took, and closes it when its input
-// ends.
+// goes on appending, says that it does, and is killed; else it opens the store, says how long that took, and closes it when
+// its input ends.
 func StartSide(ctx context.Context, dir string, l Load, fill int, in io.Reader, out io.Writer) (err error) {
 	begin := time.Now()
 	store, err := pebblestore.Open(dir, nil)
@@ -229,7 +238,16 @@ func fillSide(ctx context.Context, store *pebblestore.Store, l Load, fill int, s
 		return err
 	}
 	l.enough = nil
-	_, err = l.run(ctx, func(client int) error { return writers[client].append(ctx) })
+	var again atomic.Int64
+	_, err = l.run(ctx, func(client int) error {
+		if err := writers[client].append(ctx); err != nil {
+			return err
+		}
+		if n := again.Add(1); n == int64(l.Clients) {
+			return say(appendingSide{int(n)})
+		}
+		return nil
+	})
 	return err
 }
 
