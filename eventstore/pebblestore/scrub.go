@@ -101,9 +101,9 @@ func (s *Store) Scrub(ctx context.Context, o ScrubOptions) (ScrubReport, error) 
 	if o.BytesPerSecond == 0 {
 		o.BytesPerSecond = 8 << 20
 	}
-	x := &scrub{store: s, ctx: ctx, o: o, began: time.Now()}
+	x := &scrub{store: s, o: o, began: time.Now()}
 	s.scrubState.Store(&ScrubState{Running: true})
-	err := x.run()
+	err := x.run(ctx)
 	state := &ScrubState{Done: x.report.Bytes, Total: x.report.Bytes, Ended: time.Now(), Faults: len(x.report.Faults), Unrepaired: x.report.Unrepaired()}
 	if err != nil {
 		state.Err = err.Error()
@@ -124,15 +124,14 @@ type ScrubState struct {
 
 type scrub struct {
 	store  *Store
-	ctx    context.Context
 	o      ScrubOptions
 	began  time.Time
 	total  int64
 	report ScrubReport
 }
 
-func (x *scrub) run() error {
-	release, err := x.store.useFor(x.ctx)
+func (x *scrub) run(ctx context.Context) error {
+	release, err := x.store.useFor(ctx)
 	if err != nil {
 		return err
 	}
@@ -151,11 +150,11 @@ func (x *scrub) run() error {
 		}
 	}
 	release()
-	if err := x.wal(); err != nil {
+	if err := x.wal(ctx); err != nil {
 		return err
 	}
 	for i := range tables {
-		if err := x.table(&tables[i]); err != nil {
+		if err := x.table(ctx, &tables[i]); err != nil {
 			return err
 		}
 	}
@@ -165,7 +164,7 @@ func (x *scrub) run() error {
 		}
 		return nil
 	}
-	return x.repair()
+	return x.repair(ctx)
 }
 
 // scrubDatabase is a database as it is open now: the store opens it anew when its disk has room again.
@@ -220,18 +219,18 @@ func tablesOf(db *pebble.DB) ([]scrubTable, error) {
 }
 
 // table reads a table's file. One that is not in use any more when it was found damaged does not count.
-func (x *scrub) table(t *scrubTable) error {
+func (x *scrub) table(ctx context.Context, t *scrubTable) error {
 	before := x.report.Bytes
-	fault := x.readTable(t)
-	if x.ctx.Err() != nil {
-		return x.ctx.Err()
+	fault := x.readTable(ctx, t)
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	x.report.Tables++
 	x.report.Bytes = before + t.size // blocks are read in another order than they stand, and some twice
 	if fault == nil {
 		return nil
 	}
-	release, err := x.store.useFor(x.ctx)
+	release, err := x.store.useFor(ctx)
 	if err != nil {
 		return err
 	}
@@ -264,20 +263,20 @@ func (x *scrub) found(f ScrubFault) {
 }
 
 // readTable reads every block of a table, and checks its checksum.
-func (x *scrub) readTable(t *scrubTable) (fault error) {
+func (x *scrub) readTable(ctx context.Context, t *scrubTable) (fault error) {
 	file, err := t.options.FS.Open(t.options.FS.PathJoin(t.dir, t.name), vfs.SequentialReadsOption)
 	if err != nil {
 		return err
 	}
-	readable, err := sstable.NewSimpleReadable(paced{file, x})
+	readable, err := sstable.NewSimpleReadable(paced{file, x, ctx})
 	if err != nil {
 		return errors.Join(err, file.Close())
 	}
-	r, err := sstable.NewReader(x.ctx, readable, t.options.MakeReaderOptions())
+	r, err := sstable.NewReader(ctx, readable, t.options.MakeReaderOptions())
 	if err != nil {
 		return errors.Join(err, readable.Close())
 	}
-	return errors.Join(r.ValidateBlockChecksums(), validateValues(x.ctx, r, readable), r.Close())
+	return errors.Join(r.ValidateBlockChecksums(), validateValues(ctx, r, readable), r.Close())
 }
 
 // validateValues checks the blocks of values that stand apart from their keys, which Pebble's own check leaves out.
@@ -299,15 +298,16 @@ func validateValues(ctx context.Context, r *sstable.Reader, from objstorage.Read
 	return nil
 }
 
-// paced reads a file no faster than the scrub may.
+// paced reads a file no faster than the scrub may, until ctx ends, which readers of files do not pass on.
 type paced struct {
 	vfs.File
-	x *scrub
+	x   *scrub
+	ctx context.Context
 }
 
 // ReadAt implements io.ReaderAt.
 func (p paced) ReadAt(b []byte, offset int64) (int, error) {
-	if err := p.x.pace(len(b)); err != nil {
+	if err := p.x.pace(p.ctx, len(b)); err != nil {
 		return 0, err
 	}
 	return p.File.ReadAt(b, offset)
@@ -315,28 +315,28 @@ func (p paced) ReadAt(b []byte, offset int64) (int, error) {
 
 // Read implements io.Reader.
 func (p paced) Read(b []byte) (int, error) {
-	if err := p.x.pace(len(b)); err != nil {
+	if err := p.x.pace(p.ctx, len(b)); err != nil {
 		return 0, err
 	}
 	return p.File.Read(b)
 }
 
 // pace waits until n more bytes may be read.
-func (x *scrub) pace(n int) error {
+func (x *scrub) pace(ctx context.Context, n int) error {
 	x.report.Bytes += int64(n)
 	x.store.scrubState.Store(&ScrubState{Running: true, Done: min(x.report.Bytes, x.total), Total: x.total})
 	if x.o.Progress != nil {
 		x.o.Progress(min(x.report.Bytes, x.total), x.total)
 	}
 	if x.o.BytesPerSecond < 0 {
-		return x.ctx.Err()
+		return ctx.Err()
 	}
 	due := x.began.Add(time.Duration(float64(x.report.Bytes) / float64(x.o.BytesPerSecond) * float64(time.Second)))
 	select {
 	case <-time.After(time.Until(due)):
-		return x.ctx.Err()
-	case <-x.ctx.Done():
-		return x.ctx.Err()
+		return ctx.Err()
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -346,7 +346,7 @@ func firstLine(err error) string {
 }
 
 // repair puts right what can be put right.
-func (x *scrub) repair() error {
+func (x *scrub) repair(ctx context.Context) error {
 	s, index := x.store, false
 	for i := range x.report.Faults {
 		f := &x.report.Faults[i]
@@ -360,21 +360,21 @@ func (x *scrub) repair() error {
 			index = true
 			continue
 		case f.wal:
-			err = x.flushWAL()
+			err = x.flushWAL(ctx)
 		default:
-			err = s.repairTable(x.ctx, f, x.o.Source)
+			err = s.repairTable(ctx, f, x.o.Source)
 		}
 		x.settle(f, err)
 	}
 	if index {
-		err := s.renewIndex(x.ctx)
+		err := s.renewIndex(ctx)
 		for i := range x.report.Faults {
 			if f := &x.report.Faults[i]; f.Database == "index" && f.Left == "" {
 				x.settle(f, err)
 			}
 		}
 	}
-	return x.ctx.Err()
+	return ctx.Err()
 }
 
 // settle says what became of a fault.

@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -16,8 +17,8 @@ import (
 
 // wal checks that the WAL has every durable event that no table has. Damage beyond that, in a file that waits to be
 // removed or used again, harms nobody.
-func (x *scrub) wal() error {
-	release, err := x.store.useFor(x.ctx)
+func (x *scrub) wal(ctx context.Context) error {
+	release, err := x.store.useFor(ctx)
 	if err != nil {
 		return err
 	}
@@ -41,9 +42,9 @@ func (x *scrub) wal() error {
 		if err != nil {
 			continue // not one of Pebble's
 		}
-		spans, fault := x.readWAL(files.PathJoin(dir, name), n)
-		if x.ctx.Err() != nil {
-			return x.ctx.Err()
+		spans, fault := x.readWAL(ctx, files.PathJoin(dir, name), n)
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
 		if fault != nil && !errors.Is(fault, fs.ErrNotExist) && why == nil {
 			damaged, why = name, fault
@@ -76,13 +77,13 @@ func (x *scrub) wal() error {
 type span struct{ first, last uint64 }
 
 // readWAL returns which events of the log a WAL file has, up to its end or to what cannot be read of it, and then why.
-func (x *scrub) readWAL(path string, number uint64) (spans []span, fault error) {
+func (x *scrub) readWAL(ctx context.Context, path string, number uint64) (spans []span, fault error) {
 	f, err := x.store.opts.fs().Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	r := record.NewReader(paced{f, x}, fileNumber(pebble.SSTableInfo{}.BackingSSTNum, number))
+	r := record.NewReader(paced{f, x, ctx}, fileNumber(pebble.SSTableInfo{}.BackingSSTNum, number))
 	for {
 		next, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -131,8 +132,8 @@ func (s *Store) inTables() (lsn uint64, err error) {
 }
 
 // flushWAL writes what is in memory to a table, so that the WAL of until now is not needed any more.
-func (x *scrub) flushWAL() error {
-	release, err := x.store.useFor(x.ctx)
+func (x *scrub) flushWAL(ctx context.Context) error {
+	release, err := x.store.useFor(ctx)
 	if err != nil {
 		return err
 	}

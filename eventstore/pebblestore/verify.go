@@ -19,8 +19,8 @@ const maxFaults = 100
 // torn batches, a broken hash chain, and index entries that are missing, wrong or too many. A change that someone made
 // with care, checksums and all, shows in the chain of the next block or in the mark of the index.
 func (s *Store) Verify(ctx context.Context, progress func(done, total uint64)) (eventstore.Report, error) {
-	v := &verifier{store: s, ctx: ctx, progress: progress, log: newLogCheck(&s.history)}
-	err := v.run()
+	v := &verifier{store: s, progress: progress, log: newLogCheck(&s.history)}
+	err := v.run(ctx)
 	if v.unnamed > 0 {
 		v.report.Faults = append(v.report.Faults, fmt.Sprintf("and %d more", v.unnamed))
 	}
@@ -29,7 +29,6 @@ func (s *Store) Verify(ctx context.Context, progress func(done, total uint64)) (
 
 type verifier struct {
 	store    *Store
-	ctx      context.Context
 	progress func(done, total uint64)
 	end      uint64 // lsn up to which to look
 	// beyond is an lsn that was found beyond damage. A seek for a lower one can end in the damaged part of a table although
@@ -49,25 +48,25 @@ func (v *verifier) fault(format string, args ...any) {
 }
 
 // run looks at the index first: what it holds then is durable in the log that is looked at next.
-func (v *verifier) run() error {
+func (v *verifier) run(ctx context.Context) error {
 	if err := v.store.failed(); err != nil {
 		v.fault("store: %v", err)
 	}
-	m, sums, err := v.scanIndex()
+	m, sums, err := v.scanIndex(ctx)
 	indexReadable := err == nil
 	if errors.Is(err, eventstore.ErrCorrupt) {
 		v.fault("index: %v", err)
 	} else if err != nil {
 		return err
 	}
-	state, err := v.store.Log(v.ctx)
+	state, err := v.store.Log(ctx)
 	if err != nil {
 		return err
 	}
 	v.report.Position, v.end = state.Durable, state.Durable.LSN
 	v.log.indexed = m.lsn
 	for next := uint64(1); next <= v.end; {
-		if next, err = v.step(next); err != nil {
+		if next, err = v.step(ctx, next); err != nil {
 			return err
 		}
 		if v.progress != nil {
@@ -76,7 +75,7 @@ func (v *verifier) run() error {
 	}
 	v.report.Events, v.report.Streams = v.log.events, uint64(len(v.log.versions))
 	if indexReadable && v.log.whole { // a log with holes is no measure for the index
-		return v.compareIndex(m, sums)
+		return v.compareIndex(ctx, m, sums)
 	}
 	return nil
 }
@@ -85,8 +84,8 @@ func (v *verifier) run() error {
 const verifyBlocks = 64
 
 // step checks some blocks from an lsn on and returns the lsn to go on from.
-func (v *verifier) step(next uint64) (uint64, error) {
-	release, err := v.store.useFor(v.ctx)
+func (v *verifier) step(ctx context.Context, next uint64) (uint64, error) {
+	release, err := v.store.useFor(ctx)
 	if err != nil {
 		return next, err
 	}
@@ -111,7 +110,7 @@ func (v *verifier) step(next uint64) (uint64, error) {
 		if r.cur.first < next {
 			v.fault("log: the block from lsn %d to %d overlaps the one before", r.cur.first, r.cur.last())
 		}
-		if next, err = v.block(&r.cur); err != nil || next > v.end {
+		if next, err = v.block(ctx, &r.cur); err != nil || next > v.end {
 			return next, err
 		}
 		found, err = r.next()
@@ -172,8 +171,8 @@ func (v *verifier) readable(lsn uint64) (first uint64, ok bool) {
 }
 
 // block checks one block's events and returns the lsn after them.
-func (v *verifier) block(b *block) (next uint64, err error) {
-	if err := v.ctx.Err(); err != nil {
+func (v *verifier) block(ctx context.Context, b *block) (next uint64, err error) {
+	if err := ctx.Err(); err != nil {
 		return b.first, err
 	}
 	v.log.begin(b, v.fault)
@@ -193,8 +192,8 @@ func (v *verifier) block(b *block) (next uint64, err error) {
 }
 
 // scanIndex sums up the whole index as it is at one moment.
-func (v *verifier) scanIndex() (m mark, x indexCheck, err error) {
-	release, err := v.store.useFor(v.ctx)
+func (v *verifier) scanIndex(ctx context.Context) (m mark, x indexCheck, err error) {
+	release, err := v.store.useFor(ctx)
 	if err != nil {
 		return m, x, err
 	}
@@ -207,8 +206,8 @@ func (v *verifier) scanIndex() (m mark, x indexCheck, err error) {
 	m.logHead = v.store.history.begin() // of an index that was never filled
 	n := 0
 	for valid := it.First(); valid; valid = it.Next() {
-		if n++; n%1024 == 0 && v.ctx.Err() != nil {
-			return m, x, v.ctx.Err()
+		if n++; n%1024 == 0 && ctx.Err() != nil {
+			return m, x, ctx.Err()
 		}
 		if err := x.entry(it, &m); err != nil {
 			return m, x, err
@@ -219,7 +218,7 @@ func (v *verifier) scanIndex() (m mark, x indexCheck, err error) {
 
 // compareIndex compares the index with what the log says it should hold. If they differ, every event of the log is
 // looked up to name what differs.
-func (v *verifier) compareIndex(m mark, got indexCheck) error {
+func (v *verifier) compareIndex(ctx context.Context, m mark, got indexCheck) error {
 	if m.lsn > v.end {
 		v.fault("index: it goes to lsn %d, the log to %d", m.lsn, v.end)
 		return nil
@@ -232,12 +231,12 @@ func (v *verifier) compareIndex(m mark, got indexCheck) error {
 	}
 	named := len(v.report.Faults) + v.unnamed
 	for next := uint64(1); next <= v.log.indexed; {
-		page, err := v.store.pageFor(v.ctx, nil, next, v.log.indexed, pageLimits{events: scanEvents, bytes: scanBytes})
+		page, err := v.store.pageFor(ctx, nil, next, v.log.indexed, pageLimits{events: scanEvents, bytes: scanBytes})
 		if err != nil {
 			return err
 		}
 		next += uint64(len(page))
-		if err := v.lookUp(page); err != nil {
+		if err := v.lookUp(ctx, page); err != nil {
 			return err
 		}
 	}
@@ -249,8 +248,8 @@ func (v *verifier) compareIndex(m mark, got indexCheck) error {
 	return nil
 }
 
-func (v *verifier) lookUp(page []eventstore.Recorded) error {
-	release, err := v.store.useFor(v.ctx)
+func (v *verifier) lookUp(ctx context.Context, page []eventstore.Recorded) error {
+	release, err := v.store.useFor(ctx)
 	if err != nil {
 		return err
 	}
