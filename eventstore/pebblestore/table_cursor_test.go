@@ -113,23 +113,23 @@ func TestDeletedTablesAreLetGo(t *testing.T) {
 	}
 }
 
-// Where a block has been written twice, which of them holds is left to Pebble.
+// Where a block has been written twice, and where Pebble shows a table in part, which blocks hold is left to Pebble.
 func TestTablesThatOverlapAreLeftToPebble(t *testing.T) {
-	fs := written(t, 100, Options{})
-	tamper(t, fs, "log", func(db *pebble.DB) {
-		b, err := openBlock(42, get(t, db, blockKey(42)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		set(t, db, blockKey(42), resealed(t, b, func(e *eventstore.Recorded) { e.Payload = []byte("PAYLOAD") }))
-	})
-	s, err := Open("data/store", &Options{FS: fs, Logger: quietLog, TailBytes: 1})
-	if err != nil {
-		t.Fatal(err)
+	var last pebble.SSTableInfo
+	table := func(first, end uint64) pebble.SSTableInfo {
+		last.BackingSSTNum++
+		last.Smallest.UserKey, last.Largest.UserKey = blockKey(first), blockKey(end)
+		return last
 	}
-	defer s.Close()
-	if got := scanned(t, s); string(got[41].Payload) != "PAYLOAD" {
-		t.Errorf("event 42 has payload %q, which is out of date", got[41].Payload)
+	part := table(35, 40)
+	part.Virtual = true
+	meta := table(1, 1)
+	meta.Largest.UserKey = afterBlocks
+	var l tableList
+	got := l.inOrder([][]pebble.SSTableInfo{{table(15, 15), meta}, {table(22, 30), table(2, 10), part}, {table(11, 20), table(41, 50)}})
+	want := []logTable{{"000005", 0, 10}, {"000004", 20, 30}, {"000007", 40, 50}}
+	if !slices.Equal(got, want) {
+		t.Errorf("tables that can be read by themselves are %v, want %v", got, want)
 	}
 }
 
