@@ -104,13 +104,13 @@ func (b *bucket) ReadAt(ctx context.Context, name string, p []byte, offset int64
 		defer object.Close()
 		_, err = io.ReadFull(object, p)
 	}
-	switch minio.ToErrorResponse(err).Code {
-	case minio.NoSuchKey:
+	code := minio.ToErrorResponse(err).Code
+	switch {
+	case code == minio.NoSuchKey:
 		err = fmt.Errorf("%w: %w", archive.ErrNoObject, err)
-	case "InvalidRange":
+	case code == "InvalidRange":
 		err = fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, err)
-	}
-	if errors.Is(err, io.EOF) || err == io.ErrUnexpectedEOF {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		err = b.whyShort(ctx, name, offset+int64(len(p)))
 	}
 	if err != nil {
