@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -45,7 +44,10 @@ type ArchiveFindings struct {
 }
 
 // Archive is the store of a data folder that no server runs on, for what is done with its archive.
-type Archive struct{ store *pebblestore.Store }
+type Archive struct {
+	store *pebblestore.Store
+	own   []string // the node's folders
+}
 
 // OpenArchive opens the store of a data folder, and nothing else of it.
 func OpenArchive(data string, log *slog.Logger) (*Archive, error) {
@@ -57,7 +59,7 @@ func OpenArchive(data string, log *slog.Logger) (*Archive, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Archive{s}, nil
+	return &Archive{s, []string{data, last.Keys}}, nil
 }
 
 // Close closes the store.
@@ -65,7 +67,7 @@ func (a *Archive) Close() error { return a.store.Close() }
 
 // Archive archives what a request says.
 func (a *Archive) Archive(ctx context.Context, r *apiv1.ArchiveRequest, progress func(done, total uint64)) (ArchiveReport, error) {
-	return archiveBlocks(ctx, a.store, r, progress)
+	return archiveBlocks(ctx, a.store, r, progress, a.own...)
 }
 
 // List lists what is archived.
@@ -84,28 +86,33 @@ func openBucket(location string) (archive.Bucket, error) {
 	if strings.HasPrefix(location, s3.Scheme) {
 		return s3.Open(location)
 	}
+	if scheme, _, found := strings.Cut(location, "://"); found {
+		return nil, fmt.Errorf("%w: archive at %s: there is no kind of place %s; name a folder, or s3://BUCKET/PREFIX", eventstore.ErrInvalid, location, scheme)
+	}
 	return archive.OpenFolder(location)
 }
 
-func archiveBlocks(ctx context.Context, s *pebblestore.Store, r *apiv1.ArchiveRequest, progress func(done, total uint64)) (ArchiveReport, error) {
+// archiveBlocks archives what a request says, and not into the node's own folders.
+func archiveBlocks(ctx context.Context, s *pebblestore.Store, r *apiv1.ArchiveRequest, progress func(done, total uint64), own ...string) (_ ArchiveReport, err error) {
 	o := pebblestore.ArchiveOptions{To: r.GetTo(), KeepLast: r.GetKeepLast(), DryRun: r.GetDryRun(), Progress: progress}
 	if !filepath.IsAbs(o.To) && !strings.Contains(o.To, "://") {
 		return ArchiveReport{}, fmt.Errorf("%w: %q is neither an absolute path of a folder on the server's machine nor the URL of a bucket", eventstore.ErrInvalid, o.To)
+	}
+	if o.To, err = archivePlace(o.To, own...); err != nil {
+		return ArchiveReport{}, err
 	}
 	if r.GetBefore() == "" && r.GetOlderThanSeconds() == 0 && r.GetKeepLast() == 0 {
 		return ArchiveReport{}, fmt.Errorf("%w: say what to archive: before a position, what is older than some time, or all but the last events", eventstore.ErrInvalid)
 	}
 	if r.GetBefore() != "" {
-		var err error
 		if o.Before, err = eventstore.ParsePosition(r.GetBefore()); err != nil {
 			return ArchiveReport{}, err
 		}
 	}
-	switch seconds := r.GetOlderThanSeconds(); {
-	case seconds < 0:
-		return ArchiveReport{}, fmt.Errorf("%w: older_than_seconds is %d", eventstore.ErrInvalid, seconds)
-	case seconds > 0:
-		o.Until = time.Now().Add(-time.Duration(seconds) * time.Second)
+	if seconds := r.GetOlderThanSeconds(); seconds != 0 {
+		if o.Until, err = ago(seconds); err != nil {
+			return ArchiveReport{}, err
+		}
 	}
 	done, err := s.Archive(ctx, o)
 	return archiveReport(done, o.DryRun), err
@@ -152,7 +159,7 @@ type archiving struct{ node *Node }
 
 // ArchiveEvents implements server.Archiving.
 func (a archiving) ArchiveEvents(ctx context.Context, r *apiv1.ArchiveRequest, send func(*apiv1.ArchiveProgress) error) error {
-	report, err := archiveBlocks(ctx, a.node.local, r, archiveProgress(send))
+	report, err := archiveBlocks(ctx, a.node.local, r, archiveProgress(send), a.node.config.Data, a.node.config.Keys)
 	if err != nil {
 		return err
 	}

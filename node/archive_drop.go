@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/pebblestore"
@@ -34,11 +33,10 @@ func (a archiving) DropEvents(ctx context.Context, r *apiv1.DropArchivedRequest,
 			return err
 		}
 	}
-	switch seconds := r.GetOlderThanSeconds(); {
-	case seconds < 0:
-		return fmt.Errorf("%w: older_than_seconds is %d", eventstore.ErrInvalid, seconds)
-	case seconds > 0:
-		o.Until = time.Now().Add(-time.Duration(seconds) * time.Second)
+	if seconds := r.GetOlderThanSeconds(); seconds != 0 {
+		if o.Until, err = ago(seconds); err != nil {
+			return err
+		}
 	}
 	done, err := a.node.drop(ctx, o)
 	if err != nil {

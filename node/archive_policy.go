@@ -11,7 +11,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tributary-es/tributary/eventstore"
-	"github.com/tributary-es/tributary/eventstore/archive"
 	"github.com/tributary-es/tributary/eventstore/pebblestore"
 	apiv1 "github.com/tributary-es/tributary/schemas/gen/tributary/api/v1"
 )
@@ -34,16 +33,13 @@ func (c *Config) checkArchivePolicy() error {
 	case c.ArchiveTo == "" && c.ArchiveAfter == 0 && c.DropAfter == 0:
 		return nil
 	case c.ArchiveTo == "" || c.ArchiveAfter <= 0:
-		return fmt.Errorf("%w: to archive by itself a node has to know where to, and after what time", eventstore.ErrInvalid)
+		return fmt.Errorf("%w: to archive by itself a node has to know where to, and after what time: --archive-to and --archive-after belong together", eventstore.ErrInvalid)
 	}
 	if c.DropAfter != 0 && c.DropAfter < c.ArchiveAfter {
 		return fmt.Errorf("%w: events cannot be dropped after %s, for they are archived after %s", eventstore.ErrInvalid, c.DropAfter, c.ArchiveAfter)
 	}
-	location, err := archive.Location(c.ArchiveTo)
+	location, err := archivePlace(c.ArchiveTo, c.Data, c.Keys)
 	if err != nil {
-		return err
-	}
-	if _, err := openBucket(location); err != nil {
 		return err
 	}
 	c.ArchiveTo = location

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -122,5 +123,44 @@ func TestArchivePolicyIsChecked(t *testing.T) {
 		if err := c.checkArchivePolicy(); err == nil {
 			t.Errorf("archive to %q after %s was not refused", c.ArchiveTo, c.ArchiveAfter)
 		}
+	}
+}
+
+// A place in one of the node's own folders is refused, through a link too, for what is derived there is made anew.
+func TestArchivePlace(t *testing.T) {
+	data, keys, elsewhere := t.TempDir(), t.TempDir(), t.TempDir()
+	if err := os.MkdirAll(filepath.Join(data, storeFolder), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	link, file := filepath.Join(elsewhere, "link"), filepath.Join(elsewhere, "file")
+	if err := os.Symlink(filepath.Join(data, storeFolder), link); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, place := range []string{
+		data, filepath.Join(data, "store", "index"), "file://" + filepath.Join(data, "new", "folder"), filepath.Join(link, "index"), keys, file, "http://host/x", "",
+	} {
+		if got, err := archivePlace(place, data, keys); !errors.Is(err, eventstore.ErrInvalid) {
+			t.Errorf("archive to %q: %q, %v", place, got, err)
+		}
+	}
+	for _, place := range []string{elsewhere, filepath.Join(elsewhere, "new"), data + "-archive", filepath.Dir(data), "s3://bucket/prefix"} {
+		if got, err := archivePlace(place, data, "", keys); err != nil || got != place {
+			t.Errorf("archive to %q: %q, %v", place, got, err)
+		}
+	}
+}
+
+// An age that no duration holds is refused, and not taken for another one.
+func TestAgo(t *testing.T) {
+	for _, seconds := range []int64{-1, 10_000_000_000, math.MaxInt64} {
+		if at, err := ago(seconds); !errors.Is(err, eventstore.ErrInvalid) {
+			t.Errorf("%d seconds ago was %s (%v)", seconds, at, err)
+		}
+	}
+	if at, err := ago(9_000_000_000); err != nil || at.After(time.Now().Add(-285*365*24*time.Hour)) {
+		t.Errorf("285 years ago was %s (%v)", at, err)
 	}
 }

@@ -70,7 +70,7 @@ func (c *archiveRunCmd) Run(ctx context.Context, g *globals) error {
 	r := &apiv1.ArchiveRequest{
 		To: c.To, Before: c.Before, OlderThanSeconds: int64(time.Duration(c.OlderThan) / time.Second), KeepLast: c.KeepLast, DryRun: c.DryRun,
 	}
-	if !strings.Contains(r.GetTo(), "://") {
+	if r.GetTo() != "" && !strings.Contains(r.GetTo(), "://") {
 		path, err := filepath.Abs(r.GetTo())
 		if err != nil {
 			return fmt.Errorf("archive: %w", err)

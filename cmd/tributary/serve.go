@@ -61,6 +61,9 @@ func (f *diskFlags) apply(c *node.Config) error {
 	if f.MinFree <= 0 || f.Ballast <= 0 || f.Cache <= 0 || f.StallAfter <= 0 || f.Scrub < 0 {
 		return fmt.Errorf("%w: --min-free, --ballast, --cache and --stall-after must be more than 0, --scrub not less", eventstore.ErrInvalid)
 	}
+	if most := int64(1 << 20); f.MinFree > most || f.Cache > most || f.Scrub > most {
+		return fmt.Errorf("%w: --min-free, --cache and --scrub are in MiB, %d at most", eventstore.ErrInvalid, most)
+	}
 	c.CacheBytes = f.Cache << 20
 	if c.ScrubBytesPerSecond = f.Scrub << 20; f.Scrub == 0 {
 		c.ScrubBytesPerSecond = -1

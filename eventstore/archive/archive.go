@@ -97,9 +97,15 @@ func (a *Archive) Remove(ctx context.Context, s *Segment) error {
 	return nil
 }
 
-// Check reads a whole segment past the cache and compares it with its size and SHA-256. Errors: eventstore.ErrCorrupt,
+// Reach reads a segment's last byte, to see whether its place is what it was.
+func (a *Archive) Reach(ctx context.Context, s *Segment) error {
+	return a.read(ctx, s, make([]byte, 1), s.Bytes-1)
+}
+
+// Check reads a whole segment past the cache, which forgets it, and compares it with its size and SHA-256. Errors: eventstore.ErrCorrupt,
 // *eventstore.ArchiveError.
 func (a *Archive) Check(ctx context.Context, s *Segment) error {
+	a.chunks.forget(s.Name)
 	sum := sha256.New()
 	buf := make([]byte, min(s.Bytes, 1<<20))
 	for at := int64(0); at < s.Bytes; at += int64(len(buf)) {

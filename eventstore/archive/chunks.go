@@ -73,6 +73,17 @@ func (c *chunks) get(key chunkKey, load func() (value any, bytes int64, err erro
 	return p
 }
 
+// forget drops the pieces of a segment, which may have been put back since.
+func (c *chunks) forget(segment string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for key, p := range c.all {
+		if key.segment == segment {
+			c.drop(p)
+		}
+	}
+}
+
 // drop forgets a piece. REQUIRES: mu is held.
 func (c *chunks) drop(p *chunk) {
 	if c.all[p.key] != p {

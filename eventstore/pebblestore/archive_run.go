@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -108,6 +109,9 @@ func (x *archiving) run(ctx context.Context) (err error) {
 	}
 	x.begun = s.archived.Load().end()
 	x.to = s.archiveAt(x.report.Location)
+	if err := x.reach(ctx); err != nil {
+		return err
+	}
 	if !x.o.DryRun {
 		if err := s.fillWholeIndex(ctx); err != nil {
 			return err
@@ -121,6 +125,21 @@ func (x *archiving) run(ctx context.Context) (err error) {
 		at = next
 	}
 	return x.free(ctx)
+}
+
+// reach looks whether what was archived at the place before is there. If it is not, a disk is not mounted, say, and what is
+// archived now would come to lie beside it.
+func (x *archiving) reach(ctx context.Context) error {
+	a := x.store.archived.Load()
+	if a == nil {
+		return nil
+	}
+	for _, segment := range slices.Backward(a.segments) {
+		if segment.in == x.to {
+			return x.to.Reach(ctx, segment.Segment)
+		}
+	}
+	return nil
 }
 
 // archiveFolder returns below which name the log's segments are in a bucket.

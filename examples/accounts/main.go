@@ -14,7 +14,11 @@ import (
 )
 
 func main() {
-	if err := run(context.Background(), os.Args[1]); err != nil {
+	addr := "127.0.0.1:9090" // of a server's gRPC
+	if len(os.Args) > 1 {
+		addr = os.Args[1]
+	}
+	if err := run(context.Background(), addr); err != nil {
 		log.Fatal(err)
 	}
 }
