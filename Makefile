@@ -83,7 +83,7 @@ night: race ## the long form: race detector, reliability tests, planted bugs, lo
 	TRIBUTARY_RELIABILITY=$(SEEN) go test -timeout 4h -count=1 -v ./eventstore/pebblestore ./eventstore/kafkalog -long
 	TRIBUTARY_RELIABILITY=$(SEEN) go test -timeout 90m -count=1 ./node/e2e -long $(if $(INPUTS),-demo.inputs '$(INPUTS)')
 	TRIBUTARY_RELIABILITY=$(SEEN) $(MAKE) planted
-	internal/tools/fuzz.sh $(FUZZTIME)
+	TRIBUTARY_RELIABILITY=$(SEEN) go test -timeout 8h -count=1 -v ./internal/reliability -run '^TestFuzzTargets$$' -long -fuzz.each $(FUZZTIME)
 	go test -count=1 ./internal/reliability -update -results $(SEEN)
 
 .PHONY: planted

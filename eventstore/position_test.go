@@ -26,6 +26,30 @@ func TestPositionToken(t *testing.T) {
 	}
 }
 
+// FuzzTexts feeds what clients name positions, streams and versions with: what is taken is written as it was read.
+func FuzzTexts(f *testing.F) {
+	f.Add("1-42")
+	f.Add("acme/order/A-1")
+	f.Add(`"3"`)
+	f.Fuzz(func(t *testing.T, text string) {
+		if p, err := eventstore.ParsePosition(text); err == nil {
+			if again, err := eventstore.ParsePosition(p.String()); err != nil || again != p {
+				t.Fatalf("position %q is %s, and that is %s, %v", text, p, again, err)
+			}
+		} else if !errors.Is(err, eventstore.ErrInvalid) {
+			t.Fatalf("position %q: %v", text, err)
+		}
+		if s, err := eventstore.ParseStreamID(text); err == nil && s.String() != text {
+			t.Fatalf("stream %q is %s", text, s)
+		} else if err != nil && !errors.Is(err, eventstore.ErrInvalid) {
+			t.Fatalf("stream %q: %v", text, err)
+		}
+		if _, err := eventstore.ParseIfMatch([]string{text}); err != nil && !errors.Is(err, eventstore.ErrInvalid) {
+			t.Fatalf("If-Match %q: %v", text, err)
+		}
+	})
+}
+
 func TestPositionCheck(t *testing.T) {
 	head := eventstore.Position{Incarnation: 2, LSN: 10}
 	for p, want := range map[eventstore.Position]error{

@@ -244,7 +244,8 @@ func TestConfigurations(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	result := reliability.Result{
-		Test: "T32", What: fmt.Sprintf("scripts of %d steps in each configuration", steps), Seed: seed, Cycles: len(configurations),
+		Test: "T32", What: "scripts played in each configuration", Seed: seed, Cycles: len(configurations),
+		Extra: map[string]any{"steps of each": steps},
 	}
 	for script := 0; script < scripts && reliability.TimeLeft(t); script++ {
 		result.Seeds++

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -125,6 +126,12 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(childJob) != "" {
+		go func() { // a child does not outlive who started it, whatever that died of
+			_, _ = io.Copy(io.Discard, os.Stdin)
+			os.Exit(1)
+		}()
+	}
 	switch job := os.Getenv(childJob); job {
 	case "":
 		os.Exit(m.Run())
@@ -201,6 +208,9 @@ func startChild(t *testing.T, job, dir, run string, more ...string) *child {
 		t.Fatal(err)
 	}
 	c.cmd.Stderr = c.cmd.Stdout
+	if _, err := c.cmd.StdinPipe(); err != nil { // is held open, and says nothing
+		t.Fatal(err)
+	}
 	if err := c.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

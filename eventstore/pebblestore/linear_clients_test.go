@@ -313,6 +313,8 @@ func (c *clients) resolve(ctx context.Context, s eventstore.Store) error {
 
 // histories are what the histories of a test have shown so far.
 type histories struct {
+	size int // operations of each
+
 	mu        sync.Mutex // guards what follows
 	result    reliability.Result
 	undecided int
@@ -331,7 +333,7 @@ func (h *histories) make(t *testing.T, count, most int, one func(n int)) {
 		return true
 	})
 	h.result.Seeds = h.result.Cycles
-	h.result.Extra = map[string]any{"undecided": h.undecided, "answers never waited for": h.given}
+	h.result.Extra = map[string]any{"operations each": h.size, "undecided": h.undecided, "answers never waited for": h.given}
 	h.result.Print(t)
 }
 

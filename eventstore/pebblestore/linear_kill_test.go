@@ -67,7 +67,10 @@ func serveAndDial(t *testing.T, dir string, rng *rand.Rand) (*served, error) {
 		return nil, err
 	}
 	for i := range p.clients {
-		c, err := client.Dial(context.Background(), "passthrough:///the store", &client.Options{Dial: []grpc.DialOption{grpc.WithContextDialer(p.connect)}})
+		c, err := client.Dial(context.Background(), "passthrough:///the store", &client.Options{
+			Patience: 5 * time.Minute, // on a busy machine a process may take long to come up
+			Dial:     []grpc.DialOption{grpc.WithContextDialer(p.connect)},
+		})
 		if err != nil {
 			return nil, err
 		}
@@ -182,7 +185,7 @@ func TestLinearizableKilled(t *testing.T) {
 	const deaths = 3
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	h := histories{result: reliability.Result{Test: "T14", What: fmt.Sprintf("histories of %d operations through the Go client, the server killed with -9", size), Seed: seed}}
+	h := histories{result: reliability.Result{Test: "T14", What: "clients over gRPC, the server killed with -9", Seed: seed}, size: size}
 	h.make(t, count, 8, func(n int) {
 		what := fmt.Sprint("history ", n)
 		dir := t.TempDir()

@@ -101,7 +101,7 @@ func TestLinearizable(t *testing.T) {
 	const deaths = 4
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	h := histories{result: reliability.Result{Test: "T14", What: fmt.Sprintf("histories of %d operations, power lost in the middle of syncs", size), Seed: seed}}
+	h := histories{result: reliability.Result{Test: "T14", What: "clients in process, power lost in the middle of syncs", Seed: seed}, size: size}
 	h.make(t, count, 20, func(n int) {
 		rng := rand.New(rand.NewPCG(seed, uint64(n)))
 		p := &powered{t: t, rng: rand.New(rand.NewPCG(seed, rng.Uint64())), inSync: make(chan struct{}, 1)}

@@ -82,7 +82,7 @@ from ` + "`docs/reliability.json`" + `, which holds the lines that the tests pri
 - Every run draws a seed and prints it. What runs over files in memory finds the same faults with the same seed as far as the
   scheduler of goroutines allows; runs over processes and disks claim no replay.
 - kill -9 and power loss are two things: after kill -9 the operating system still writes what it was given, after a power
-  loss only what was synced is certain. T1 does the first, T2 the second.
+  loss only what was synced is certain. T1 does the first, T2 the second, T14 both.
 - The watermark follows the log by at most 50 ms. What was acknowledged in that time and is then destroyed on disk goes
   unseen if it is cut off cleanly; that is the "50 ms" below.
 

@@ -144,6 +144,10 @@ func TestVerdicts(t *testing.T) {
 	if got := verdict(); got != "reached" {
 		t.Errorf("verdict is %q, want that it is reached", got)
 	}
+	each := Wanted{Cycles: 10, Each: true}
+	if got, want := each.verdict([]Result{{What: "kills", Cycles: 30}, {What: "power", Cycles: 4}}), "short of it: 4 of 10 (power)"; got != want {
+		t.Errorf("verdict is %q, want %q", got, want)
+	}
 	if !strings.Contains(record.Page(), "not caught") {
 		t.Error("the page hides a planted bug that nothing caught")
 	}
