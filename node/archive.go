@@ -86,9 +86,6 @@ func openBucket(location string) (archive.Bucket, error) {
 	if strings.HasPrefix(location, s3.Scheme) {
 		return s3.Open(location)
 	}
-	if scheme, _, found := strings.Cut(location, "://"); found {
-		return nil, fmt.Errorf("%w: archive at %s: there is no kind of place %s; name a folder, or s3://BUCKET/PREFIX", eventstore.ErrInvalid, location, scheme)
-	}
 	return archive.OpenFolder(location)
 }
 

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -125,71 +123,6 @@ func TestChangedAndMissingSegments(t *testing.T) {
 	}
 }
 
-// TestFolder shows that the bucket in a folder is a Bucket.
-func TestFolder(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "new", "folder")
-	testBucket(t, NewFolder(dir))
-	if err := os.WriteFile(filepath.Join(dir, "x"+unfinished), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for o, err := range NewFolder(dir).List(context.Background(), "") {
-		t.Errorf("listed %v, %v although nothing is finished", o, err)
-	}
-}
-
-// testBucket goes through what a Bucket promises.
-func testBucket(t *testing.T, b Bucket) {
-	t.Helper()
-	ctx := context.Background()
-	list := func(prefix string) (names string) {
-		for o, err := range b.List(ctx, prefix) {
-			if err != nil {
-				t.Fatal(err)
-			}
-			names += fmt.Sprintf("%s %d;", o.Name, o.Bytes)
-		}
-		return names
-	}
-	if got := list(""); got != "" {
-		t.Errorf("a new bucket lists %s", got)
-	}
-	for _, name := range []string{"a/2", "a/1", "b", "a/1.json"} {
-		if err := b.Put(ctx, name, []byte("old "+name)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := b.Put(ctx, "a/1", []byte("new")); err != nil {
-		t.Fatal(err)
-	}
-	if got, want := list("a/"), "a/1 3;a/1.json 12;a/2 7;"; got != want {
-		t.Errorf("listed %s, want %s", got, want)
-	}
-	for _, err := range b.List(ctx, "") {
-		if err != nil {
-			t.Fatal(err)
-		}
-		break
-	}
-	p := make([]byte, 2)
-	if err := b.ReadAt(ctx, "a/1", p, 1); err != nil || string(p) != "ew" {
-		t.Errorf("read %q, %v", p, err)
-	}
-	if err := b.ReadAt(ctx, "a/1", p, 2); !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Errorf("read beyond the end: %v", err)
-	}
-	if err := b.ReadAt(ctx, "a/3", p, 0); !errors.Is(err, ErrNoObject) {
-		t.Errorf("read what is not there: %v", err)
-	}
-	for _, name := range []string{"a/1", "a/1", "a/2", "a/1.json", "b"} {
-		if err := b.Remove(ctx, name); err != nil {
-			t.Errorf("remove %s: %v", name, err)
-		}
-	}
-	if got := list(""); got != "" {
-		t.Errorf("what was removed is still listed: %s", got)
-	}
-}
-
 // TestLocation shows how places are recorded.
 func TestLocation(t *testing.T) {
 	for given, want := range map[string]string{
@@ -214,7 +147,7 @@ func TestFolderThatDoesNotAnswer(t *testing.T) {
 	dir := t.TempDir()
 	hung := filepath.Join(dir, "1.segment")
 	if err := syscall.Mkfifo(hung, 0o600); err != nil { // to open one is to wait for who writes to it
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	a := New(dir, NewFolder(dir), &Options{Patience: 50 * time.Millisecond})
 	defer a.Close()

@@ -37,10 +37,10 @@ var ErrNoObject = errors.New("no such object")
 // Opener opens the bucket at a location.
 type Opener func(location string) (Bucket, error)
 
-// OpenFolder opens a location that is a folder. It is the Opener of programs that know of no others.
+// OpenFolder opens a location that is a folder; any other is eventstore.ErrInvalid. It is the Opener of programs that know of no others.
 func OpenFolder(location string) (Bucket, error) {
 	if scheme, _, found := strings.Cut(location, "://"); found {
-		return nil, fmt.Errorf("archive at %s: %w: a place of kind %s", location, eventstore.ErrUnsupported, scheme)
+		return nil, fmt.Errorf("%w: archive at %s: there is no kind of place %s", eventstore.ErrInvalid, location, scheme)
 	}
 	return NewFolder(location), nil
 }

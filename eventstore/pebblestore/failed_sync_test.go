@@ -40,7 +40,6 @@ func failingDisk(current func() *Store) vfs.FS {
 		if !isWALSync(op) || current() == nil || syncs.Add(1) <= working {
 			return nil
 		}
-		// The committer has published all before this one.
 		// The committer starts a sync before it publishes what the sync before it made durable: that is let come first.
 		time.Sleep(50 * time.Millisecond)
 		if falseBeyond.CompareAndSwap(0, current().durable.Load()+1) {

@@ -98,7 +98,7 @@ var drivers = []driver{
 
 // testing names the packages that exist for tests: only tests and each other may import them, and only they may import
 // the testing package outside of a _test.go file.
-const testingPackages = "eventstore/storetest commands/commandtest projections/projectiontest internal/testenv internal/reliability"
+const testingPackages = "eventstore/storetest eventstore/archive/archivetest commands/commandtest projections/projectiontest internal/testenv internal/reliability"
 
 // Imports keeps the tables above.
 func Imports(t *Tree) []Finding {

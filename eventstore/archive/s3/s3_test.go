@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/url"
 	"os"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/archive"
+	"github.com/tributary-es/tributary/eventstore/archive/archivetest"
 	"github.com/tributary-es/tributary/internal/testenv"
 )
 
@@ -114,59 +114,8 @@ func opened(t *testing.T, location string) archive.Bucket {
 // A bucket of a real S3 server keeps what a Bucket promises, below its prefix.
 func TestBucket(t *testing.T) {
 	s := startServer(t, t.TempDir())
-	ctx := context.Background()
 	for _, prefix := range []string{"", "some/where"} {
-		b := opened(t, s.location(prefix))
-		list := func(prefix string) (names string) {
-			for o, err := range b.List(ctx, prefix) {
-				if err != nil {
-					t.Fatal(err)
-				}
-				names += fmt.Sprintf("%s %d;", o.Name, o.Bytes)
-			}
-			return names
-		}
-		large := bytes.Repeat([]byte("0123456789abcdef"), 1<<18)
-		for name, body := range map[string][]byte{"a/2": large, "a/1": []byte("old"), "b": []byte("b")} {
-			if err := b.Put(ctx, name, body); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := b.Put(ctx, "a/1", []byte("new")); err != nil {
-			t.Fatal(err)
-		}
-		if got, want := list("a/"), "a/1 3;a/2 4194304;"; got != want {
-			t.Errorf("listed %s, want %s", got, want)
-		}
-		for _, err := range b.List(ctx, "") {
-			if err != nil {
-				t.Fatal(err)
-			}
-			break
-		}
-		p := make([]byte, 1000)
-		if err := b.ReadAt(ctx, "a/2", p, 1<<20); err != nil || !bytes.Equal(p, large[1<<20:][:1000]) {
-			t.Errorf("read %.20q, %v", p, err)
-		}
-		if err := b.ReadAt(ctx, "a/1", p[:2], 1); err != nil || string(p[:2]) != "ew" {
-			t.Errorf("read %q, %v", p[:2], err)
-		}
-		for _, offset := range []int64{1, 3, 100} {
-			if err := b.ReadAt(ctx, "a/1", p[:3], offset); !errors.Is(err, io.ErrUnexpectedEOF) {
-				t.Errorf("read beyond the end at %d: %v", offset, err)
-			}
-		}
-		if err := b.ReadAt(ctx, "a/3", p, 0); !errors.Is(err, archive.ErrNoObject) {
-			t.Errorf("read what is not there: %v", err)
-		}
-		for _, name := range []string{"a/1", "a/1", "a/2", "b"} {
-			if err := b.Remove(ctx, name); err != nil {
-				t.Errorf("remove %s: %v", name, err)
-			}
-		}
-		if got := list(""); got != "" {
-			t.Errorf("what was removed is still listed: %s", got)
-		}
+		archivetest.Bucket(t, opened(t, s.location(prefix)))
 	}
 }
 
