@@ -38,6 +38,8 @@ func TestSnapshotsOnAFullDisk(t *testing.T) {
 			within(t, fmt.Sprintf("%s with no room at write %d", name, nth), func() error { return act(t.Context(), s) })
 			if s.broken() {
 				failed++
+				// What fails behind the act is removed behind it.
+				within(t, "remove", func() error { s.keeper.Wait(); return nil })
 				if names, err := disk.List("data/snapshots"); err == nil && len(names) > 0 {
 					t.Errorf("%s, write %d: the snapshots failed, and %v are left", name, nth, names)
 				}
