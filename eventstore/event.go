@@ -114,7 +114,8 @@ type Hash [32]byte
 
 // Recorded is an event as the log holds it.
 type Recorded struct {
-	// Position is the place in the log it was read from; it differs from site to site. Everything else does not.
+	// Position is the place in the log it was read from; it differs from site to site, and so may Revises. Everything else
+	// does not.
 	Position Position
 	Dot      Dot
 	Batch    Batch
@@ -135,6 +136,11 @@ type Recorded struct {
 	// Context is what the decider had folded of this stream; Dep is what the site had applied of foreign logs.
 	Context Vector
 	Dep     Vector
+
+	// Revises says that, when the event was received from another site, the log had events of its stream already that stand
+	// after it in canonical order: what was folded from them has to be folded anew. It is the store's own, as Position is,
+	// and no part of the frame.
+	Revises bool
 
 	// Chain is the log's hash chain after this event. It is filled only where a reader asks for it.
 	Chain Hash

@@ -19,14 +19,42 @@ func (s *Store) Log(ctx context.Context) (eventstore.LogState, error) {
 	if s.closed {
 		return eventstore.LogState{}, eventstore.ErrClosed
 	}
+	l := s.log
+	own := l.head(l.id, len(l.events))
 	return eventstore.LogState{
-		ID: s.id, Durable: s.head(), Seq: uint64(len(s.events)), Chain: s.chain, Streams: uint64(len(s.streams)),
+		ID: l.id, Durable: s.head(), Seq: own.Seq, Chain: own.Chain, Streams: uint64(len(l.streams)),
 	}, nil
 }
 
 // head returns the position of the last event. REQUIRES: mu is held.
-func (s *Store) head() eventstore.Position {
-	return eventstore.Position{Incarnation: s.id.Incarnation, LSN: uint64(len(s.events))}
+func (s *Store) head() eventstore.Position { return s.log.Accepted() }
+
+// Heads implements eventstore.Replica.
+func (s *Store) Heads(ctx context.Context) ([]eventstore.LogHead, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return nil, eventstore.ErrClosed
+	}
+	return s.log.Heads(), nil
+}
+
+// ReadLog implements eventstore.Replica.
+func (s *Store) ReadLog(ctx context.Context, log eventstore.LogID, after uint64) iter.Seq2[eventstore.Recorded, error] {
+	return func(yield func(eventstore.Recorded, error) bool) {
+		s.mu.RLock()
+		places := s.log.logs[log]
+		s.mu.RUnlock()
+		for _, place := range places[min(after, uint64(len(places))):] {
+			e, err := s.at(ctx, place)
+			if !yield(e, err) || err != nil {
+				return
+			}
+		}
+	}
 }
 
 // Version implements eventstore.Reader.
@@ -63,9 +91,9 @@ func (s *Store) PositionAt(ctx context.Context, at time.Time) (eventstore.Positi
 	if s.closed {
 		return eventstore.Position{}, eventstore.ErrClosed
 	}
-	p := eventstore.Position{Incarnation: s.id.Incarnation}
-	for i := range s.events {
-		if e := &s.events[i]; !e.Time().After(at) && e.EndsBatch() {
+	p := eventstore.Position{Incarnation: s.log.id.Incarnation}
+	for i := range s.log.events {
+		if e := &s.log.events[i]; !e.Time().After(at) && e.EndsBatch() {
 			p = e.Position
 		}
 	}
@@ -85,7 +113,7 @@ func (s *Store) stream(ctx context.Context, stream eventstore.StreamID) ([]int, 
 	if s.closed {
 		return nil, eventstore.ErrClosed
 	}
-	return s.streams[stream], nil
+	return slices.Clone(s.log.streams[stream]), nil
 }
 
 // Read implements eventstore.Reader.
@@ -110,7 +138,6 @@ func (s *Store) ReadBackwards(ctx context.Context, stream eventstore.StreamID, f
 			yield(eventstore.Recorded{}, err)
 			return
 		}
-		places = slices.Clone(places)
 		if from > 0 && from < uint64(len(places)) {
 			places = places[:from]
 		}
@@ -143,7 +170,7 @@ func (s *Store) at(ctx context.Context, place int) (eventstore.Recorded, error) 
 	if s.closed {
 		return eventstore.Recorded{}, eventstore.ErrClosed
 	}
-	return s.events[place], nil
+	return s.log.events[place], nil
 }
 
 // ReadAll implements eventstore.Reader.

@@ -61,12 +61,12 @@ func (sub *subscription) take() (eventstore.Chunk, <-chan struct{}) {
 	s := sub.store
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if sub.next == len(s.events) {
+	if sub.next == len(s.log.events) {
 		return eventstore.Chunk{}, s.grown
 	}
 	var chunk eventstore.Chunk
-	for sub.next < len(s.events) {
-		e := s.events[sub.next]
+	for sub.next < len(s.log.events) {
+		e := s.log.events[sub.next]
 		sub.next++
 		if sub.filter.Matches(&e) {
 			if !sub.filter.Chain {
@@ -78,8 +78,8 @@ func (sub *subscription) take() (eventstore.Chunk, <-chan struct{}) {
 			break
 		}
 	}
-	chunk.Position = eventstore.Position{Incarnation: s.id.Incarnation, LSN: uint64(sub.next)}
-	chunk.Seq = uint64(sub.next)
+	chunk.Position = eventstore.Position{Incarnation: s.log.id.Incarnation, LSN: uint64(sub.next)}
+	chunk.Seq = s.log.head(s.log.id, sub.next).Seq
 	chunk.Durable = s.head()
 	return chunk, nil
 }
