@@ -1,0 +1,56 @@
+package replication
+
+import "time"
+
+// Config of a Core. Site is required; the zero value of the rest is good.
+type Config struct {
+	// Site is this site's name, Peers are those of the others.
+	Site  string
+	Peers []string
+
+	// Heartbeat is how often the site speaks; zero means 250 ms.
+	Heartbeat time.Duration
+	// GapTimer is how long something that is missing may take to come by itself; zero means 250 ms.
+	GapTimer time.Duration
+	// PullTimeout is how long an answer may take before somebody else is asked; zero means 2 s.
+	PullTimeout time.Duration
+	// Suspect is after what silence a site counts as away, Down as down; zero means 2 s and 5 s.
+	Suspect, Down time.Duration
+	// MaxSkew is how far in the future an event may be that is received; zero means 500 ms.
+	MaxSkew time.Duration
+	// MaxStray is how far the site's clock may be from the median of the others' for ClockPatience, before the site counts as
+	// fenced; zero means 400 ms and 1 s.
+	MaxStray, ClockPatience time.Duration
+
+	// MaxWaiting bounds the events of a log that are kept for later; what comes beyond them is dropped, and pulled in its
+	// time. Zero means 50,000.
+	MaxWaiting int
+	// MaxReceive bounds the events that the store is given at a time (whole batches may exceed it), MaxPull those that are
+	// asked for at a time; zero means 5,000.
+	MaxReceive, MaxPull int
+}
+
+func (c Config) withDefaults() Config {
+	durations := []struct {
+		value *time.Duration
+		usual time.Duration
+	}{
+		{&c.Heartbeat, 250 * time.Millisecond}, {&c.GapTimer, 250 * time.Millisecond}, {&c.PullTimeout, 2 * time.Second},
+		{&c.Suspect, 2 * time.Second}, {&c.Down, 5 * time.Second}, {&c.MaxSkew, 500 * time.Millisecond},
+		{&c.MaxStray, 400 * time.Millisecond}, {&c.ClockPatience, time.Second},
+	}
+	for _, d := range durations {
+		if *d.value <= 0 {
+			*d.value = d.usual
+		}
+	}
+	for _, n := range []*int{&c.MaxReceive, &c.MaxPull} {
+		if *n <= 0 {
+			*n = 5000
+		}
+	}
+	if c.MaxWaiting <= 0 {
+		c.MaxWaiting = 50_000
+	}
+	return c
+}

@@ -1,0 +1,129 @@
+package replication
+
+import (
+	"time"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// Instant is a moment as a site's clocks show it. Mono never goes back and is what waits are measured with; Wall is the
+// time of day, which may be wrong.
+type Instant struct {
+	Mono time.Duration
+	Wall time.Time
+}
+
+// Input is something that happened: Arrived, Heartbeat, Pulled, Received, Refused, Topic, Tick.
+type Input interface{ input() }
+
+// Arrived are events of one log that came over a link, as they stood there: in any order, any of them repeated or missing.
+type Arrived struct{ Events []eventstore.Recorded }
+
+// Heartbeat is what a site says of itself every Config.Heartbeat, over each link to it; several ways may bring the same one.
+type Heartbeat struct {
+	Site string
+	// Log is the site's own log, in its present life.
+	Log eventstore.LogID
+	// Heads says how far the site holds each log durably, its own among them, in the order of LogID.Compare. Of its own log a
+	// heartbeat in the topic says what stands before it there.
+	Heads []eventstore.LogHead
+	// Wall is the site's time of day when it was sent.
+	Wall time.Time
+	// Direct says that it came from the site itself just now, not from a topic where it may have stood for long.
+	Direct bool
+}
+
+// Pulled is the answer to a Pull.
+type Pulled struct {
+	Pull
+	// Chain is the chain of the log after Pull.After, as the one who answers holds it.
+	Chain eventstore.Hash
+	// Events are those after Pull.After, in order, up to Through or some before it, in whole batches.
+	Events []eventstore.Recorded
+	// Err, when set, says why there is no answer.
+	Err error
+}
+
+// Received: the store has durably what a Receive gave it.
+type Received struct{ Head eventstore.LogHead }
+
+// Refused: the store has not taken what a Receive gave it.
+type Refused struct {
+	Log eventstore.LogID
+	Err error
+}
+
+// Topic says what the site's own topic has of its own logs, after it was read to its end: for each life the last event. It
+// is given once, before the site takes writes, when the topic could be read and was not empty although there were events.
+type Topic struct{ Heads []eventstore.LogHead }
+
+// Tick: time has passed. It is given when Effects.Wake says, and may be given at any time.
+type Tick struct{}
+
+func (Arrived) input()   {}
+func (Heartbeat) input() {}
+func (Pulled) input()    {}
+func (Received) input()  {}
+func (Refused) input()   {}
+func (Topic) input()     {}
+func (Tick) input()      {}
+
+// Receive asks for events to be given to the store, which is answered by Received or Refused. There is one under way for a
+// log at a time.
+type Receive struct {
+	Log    eventstore.LogID
+	Events []eventstore.Recorded
+}
+
+// Pull asks a site for the events of a log after After, up to Through. It is answered by Pulled, or never.
+type Pull struct {
+	// ID tells the answers of several pulls apart.
+	ID             uint64
+	Site           string
+	Log            eventstore.LogID
+	After, Through uint64
+}
+
+// Alarm is something that people should know.
+type Alarm struct {
+	Kind AlarmKind
+	// Log is the log it is about, Site the site, where it is about one.
+	Log  eventstore.LogID
+	Site string
+	Text string
+}
+
+// AlarmKind says what an alarm is about.
+type AlarmKind string
+
+// The kinds of alarms.
+const (
+	AlarmFork      AlarmKind = "fork"       // two contents of one log: it is not received any further
+	AlarmSkew      AlarmKind = "skew"       // events from the future: the log waits
+	AlarmClock     AlarmKind = "clock"      // this site's clock strays from the others'
+	AlarmLost      AlarmKind = "lost"       // this site's log lacks events that others have
+	AlarmRefused   AlarmKind = "refused"    // the store does not take what a link brought
+	AlarmUnordered AlarmKind = "unordered"  // what a link brought cannot be: batches that are not whole, wrong dots
+)
+
+// Effects is what a step wants done. All of it is for the caller to do, in any order.
+type Effects struct {
+	Receive []Receive
+	Pulls   []Pull
+	// Beat, when set, goes to all other sites.
+	Beat   *Heartbeat
+	Alarms []Alarm
+	// Life, when not 0, is the incarnation in which the site's own log has to go on; the core is of no use until then, and
+	// another one goes on from there.
+	Life uint32
+	// Wake is when the core wants to be stepped again, at the latest.
+	Wake time.Duration
+}
+
+// Storage is what the core asks of the site's store. Answers are of what is durable.
+type Storage interface {
+	// Heads returns how far each log is held, the site's own among them.
+	Heads() []eventstore.LogHead
+	// ChainAt returns the chain of a log after a seq; held is false when the log is not held that far.
+	ChainAt(log eventstore.LogID, seq uint64) (chain eventstore.Hash, held bool)
+}
