@@ -4,7 +4,7 @@ import "time"
 
 // Config of a Core. Site is required; the zero value of the rest is good.
 type Config struct {
-	// Site is this site's name, Peers are those of the others.
+	// Site is the name of this site, Peers are those of the others.
 	Site  string
 	Peers []string
 
@@ -14,6 +14,9 @@ type Config struct {
 	GapTimer time.Duration
 	// PullTimeout is how long an answer may take before somebody else is asked; zero means 2 s.
 	PullTimeout time.Duration
+	// TopicPatience is how long a site that has started waits for what its own topic says; then it begins another life, which
+	// is always safe, and costs the rebuilding of what was read from the log. Zero means 10 s.
+	TopicPatience time.Duration
 	// Suspect is after what silence a site counts as away, Down as down; zero means 2 s and 5 s.
 	Suspect, Down time.Duration
 	// MaxSkew is how far in the future an event may be that is received; zero means 500 ms.
@@ -35,7 +38,7 @@ func (c Config) withDefaults() Config {
 		value *time.Duration
 		usual time.Duration
 	}{
-		{&c.Heartbeat, 250 * time.Millisecond}, {&c.GapTimer, 250 * time.Millisecond}, {&c.PullTimeout, 2 * time.Second},
+		{&c.Heartbeat, 250 * time.Millisecond}, {&c.GapTimer, 250 * time.Millisecond}, {&c.PullTimeout, 2 * time.Second}, {&c.TopicPatience, 10 * time.Second},
 		{&c.Suspect, 2 * time.Second}, {&c.Down, 5 * time.Second}, {&c.MaxSkew, 500 * time.Millisecond},
 		{&c.MaxStray, 400 * time.Millisecond}, {&c.ClockPatience, time.Second},
 	}

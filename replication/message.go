@@ -13,7 +13,7 @@ type Instant struct {
 	Wall time.Time
 }
 
-// Input is something that happened: Arrived, Heartbeat, Pulled, Received, Refused, Topic, Tick.
+// Input is something that happened: Arrived, Heartbeat, Pulled, Received, Refused, Mirrored, Topic, Tick.
 type Input interface{ input() }
 
 // Arrived are events of one log that came over a link, as they stood there: in any order, any of them repeated or missing.
@@ -24,8 +24,8 @@ type Heartbeat struct {
 	Site string
 	// Log is the site's own log, in its present life.
 	Log eventstore.LogID
-	// Heads says how far the site holds each log durably, its own among them, in the order of LogID.Compare. Of its own log a
-	// heartbeat in the topic says what stands before it there.
+	// Heads says how far the site holds each log durably, in the order of LogID.Compare. Of its own log it says how much is in
+	// its topic: what is not there yet has not left the site.
 	Heads []eventstore.LogHead
 	// Wall is the site's time of day when it was sent.
 	Wall time.Time
@@ -53,8 +53,12 @@ type Refused struct {
 	Err error
 }
 
-// Topic says what the site's own topic has of its own logs, after it was read to its end: for each life the last event. It
-// is given once, before the site takes writes, when the topic could be read and was not empty although there were events.
+// Mirrored: the site's own log is in its topic up to a seq. INVARIANT: nothing of it leaves the site before.
+type Mirrored struct{ Seq uint64 }
+
+// Topic says how the site's own topic ends, after it was read to there: for each life of the site's log the last event, with
+// the chain after it. It is given once, and not at all where the topic cannot be read, or is empty although the store has
+// events of its own: it then tells nothing of what others may have.
 type Topic struct{ Heads []eventstore.LogHead }
 
 // Tick: time has passed. It is given when Effects.Wake says, and may be given at any time.
@@ -65,6 +69,7 @@ func (Heartbeat) input() {}
 func (Pulled) input()    {}
 func (Received) input()  {}
 func (Refused) input()   {}
+func (Mirrored) input()  {}
 func (Topic) input()     {}
 func (Tick) input()      {}
 
@@ -98,12 +103,12 @@ type AlarmKind string
 
 // The kinds of alarms.
 const (
-	AlarmFork      AlarmKind = "fork"       // two contents of one log: it is not received any further
-	AlarmSkew      AlarmKind = "skew"       // events from the future: the log waits
-	AlarmClock     AlarmKind = "clock"      // this site's clock strays from the others'
-	AlarmLost      AlarmKind = "lost"       // this site's log lacks events that others have
-	AlarmRefused   AlarmKind = "refused"    // the store does not take what a link brought
-	AlarmUnordered AlarmKind = "unordered"  // what a link brought cannot be: batches that are not whole, wrong dots
+	AlarmFork      AlarmKind = "fork"      // two contents of one log: it is not received any further
+	AlarmSkew      AlarmKind = "skew"      // events from the future: the log waits
+	AlarmClock     AlarmKind = "clock"     // this site's clock strays from the others'
+	AlarmLost      AlarmKind = "lost"      // this site's log lacks events that others have
+	AlarmRefused   AlarmKind = "refused"   // the store does not take what a link brought
+	AlarmUnordered AlarmKind = "unordered" // what a link brought cannot be: batches that are not whole, wrong dots
 )
 
 // Effects is what a step wants done. All of it is for the caller to do, in any order.

@@ -44,8 +44,8 @@ var layers = []layer{
 
 	{pkg: "queries", may: "projections eventstore"},
 
-	{pkg: "replication", may: "eventstore"},
-	{pkg: "replication/*", may: "replication eventstore"},
+	{pkg: "replication", may: "eventstore internal/hlc", foreign: "none"},
+	{pkg: "replication/*", may: "replication eventstore internal/hlc"},
 
 	{pkg: "client", may: "eventstore eventstore/wire"},
 

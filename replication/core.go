@@ -1,0 +1,185 @@
+package replication
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// Core is one site's part in the replication of all. It is for one goroutine.
+type Core struct {
+	cfg   Config
+	store Storage
+	own   eventstore.LogID
+	logs  []*track // of every other log, in the order of LogID.Compare
+	peers []*peer  // in the order of their names
+
+	origin   originLog
+	clock    clockGuard
+	nextBeat time.Duration
+	nextPull uint64 // ID
+}
+
+// New returns the core of a site whose store is open. own is the store's log.
+func New(c Config, own eventstore.LogID, s Storage, now Instant) *Core {
+	core := &Core{cfg: c.withDefaults(), store: s, own: own}
+	core.origin = originLog{since: now.Mono, confirmed: len(c.Peers) == 0, known: own.Incarnation}
+	core.nextBeat = now.Mono
+	for _, name := range c.Peers {
+		core.peers = append(core.peers, &peer{name: name, heads: map[eventstore.LogID]eventstore.LogHead{}})
+	}
+	slices.SortFunc(core.peers, func(a, b *peer) int { return strings.Compare(a.name, b.name) })
+	for _, h := range s.Heads() {
+		if h.Log != own {
+			core.track(h.Log).held = h
+		}
+	}
+	return core
+}
+
+// Step takes what happened and returns what is to be done about it. random is for choices that may fall either way.
+func (c *Core) Step(now Instant, random *rand.Rand, in Input) Effects {
+	var out Effects
+	switch in := in.(type) {
+	case Arrived:
+		c.arrived(in.Events, &out)
+	case Heartbeat:
+		c.heard(now, &in, &out)
+	case Pulled:
+		c.pulled(now, &in, &out)
+	case Received:
+		c.received(in.Head, &out)
+	case Refused:
+		c.refused(now, &in, &out)
+	case Mirrored:
+		c.origin.mirrored = max(c.origin.mirrored, in.Seq)
+	case Topic:
+		c.topicRead(in.Heads, &out)
+	case Tick:
+	}
+	c.clock.judge(now, c, &out)
+	c.beginLife(now, random, &out)
+	if out.Life != 0 {
+		return out
+	}
+	// What one log gets may be what another waits for, but only once it is durable: one round is enough.
+	for _, t := range c.logs {
+		c.advance(now, t, &out)
+	}
+	for _, t := range c.logs {
+		c.seek(now, random, t, &out)
+	}
+	c.beat(now, &out)
+	out.Wake = c.wake(now)
+	return out
+}
+
+// beat speaks of the site when it is time.
+func (c *Core) beat(now Instant, out *Effects) {
+	if now.Mono < c.nextBeat {
+		return
+	}
+	c.nextBeat = now.Mono + c.cfg.Heartbeat
+	heads := slices.Clone(c.store.Heads())
+	for i := range heads {
+		if h := &heads[i]; h.Log == c.own && c.origin.mirrored < h.Seq {
+			*h = eventstore.LogHead{Log: c.own, Seq: c.origin.mirrored}
+			h.Chain, _ = c.store.ChainAt(c.own, h.Seq)
+		}
+	}
+	out.Beat = &Heartbeat{Site: c.cfg.Site, Log: c.own, Heads: heads, Wall: now.Wall, Direct: true}
+}
+
+// wake returns when something is due that only time brings.
+func (c *Core) wake(now Instant) time.Duration {
+	at := c.nextBeat
+	for _, t := range c.logs {
+		if due, waits := t.due(now, &c.cfg); waits {
+			at = min(at, due)
+		}
+	}
+	return max(at, now.Mono)
+}
+
+// track returns what is known of a log, which begins with nothing held.
+func (c *Core) track(log eventstore.LogID) *track {
+	i, found := slices.BinarySearchFunc(c.logs, log, func(t *track, log eventstore.LogID) int { return t.log.Compare(log) })
+	if !found {
+		c.logs = slices.Insert(c.logs, i, newTrack(log))
+	}
+	return c.logs[i]
+}
+
+// holds reports whether an event is durable here.
+func (c *Core) holds(d eventstore.Dot) bool {
+	if d.Log != c.own {
+		return d.Seq <= c.track(d.Log).held.Seq
+	}
+	if d.Seq > c.origin.durable {
+		c.origin.durable = c.ownHead().Seq
+	}
+	return d.Seq <= c.origin.durable
+}
+
+func (c *Core) ownHead() eventstore.LogHead {
+	for _, h := range c.store.Heads() {
+		if h.Log == c.own {
+			return h
+		}
+	}
+	return eventstore.LogHead{Log: c.own, Chain: eventstore.ChainStart(c.own)}
+}
+
+// peer is another site.
+type peer struct {
+	name string
+	// heard is when it last spoke for itself, ever whether it has.
+	heard time.Duration
+	ever  bool
+	// heads is how far it holds each log, as far as it has said.
+	heads map[eventstore.LogID]eventstore.LogHead
+	// ahead is how far its clock is before this site's, less the way of the message.
+	ahead time.Duration
+}
+
+func (c *Core) peer(name string) *peer {
+	for _, p := range c.peers {
+		if p.name == name {
+			return p
+		}
+	}
+	return nil
+}
+
+// heard takes what a site says of itself.
+func (c *Core) heard(now Instant, in *Heartbeat, out *Effects) {
+	p := c.peer(in.Site)
+	if p == nil {
+		return // of this site itself, from its own topic, or of one that nobody has named
+	}
+	if in.Direct {
+		p.heard, p.ever, p.ahead = now.Mono, true, in.Wall.Sub(now.Wall)
+	}
+	for _, h := range in.Heads {
+		if last, ok := p.heads[h.Log]; !ok || last.Seq <= h.Seq {
+			p.heads[h.Log] = h
+		}
+		c.origin.life(c.own, h.Log)
+		if h.Log == c.own {
+			c.compareOwn(h, in.Site, out)
+			continue
+		}
+		t := c.track(h.Log)
+		t.known = max(t.known, h.Seq)
+		c.compare(t, h, in.Site, out)
+	}
+}
+
+// alarm says something that people should know.
+func (e *Effects) alarm(kind AlarmKind, log eventstore.LogID, site, format string, args ...any) {
+	e.Alarms = append(e.Alarms, Alarm{Kind: kind, Log: log, Site: site, Text: fmt.Sprintf(format, args...)})
+}

@@ -1,0 +1,163 @@
+package replication
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/eventstore/memstore"
+	"github.com/tributary-es/tributary/internal/hlc"
+)
+
+// logStorage is a log as a core sees it.
+type logStorage struct{ *memstore.Log }
+
+func (s logStorage) Heads() []eventstore.LogHead { return s.DurableHeads() }
+
+func (s logStorage) ChainAt(log eventstore.LogID, seq uint64) (eventstore.Hash, bool) {
+	if seq == 0 {
+		return eventstore.ChainStart(log), true
+	}
+	events := s.OfLog(log, seq-1, 1)
+	if len(events) == 0 {
+		return eventstore.Hash{}, false
+	}
+	return events[0].Chain, true
+}
+
+// site is a site whose messages the test carries by hand.
+type site struct {
+	log  *memstore.Log
+	core *Core
+	now  Instant
+	rand *rand.Rand
+}
+
+func newSite(t *testing.T, name string, peers ...string) *site {
+	t.Helper()
+	s := &site{now: Instant{Mono: time.Hour, Wall: time.Date(2010, 12, 1, 8, 26, 0, 0, time.UTC)}, rand: rand.New(rand.NewPCG(1, 2))}
+	s.log = memstore.NewLog(memstore.Options{
+		LogID: eventstore.LogID{Site: name, Incarnation: 1},
+		Clock: hlc.New(func() time.Time { return s.now.Wall }),
+	})
+	s.core = New(Config{Site: name, Peers: peers}, s.log.ID(), logStorage{s.log}, s.now)
+	s.step(Topic{})
+	return s
+}
+
+// step steps the core, and does at once what it wants of the store.
+func (s *site) step(in Input) Effects {
+	out := s.core.Step(s.now, s.rand, in)
+	for more := out.Receive; len(more) > 0; {
+		r := more[0]
+		more = more[1:]
+		if _, err := s.log.Receive(r.Events); err != nil {
+			more = append(more, s.core.Step(s.now, s.rand, Refused{r.Log, err}).Receive...)
+			continue
+		}
+		s.log.Sync()
+		for _, h := range s.log.DurableHeads() {
+			if h.Log == r.Log {
+				after := s.core.Step(s.now, s.rand, Received{h})
+				more = append(more, after.Receive...)
+				out.Pulls = append(out.Pulls, after.Pulls...)
+				out.Alarms = append(out.Alarms, after.Alarms...)
+			}
+		}
+	}
+	return out
+}
+
+func (s *site) write(t *testing.T, stream string, n int) []eventstore.Recorded {
+	t.Helper()
+	events := make([]eventstore.Event, n)
+	for i := range events {
+		events[i].Type = "cart.changed.v1"
+	}
+	if _, err := s.log.Accept(eventstore.Request{Appends: []eventstore.StreamAppend{{Stream: eventstore.Stream("cart", stream), Events: events}}}); err != nil {
+		t.Fatal(err)
+	}
+	s.log.Sync()
+	all := s.log.OfLog(s.log.ID(), 0, 1000)
+	s.step(Mirrored{uint64(len(all))})
+	return all[len(all)-n:]
+}
+
+func (s *site) pass(d time.Duration) Effects {
+	s.now.Mono += d
+	s.now.Wall = s.now.Wall.Add(d)
+	return s.step(Tick{})
+}
+
+func held(s *site, log eventstore.LogID) uint64 {
+	for _, h := range s.log.DurableHeads() {
+		if h.Log == log {
+			return h.Seq
+		}
+	}
+	return 0
+}
+
+// What is missing in the middle and at the end is pulled from whoever has it; what depends on other logs waits for them.
+func TestGapsAndCauses(t *testing.T) {
+	a, b, c := newSite(t, "a", "b", "c"), newSite(t, "b", "a", "c"), newSite(t, "c", "a", "b")
+	var ofA []eventstore.Recorded
+	for range 3 {
+		ofA = append(ofA, a.write(t, "1", 2)...)
+	}
+	for range ofA[:2] { // b gets the first batch twice
+		b.step(Arrived{ofA[:2]})
+	}
+	if got := held(b, a.log.ID()); got != 2 {
+		t.Fatalf("b holds %d events of a, want 2", got)
+	}
+	b.step(Arrived{ofA[2:]})
+	ofB := b.write(t, "1", 1)
+
+	// c gets what b decided with a's events before them.
+	c.step(Arrived{ofB})
+	if got := held(c, b.log.ID()); got != 0 {
+		t.Fatalf("c received %d events of b before what they were decided with", got)
+	}
+	c.step(Arrived{ofA[4:]})
+	beat := b.pass(time.Second).Beat
+	if beat == nil {
+		t.Fatal("b does not speak")
+	}
+	c.step(*beat)
+	pulls := c.pass(300 * time.Millisecond).Pulls
+	if len(pulls) != 1 || pulls[0].Site != "b" || pulls[0].Log != a.log.ID() || pulls[0].After != 0 {
+		t.Fatalf("c asks %+v, want b for what a wrote", pulls)
+	}
+	c.step(Pulled{Pull: pulls[0], Chain: eventstore.ChainStart(a.log.ID()), Events: b.log.OfLog(a.log.ID(), 0, 4)})
+	c.pass(time.Millisecond)
+	if gotA, gotB := held(c, a.log.ID()), held(c, b.log.ID()); gotA != 6 || gotB != 1 {
+		t.Errorf("c holds %d events of a and %d of b, want 6 and 1", gotA, gotB)
+	}
+	if conflicts := Conflicts(c.log.Stream(eventstore.Stream("cart", "1"))); len(conflicts) != 0 {
+		t.Errorf("conflicts %+v, want none: b knew all of a", conflicts)
+	}
+}
+
+// A site whose folder was put back learns it from its topic, or from others, and goes on in another life.
+func TestFolderPutBack(t *testing.T) {
+	a := newSite(t, "a", "b")
+	a.write(t, "1", 2)
+	backup := a.log.Copy(hlc.New(func() time.Time { return a.now.Wall }))
+	a.write(t, "1", 1)
+	end := a.log.DurableHeads()
+
+	a.log = backup
+	a.core = New(Config{Site: "a", Peers: []string{"b"}}, a.log.ID(), logStorage{a.log}, a.now)
+	if a.core.Writable() == nil {
+		t.Error("a site that has just started takes writes")
+	}
+	if out := a.step(Topic{end}); out.Life != 2 || len(out.Alarms) != 1 {
+		t.Errorf("told of events that it lacks, the site does %+v, want life 2 and an alarm", out)
+	}
+	a.core = New(Config{Site: "a", Peers: []string{"b"}}, a.log.ID(), logStorage{a.log}, a.now)
+	if out := a.pass(11 * time.Second); out.Life < 3 {
+		t.Errorf("without its topic, the site begins life %d, want one that nobody has used", out.Life)
+	}
+}

@@ -1,0 +1,106 @@
+package replication
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// originLog is what the core knows of the site's own log: whether it is all there, as far as others can tell.
+//
+// A folder that was put back to an earlier state looks whole. Were it written to, the site would give dots again that others
+// know with other content, which nothing could ever mend. But nothing of the log leaves the site except through its topic.
+// So a site that has started reads its topic to the end first: an event there that the log lacks tells that it has lost some.
+// Then, and when the topic cannot be read, the site goes on in another life, in which all dots are new; the rest of the
+// earlier one comes back from others.
+//
+// INVARIANT: a site is writable only when its topic had nothing that its log lacks, in this life or a later one.
+type originLog struct {
+	since     time.Duration // when the site started, by Instant.Mono
+	confirmed bool
+	topic     bool   // the topic was read
+	known     uint32 // the highest incarnation of the site's log that anybody has spoken of
+	mirrored  uint64 // seq
+	durable   uint64 // seq, as it was last asked for
+	lost      string // how the log was found to lack something; empty: it was not
+}
+
+// ErrUnconfirmed: the site has just started, and does not know yet whether its log is all there.
+var ErrUnconfirmed = errors.New("the site's log is not confirmed yet")
+
+// Writable returns nil when the site may record events of its own, else what keeps it from that.
+func (c *Core) Writable() error {
+	switch o := &c.origin; {
+	case o.lost != "":
+		return fmt.Errorf("%w: %s; it is about to begin another life", ErrUnconfirmed, o.lost)
+	case !o.confirmed:
+		return fmt.Errorf("%w: its topic is being read, for at most %s", ErrUnconfirmed, c.cfg.TopicPatience)
+	}
+	return nil
+}
+
+// life notes that a log exists.
+func (o *originLog) life(own, log eventstore.LogID) {
+	if log.Site == own.Site && log.Shard == own.Shard {
+		o.known = max(o.known, log.Incarnation)
+	}
+}
+
+// topicRead takes how the site's own topic ends.
+func (c *Core) topicRead(heads []eventstore.LogHead, out *Effects) {
+	o := &c.origin
+	o.topic = true
+	for _, h := range heads {
+		o.life(c.own, h.Log)
+		if h.Log == c.own {
+			o.mirrored = max(o.mirrored, h.Seq)
+			c.compareOwn(h, c.cfg.Site, out)
+			continue
+		}
+		t := c.track(h.Log)
+		t.known = max(t.known, h.Seq)
+	}
+	if o.known > c.own.Incarnation {
+		c.lose(out, c.cfg.Site, fmt.Sprintf("its topic has events of its life %d, and this is life %d", o.known, c.own.Incarnation))
+	}
+	o.confirmed = o.lost == ""
+}
+
+// compareOwn compares the own log with what somebody has of it.
+func (c *Core) compareOwn(theirs eventstore.LogHead, site string, out *Effects) {
+	if theirs.Seq == 0 {
+		return
+	}
+	chain, held := c.store.ChainAt(c.own, theirs.Seq)
+	switch {
+	case !held:
+		c.lose(out, site, fmt.Sprintf("%s has %s up to seq %d, and here it ends at %d", site, c.own, theirs.Seq, c.ownHead().Seq))
+	case chain != theirs.Chain:
+		c.lose(out, site, fmt.Sprintf("%s has another event than seq %d of %s, or before it", site, theirs.Seq, c.own))
+	}
+}
+
+// lose notes that events of the own log are lost.
+func (c *Core) lose(out *Effects, site, how string) {
+	if c.origin.lost == "" {
+		c.origin.lost = how
+		out.alarm(AlarmLost, c.own, site, "%s", how)
+	}
+}
+
+// beginLife asks for another life when it is known that one is needed, and which number is free.
+func (c *Core) beginLife(now Instant, random *rand.Rand, out *Effects) {
+	o := &c.origin
+	impatient := now.Mono-o.since >= c.cfg.TopicPatience
+	switch {
+	case o.lost == "" && (o.confirmed || !impatient), !o.topic && !impatient:
+	case o.topic || o.confirmed:
+		out.Life = o.known + 1
+	default:
+		// The topic may have events of lives that nobody here has heard of: their numbers are passed over, as far as chance goes.
+		out.Life = o.known + 2 + random.Uint32N(1<<20)
+	}
+}

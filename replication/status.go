@@ -1,0 +1,113 @@
+package replication
+
+import (
+	"time"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// Mode says what a site takes at present.
+type Mode string
+
+// The modes, the gravest last.
+const (
+	// Normal: every other site is heard, and nothing is missing for long.
+	Normal Mode = "normal"
+	// Degraded: a site is away, or behind.
+	Degraded Mode = "degraded"
+	// CatchingUp: this site lacks much of what others have.
+	CatchingUp Mode = "catching-up"
+	// Isolated: no other site is heard.
+	Isolated Mode = "isolated"
+	// FencedClock: this site's clock strays from the others'.
+	FencedClock Mode = "fenced-clock"
+	// Unconfirmed: this site takes no writes, until it is known whether its log is all there.
+	Unconfirmed Mode = "unconfirmed"
+)
+
+// Status is how a site stands with the others.
+type Status struct {
+	Mode  Mode
+	Logs  []LogStatus
+	Peers []PeerStatus
+}
+
+// LogStatus is how far a log of others is here.
+type LogStatus struct {
+	Log eventstore.LogID
+	// Held is the seq up to which it is here and durable, Known that up to which it is known to exist, Waiting how many events
+	// beyond Held are here and have to wait.
+	Held, Known uint64
+	Waiting     int
+	// Broken, when set, says why it is not received any further.
+	Broken string
+}
+
+// PeerStatus is how another site is.
+type PeerStatus struct {
+	Site string
+	// Heard is how long ago it spoke for itself, negative when it has not since this site started.
+	Heard time.Duration
+	// Ahead is how far its clock is ahead of this site's, the way of a message included.
+	Ahead time.Duration
+	// Behind is how many events of this site's log, as far as they have left it, that site has not.
+	Behind uint64
+}
+
+// Status returns how the site stands with the others.
+func (c *Core) Status(now Instant) Status {
+	s := Status{Mode: c.mode(now)}
+	for _, t := range c.logs {
+		s.Logs = append(s.Logs, LogStatus{t.log, t.held.Seq, t.known, len(t.waiting), t.broken})
+	}
+	for _, p := range c.peers {
+		heard := time.Duration(-1)
+		if p.ever {
+			heard = now.Mono - p.heard
+		}
+		behind := uint64(0)
+		if has := p.heads[c.own].Seq; has < c.origin.mirrored {
+			behind = c.origin.mirrored - has
+		}
+		s.Peers = append(s.Peers, PeerStatus{p.name, heard, p.ahead, behind})
+	}
+	return s
+}
+
+// far is how many missing events make a site one that catches up.
+const far = 10_000
+
+func (c *Core) mode(now Instant) Mode {
+	away, behind := 0, false
+	for _, p := range c.peers {
+		if !p.ever || now.Mono-p.heard >= c.cfg.Suspect {
+			away++
+		}
+	}
+	for _, t := range c.logs {
+		behind = behind || t.known > t.held.Seq+far
+	}
+	switch {
+	case c.Writable() != nil:
+		return Unconfirmed
+	case c.clock.fenced:
+		return FencedClock
+	case len(c.peers) > 0 && away == len(c.peers):
+		return Isolated
+	case behind:
+		return CatchingUp
+	case away > 0:
+		return Degraded
+	}
+	return Normal
+}
+
+// Peered reports whether another site holds the own log durably up to a seq.
+func (c *Core) Peered(seq uint64) bool {
+	for _, p := range c.peers {
+		if p.heads[c.own].Seq >= seq {
+			return true
+		}
+	}
+	return false
+}
