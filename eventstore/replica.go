@@ -18,11 +18,13 @@ import (
 // its version too; only its position is the store's own.
 //
 // What changes for who reads a store that has foreign events: the events of a stream are read in canonical order
-// (Recorded.CompareCanonical), and its version is their number. Recorded.Revises marks events that were put before others
-// which the log had already.
+// (Recorded.CompareCanonical), and its version is their number. The version from which a read begins is a place in that
+// order; Recorded.Version is what the event was given where it was born, and may be another, or that of several.
+// Recorded.Revises marks events that were put before others which the log had already. A request that was done at another
+// site is known here once its events are, and of one that was done twice the batch that came first answers for it.
 type Replica interface {
 	// Receive records events of another log, in the order of their seqs and in whole batches, all or none, and returns the
-	// position of the last one when they are durable. Those that are held already are passed over. Errors that leave
+	// position of the last of those given when they are durable. Those that are held already are passed over. Errors that leave
 	// nothing in the log: ErrGap (*GapError), when the first that is not held is not the next one; ErrFork (*ForkError), when
 	// one has a seq that is held with other content; ErrInvalid, when they are not of one log, not in order, not whole, or of
 	// the store's own life; and those of Append about the state of the store.
@@ -35,6 +37,9 @@ type Replica interface {
 	// ReadLog yields the events of one log after a seq, in the order of seq, with their chain, up to what was durable when the
 	// read began. A log of which nothing is held yields nothing.
 	ReadLog(ctx context.Context, log LogID, after uint64) iter.Seq2[Recorded, error]
+	// ChainAt returns the hash chain of a log after the event with a seq, ChainStart for seq 0. It is false when not so much
+	// of the log is held and durable.
+	ChainAt(ctx context.Context, log LogID, seq uint64) (chain Hash, held bool, err error)
 }
 
 // LogHead says how far a log is held.
@@ -97,6 +102,9 @@ func Foreign(own LogID, events []Recorded) error {
 	if first.Log == own {
 		return invalidf("event %s is of this log itself", first)
 	}
+	if err := ValidateSite(first.Log.Site); err != nil || first.Log.Incarnation == 0 || first.Seq == 0 {
+		return invalidf("event %s has a name that no event can have", first)
+	}
 	if first.Seq != events[0].Batch.FirstSeq {
 		return invalidf("event %s is not the first of its batch", first)
 	}
@@ -112,12 +120,24 @@ func Foreign(own LogID, events []Recorded) error {
 		if i > 0 && e.Batch != events[i-1].Batch && (e.Batch.FirstSeq != e.Dot.Seq || !events[i-1].EndsBatch()) {
 			return invalidf("event %s begins a batch in the middle of another", e.Dot)
 		}
+		if e.Version == 0 {
+			return invalidf("event %s has no version", e.Dot)
+		}
 		if err := e.Stream.Validate(); err != nil {
 			return fmt.Errorf("event %s: %w", e.Dot, err)
 		}
 	}
 	if last := &events[len(events)-1]; !last.EndsBatch() {
 		return invalidf("event %s is not the last of its batch", last.Dot)
+	}
+	return nil
+}
+
+// BeginsBatch says that events which follow what is held do not begin with a batch: what is held of it is whole, so that it
+// is another batch here than there.
+func BeginsBatch(rest []Recorded) error {
+	if len(rest) > 0 && rest[0].Batch.FirstSeq != rest[0].Dot.Seq {
+		return invalidf("event %s is of the batch from seq %d on, of which a part is held", rest[0].Dot, rest[0].Batch.FirstSeq)
 	}
 	return nil
 }

@@ -36,17 +36,19 @@ type Appender interface {
 type Reader interface {
 	// Log names the log and says how far it is durable.
 	Log(ctx context.Context) (LogState, error)
-	// Version returns the stream's version, 0 when it has no events.
+	// Version returns the stream's version, 0 when it has no events: the number of its events.
 	Version(ctx context.Context, stream StreamID) (uint64, error)
 	// VersionAt returns the version that the stream stood at as of a position: the number of its events up to there, the
 	// position included. ErrWrongIncarnation when the position is not of this log.
 	VersionAt(ctx context.Context, stream StreamID, at Position) (uint64, error)
 	// PositionAt returns the position that the log stood at as of a time: that of the last event recorded at or before it,
 	// to the millisecond, where a batch that was appended together counts from its last event on. It has lsn 0 when nothing
-	// is that old. A time that has not passed gives the head of now.
+	// is that old. A time that has not passed gives the head of now. Of events of other logs it is known only between which
+	// of the log's own they came: they count from the one before them on.
 	PositionAt(ctx context.Context, at time.Time) (Position, error)
 	// Read yields the stream's events from version from on (1 is the first; 0 means 1), in order, up to what was durable
-	// when the read began. A stream without events yields nothing.
+	// when the read began. A stream without events yields nothing. Where a stream has events of other logs (see Replica),
+	// the order is the canonical one, and from is a place in it.
 	Read(ctx context.Context, stream StreamID, from uint64) iter.Seq2[Recorded, error]
 	// ReadBackwards yields the stream's events from version from down to 1; 0 means from the last.
 	ReadBackwards(ctx context.Context, stream StreamID, from uint64) iter.Seq2[Recorded, error]

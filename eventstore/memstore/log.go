@@ -208,14 +208,19 @@ func (l *Log) Receive(events []eventstore.Recorded) (eventstore.Position, error)
 	if first := events[0].Dot.Seq; first > head.Seq+1 {
 		return eventstore.Position{}, &eventstore.GapError{Log: log, Held: head.Seq, Got: first}
 	}
+	last := events[len(events)-1].Dot.Seq
 	events, err := l.compare(head, events)
-	if err != nil || len(events) == 0 {
-		return l.Accepted(), err
+	if err != nil {
+		return eventstore.Position{}, err
 	}
 	first := len(l.events)
 	for i := range events {
 		e := events[i]
 		e.Position = l.position(len(l.events) + 1)
+		e.Opened, e.Erased = nil, false
+		if len(e.Payload) == 0 {
+			e.Payload = nil
+		}
 		head.Chain = chainAfter(head.Chain, &e)
 		e.Chain = head.Chain
 		l.events = append(l.events, e)
@@ -225,7 +230,7 @@ func (l *Log) Receive(events []eventstore.Recorded) (eventstore.Position, error)
 			first = len(l.events)
 		}
 	}
-	return l.Accepted(), nil
+	return l.position(l.logs[log][last-1] + 1), nil
 }
 
 // compare passes over the events that are held, and returns the others.
@@ -241,7 +246,16 @@ func (l *Log) compare(head eventstore.LogHead, events []eventstore.Recorded) ([]
 			return nil, &eventstore.ForkError{Dot: events[i].Dot, Held: l.events[held[i]].Chain, Got: chain}
 		}
 	}
-	return events[min(len(held), len(events)):], nil
+	rest := events[min(len(held), len(events)):]
+	return rest, eventstore.BeginsBatch(rest)
+}
+
+// ChainAt returns the chain of a log after a seq, durable or not, if that much of it is held.
+func (l *Log) ChainAt(log eventstore.LogID, seq uint64) (eventstore.Hash, bool) {
+	if seq > uint64(len(l.logs[log])) {
+		return eventstore.Hash{}, false
+	}
+	return l.chainAt(log, seq), true
 }
 
 // chainAt returns the chain of a log after a seq. REQUIRES: it is held.

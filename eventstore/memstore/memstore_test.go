@@ -10,6 +10,7 @@ import (
 
 func TestConformance(t *testing.T) {
 	storetest.Run(t, storetest.Options{
-		Open: func(testing.TB) eventstore.Store { return memstore.New(memstore.Options{}) },
+		Open:     func(testing.TB) eventstore.Store { return memstore.New(memstore.Options{}) },
+		Features: storetest.Features{Replica: true},
 	})
 }

@@ -42,6 +42,20 @@ func (s *Store) Heads(ctx context.Context) ([]eventstore.LogHead, error) {
 	return s.log.Heads(), nil
 }
 
+// ChainAt implements eventstore.Replica.
+func (s *Store) ChainAt(ctx context.Context, log eventstore.LogID, seq uint64) (eventstore.Hash, bool, error) {
+	if err := ctx.Err(); err != nil {
+		return eventstore.Hash{}, false, err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return eventstore.Hash{}, false, eventstore.ErrClosed
+	}
+	chain, held := s.log.ChainAt(log, seq)
+	return chain, held, nil
+}
+
 // ReadLog implements eventstore.Replica.
 func (s *Store) ReadLog(ctx context.Context, log eventstore.LogID, after uint64) iter.Seq2[eventstore.Recorded, error] {
 	return func(yield func(eventstore.Recorded, error) bool) {
@@ -91,13 +105,13 @@ func (s *Store) PositionAt(ctx context.Context, at time.Time) (eventstore.Positi
 	if s.closed {
 		return eventstore.Position{}, eventstore.ErrClosed
 	}
-	p := eventstore.Position{Incarnation: s.log.id.Incarnation}
 	for i := range s.log.events {
-		if e := &s.log.events[i]; !e.Time().After(at) && e.EndsBatch() {
-			p = e.Position
+		e := &s.log.events[i]
+		if own := e.Dot.Log.Site == s.log.id.Site && e.Dot.Log.Shard == s.log.id.Shard; own && e.Time().After(at) {
+			return s.log.position(i - int(e.Dot.Seq-e.Batch.FirstSeq)), nil
 		}
 	}
-	return p, nil
+	return s.head(), nil
 }
 
 // stream returns the places of the stream's events, by version-1.

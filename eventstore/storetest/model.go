@@ -21,14 +21,19 @@ func Model(t *testing.T, o Options) {
 			want: memstore.New(memstore.Options{}),
 		}
 		defer func() { _ = m.f.store.Close() }()
-		rt.Repeat(map[string]func(*rapid.T){
+		actions := map[string]func(*rapid.T){
 			"append": m.append,
 			"reopen": func(*rapid.T) { m.f.reopen() },
 			"stream": m.readStream,
 			"log":    m.readLog,
 			"as of":  m.readAsOf,
 			"":       m.check,
-		})
+		}
+		if o.Features.Replica && rapid.Bool().Draw(rt, "replica") {
+			m.begin()
+			actions["elsewhere"], actions["receive"], actions["one log"] = m.elsewhere, m.receive, m.readOneLog
+		}
+		rt.Repeat(actions)
 		m.f.verify()
 	})
 }
@@ -37,6 +42,7 @@ type model struct {
 	f    *fixture
 	want *memstore.Store
 	ids  int
+	far  []*far // the logs of other sites
 }
 
 var (
@@ -59,37 +65,7 @@ var (
 )
 
 func (m *model) append(t *rapid.T) {
-	draw := func() eventstore.Request {
-		r := eventstore.Request{ID: rapid.SampledFrom([]string{"", "", "", "x", "y", "z", "w"}).Draw(t, "id")}
-		if r.ID != "" {
-			r.Hash = eventstore.Hash{rapid.ByteRange(1, 2).Draw(t, "hash")}
-		}
-		if rapid.IntRange(0, 2).Draw(t, "conditional") == 0 {
-			state, err := m.want.Log(m.f.ctx)
-			if err != nil {
-				t.Fatal(err)
-			}
-			r.Condition = &eventstore.Condition{
-				Query: modelQuery.Filter(func(q []eventstore.QueryItem) bool { return len(q) > 0 }).Draw(t, "condition"),
-				After: at(rapid.Uint64Range(0, state.Durable.LSN).Draw(t, "condition after")),
-			}
-		}
-		streams := rapid.SliceOfNDistinct(modelStreams, 0, 3, rapid.ID[eventstore.StreamID]).Draw(t, "streams")
-		for _, s := range streams {
-			a := eventstore.StreamAppend{Stream: s, Expect: modelExpect.Draw(t, "expect")}
-			for range rapid.IntRange(1, 4).Draw(t, "events") {
-				m.ids++
-				a.Events = append(a.Events, eventstore.Event{
-					ID: uuid.NewSHA1(uuid.Nil, fmt.Append(nil, m.ids)), Type: modelType.Draw(t, "type"),
-					Payload: rapid.SliceOfN(rapid.Byte(), 0, 40).Draw(t, "payload"),
-					Tags:    rapid.SliceOfN(modelTag, 0, 3).Draw(t, "tags"),
-				})
-			}
-			r.Appends = append(r.Appends, a)
-		}
-		return r
-	}
-	r := draw()
+	r := m.draw(t, true)
 	copied := r
 	copied.Appends = slices.Clone(r.Appends)
 	for i := range copied.Appends {
@@ -100,14 +76,50 @@ func (m *model) append(t *rapid.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Fatalf("receipt differs from the model's (-model +store):\n%s\nerrors: model %v, store %v", diff, wantErr, gotErr)
 	}
-	if fmt.Sprint(wantErr) != fmt.Sprint(gotErr) {
-		t.Fatalf("model says %v, store says %v", wantErr, gotErr)
+	m.sameError(t, gotErr, wantErr)
+}
+
+func (m *model) sameError(t *rapid.T, got, want error) {
+	if fmt.Sprint(want) != fmt.Sprint(got) {
+		t.Fatalf("model says %v, store says %v", want, got)
 	}
-	for _, sentinel := range []error{eventstore.ErrConflict, eventstore.ErrIDReused, eventstore.ErrInvalid} {
-		if errors.Is(wantErr, sentinel) != errors.Is(gotErr, sentinel) {
-			t.Fatalf("model says %v, store says %v", wantErr, gotErr)
+	for _, sentinel := range []error{eventstore.ErrConflict, eventstore.ErrIDReused, eventstore.ErrInvalid, eventstore.ErrGap, eventstore.ErrFork} {
+		if errors.Is(want, sentinel) != errors.Is(got, sentinel) {
+			t.Fatalf("model says %v, store says %v", want, got)
 		}
 	}
+}
+
+// draw returns a request that the store may take or refuse.
+func (m *model) draw(t *rapid.T, conditional bool) eventstore.Request {
+	r := eventstore.Request{ID: rapid.SampledFrom([]string{"", "", "", "x", "y", "z", "w"}).Draw(t, "id")}
+	if r.ID != "" {
+		r.Hash = eventstore.Hash{rapid.ByteRange(1, 2).Draw(t, "hash")}
+	}
+	if conditional && rapid.IntRange(0, 2).Draw(t, "conditional") == 0 {
+		state, err := m.want.Log(m.f.ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Condition = &eventstore.Condition{
+			Query: modelQuery.Filter(func(q []eventstore.QueryItem) bool { return len(q) > 0 }).Draw(t, "condition"),
+			After: at(rapid.Uint64Range(0, state.Durable.LSN).Draw(t, "condition after")),
+		}
+	}
+	streams := rapid.SliceOfNDistinct(modelStreams, 0, 3, rapid.ID[eventstore.StreamID]).Draw(t, "streams")
+	for _, s := range streams {
+		a := eventstore.StreamAppend{Stream: s, Expect: modelExpect.Draw(t, "expect")}
+		for range rapid.IntRange(1, 4).Draw(t, "events") {
+			m.ids++
+			a.Events = append(a.Events, eventstore.Event{
+				ID: uuid.NewSHA1(uuid.Nil, fmt.Append(nil, m.ids)), Type: modelType.Draw(t, "type"),
+				Payload: rapid.SliceOfN(rapid.Byte(), 0, 40).Draw(t, "payload"),
+				Tags:    rapid.SliceOfN(modelTag, 0, 3).Draw(t, "tags"),
+			})
+		}
+		r.Appends = append(r.Appends, a)
+	}
+	return r
 }
 
 func (m *model) readStream(t *rapid.T) {
@@ -159,6 +171,7 @@ func (m *model) check(t *rapid.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	own := want.ID
 	want.Chain = got.Chain // the clocks of both stores differ, and so do their chains
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Fatalf("log differs from the model's (-model +store):\n%s", diff)
@@ -170,6 +183,9 @@ func (m *model) check(t *rapid.T) {
 			t.Fatalf("receipt of %q differs from the model's (-model +store):\n%s\nmodel %v, store %v", id, diff, wantErr, gotErr)
 		}
 	}
+	if m.far != nil {
+		m.sameHeads(t, own)
+	}
 }
 
 // same compares two readings. Times and what is drawn at random differ between two stores.
@@ -180,7 +196,9 @@ func same(t *rapid.T, what string, got, want func(func(eventstore.Recorded, erro
 	}
 	list := func(seq func(func(eventstore.Recorded, error) bool)) (out []entry) {
 		for e, err := range seq {
-			e.HLC = 0
+			if e.Dot.Log.Site == "local" {
+				e.HLC, e.Chain = 0, eventstore.Hash{}
+			}
 			if e.Type == eventstore.ReceiptType {
 				e.Event.ID = uuid.Nil
 			}

@@ -31,6 +31,8 @@ type Options struct {
 type Features struct {
 	// Verifier: the store implements eventstore.Verifier.
 	Verifier bool
+	// Replica: the store implements eventstore.Replica.
+	Replica bool
 }
 
 // patience is how long a test waits for what must come; a test that has to wait so long fails.
@@ -38,10 +40,7 @@ const patience = 30 * time.Second
 
 // Run runs the suite.
 func Run(t *testing.T, o Options) {
-	groups := []struct {
-		name  string
-		tests []test
-	}{
+	groups := []group{
 		{"Append", appendTests},
 		{"Idempotency", idempotencyTests},
 		{"Enqueue", enqueueTests},
@@ -51,6 +50,9 @@ func Run(t *testing.T, o Options) {
 		{"AsOf", asOfTests},
 		{"Subscribe", subscribeTests},
 		{"Close", closeTests},
+	}
+	if o.Features.Replica {
+		groups = append(groups, group{"Replica", replicaTests})
 	}
 	for _, g := range groups {
 		t.Run(g.name, func(t *testing.T) {
@@ -71,6 +73,11 @@ func Run(t *testing.T, o Options) {
 	if !o.SkipModel {
 		t.Run("Model", func(t *testing.T) { Model(t, o) })
 	}
+}
+
+type group struct {
+	name  string
+	tests []test
 }
 
 type test struct {
