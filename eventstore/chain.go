@@ -33,17 +33,31 @@ const Cells = 1024
 
 // CellOf returns the hash slot of a stream: FNV-1a over "tenant/category/id", modulo Cells.
 func CellOf(s StreamID) uint16 {
-	const offset, prime = 14695981039346656037, 1099511628211
-	h := uint64(offset)
-	mix := func(part string) {
-		for i := range len(part) {
-			h = (h ^ uint64(part[i])) * prime
-		}
-	}
-	mix(s.Tenant)
-	mix("/")
-	mix(s.Category)
-	mix("/")
-	mix(s.ID)
-	return uint16((h ^ h>>32) % Cells)
+	h := cellHash(cellStart)
+	h.mix(s.Tenant)
+	h.mix("/")
+	h.mix(s.Category)
+	h.mix("/")
+	h.mix(s.ID)
+	return h.cell()
 }
+
+// CellOfKey returns the hash slot of any key; that of a stream's String is the stream's.
+func CellOfKey(key string) uint16 {
+	h := cellHash(cellStart)
+	h.mix(key)
+	return h.cell()
+}
+
+// cellHash is a running FNV-1a.
+type cellHash uint64
+
+const cellStart, cellPrime = 14695981039346656037, 1099511628211
+
+func (h *cellHash) mix(part string) {
+	for i := range len(part) {
+		*h = (*h ^ cellHash(part[i])) * cellPrime
+	}
+}
+
+func (h cellHash) cell() uint16 { return uint16((h ^ h>>32) % Cells) }

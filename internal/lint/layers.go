@@ -44,7 +44,7 @@ var layers = []layer{
 
 	{pkg: "queries", may: "projections eventstore"},
 
-	{pkg: "replication", may: "eventstore internal/hlc", foreign: "none"},
+	{pkg: "replication", may: "eventstore internal/hlc", foreign: "github.com/cespare/xxhash/v2"},
 	{pkg: "replication/*", may: "replication eventstore internal/hlc"},
 
 	{pkg: "client", may: "eventstore eventstore/wire"},
