@@ -1,0 +1,178 @@
+package replication
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// Overview is how a site stands with the others, with what its carriers know.
+type Overview struct {
+	Status
+	// Log is the site's own log, Mirrored the seq up to which it is in its topic.
+	Log      eventstore.LogID
+	Mirrored uint64
+	// Writable is nil when the site takes writes, else what keeps it from that.
+	Writable error
+	// Lag is, for each log, how old its last event was when it had been received.
+	Lag map[eventstore.LogID]time.Duration
+	// Alarms are the last ones, in order.
+	Alarms []Alarm
+}
+
+// Overview returns how the site stands with the others. Before Run it waits for it, after Run it returns ErrStopped.
+func (s *Site) Overview(ctx context.Context) (Overview, error) {
+	var o Overview
+	if err := s.ask(ctx, func(c *Core) {
+		o = Overview{Status: c.Status(s.instant()), Log: s.own, Mirrored: s.mirrored.Load(), Writable: c.Writable()}
+	}); err != nil {
+		return Overview{}, fmt.Errorf("ask the site: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o.Lag, o.Alarms = maps.Clone(s.lag), slices.Clone(s.alarms)
+	return o, nil
+}
+
+// ask has the goroutine of the core do something.
+func (s *Site) ask(ctx context.Context, do func(*Core)) error {
+	done := make(chan struct{})
+	select {
+	case s.asks <- func(c *Core) { do(c); close(done) }:
+		<-done // it is under way
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.ended:
+		return ErrStopped
+	}
+}
+
+// Writable returns nil when the site may record events of its own, else what keeps it from that.
+func (s *Site) Writable() error { return *s.writable.Load() }
+
+func (s *Site) setWritable(err error) { s.writable.Store(&err) }
+
+// Peered returns when another site holds the own log durably up to a seq. It ends with ctx's error, or with ErrStopped.
+func (s *Site) Peered(ctx context.Context, seq uint64) error {
+	held, wait := false, make(chan struct{})
+	if err := s.ask(ctx, func(c *Core) {
+		if held = c.Peered(seq); !held {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.waits[wait] = seq
+		}
+	}); err != nil || held {
+		return err
+	}
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.waits, wait)
+	}()
+	select {
+	case <-wait:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.ended:
+		return ErrStopped
+	}
+}
+
+// maxPullBytes bounds the payload of an answer to a pull; the last batch may exceed it.
+const maxPullBytes = 4 << 20
+
+// Pull implements Peer: it answers a pull of another site from what is durable here.
+//
+// INVARIANT: nothing of the site's own log is given that is not in its topic.
+func (s *Site) Pull(ctx context.Context, p Pull) (chain eventstore.Hash, events []eventstore.Recorded, err error) {
+	select {
+	case <-s.begun:
+	default:
+		return chain, nil, ErrStopped
+	}
+	last := ^uint64(0)
+	if p.Log == s.own {
+		last = s.mirrored.Load()
+	}
+	through, size := min(p.Through, last), 0
+	held := p.After == 0
+	if held {
+		chain = eventstore.ChainStart(p.Log)
+	}
+	for e, err := range s.o.Store.ReadLog(ctx, p.Log, max(p.After, 1)-1) {
+		if err != nil {
+			return chain, nil, fmt.Errorf("read %s after seq %d: %w", p.Log, p.After, err)
+		}
+		if e.Dot.Seq == p.After {
+			chain, held = e.Chain, true
+			continue
+		}
+		begins := e.Batch.FirstSeq == e.Dot.Seq
+		if end := e.Batch.FirstSeq + uint64(e.Batch.Count) - 1; begins && (e.Dot.Seq > through || end > last || size >= maxPullBytes) {
+			break
+		}
+		size += len(e.Payload)
+		events = append(events, e)
+	}
+	if !held {
+		return chain, nil, fmt.Errorf("seq %d of %s: %w", p.After, p.Log, eventstore.ErrNotFound)
+	}
+	return chain, events, nil
+}
+
+// Meet implements Peer: another site tells what comes from beats, and is told what this one says.
+func (s *Site) Meet(ctx context.Context, beats <-chan Heartbeat, heard func(context.Context, Heartbeat) error) error {
+	own, leave := s.subscribe()
+	defer leave()
+	for {
+		var err error
+		select {
+		case h, more := <-beats:
+			if !more {
+				return nil
+			}
+			err = s.put(ctx, h)
+		case h := <-own:
+			err = heard(ctx, h)
+		case <-ctx.Done():
+			err = ctx.Err()
+		case <-s.ended:
+			err = ErrStopped
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// subscribe returns a channel that has the last heartbeat that was not taken from it yet.
+func (s *Site) subscribe() (beats chan Heartbeat, leave func()) {
+	beats = make(chan Heartbeat, 1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.beats[beats] = true
+	return beats, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.beats, beats)
+	}
+}
+
+// publish gives a heartbeat to all who listen. One that was not taken in time is old.
+func (s *Site) publish(h Heartbeat) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for beats := range s.beats {
+		select {
+		case <-beats:
+		default:
+		}
+		beats <- h // publish alone fills it, one at a time
+	}
+}

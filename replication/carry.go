@@ -1,0 +1,210 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// put gives the core an input.
+func (s *Site) put(ctx context.Context, in Input) error {
+	select {
+	case s.inbox <- in:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.ended:
+		return ErrStopped
+	}
+}
+
+// carry starts what brings inputs by itself.
+func (r *run) carry() {
+	for name, link := range r.o.Links {
+		r.keep("link", name, func(ctx context.Context) error {
+			return link.Follow(ctx, r.o.Store.Heads, r.brought, func(ctx context.Context, head eventstore.LogHead) error {
+				return r.put(ctx, Heartbeat{Site: name, Log: head.Log, Heads: []eventstore.LogHead{head}})
+			})
+		})
+	}
+	for name, peer := range r.o.Peers {
+		r.keep("site", name, func(ctx context.Context) error {
+			beats, leave := r.subscribe()
+			defer leave()
+			return peer.Meet(ctx, beats, func(ctx context.Context, h Heartbeat) error {
+				if h.Site != name {
+					return errors.New("site " + h.Site + " answers where " + name + " should")
+				}
+				return r.put(ctx, h)
+			})
+		})
+	}
+	read := false
+	r.keep("topic", r.own.Site, func(ctx context.Context) error {
+		if !read {
+			heads, err := r.o.Topic.Ends(ctx)
+			if err != nil {
+				return err
+			}
+			if err := r.put(ctx, Topic{heads}); err != nil {
+				return err
+			}
+			read = true
+		}
+		return r.o.Topic.Mirrored(ctx, func(ctx context.Context, d eventstore.Dot) error {
+			if d.Log != r.own {
+				return nil
+			}
+			r.mirrored.Store(d.Seq)
+			return r.put(ctx, Mirrored{d.Seq})
+		})
+	})
+}
+
+// steady is after what time a thing that worked begins with short pauses again.
+const steady = 10 * time.Second
+
+// keep does something again and again until the run ends, and says when it begins to go wrong.
+func (r *run) keep(what, name string, do func(context.Context) error) {
+	r.carriers.Go(func() {
+		said, pause := "", 20*time.Millisecond
+		for {
+			begun := time.Now()
+			err := do(r.ctx)
+			if r.ctx.Err() != nil {
+				return
+			}
+			if time.Since(begun) > steady {
+				said, pause = "", 20*time.Millisecond
+			}
+			if err != nil && err.Error() != said {
+				said = err.Error()
+				r.log.Warn("replication is interrupted and tries again", slog.String(what, name), slog.Any("error", err))
+			}
+			select {
+			case <-time.After(pause):
+			case <-r.ctx.Done():
+				return
+			}
+			pause = min(2*pause, r.o.MaxBackoff)
+		}
+	})
+}
+
+// brought takes what a link brings, when there is room for it.
+func (r *run) brought(ctx context.Context, events []eventstore.Recorded) error {
+	for len(events) > 0 {
+		n := 1
+		for n < len(events) && events[n].Dot.Log == events[0].Dot.Log {
+			n++
+		}
+		if err := r.pace.wait(ctx, events[:n]); err != nil {
+			return err
+		}
+		if err := r.put(ctx, Arrived{events[:n]}); err != nil {
+			return err
+		}
+		events = events[n:]
+	}
+	return nil
+}
+
+// do has done what the core wants.
+func (r *run) do(out *Effects) {
+	for _, receive := range out.Receive {
+		r.carriers.Go(func() { r.receive(receive) })
+	}
+	for _, pull := range out.Pulls {
+		r.carriers.Go(func() { r.pull(pull) })
+	}
+	if out.Beat != nil {
+		r.publish(*out.Beat)
+	}
+}
+
+// receive gives the store events.
+func (r *run) receive(receive Receive) {
+	last := &receive.Events[len(receive.Events)-1]
+	seq, born := last.Dot.Seq, last.Time()
+	in := Input(Refused{Log: receive.Log})
+	_, err := r.o.Store.Receive(r.ctx, receive.Events)
+	if err == nil {
+		var head eventstore.LogHead
+		if head, err = r.headOf(receive.Log, seq); err == nil {
+			r.pace.received(head)
+			r.lagged(receive.Log, time.Since(born))
+			in = Received{head}
+		}
+	}
+	if err != nil {
+		in = Refused{receive.Log, err}
+	}
+	_ = r.put(r.ctx, in) // the run ends
+}
+
+// headOf returns how far the store holds a log that it has up to a seq.
+func (r *run) headOf(log eventstore.LogID, seq uint64) (eventstore.LogHead, error) {
+	heads, err := r.o.Store.Heads(r.ctx)
+	if err != nil {
+		return eventstore.LogHead{}, err
+	}
+	for _, h := range heads {
+		if h.Log == log && h.Seq >= seq {
+			return h, nil
+		}
+	}
+	return eventstore.LogHead{}, errors.New("the store does not have what it has received: " + eventstore.Dot{Log: log, Seq: seq}.String())
+}
+
+// pull asks another site.
+func (r *run) pull(pull Pull) {
+	ctx, cancel := context.WithTimeout(r.ctx, r.o.PullTimeout)
+	defer cancel()
+	answer := Pulled{Pull: pull}
+	if peer := r.o.Peers[pull.Site]; peer != nil {
+		answer.Chain, answer.Events, answer.Err = peer.Pull(ctx, pull)
+	} else {
+		answer.Err = errors.New("site " + pull.Site + " is not known")
+	}
+	if answer.Err != nil {
+		r.log.Debug("a pull is not answered", slog.String("site", pull.Site), slog.String("log", pull.Log.String()), slog.Any("error", answer.Err))
+	}
+	_ = r.put(r.ctx, answer) // the run ends
+}
+
+// maxAlarms is how many alarms a status tells.
+const maxAlarms = 20
+
+func (r *run) alarm(alarms []Alarm) {
+	for _, a := range alarms {
+		r.log.Error("alarm: "+a.Text, slog.String("kind", string(a.Kind)), slog.String("log", a.Log.String()), slog.String("site", a.Site))
+	}
+	if len(alarms) == 0 {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.alarms = append(r.alarms, alarms...)
+	r.alarms = r.alarms[max(0, len(r.alarms)-maxAlarms):]
+}
+
+// tell wakes those who wait for another site to hold what it holds by now.
+func (r *run) tell(core *Core) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for wait, seq := range r.waits {
+		if core.Peered(seq) {
+			close(wait)
+			delete(r.waits, wait)
+		}
+	}
+}
+
+func (r *run) lagged(log eventstore.LogID, lag time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lag[log] = max(lag, 0)
+}

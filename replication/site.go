@@ -1,0 +1,259 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// Store is the site's own store.
+type Store interface {
+	eventstore.Replica
+	// Log returns what the site's log is called, in its present life.
+	Log(ctx context.Context) (eventstore.LogState, error)
+}
+
+// Link brings what another site publishes.
+type Link interface {
+	// Follow gives the site's events, after those that held says are here, in the order of its topic, and what the topic says
+	// of how far it is; until ctx ends, or the topic cannot be followed. It gives the next only when events has returned.
+	Follow(ctx context.Context, held func(context.Context) ([]eventstore.LogHead, error),
+		events func(context.Context, []eventstore.Recorded) error, said func(context.Context, eventstore.LogHead) error) error
+}
+
+// Peer is another site, as far as it can be asked. A *Site is one.
+type Peer interface {
+	// Pull returns the events of p.Log after p.After, in whole batches of which the last begins at p.Through or before, or fewer;
+	// and the log's chain after p.After.
+	Pull(ctx context.Context, p Pull) (chain eventstore.Hash, events []eventstore.Recorded, err error)
+	// Meet tells the site what comes from beats, and heard what it says itself, until ctx ends or the connection does.
+	Meet(ctx context.Context, beats <-chan Heartbeat, heard func(context.Context, Heartbeat) error) error
+}
+
+// OwnTopic is the topic that has what is born at the site.
+type OwnTopic interface {
+	// Ends returns how the topic ends, for each life of the site's log. What keeps it from that is tried again.
+	Ends(ctx context.Context) ([]eventstore.LogHead, error)
+	// Mirrored tells up to which event the topic has the log, each time that it has more, until ctx ends.
+	Mirrored(ctx context.Context, tell func(context.Context, eventstore.Dot) error) error
+}
+
+// Options of a Site. Config.Site, Store and Topic are required.
+type Options struct {
+	// Config is the core's; its Peers are those named below.
+	Config
+
+	Store Store
+	Topic OwnTopic
+	// Links bring what other sites publish, Peers are those sites, by their names.
+	Links map[string]Link
+	Peers map[string]Peer
+
+	// MaxAhead and MaxAheadBytes bound, for each log, what a link may have brought that the store has not received yet: beyond
+	// them the link reads no further. Zero means half of MaxWaiting, and 32 MiB of payload.
+	MaxAhead, MaxAheadBytes int
+	// MaxBackoff bounds the pause between vain attempts; zero means 2 s.
+	MaxBackoff time.Duration
+	// Logger is told of alarms, and of links and sites that come and go; nil is silent.
+	Logger *slog.Logger
+}
+
+// LifeError says that the site's log has to go on in another life: the site stops, its store is given the life, and another
+// Site goes on from there. Nothing is lost by that which was not lost before.
+type LifeError struct {
+	// Log is the log in the life that ends, Incarnation the next one.
+	Log         eventstore.LogID
+	Incarnation uint32
+}
+
+// Error says which life comes.
+func (e *LifeError) Error() string {
+	return fmt.Sprintf("%s has to go on in life %d", e.Log, e.Incarnation)
+}
+
+// ErrStopped: the site's Run is not running.
+var ErrStopped = errors.New("the site does not run")
+
+// Site runs a Core: it carries what comes to it and what it wants done between the site's store, the links and the other
+// sites. The core is stepped by one goroutine, which waits for nothing but the store's answers to Storage; each other one
+// waits for one thing only:
+//
+//	link ──► pace ─┐                       ┌─► store.Receive, one for each log
+//	peer ── Meet ──┼─► inbox ─► core.Step ─┼─► peer.Pull, one for each log
+//	topic ─────────┘                       └─► beats, to whoever meets
+//
+// Its methods are safe for concurrent use. Run is called once.
+type Site struct {
+	o    Options
+	log  *slog.Logger
+	pace *pace
+
+	inbox chan Input
+	asks  chan func(*Core)
+	begun chan struct{} // closed when own is known and the core runs
+	ended chan struct{} // closed when Run has returned
+	own   eventstore.LogID
+	start time.Time
+
+	// mirrored is the seq up to which the own log is in its topic.
+	mirrored atomic.Uint64
+	// writable is what keeps the site from writing.
+	writable atomic.Pointer[error]
+
+	mu     sync.Mutex // guards all below
+	beats  map[chan Heartbeat]bool
+	waits  map[chan struct{}]uint64 // who waits for a seq to be held by another site
+	lag    map[eventstore.LogID]time.Duration
+	alarms []Alarm
+}
+
+// NewSite returns a site that is yet to run.
+func NewSite(o Options) (*Site, error) {
+	if o.Config.Site == "" || o.Store == nil || o.Topic == nil {
+		return nil, fmt.Errorf("%w: a site needs a name, a store and a topic", eventstore.ErrInvalid)
+	}
+	o.Config = o.withDefaults()
+	o.Config.Peers = nil
+	for name := range o.Peers {
+		o.Config.Peers = append(o.Config.Peers, name)
+	}
+	if o.MaxAhead <= 0 {
+		o.MaxAhead = o.MaxWaiting / 2
+	}
+	if o.MaxAheadBytes <= 0 {
+		o.MaxAheadBytes = 32 << 20
+	}
+	if o.MaxBackoff <= 0 {
+		o.MaxBackoff = 2 * time.Second
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Site{
+		o: o, log: o.Logger, pace: newPace(o.MaxAhead, o.MaxAheadBytes),
+		inbox: make(chan Input, 16), asks: make(chan func(*Core)), begun: make(chan struct{}), ended: make(chan struct{}),
+		beats: map[chan Heartbeat]bool{}, waits: map[chan struct{}]uint64{}, lag: map[eventstore.LogID]time.Duration{},
+	}
+	s.setWritable(fmt.Errorf("%w: the site has not begun", ErrUnconfirmed))
+	return s, nil
+}
+
+// Run replicates until ctx ends, and then returns nil. It returns early with a *LifeError when the log has to go on in
+// another life, and with the store's error when that cannot be asked. Brokers and sites that are away only make it wait.
+func (s *Site) Run(ctx context.Context) (err error) {
+	defer func() {
+		s.setWritable(ErrStopped)
+		close(s.ended)
+	}()
+	state, err := s.o.Store.Log(ctx)
+	if err != nil {
+		return fmt.Errorf("replicate: %w", err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var carriers sync.WaitGroup
+	defer carriers.Wait()
+	defer cancel()
+	s.own, s.start = state.ID, time.Now()
+	storage := &storage{ctx: ctx, store: s.o.Store}
+	r := &run{Site: s, ctx: ctx, carriers: &carriers, storage: storage, random: rand.New(source{})} //nolint:gosec // it chooses whom to ask
+	r.core = New(s.o.Config, state.ID, storage, s.instant())
+	if storage.err != nil {
+		return fmt.Errorf("replicate: %w", storage.err)
+	}
+	close(s.begun)
+	r.carry()
+	return r.loop()
+}
+
+// instant is what the site's clocks show.
+func (s *Site) instant() Instant {
+	now := time.Now()
+	return Instant{Mono: now.Sub(s.start), Wall: now}
+}
+
+// run is the goroutine that steps the core.
+type run struct {
+	*Site
+	ctx      context.Context //nolint:containedctx // of Run, whose one call this is
+	carriers *sync.WaitGroup
+	storage  *storage
+	core     *Core
+	random   *rand.Rand
+}
+
+func (r *run) loop() error {
+	wake := time.NewTimer(0)
+	defer wake.Stop()
+	for {
+		var in Input = Tick{}
+		select {
+		case in = <-r.inbox:
+		case ask := <-r.asks:
+			ask(r.core)
+			continue
+		case <-wake.C:
+		case <-r.ctx.Done():
+			return nil
+		}
+		out := r.core.Step(r.instant(), r.random, in)
+		switch {
+		case r.ctx.Err() != nil:
+			return nil
+		case r.storage.err != nil:
+			return fmt.Errorf("replicate: %w", r.storage.err)
+		}
+		r.setWritable(r.core.Writable())
+		r.alarm(out.Alarms)
+		if out.Life != 0 {
+			return &LifeError{r.own, out.Life}
+		}
+		r.do(&out)
+		r.tell(r.core)
+		wake.Reset(out.Wake - r.instant().Mono)
+	}
+}
+
+// source is the randomness of math/rand's functions.
+type source struct{}
+
+func (source) Uint64() uint64 { return rand.Uint64() }
+
+// storage answers the core from the store. What keeps the store from answering ends the run, whatever the core makes of it.
+type storage struct {
+	ctx   context.Context //nolint:containedctx // of Run
+	store Store
+	err   error
+}
+
+// Heads implements Storage.
+func (s *storage) Heads() []eventstore.LogHead {
+	heads, err := s.store.Heads(s.ctx)
+	if err != nil {
+		s.err = errors.Join(s.err, err)
+	}
+	return heads
+}
+
+// ChainAt implements Storage.
+func (s *storage) ChainAt(log eventstore.LogID, seq uint64) (eventstore.Hash, bool) {
+	if seq == 0 {
+		return eventstore.ChainStart(log), true
+	}
+	for e, err := range s.store.ReadLog(s.ctx, log, seq-1) {
+		switch {
+		case err == nil:
+			return e.Chain, true
+		case !errors.Is(err, eventstore.ErrTruncated): // it was dropped
+			s.err = errors.Join(s.err, err)
+		}
+		break
+	}
+	return eventstore.Hash{}, false
+}
