@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"math"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/groups"
+	"github.com/tributary-es/tributary/eventstore/pebblestore"
 )
 
 // A node that is told where to archives by itself what is old enough, says so in its status, and says what keeps it from
@@ -109,6 +111,38 @@ func TestDropWaitsForFollowers(t *testing.T) {
 	for _, err := range n.local.Read(ctx, note, 1) {
 		if !errors.As(err, &dropped) || dropped.First.String() != n.archiveStatus().GetFirst() {
 			t.Fatalf("read what was dropped: %v", err)
+		}
+	}
+}
+
+// What the mirror, the projections and the sagas have not read is not dropped either, and each is named. Shows S32.
+func TestDropWaitsForEachFollower(t *testing.T) {
+	n, err := Open(t.Context(), Config{
+		Data: t.TempDir(), ClickHouse: "off", HTTP: "127.0.0.1:0", GRPC: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	for range 5 { // nothing reads them: the node does not run
+		_, err := n.local.Append(t.Context(), eventstore.Request{Appends: []eventstore.StreamAppend{{
+			Stream: eventstore.Stream("note", "1"), Events: []eventstore.Event{{Type: "note.taken.v1", Payload: []byte("x")}},
+		}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := n.local.Archive(t.Context(), pebblestore.ArchiveOptions{To: filepath.Join(t.TempDir(), "archive"), SegmentBytes: 1}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = n.drop(t.Context(), pebblestore.DropOptions{Until: time.Now()})
+	for _, name := range []string{"the mirror to Kafka", "projection shop-redis", "saga checkout", "saga returns"} {
+		if !errors.Is(err, eventstore.ErrInvalid) || !strings.Contains(err.Error(), name+" is at ") {
+			t.Errorf("dropped what %s has not read: %v", name, err)
 		}
 	}
 }

@@ -177,7 +177,16 @@ func TestDroppedEvents(t *testing.T) {
 	if err != nil || said.Events == 0 || said.Freed <= 0 {
 		t.Fatalf("a dry run says %+v, %v", said, err)
 	}
-	before.DryRun = false
+	behind := said.First.LSN + said.Events - 1 // the last that would be dropped
+	before.Followers = []Follower{{"saga", r.store.position(behind - 1)}}
+	if _, err := r.store.Drop(ctx, before); !errors.Is(err, eventstore.ErrInvalid) || !strings.Contains(err.Error(), "saga") {
+		t.Fatalf("dropped the one event that a saga has still to read: %v", err)
+	}
+	before.Followers[0].At = r.store.position(behind)
+	if _, err := r.store.Drop(ctx, before); err != nil {
+		t.Fatalf("who has read all that would be dropped is waited for: %v", err)
+	}
+	before.Followers, before.DryRun = nil, false
 	for range 2 {
 		done, err := r.store.Drop(ctx, before)
 		if err != nil || done.First.LSN == 1 || done.First.LSN > 60 {
@@ -211,6 +220,41 @@ func TestDroppedEvents(t *testing.T) {
 		t.Fatalf("dropped all that is archived: %+v, %v", done, err)
 	}
 	r.check(t, r.store, r.store.dropped.Load())
+}
+
+// What is in memory of a stream is not given out once it was dropped (S31).
+func TestDroppedStreamInMemory(t *testing.T) {
+	s := openMem(t, vfs.NewMem(), Options{OpenArchive: newMemBucket().open, TailBytes: 1})
+	stream := eventstore.Stream("order", "1")
+	for range 10 {
+		mustAppend(t, s, request("", stream, eventstore.Any, 1))
+	}
+	mustArchive(t, s, ArchiveOptions{SegmentBytes: 1})
+	head, err := s.Version(t.Context(), stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := collectEvents(s.Read(t.Context(), stream, 1)); err != nil || uint64(len(got)) != head {
+		t.Fatalf("%d events, %v", len(got), err)
+	}
+	if _, frames := s.streamCache.get(headKeyOf(stream)); frames == nil {
+		t.Fatal("the stream is not in memory")
+	}
+	if _, err := s.Drop(t.Context(), DropOptions{Before: s.position(6)}); err != nil {
+		t.Fatal(err)
+	}
+	dropped := s.dropped.Load()
+	if _, err := collectEvents(s.Read(t.Context(), stream, 1)); !errors.Is(err, eventstore.ErrTruncated) || dropped == 0 {
+		t.Errorf("dropped up to %d, read: %v", dropped, err)
+	}
+	for f, err := range s.ReadStreamFrames(t.Context(), stream, 1, 1000) {
+		if !errors.Is(err, eventstore.ErrTruncated) || f.Count > 0 {
+			t.Errorf("%d frames are read, %v", f.Count, err)
+		}
+	}
+	if got, err := collectEvents(s.Read(t.Context(), stream, dropped+1)); err != nil || uint64(len(got)) != head-dropped {
+		t.Errorf("%d events are left, %v", len(got), err)
+	}
 }
 
 // Whatever fails while events are dropped, each is either there with its content or refused, and the next try ends it (S31).

@@ -3,6 +3,7 @@ package pebblestore
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -16,8 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/archive"
 	"github.com/tributary-es/tributary/internal/hlc"
@@ -515,76 +516,42 @@ func TestArchiveThatRots(t *testing.T) {
 	}
 }
 
-// Wherever a power loss comes while a log is archived, and in whatever order the bucket and the disk have it, no event is in
-// neither place, and the next try goes on (S29).
-func TestPowerLossWhileArchiving(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	rng := rand.New(rand.NewPCG(seed, 1))
-	disk, bucket := vfs.NewCrashableMem(), newMemBucket()
-	now := archiveBegan
-	o := openAgain(&now, bucket)
-	o.MemTableBytes = 64 << 10
-	type moment struct {
-		disk    *vfs.MemFS
-		objects map[string][]byte
+// A log whose chain goes on otherwise than the archive ends is found out (S29).
+func TestSeamOfArchiveAndLog(t *testing.T) {
+	bucket, now := newMemBucket(), archiveBegan
+	s := openMem(t, vfs.NewMem(), *openAgain(&now, bucket))
+	fillForArchive(t, s, &now, 0, 20)
+	mustArchive(t, s, ArchiveOptions{KeepLast: 10})
+	r, err := s.blockReader()
+	if err != nil {
+		t.Fatal(err)
 	}
-	var mu sync.Mutex
-	var moments []moment
-	take := func() {
-		mu.Lock()
-		defer mu.Unlock()
-		if len(moments) < 60 {
-			image := disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rng.IntN(5) * 25, RNG: rng})
-			bucket.mu.Lock()
-			moments = append(moments, moment{image, maps.Clone(bucket.objects)})
-			bucket.mu.Unlock()
-		}
+	defer r.close()
+	if found, err := r.from(firstInLog(t, s)); err != nil || !found {
+		t.Fatalf("no block behind the archive: %v", err)
 	}
-	s := openMem(t, beforeSyncs(disk, take), *o)
-	fillForArchive(t, s, &now, 0, 40)
-	want := views(t, s)
-	bucket.before = func(string, string) error { take(); return nil }
-	moments = nil
-	mustArchive(t, s, ArchiveOptions{SegmentBytes: 30_000})
-	bucket.before = func(string, string) error { return nil }
-	if len(moments) < 20 {
-		t.Fatalf("only %d moments", len(moments))
-	}
-	behind := 0
-	for i, m := range moments {
-		left := newMemBucket()
-		left.objects = m.objects
-		again := openAt(t, m.disk, "data/store", *openAgain(&now, left))
-		if again.archived.Load().end() < s.archived.Load().end() {
-			behind++
+	good := bytes.Clone(r.raw)
+	for what, change := range map[string]func(b *block){
+		"": func(*block) {}, "chain": func(b *block) { b.chain[3] ^= 1 }, "seq": func(b *block) { b.before++ },
+	} {
+		b := r.cur
+		change(&b)
+		var w blockWriter
+		w.reset(b.first, b.before, b.chain)
+		w.buf, w.ends = append(w.buf, b.data...), make([]uint32, b.count)
+		for i := range w.ends {
+			w.ends[i] = binary.BigEndian.Uint32(b.ends[4*i:])
 		}
-		for range 2 {
-			if others := otherViews(t, want, again); len(others) > 0 {
-				t.Fatalf("after a power loss at moment %d, archived up to %d, the log reads otherwise: %q", i, again.archived.Load().end(), others)
-			}
-			if faults := verify(t, again).Faults; len(faults) > 0 {
-				t.Fatalf("after a power loss at moment %d: %s", i, faults)
-			}
-			mustArchive(t, again, ArchiveOptions{SegmentBytes: 30_000})
-		}
-		if err := again.Close(); err != nil {
+		if err := s.log.Set(blockKey(b.last()), w.seal(), pebble.Sync); err != nil {
 			t.Fatal(err)
 		}
-	}
-	if behind == 0 || behind == len(moments) {
-		t.Errorf("of %d moments %d were before the end", len(moments), behind)
-	}
-}
-
-// beforeSyncs returns a disk that calls act before each sync.
-func beforeSyncs(disk vfs.FS, act func()) vfs.FS {
-	return errorfs.Wrap(disk, errorfs.InjectorFunc(func(op errorfs.Op) error {
-		if slices.Contains(syncs, op.Kind) {
-			act()
+		if c, err := s.VerifyArchive(t.Context(), nil); err != nil || len(c.Faults) > 0 != (what != "") || what != "" && !strings.Contains(c.Faults[0], "does not go on") {
+			t.Errorf("the log goes on with another %s: %q, %v", what, c.Faults, err)
 		}
-		return nil
-	}))
+	}
+	if err := s.log.Set(blockKey(r.cur.last()), good, pebble.Sync); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // A store may be closed while an archive is being opened, which then is closed too.
