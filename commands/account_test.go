@@ -108,7 +108,7 @@ func newStore(t testing.TB) *memstore.Store {
 	return s
 }
 
-func dispatch(t testing.TB, b *commands.Bus, m commands.Meta, cmds ...any) eventstore.Receipt {
+func dispatch(t failer, b *commands.Bus, m commands.Meta, cmds ...any) eventstore.Receipt {
 	t.Helper()
 	r, err := b.Dispatch(context.Background(), m, cmds...)
 	must(t, err)
@@ -122,7 +122,13 @@ func balance(t testing.TB, store eventstore.Store, id string) int {
 	return s.Balance
 }
 
-func must(t testing.TB, err error) {
+// failer is what helpers need of a *testing.T or a *rapid.T.
+type failer interface {
+	Helper()
+	Fatal(args ...any)
+}
+
+func must(t failer, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -23,6 +23,8 @@ type Aggregate[S, C, E any] struct {
 	Evolve func(S, E) S
 	// Codec encodes the events.
 	Codec Codec[E]
+	// Resolver says what becomes of events that several sites decided at once; nil means Home.
+	Resolver Resolver[S, E]
 	// Tags, when set, returns the tags of an event ("key:value"; no personal data).
 	Tags func(E) []string
 	// Snapshots, when set, says how states are kept on disk, where the bus has a place for them. It is for aggregates whose

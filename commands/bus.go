@@ -56,8 +56,9 @@ type Bus struct {
 	options  Options
 	handler  Handler
 	commands map[reflect.Type]registered
-	// categories names what is registered, so that two aggregates never write the same streams; deciders likewise.
-	categories, deciders map[string]bool
+	// categories has the aggregate of each, so that two never write the same streams; deciders names the deciders, likewise.
+	categories map[string]aggregate
+	deciders   map[string]bool
 	// codecs decode events by wire name, for deciders, whose events are those of several aggregates.
 	codecs map[string]decodeAny
 	// sealer is the store when it seals personal fields; else unsealed has the personal fields of each type.
@@ -106,7 +107,7 @@ func NewBus(store eventstore.Store, o Options) *Bus {
 	}
 	b := &Bus{
 		store: store, options: o,
-		commands: map[reflect.Type]registered{}, categories: map[string]bool{}, deciders: map[string]bool{}, codecs: map[string]decodeAny{},
+		commands: map[reflect.Type]registered{}, categories: map[string]aggregate{}, deciders: map[string]bool{}, codecs: map[string]decodeAny{},
 		messages: map[string]protoreflect.MessageDescriptor{}, frozen: map[string]bool{}, unsealed: map[string][]protowire.Number{},
 		locks: newStreamLocks(),
 		cache: newStateCache(bound(o.CacheEntries, DefaultCacheEntries), bound(o.CacheBytes, DefaultCacheBytes)),
@@ -125,11 +126,7 @@ func defaultBackoff(attempts int) time.Duration {
 
 // add registers what decides command types.
 func (b *Bus) add(r registered, types map[reflect.Type]bool) error {
-	names, name := b.categories, r.category
-	if r.aggregate == nil {
-		names, name = b.deciders, r.scopes.name()
-	}
-	if names[name] {
+	if r.aggregate != nil && b.categories[r.category] != nil || r.aggregate == nil && b.deciders[r.scopes.name()] {
 		return fmt.Errorf("%s is registered already", r)
 	}
 	if len(types) == 0 {
@@ -143,7 +140,11 @@ func (b *Bus) add(r registered, types map[reflect.Type]bool) error {
 			return fmt.Errorf("command %s is registered already, for %s", t, other)
 		}
 	}
-	names[name] = true
+	if r.aggregate != nil {
+		b.categories[r.category] = r.aggregate
+	} else {
+		b.deciders[r.scopes.name()] = true
+	}
 	for t := range types {
 		b.commands[t] = r
 	}
@@ -219,8 +220,9 @@ type Stats struct {
 	// was faster. Repeated counts messages answered with the receipt of an earlier time.
 	Attempts, Conflicts, Repeated uint64
 	// CacheHits and CacheMisses count states found and states folded from the first event, of streams and of queries; Folded
-	// counts events folded.
-	CacheHits, CacheMisses, Folded uint64
+	// counts events folded. Rewinds counts states that were folded anew because an event of another site had come that stands
+	// before what they had folded.
+	CacheHits, CacheMisses, Folded, Rewinds uint64
 	// SnapshotsTaken counts states that were kept on disk, SnapshotsUsed those that folding began with.
 	SnapshotsTaken, SnapshotsUsed uint64
 	// CachedStates and CachedBytes are what the cache holds now, in entries and estimated bytes.
@@ -228,14 +230,14 @@ type Stats struct {
 }
 
 type counters struct {
-	attempts, conflicts, repeated, hits, misses, folded, kept, restored atomic.Uint64
+	attempts, conflicts, repeated, hits, misses, folded, rewinds, kept, restored atomic.Uint64
 }
 
 // Stats returns the bus's counters.
 func (b *Bus) Stats() Stats {
 	s := Stats{
 		Attempts: b.counters.attempts.Load(), Conflicts: b.counters.conflicts.Load(), Repeated: b.counters.repeated.Load(),
-		CacheHits: b.counters.hits.Load(), CacheMisses: b.counters.misses.Load(), Folded: b.counters.folded.Load(),
+		CacheHits: b.counters.hits.Load(), CacheMisses: b.counters.misses.Load(), Folded: b.counters.folded.Load(), Rewinds: b.counters.rewinds.Load(),
 		SnapshotsTaken: b.counters.kept.Load(), SnapshotsUsed: b.counters.restored.Load(),
 	}
 	s.CachedStates, s.CachedBytes = b.cache.held()

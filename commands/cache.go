@@ -9,17 +9,28 @@ import (
 
 // folded is what has been folded of a stream: a state, and where it stands.
 //
-// INVARIANT: state plus pending is the fold of the stream's events 1 to version, as they stand in the log. It may be
-// behind the stream, never ahead of what is durable.
+// INVARIANT: state plus pending is the fold of those events of the stream, in canonical order, that the log held when they
+// were version in number. It may be behind the stream, never ahead of what is durable.
 type folded struct {
-	stream  eventstore.StreamID
-	state   instance
+	stream eventstore.StreamID
+	state  instance
+	// version is how many events are folded, void ones included. Logs take events in and never give one up: a log that
+	// holds as many of the stream holds the same ones.
 	version uint64
+	// last is the place in the log of the last of them in canonical order, by which it is noticed when one has come that
+	// stands before it.
+	last eventstore.Position
 	// context covers the events of each log that were folded, as far as they were read from the log.
 	context eventstore.Vector
 	// pending are the last events of version, which this process appended and nobody needed the effect of yet. They are
 	// folded from their encoded form, so that the state is always one that a reader of the log would come to.
 	pending []eventstore.Event
+	// site is where the log's own events are born, for states that look at themselves from there; else empty.
+	site string
+	// branch says that the stream has branches, of which one was folded, and open names the others' ends as long as a person
+	// has to pick one.
+	branch bool
+	open   []eventstore.Dot
 
 	footprint
 	born

@@ -178,7 +178,7 @@ func (b *Bus) decide(ctx context.Context, p *plan) error {
 		if err := w.foldDecided(); err != nil {
 			return err
 		}
-		events, err := w.state.decide(s.cmd)
+		events, err := w.decide(s.cmd)
 		if err != nil {
 			if eventstore.ClassOf(err) == eventstore.Rejected {
 				return err
@@ -256,9 +256,7 @@ func (b *Bus) append(ctx context.Context, p *plan) (eventstore.Receipt, error) {
 	switch {
 	case err == nil, errors.Is(err, eventstore.ErrDurabilityTimeout):
 		if !receipt.Duplicate {
-			for _, w := range p.work {
-				w.committed()
-			}
+			p.committed(receipt.First)
 			for _, s := range p.scopes {
 				s.committed(p, receipt.Position)
 			}

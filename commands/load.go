@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"fmt"
+	"iter"
 
 	"github.com/tributary-es/tributary/eventstore"
 )
@@ -12,18 +13,18 @@ import (
 func Load[S, C, E any](
 	ctx context.Context, store eventstore.Reader, a Aggregate[S, C, E], tenant, id string,
 ) (state S, version uint64, err error) {
-	return load(ctx, store, a, tenant, id, 0)
+	return load(ctx, store, a, tenant, id, nil)
 }
 
-// LoadAt is Load as of a version: events after it are not folded. A stream that is not that long yet gives
-// eventstore.ErrNotFound.
+// LoadAt is Load as of a version: of the stream's events in canonical order, as the log holds them now, those after it are not
+// folded. A stream that is not that long yet gives eventstore.ErrNotFound.
 func LoadAt[S, C, E any](
 	ctx context.Context, store eventstore.Reader, a Aggregate[S, C, E], tenant, id string, version uint64,
 ) (state S, err error) {
 	if version == 0 {
 		return a.zero(), nil
 	}
-	state, got, err := load(ctx, store, a, tenant, id, version)
+	state, got, err := load(ctx, store, a, tenant, id, func(place uint64, _ *eventstore.Recorded) bool { return place <= version })
 	if err == nil && got < version {
 		return state, fmt.Errorf("load %s/%s at version %d: it is at version %d: %w", a.Category, id, version, got, eventstore.ErrNotFound)
 	}
@@ -68,33 +69,53 @@ func LoadAsOf[S, C, E any](
 		tenant = eventstore.DefaultTenant
 	}
 	stream := eventstore.StreamID{Tenant: tenant, Category: a.Category, ID: id}
-	version, err = store.VersionAt(ctx, stream, at)
-	if err != nil {
+	if _, err = store.VersionAt(ctx, stream, at); err != nil {
 		return state, 0, fmt.Errorf("load stream %s as of %s: %w", stream, at, err)
 	}
-	state, err = LoadAt(ctx, store, a, tenant, id, version)
-	return state, version, err
+	// What the log has received since may stand anywhere in the stream.
+	return load(ctx, store, a, tenant, id, func(_ uint64, r *eventstore.Recorded) bool { return r.Position.LSN <= at.LSN })
 }
 
-// load folds up to a version; 0 means all there is.
+// load folds the events that belong, by their places in the stream from 1 on; all when belongs is nil.
 func load[S, C, E any](
-	ctx context.Context, store eventstore.Reader, a Aggregate[S, C, E], tenant, id string, upTo uint64,
+	ctx context.Context, store eventstore.Reader, a Aggregate[S, C, E], tenant, id string, belongs func(uint64, *eventstore.Recorded) bool,
 ) (state S, version uint64, err error) {
 	if tenant == "" {
 		tenant = eventstore.DefaultTenant
 	}
-	instance := &typedInstance[S, C, E]{aggregate: &a, state: a.zero()}
-	f := folded{stream: eventstore.StreamID{Tenant: tenant, Category: a.Category, ID: id}, state: instance}
-	for r, err := range store.Read(ctx, f.stream, 1) {
-		if err != nil {
-			return state, 0, fmt.Errorf("load stream %s: %w", f.stream, err)
-		}
-		if err := f.foldRecorded(&r); err != nil {
-			return state, 0, err
-		}
-		if f.version == upTo {
-			break
+	f := folded{stream: eventstore.StreamID{Tenant: tenant, Category: a.Category, ID: id}, state: newInstance(&a)}
+	var from streamReader = store
+	if belongs != nil {
+		from = &chosen{store, belongs}
+	}
+	if _, _, err := f.readOn(ctx, from, func() instance { return newInstance(&a) }); err != nil {
+		return state, 0, err
+	}
+	return f.state.(*typedInstance[S, C, E]).state, f.version, nil
+}
+
+// streamReader is what folding asks of a store.
+type streamReader interface {
+	Read(ctx context.Context, stream eventstore.StreamID, from uint64) iter.Seq2[eventstore.Recorded, error]
+}
+
+// chosen reads streams as if some of their events were not there.
+type chosen struct {
+	store   eventstore.Reader
+	belongs func(place uint64, r *eventstore.Recorded) bool
+}
+
+// Read implements streamReader. REQUIRES: from is 1.
+func (c *chosen) Read(ctx context.Context, stream eventstore.StreamID, from uint64) iter.Seq2[eventstore.Recorded, error] {
+	return func(yield func(eventstore.Recorded, error) bool) {
+		place := uint64(0)
+		for r, err := range c.store.Read(ctx, stream, from) {
+			if place++; err == nil && !c.belongs(place, &r) {
+				continue
+			}
+			if !yield(r, err) {
+				return
+			}
 		}
 	}
-	return instance.state, f.version, nil
 }

@@ -63,11 +63,15 @@ func (b *Bus) plan(m *Message) (*plan, error) {
 	p := &plan{message: m, byStream: map[eventstore.StreamID]*work{}, steps: make([]step, len(m.Commands))}
 	var faults []error
 	for i, cmd := range m.Commands {
-		r, ok := b.commands[reflect.TypeOf(cmd)]
-		if !ok {
+		var s step
+		var err error
+		if r, ok := b.commands[reflect.TypeOf(cmd)]; ok {
+			s, err = p.step(cmd, r)
+		} else if settle, ok := cmd.(Settle); ok {
+			s, err = b.settling(p, settle)
+		} else {
 			return nil, fmt.Errorf("command %d, %T: %w", i+1, cmd, ErrUnknownCommand)
 		}
-		s, err := p.step(cmd, r)
 		if err != nil {
 			faults = append(faults, fmt.Errorf("%T: %w", cmd, err))
 			continue
@@ -206,6 +210,20 @@ func (p *plan) request(own eventstore.LogState) eventstore.Request {
 	}
 	r.Appends = append(r.Appends, p.loose...)
 	return r
+}
+
+// committed records that what was decided for the streams is in the log, the first event of the request at a position.
+func (p *plan) committed(first eventstore.Position) {
+	last := eventstore.Position{Incarnation: first.Incarnation, LSN: first.LSN - 1}
+	for _, w := range p.work { // in the order of the request
+		if len(w.decided) > 0 {
+			last.LSN += uint64(len(w.decided))
+			w.committed(last)
+			if settles(&w.decided[0]) {
+				w.folded = nil // another branch may count now
+			}
+		}
+	}
 }
 
 // withFirst puts the first stream that a command is for at the head of a receipt that does not name it.

@@ -54,6 +54,9 @@ func (a *Aggregate[S, C, E]) check() error {
 			faults = append(faults, fmt.Errorf("%s is nil", name))
 		}
 	}
+	if missing := a.rules().missing(); missing != "" {
+		faults = append(faults, errors.New(missing))
+	}
 	if s := a.Snapshots; s != nil {
 		if s.Version == 0 || s.Encode == nil || s.Decode == nil || s.Every < 0 {
 			faults = append(faults, errors.New("Snapshots need a Version from 1, Encode and Decode, and an Every from 0"))
@@ -81,10 +84,15 @@ type aggregate interface {
 	newInstance() instance
 	// snapshots returns the version of the fold and how many events lie between two snapshots; not ok where none are taken.
 	snapshots() (fold uint32, every int, ok bool)
+	// resolver names the aggregate's resolver, and judge says what it makes of a stream.
+	resolver() ResolverKind
+	judge(events []eventstore.Recorded) (Judgement, error)
 }
 
 // typed erases the type parameters of an aggregate, once.
 type typed[S, C, E any] struct{ Aggregate[S, C, E] }
+
+func (t *typed[S, C, E]) resolver() ResolverKind { return t.rules().kind }
 
 func (t *typed[S, C, E]) streamID(cmd any) string { return t.ID(cmd.(C)) }
 
@@ -103,7 +111,11 @@ func (t *typed[S, C, E]) snapshots() (fold uint32, every int, ok bool) {
 }
 
 func (t *typed[S, C, E]) newInstance() instance {
-	return &typedInstance[S, C, E]{aggregate: &t.Aggregate, state: t.zero()}
+	return newInstance(&t.Aggregate)
+}
+
+func newInstance[S, C, E any](a *Aggregate[S, C, E]) *typedInstance[S, C, E] {
+	return &typedInstance[S, C, E]{aggregate: a, rules: a.rules(), state: a.zero()}
 }
 
 func (a *Aggregate[S, C, E]) zero() (s S) {
@@ -115,10 +127,13 @@ func (a *Aggregate[S, C, E]) zero() (s S) {
 
 // instance is the state of one aggregate instance. It is used by one goroutine at a time.
 type instance interface {
-	// decide returns the events that a command leads to, encoded. The state stays as it is.
-	decide(cmd any) ([]eventstore.Event, error)
-	// fold brings the state forward by one event. After an error the instance is of no use.
-	fold(r *eventstore.Recorded) error
+	// decide returns the events that a command leads to at a site, encoded. The state stays as it is.
+	decide(cmd any, site string) ([]eventstore.Event, error)
+	// fold brings the state forward by one event, unless it does not hold, for the reason that is returned then. Knowing says
+	// that the event was decided with the knowledge of all that are folded. After an error the instance is of no use.
+	fold(r *eventstore.Recorded, knowing bool) (void string, err error)
+	// resolver names the resolver of the aggregate.
+	resolver() ResolverKind
 	// size estimates the bytes that the state holds.
 	size() int
 	// snapshot encodes the state, and restore replaces it by one that was encoded. REQUIRES: the aggregate has snapshots.
@@ -128,10 +143,14 @@ type instance interface {
 
 type typedInstance[S, C, E any] struct {
 	aggregate *Aggregate[S, C, E]
+	rules     rules[S, E]
 	state     S
 }
 
-func (i *typedInstance[S, C, E]) decide(cmd any) ([]eventstore.Event, error) {
+func (i *typedInstance[S, C, E]) resolver() ResolverKind { return i.rules.kind }
+
+func (i *typedInstance[S, C, E]) decide(cmd any, site string) ([]eventstore.Event, error) {
+	i.stand(site)
 	decided, err := i.aggregate.Decide(i.state, cmd.(C))
 	if err != nil {
 		return nil, err
@@ -161,13 +180,29 @@ func encode[E any](codec Codec[E], tags func(E) []string, e E) (eventstore.Event
 	return encoded, nil
 }
 
-func (i *typedInstance[S, C, E]) fold(r *eventstore.Recorded) error {
+// stand has the state look at itself from a site, where that makes a difference.
+func (i *typedInstance[S, C, E]) stand(site string) {
+	if i.rules.at != nil {
+		i.state = i.rules.at(i.state, site)
+	}
+}
+
+func (i *typedInstance[S, C, E]) fold(r *eventstore.Recorded, knowing bool) (void string, err error) {
+	if settles(&r.Event) {
+		return "", nil
+	}
 	e, err := i.aggregate.Codec.Decode(r)
 	if err != nil {
-		return err
+		return "", err
 	}
+	if !knowing && i.rules.holds != nil {
+		if reason := i.rules.holds(i.state, e); reason != "" {
+			return reason, nil
+		}
+	}
+	i.stand(r.Dot.Log.Site)
 	i.state = i.aggregate.Evolve(i.state, e)
-	return nil
+	return "", nil
 }
 
 func (i *typedInstance[S, C, E]) size() int { return sizeOf(i.state) }

@@ -78,8 +78,9 @@ func (b *Bus) restored(ctx context.Context, w *work) *folded {
 	if err == nil && s.GetFold() != fold {
 		return nil
 	}
+	var last eventstore.Position
 	if err == nil {
-		err = b.checkSnapshot(ctx, w.stream, s)
+		last, err = b.checkSnapshot(ctx, w.stream, s)
 	}
 	instance := w.aggregate.newInstance()
 	if err == nil {
@@ -90,7 +91,7 @@ func (b *Bus) restored(ctx context.Context, w *work) *folded {
 		return nil
 	}
 	b.counters.restored.Add(1)
-	f := &folded{stream: w.stream, state: instance, version: s.GetVersion(), born: born, kept: kept{s.GetVersion(), len(raw)}}
+	f := &folded{stream: w.stream, state: instance, version: s.GetVersion(), last: last, born: born, kept: kept{s.GetVersion(), len(raw)}}
 	for _, d := range s.GetContext() {
 		log := eventstore.LogID{Site: d.GetSite(), Incarnation: d.GetIncarnation(), Shard: uint16(d.GetShard())}
 		f.context = cover(f.context, eventstore.Dot{Log: log, Seq: d.GetSeq()})
@@ -98,24 +99,25 @@ func (b *Bus) restored(ctx context.Context, w *work) *folded {
 	return f
 }
 
-// checkSnapshot compares the last event that a snapshot has folded with the one that the log has in its place.
-func (b *Bus) checkSnapshot(ctx context.Context, stream eventstore.StreamID, s *systemv1.Snapshot) error {
-	last, err := b.identity(ctx, stream, s.GetVersion())
+// checkSnapshot compares the last event that a snapshot has folded with the one that the log has in its place, and returns
+// where that stands in the log.
+func (b *Bus) checkSnapshot(ctx context.Context, stream eventstore.StreamID, s *systemv1.Snapshot) (eventstore.Position, error) {
+	last, at, err := b.identity(ctx, stream, s.GetVersion())
 	if err == nil && !bytes.Equal(last[:], s.GetLast()) {
-		err = errors.New("it is of another log, or of one that was written anew")
+		err = errors.New("it is of another log, of one that was written anew, or lacks what another site had recorded before")
 	}
-	return err
+	return at, err
 }
 
-// identity is a hash of an event and of its place in the log that it was born in.
-func (b *Bus) identity(ctx context.Context, stream eventstore.StreamID, version uint64) (eventstore.Hash, error) {
+// identity is a hash of an event and of its place in the log that it was born in; at is its place in this one.
+func (b *Bus) identity(ctx context.Context, stream eventstore.StreamID, version uint64) (id eventstore.Hash, at eventstore.Position, err error) {
 	for r, err := range b.store.Read(ctx, stream, version) {
 		if err != nil {
-			return eventstore.Hash{}, fmt.Errorf("read version %d of stream %s: %w", version, stream, err)
+			return id, at, fmt.Errorf("read version %d of stream %s: %w", version, stream, err)
 		}
-		return sha256.Sum256(append([]byte(r.Dot.String()+"\x00"), eventstore.AppendContent(nil, &r)...)), nil
+		return sha256.Sum256(append([]byte(r.Dot.String()+"\x00"), eventstore.AppendContent(nil, &r)...)), r.Position, nil
 	}
-	return eventstore.Hash{}, fmt.Errorf("stream %s has no version %d", stream, version)
+	return id, at, fmt.Errorf("stream %s has no version %d", stream, version)
 }
 
 // keep takes a snapshot of a state that has come far enough since the last one. What keeps it from that is logged: commands
@@ -133,7 +135,7 @@ func (b *Bus) keep(ctx context.Context, a aggregate, f *folded) {
 }
 
 func (b *Bus) save(ctx context.Context, fold uint32, f *folded) (size int, err error) {
-	last, err := b.identity(ctx, f.stream, f.version)
+	last, _, err := b.identity(ctx, f.stream, f.version)
 	if err != nil {
 		return 0, err
 	}

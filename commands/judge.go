@@ -1,0 +1,195 @@
+package commands
+
+import (
+	"fmt"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// Judgement is what the resolver of an aggregate makes of a stream. It is a pure function of the stream's events: every site
+// that holds the same ones comes to the same.
+type Judgement struct {
+	// Void are the events that do not count, in canonical order.
+	Void []Void
+	// Outcomes has an entry for each conflict, in canonical order.
+	Outcomes []Outcome
+	// Open are the last events of the branches that a person has to choose from, the one that counts meanwhile first; nil
+	// when there is nothing to choose.
+	Open []eventstore.Dot
+}
+
+// Void is an event that stays in its stream and does not count.
+type Void struct {
+	Event  eventstore.Dot
+	Reason string
+}
+
+// Outcome is what came of a conflict: of an event that was decided without the knowledge of others that stand before it in
+// its stream.
+type Outcome struct {
+	Event    eventstore.Dot
+	Resolver ResolverKind
+	Verdict  Verdict
+	// Void are the events that do not count because of it: the event itself, or those that it has won over.
+	Void []Void
+	// Overwritten are the fields that it has set over what others had set unseen.
+	Overwritten []Overwritten
+	// Reason says what a person should look at, where that is so.
+	Reason string
+
+	// Base is what both sides knew, Branches is what each side had: first the event's own with it, then that of each log it did
+	// not know all of, with the last such event. Result is what counts, up to the event.
+	Base     Digest
+	Branches []Side
+	Result   Digest
+}
+
+// Side is one side of a conflict.
+type Side struct {
+	Log    eventstore.LogID
+	Digest Digest
+}
+
+// Overwritten is a field as an event had set it.
+type Overwritten struct {
+	Event eventstore.Dot
+	Field string
+}
+
+// Verdict says how a conflict was resolved.
+type Verdict string
+
+// The verdicts.
+const (
+	Merged      Verdict = "merged"       // all count
+	Winner      Verdict = "winner"       // the event counts, in whole or in part in place of others
+	Voided      Verdict = "voided"       // the event does not count
+	NeedsReview Verdict = "needs_review" // a person has to look at it
+)
+
+// Judge says what becomes of the events of a stream: all of them, in canonical order. A category of no registered aggregate
+// is judged by Home, and its events are not decoded.
+func (b *Bus) Judge(category string, events []eventstore.Recorded) (Judgement, error) {
+	if a := b.categories[category]; a != nil {
+		return a.judge(events)
+	}
+	return (&judge{kind: ByHome, events: events}).run(nil)
+}
+
+// Resolvers names the resolver of each category: sites that do not agree on them would come to different states.
+func (b *Bus) Resolvers() map[string]ResolverKind {
+	out := make(map[string]ResolverKind, len(b.categories))
+	for category, a := range b.categories {
+		out[category] = a.resolver()
+	}
+	return out
+}
+
+func (t *typed[S, C, E]) judge(events []eventstore.Recorded) (Judgement, error) {
+	i := newInstance(&t.Aggregate)
+	writers := map[string]eventstore.Dot{} // of each field, the last event that set it
+	return (&judge{kind: i.rules.kind, events: events}).run(func(r *eventstore.Recorded, o *Outcome) (void string, err error) {
+		if !settles(&r.Event) && (i.rules.fields != nil || i.rules.review != nil && o != nil) {
+			e, err := t.Codec.Decode(r)
+			if err != nil {
+				return "", err
+			}
+			if i.rules.fields != nil {
+				overwrite(writers, r, i.rules.fields(e), o)
+			} else {
+				i.stand(r.Dot.Log.Site)
+				o.review(i.rules.review(i.state, e))
+			}
+		}
+		return i.fold(r, o == nil || i.rules.kind.branchwise())
+	})
+}
+
+// overwrite notes that an event sets fields, and in its outcome, if it has one, whose it sets without having known of them.
+func overwrite(writers map[string]eventstore.Dot, r *eventstore.Recorded, fields []string, o *Outcome) {
+	for _, field := range fields {
+		if before, ok := writers[field]; ok && o != nil && !r.Knew(&eventstore.Recorded{Dot: before}) {
+			o.Overwritten = append(o.Overwritten, Overwritten{before, field})
+			o.Verdict = Winner
+		}
+		writers[field] = r.Dot
+	}
+}
+
+func (o *Outcome) review(reason string) {
+	if reason != "" {
+		o.Verdict, o.Reason = NeedsReview, reason
+	}
+}
+
+// judge goes through a stream.
+type judge struct {
+	kind   ResolverKind
+	events []eventstore.Recorded
+}
+
+// run judges. fold, unless it is nil, folds an event that the branches leave standing, and says why it is void after all; the
+// outcome is that of its conflict, nil when it has none.
+func (j *judge) run(fold func(*eventstore.Recorded, *Outcome) (void string, err error)) (Judgement, error) {
+	var out Judgement
+	var folded eventstore.Vector
+	var branches branch
+	if j.kind.branchwise() {
+		branches = branchOf(j.kind, j.events)
+		out.Open = branches.open
+	}
+	known := newKnowledge(j.events)
+	for n := range j.events {
+		r := &j.events[n]
+		var o *Outcome
+		if !knowsAll(r, folded, uint64(n)) {
+			o = &Outcome{Event: r.Dot, Resolver: j.kind, Verdict: Merged}
+			known.describe(o, r, folded)
+		}
+		void := ""
+		if branches.void != nil {
+			void = branches.void[n]
+		}
+		if void == "" && fold != nil {
+			var err error
+			if void, err = fold(r, o); err != nil {
+				return Judgement{}, &AggregateError{Stream: r.Stream, Version: uint64(n) + 1, Err: err}
+			}
+		}
+		if void != "" {
+			out.Void = append(out.Void, Void{r.Dot, void})
+		} else {
+			known.counts(r)
+		}
+		if o != nil {
+			j.conclude(o, r, n, void, &branches)
+			o.Result = known.counted
+			out.Outcomes = append(out.Outcomes, *o)
+		}
+		folded = cover(folded, r.Dot)
+	}
+	return out, nil
+}
+
+// conclude gives a conflict its verdict.
+func (j *judge) conclude(o *Outcome, r *eventstore.Recorded, n int, void string, branches *branch) {
+	if void != "" {
+		o.Verdict, o.Void = Voided, []Void{{r.Dot, void}}
+	}
+	if !j.kind.branchwise() {
+		return
+	}
+	open := branches.unsettled(n)
+	for m := range n {
+		if e := &j.events[m]; !r.Knew(e) && branches.void[m] != "" {
+			open = open || branches.unsettled(m)
+			if void == "" {
+				o.Verdict = Winner
+				o.Void = append(o.Void, Void{e.Dot, branches.void[m]})
+			}
+		}
+	}
+	if open {
+		o.Verdict, o.Reason = NeedsReview, fmt.Sprintf("one of %d branches has to be picked", len(branches.open))
+	}
+}
