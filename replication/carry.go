@@ -42,6 +42,11 @@ func (r *run) carry() {
 			})
 		})
 	}
+	r.carryTopic()
+}
+
+// carryTopic reads the site's own topic, and then tells the core what is added to it.
+func (r *run) carryTopic() {
 	read := false
 	r.keep("topic", r.own.Site, func(ctx context.Context) error {
 		if !read {
@@ -49,8 +54,15 @@ func (r *run) carry() {
 			if err != nil {
 				return err
 			}
-			if err := r.put(ctx, Topic{heads}); err != nil {
+			state, err := r.o.Store.Log(ctx)
+			if err != nil {
 				return err
+			}
+			// An empty topic of a log that has events was made anew, and tells nothing of what others may have.
+			if len(heads) > 0 || state.Seq == 0 {
+				if err := r.put(ctx, Topic{heads}); err != nil {
+					return err
+				}
 			}
 			read = true
 		}

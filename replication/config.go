@@ -7,6 +7,9 @@ type Config struct {
 	// Site is the name of this site, Peers are those of the others.
 	Site  string
 	Peers []string
+	// Begun says that the site's log has just begun the life that it is in, as Effects.Life wanted: nobody can know of events of it
+	// that it lacks, so that it is writable before its topic is read.
+	Begun bool
 
 	// Heartbeat is how often the site speaks; zero means 250 ms.
 	Heartbeat time.Duration

@@ -27,7 +27,7 @@ type Core struct {
 // New returns the core of a site whose store is open. own is the store's log.
 func New(c Config, own eventstore.LogID, s Storage, now Instant) *Core {
 	core := &Core{cfg: c.withDefaults(), store: s, own: own}
-	core.origin = originLog{since: now.Mono, confirmed: len(c.Peers) == 0, known: own.Incarnation}
+	core.origin = originLog{since: now.Mono, confirmed: len(c.Peers) == 0 || c.Begun, known: own.Incarnation}
 	core.nextBeat = now.Mono
 	for _, name := range c.Peers {
 		core.peers = append(core.peers, &peer{name: name, heads: map[eventstore.LogID]eventstore.LogHead{}})

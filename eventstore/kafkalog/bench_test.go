@@ -3,6 +3,7 @@ package kafkalog_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -175,4 +176,47 @@ func folderSize(t testing.TB, dir string) (size int64) {
 		t.Fatal(err)
 	}
 	return size
+}
+
+// BenchmarkLink follows a topic of 200,000 events of 512 bytes, decoded and checked.
+func BenchmarkLink(b *testing.B) {
+	const n = 200_000
+	benchBrokers(b, func(b *testing.B, addr string) {
+		s := newStore(b)
+		payload := make([]byte, 512)
+		for i := 0; i < n; i += 100 {
+			events := make([]eventstore.Event, 100)
+			for j := range events {
+				events[j] = eventstore.Event{Type: "order.line-added.v1", Payload: payload}
+			}
+			if _, err := s.Append(b.Context(), eventstore.Request{Appends: []eventstore.StreamAppend{{
+				Stream: eventstore.Stream("order", strconv.Itoa(i)), Events: events,
+			}}}); err != nil {
+				b.Fatal(err)
+			}
+		}
+		m := runMirror(b, s, kafkalog.Options{Brokers: []string{addr}})
+		waitFor(b, m.Mirror, s)
+		m.stop()
+		log := head(b, s).ID
+		l, err := kafkalog.NewLink(kafkalog.Options{Brokers: []string{addr}, Topic: kafkalog.TopicOf(log.Site)})
+		if err != nil {
+			b.Fatal(err)
+		}
+		done := errors.New("done")
+		for b.Loop() {
+			seen := 0
+			err := l.Follow(b.Context(), func(context.Context) ([]eventstore.LogHead, error) { return nil, nil },
+				func(_ context.Context, events []eventstore.Recorded) error {
+					if seen += len(events); seen == n {
+						return done
+					}
+					return nil
+				}, func(context.Context, eventstore.LogHead) error { return nil })
+			if !errors.Is(err, done) {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(n*b.N)/b.Elapsed().Seconds(), "events/s")
+	})
 }

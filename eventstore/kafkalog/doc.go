@@ -1,6 +1,7 @@
 // Package kafkalog copies a log's own events to a Kafka topic and reads them back.
 //
 //	store ─► Mirror: fence, find the tail, produce ─► topic ─► Reader: the store's Subscription, from the topic
+//	                                                    ├────► Link: what another site does not have yet, to replicate it
 //	                                                    └────► Audit: topic and store compared record by record
 //
 // The log is the outbox: the mirror tails it up to durable and writes each event once, in order. One partition holds one
