@@ -85,12 +85,23 @@ func (b *Bus) Resolvers() map[string]ResolverKind {
 	return out
 }
 
+// Fold folds all events of a stream, in canonical order, and returns the state together with the judgement on them.
+func Fold[S, C, E any](a Aggregate[S, C, E], events []eventstore.Recorded) (S, Judgement, error) {
+	i := newInstance(&a)
+	j, err := i.judge(events)
+	return i.state, j, err
+}
+
 func (t *typed[S, C, E]) judge(events []eventstore.Recorded) (Judgement, error) {
-	i := newInstance(&t.Aggregate)
+	return newInstance(&t.Aggregate).judge(events)
+}
+
+// judge folds all events of a stream. REQUIRES: nothing is folded.
+func (i *typedInstance[S, C, E]) judge(events []eventstore.Recorded) (Judgement, error) {
 	writers := map[string]eventstore.Dot{} // of each field, the last event that set it
 	return (&judge{kind: i.rules.kind, events: events}).run(func(r *eventstore.Recorded, o *Outcome) (void string, err error) {
 		if !settles(&r.Event) && (i.rules.fields != nil || i.rules.review != nil && o != nil) {
-			e, err := t.Codec.Decode(r)
+			e, err := i.aggregate.Codec.Decode(r)
 			if err != nil {
 				return "", err
 			}

@@ -180,7 +180,7 @@ func encode[E any](codec Codec[E], tags func(E) []string, e E) (eventstore.Event
 	return encoded, nil
 }
 
-// stand has the state look at itself from a site, where that makes a difference.
+// stand has the state look at itself from a site, as SeenFrom does.
 func (i *typedInstance[S, C, E]) stand(site string) {
 	if i.rules.at != nil {
 		i.state = i.rules.at(i.state, site)

@@ -95,6 +95,15 @@ func (a *Aggregate[S, C, E]) rules() rules[S, E] {
 	return a.Resolver.rules()
 }
 
+// SeenFrom returns the state as a site sees it, where the resolver makes a difference (Escrow); else the state as it is. It
+// owns the state as Evolve does.
+func (a Aggregate[S, C, E]) SeenFrom(s S, site string) S {
+	if at := a.rules().at; at != nil {
+		return at(s, site)
+	}
+	return s
+}
+
 // missing names what a resolver needs and was not given.
 func (r rules[S, E]) missing() string {
 	switch {

@@ -29,6 +29,7 @@ type Scenario[S, C, E any] struct {
 	compare cmp.Options
 	in      eventstore.StreamID // of events that are given next
 	history []eventstore.Recorded
+	sites   *sites // nil as long as there is one
 }
 
 // instance is the stream of events that do not say otherwise.
@@ -49,6 +50,9 @@ type subject[S, C, E any] struct {
 	widen func(S, C) eventstore.Query
 	// snapshots keep states; nil: they are not kept.
 	snapshots *commands.Snapshots[S]
+	// judge folds events of several sites, and seenFrom turns a state to one of them; nil: of deciders.
+	judge    func([]eventstore.Recorded) (S, commands.Judgement, error)
+	seenFrom func(S, string) S
 }
 
 // For begins a scenario of an instance without events. Options add to how values are compared.
@@ -65,6 +69,8 @@ func For[S, C, E any](t T, a commands.Aggregate[S, C, E], options ...cmp.Option)
 		decode: a.Codec.Decode,
 
 		snapshots: a.Snapshots,
+		judge:     func(events []eventstore.Recorded) (S, commands.Judgement, error) { return commands.Fold(a, events) },
+		seenFrom:  a.SeenFrom,
 	}, options)
 }
 
@@ -165,6 +171,9 @@ func (s *Scenario[S, C, E]) record(what string, stream eventstore.StreamID, e E)
 	if diff := cmp.Diff(e, decoded, s.compare); diff != "" {
 		s.t.Fatalf("%s, %T: it does not survive the codec (-event +decoded):\n%s", what, e, diff)
 	}
+	if s.sites != nil {
+		s.sites.born(&recorded, uint64(len(s.history))+1)
+	}
 	s.history = append(s.history, recorded)
 }
 
@@ -228,6 +237,9 @@ func (s *Scenario[S, C, E]) checkSnapshot(state, want S) {
 	if err != nil {
 		s.t.Fatalf("the state after %d events cannot be kept in a snapshot: %v", len(s.history), err)
 	}
+	if s.sites != nil {
+		state = s.subject.seenFrom(state, s.sites.here)
+	}
 	if diff := cmp.Diff(want, state, s.compare); diff != "" {
 		s.t.Fatalf("the state after %d events does not survive its snapshot (-state +restored):\n%s", len(s.history), diff)
 	}
@@ -235,6 +247,10 @@ func (s *Scenario[S, C, E]) checkSnapshot(state, want S) {
 
 func (s *Scenario[S, C, E]) foldOnce(q eventstore.Query) (state S) {
 	s.t.Helper()
+	if s.sites != nil {
+		state, _ = s.judged()
+		return state
+	}
 	if s.subject.zero != nil {
 		state = s.subject.zero()
 	}

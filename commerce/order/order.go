@@ -59,7 +59,36 @@ func Aggregate() commands.Aggregate[State, Command, Event] {
 		Evolve:   evolve,
 		Codec:    Codec(),
 		Tags:     tags,
+		Resolver: commands.Domain[State, Event]{Holds: holds},
 	}
+}
+
+// holds says why an event cannot stand behind others of which the site that decided it did not know, if it cannot. Where two
+// sites moved an order at once, the first move counts, and the other as far as the order may still make it.
+func holds(s State, e Event) string {
+	next := becomes(e)
+	if !s.Status.CanTransitionTo(next) {
+		return fmt.Sprintf("the order was %s at another site meanwhile, and cannot become %s", s.Status, next)
+	}
+	if o, ok := e.(interface{ GetCustomerId() string }); ok && s.Status != None && o.GetCustomerId() != s.CustomerID {
+		return "another customer's order was created with this id at another site meanwhile"
+	}
+	return ""
+}
+
+// becomes returns the status that an event gives the order.
+func becomes(e Event) Status {
+	switch e.(type) {
+	case *commercev1.OrderCreated:
+		return Created
+	case *commercev1.OrderConfirmed:
+		return Confirmed
+	case *commercev1.OrderShipped:
+		return Shipped
+	case *commercev1.OrderCancelled:
+		return Cancelled
+	}
+	return None
 }
 
 // tags are what rules over several orders are decided on: whose it is, and the voucher that it uses.

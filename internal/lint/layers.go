@@ -34,7 +34,7 @@ var layers = []layer{
 
 	{pkg: "commands", may: "eventstore"},
 	{pkg: "commands/schema", may: "eventstore", foreign: "google.golang.org/protobuf"},
-	{pkg: "commands/commandtest", may: "commands eventstore eventstore/memstore"},
+	{pkg: "commands/commandtest", may: "commands eventstore eventstore/memstore internal/hlc"},
 	{pkg: "commands/*", may: "commands eventstore"},
 
 	{pkg: "projections", may: "eventstore"},
