@@ -195,6 +195,11 @@ func (s *Store) fillWholeIndex(ctx context.Context) error {
 		return err
 	}
 	defer release()
+	letGo, err := s.useIndex()
+	if err != nil {
+		return err
+	}
+	defer letGo()
 	if err := s.index.db.Flush(); err != nil {
 		return fmt.Errorf("flush index: %w", err)
 	}

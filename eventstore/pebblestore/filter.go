@@ -85,21 +85,10 @@ func (s *Store) filteredPage(ctx context.Context, f *eventstore.Filter, l *walk)
 	if err != nil || found == nil {
 		return nil, true, err
 	}
-	defer found.close()
 	ahead := *l
-	passed := uint64(0)
-	var lsns []uint64
-	for len(lsns) < filterPage && !ahead.empty() {
-		lsn, err := ahead.find(found)
-		if err != nil {
-			return nil, false, err
-		}
-		if lsn == 0 {
-			ahead.pass(ahead.last)
-			break
-		}
-		lsns = append(lsns, lsn)
-		passed += ahead.pass(lsn)
+	lsns, passed, err := s.findPlaces(found, &ahead)
+	if err != nil {
+		return nil, false, err
 	}
 	if len(lsns) == filterPage && passed < sparse*filterPage {
 		return nil, true, nil
@@ -113,6 +102,28 @@ func (s *Store) filteredPage(ctx context.Context, f *eventstore.Filter, l *walk)
 	}
 	*l = ahead
 	return events, false, err
+}
+
+// findPlaces returns the next places of a stretch that are found, as many as make a page, and how many they leave behind.
+func (s *Store) findPlaces(found places, ahead *walk) (lsns []uint64, passed uint64, err error) {
+	if err := s.index.hold(); err != nil {
+		return nil, 0, err
+	}
+	defer s.index.letGo()
+	defer found.close()
+	for len(lsns) < filterPage && !ahead.empty() {
+		lsn, err := ahead.find(found)
+		if err != nil {
+			return nil, 0, err
+		}
+		if lsn == 0 {
+			ahead.pass(ahead.last)
+			break
+		}
+		lsns = append(lsns, lsn)
+		passed += ahead.pass(lsn)
+	}
+	return lsns, passed, nil
 }
 
 // readLSNs returns the events at the given places, as many as make a page, or up to the first that cannot be read.

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -22,7 +23,21 @@ type index struct {
 	db   *pebble.DB
 	// sealed: it can only be read, for there is no room on the disk.
 	sealed bool
+	// place is held by who looks something up, for no longer than that takes, and by who puts another index in its place.
+	place sync.RWMutex
 }
+
+// hold keeps the index in its place until letGo is called. It is not called by who holds it already.
+func (x *index) hold() error {
+	x.place.RLock()
+	if x.db == nil {
+		x.place.RUnlock()
+		return errNoIndex
+	}
+	return nil
+}
+
+func (x *index) letGo() { x.place.RUnlock() }
 
 // mark is up to where the index is filled. It is written along with what it stands for.
 type mark struct {
@@ -165,6 +180,10 @@ func (x *index) mark() (m mark, found bool, err error) {
 
 // version returns the version of a stream, 0 when the index has none.
 func (x *index) version(s eventstore.StreamID) (version uint64, err error) {
+	if err := x.hold(); err != nil {
+		return 0, err
+	}
+	defer x.letGo()
 	var buf [512]byte
 	prefix := appendStreamKey(buf[:0], s)
 	it, found, err := x.seek(prefix)
@@ -185,6 +204,10 @@ func (x *index) places(s eventstore.StreamID, from, to uint64) (lsns []uint64, e
 	if from > to {
 		return nil, nil
 	}
+	if err := x.hold(); err != nil {
+		return nil, err
+	}
+	defer x.letGo()
 	var buf [512]byte
 	key := appendRunKey(buf[:0], s, to)
 	it, found, err := x.seek(key)

@@ -12,6 +12,10 @@ import (
 
 // termLast returns the place of the last event of a term, 0 when the index has none.
 func (x *index) termLast(digest termDigest) (lsn uint64, err error) {
+	if err := x.hold(); err != nil {
+		return 0, err
+	}
+	defer x.letGo()
 	var buf [termPrefixBytes]byte
 	it, found, err := x.seek(appendTermPrefix(buf[:0], digest))
 	if err != nil || !found {
@@ -25,8 +29,23 @@ func (x *index) termLast(digest termDigest) (lsn uint64, err error) {
 	return lsns[len(lsns)-1], nil
 }
 
+// termFloor returns the last place of a term at or before an lsn, 0 when the index has none.
+func (x *index) termFloor(digest termDigest, lsn uint64) (uint64, error) {
+	if err := x.hold(); err != nil {
+		return 0, err
+	}
+	defer x.letGo()
+	c := &termCursor{index: x, digest: digest}
+	defer c.close()
+	return c.floor(lsn)
+}
+
 // tenants returns the tenants that have events in the index.
 func (x *index) tenants() (all []string, err error) {
+	if err := x.hold(); err != nil {
+		return nil, err
+	}
+	defer x.letGo()
 	it, err := x.db.NewIter(&pebble.IterOptions{LowerBound: []byte{tenantPrefix}, UpperBound: []byte{tenantPrefix + 1}})
 	if err != nil {
 		return nil, fmt.Errorf("read index: %w", corrupted(err))
@@ -54,7 +73,8 @@ func parseTermEntry(it *pebble.Iterator, dst []uint64) (lsns []uint64, err error
 	return lsns, nil
 }
 
-// termCursor finds the places of one term: those in memory, and those in the index. It is used by one goroutine.
+// termCursor finds the places of one term: those in memory, and those in the index. It is used by one goroutine, which holds
+// the index until it closes the cursor.
 type termCursor struct {
 	index  *index
 	digest termDigest

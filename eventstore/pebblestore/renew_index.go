@@ -9,7 +9,8 @@ import (
 )
 
 // renewIndex makes the index anew from the log, beside the old one, which answers until the new one takes its place. The
-// indexer waits for the last step only, readers while the one is closed and the other opened.
+// indexer waits for the last step only, those who look something up while the one is closed and the other opened. It waits for
+// no other reader: one that waits for an archive may do so for long.
 func (s *Store) renewIndex(ctx context.Context) error {
 	fresh := &index{fs: s.index.fs, dir: s.index.dir + ".new", opts: s.index.opts}
 	if err := fresh.wipe(); err != nil {
@@ -27,34 +28,43 @@ func (s *Store) renewIndex(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("make the index anew: %w", err), fresh.close(), fresh.fs.RemoveAll(fresh.dir))
 	}
-	s.life.Lock()
-	defer s.life.Unlock()
-	if s.closed {
-		return errors.Join(eventstore.ErrClosed, fresh.close())
+	release, err := s.use()
+	if err != nil {
+		return errors.Join(err, fresh.close())
 	}
-	if err := s.replaceIndex(fresh); err != nil {
+	err = s.replaceIndex(fresh)
+	release()
+	if err != nil {
 		return s.loseIndex(fmt.Errorf("put the new index in place: %w", err))
 	}
 	return nil
 }
 
 // loseIndex has a store go on without its index: nothing can be looked up any more, so that nothing is read nor accepted,
-// and what is on its way goes to the log alone, from which the next start fills the index. REQUIRES: life and indexing are
-// held.
+// and what is on its way goes to the log alone, from which the next start fills the index. REQUIRES: indexing is held.
 func (s *Store) loseIndex(err error) error {
-	err = errors.Join(fmt.Errorf("%w; start again", err), s.index.close())
-	s.closed = true
+	err = errors.Join(fmt.Errorf("%w; start again", err), s.index.lose())
 	fault := fmt.Errorf("%w: the index is lost: %w", eventstore.ErrReadOnly, err)
 	s.readOnly.Store(&fault)
+	s.life.Lock()
+	s.closed = true
+	s.life.Unlock()
 	s.opts.Logger.Error("the store can neither be read nor written", "error", fault)
 	s.indexer.letGo()
 	return err
 }
 
 // errNoIndex: the index is lost for as long as the store is open.
-var errNoIndex = errors.New("there is no index")
+var errNoIndex = fmt.Errorf("%w: there is no index", eventstore.ErrUnavailable)
 
-// useIndex keeps the index in its place until release is called, for those who do not hold life.
+// lose leaves nothing of the index to be looked up.
+func (x *index) lose() error {
+	x.place.Lock()
+	defer x.place.Unlock()
+	return x.close()
+}
+
+// useIndex keeps the index in its place until release is called, for those who fill it or read all of it.
 func (s *Store) useIndex() (release func(), err error) {
 	s.indexing.RLock()
 	if s.index.db == nil {
@@ -97,9 +107,11 @@ func (s *Store) fillFrom(ctx context.Context, x *index, r *recent, to uint64) er
 	return nil
 }
 
-// replaceIndex puts an index in the old one's place. REQUIRES: nobody uses either.
+// replaceIndex puts an index in the old one's place. REQUIRES: indexing is held, and the databases are.
 func (s *Store) replaceIndex(fresh *index) error {
 	old := s.index
+	old.place.Lock()
+	defer old.place.Unlock()
 	if err := errors.Join(old.close(), fresh.close()); err != nil {
 		return err
 	}

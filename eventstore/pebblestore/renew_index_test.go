@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
@@ -81,6 +82,36 @@ func TestIndexThatCannotBePutInPlace(t *testing.T) {
 				t.Error(fmt.Sprint(faults))
 			}
 		})
+	}
+}
+
+// An index takes the old one's place, and appends go on, while a reader waits for an archive that does not answer.
+func TestRenewalWaitsForNoReader(t *testing.T) {
+	s := openMem(t, vfs.NewMem(), Options{IndexBatch: 10})
+	stream := eventstore.Stream("order", "1")
+	for range 30 {
+		mustAppend(t, s, request("", stream, eventstore.Any, 1))
+	}
+	release, err := s.use() // as a reader does
+	if err != nil {
+		t.Fatal(err)
+	}
+	renewed := make(chan error, 1)
+	go func() { renewed <- s.renewIndex(t.Context()) }()
+	select {
+	case err := <-renewed:
+		if err != nil {
+			t.Error(err)
+		}
+		mustAppend(t, s, request("", stream, eventstore.Exactly(30), 1))
+		release()
+	case <-time.After(10 * time.Second):
+		t.Error("the renewal waits for a reader")
+		release()
+		<-renewed
+	}
+	if faults := verify(t, s).Faults; len(faults) > 0 {
+		t.Error(faults)
 	}
 }
 

@@ -176,6 +176,10 @@ func (x *index) countRequests() (count int64, err error) {
 
 // requestPlaces returns where the batches of the requests with this hash begin.
 func (x *index) requestPlaces(hash uint64) (lsns []uint64, err error) {
+	if err := x.hold(); err != nil {
+		return nil, err
+	}
+	defer x.letGo()
 	bucket := bucketOf(hash)
 	for p, err := range x.requests(bucket, bucket) {
 		if err != nil {

@@ -138,7 +138,7 @@ func (x *scrub) run(ctx context.Context) error {
 	var tables []scrubTable
 	for _, d := range []scrubDatabase{x.log(), x.index()} {
 		d.options.EnsureDefaults()
-		found, err := tablesOf(d.db)
+		found, err := d.tables()
 		if err != nil {
 			release()
 			return fmt.Errorf("list tables of the %s: %w", d.name, err)
@@ -170,7 +170,7 @@ func (x *scrub) run(ctx context.Context) error {
 // scrubDatabase is a database as it is open now: the store opens it anew when its disk has room again.
 type scrubDatabase struct {
 	name    string
-	db      *pebble.DB
+	tables  func() ([]scrubTable, error)
 	dir     string
 	options *pebble.Options
 }
@@ -178,13 +178,20 @@ type scrubDatabase struct {
 // REQUIRES: the store is in use, for as long as the database is.
 func (x *scrub) log() scrubDatabase {
 	files := x.store.opts.fs()
-	return scrubDatabase{"log", x.store.log, files.PathJoin(x.store.dir, "log"), x.store.opts.logOptions(files, nil)}
+	return scrubDatabase{"log", func() ([]scrubTable, error) { return tablesOf(x.store.log) }, files.PathJoin(x.store.dir, "log"), x.store.opts.logOptions(files, nil)}
 }
 
 // REQUIRES: the store is in use, for as long as the database is.
 func (x *scrub) index() scrubDatabase {
 	index := x.store.index
-	return scrubDatabase{"index", index.db, index.dir, x.store.opts.indexOptions(index.fs, nil)}
+	tables := func() ([]scrubTable, error) {
+		if err := index.hold(); err != nil {
+			return nil, err
+		}
+		defer index.letGo()
+		return tablesOf(index.db)
+	}
+	return scrubDatabase{"index", tables, index.dir, x.store.opts.indexOptions(index.fs, nil)}
 }
 
 // scrubTable is a table's file.
@@ -242,7 +249,7 @@ func (x *scrub) table(ctx context.Context, t *scrubTable) error {
 	if now.dir != t.dir { // one that was in memory while the disk was full
 		return nil
 	}
-	live, err := tablesOf(now.db)
+	live, err := now.tables()
 	if err != nil {
 		return fmt.Errorf("list tables of the %s: %w", t.database, err)
 	}

@@ -57,7 +57,7 @@ type Store struct {
 
 	scrubbing  chan struct{} // holds one while a scrub is under way
 	scrubState atomic.Pointer[ScrubState]
-	indexing   sync.RWMutex  // held by those who use the index without life, and by who puts another in its place
+	indexing   sync.RWMutex  // held by who fills the index or reads all of it, and by who puts another in its place
 	indexed    atomic.Uint64 // lsn up to which the index is filled
 
 	writing bool           // indexer, sequencer and committer run

@@ -198,6 +198,11 @@ func (v *verifier) scanIndex(ctx context.Context) (m mark, x indexCheck, err err
 		return m, x, err
 	}
 	defer release()
+	letGo, err := v.store.useIndex()
+	if err != nil {
+		return m, x, err
+	}
+	defer letGo()
 	it, err := v.store.index.db.NewIter(&pebble.IterOptions{})
 	if err != nil {
 		return m, x, corrupted(err)
@@ -268,9 +273,7 @@ func (v *verifier) lookUp(ctx context.Context, page []eventstore.Recorded) error
 			v.fault("index: stream %s: it knows versions up to %d (%v), the log has %d at lsn %d", e.Stream, got, err, e.Version, e.Position.LSN)
 		}
 		termsOf(e, func(of term) {
-			c := &termCursor{index: v.store.index, digest: of.digest()}
-			defer c.close()
-			if at, err := c.floor(e.Position.LSN); err != nil || at != e.Position.LSN {
+			if at, err := v.store.index.termFloor(of.digest(), e.Position.LSN); err != nil || at != e.Position.LSN {
 				v.fault("index: %s %q: it does not name the event at lsn %d (%v)", of.kind, of.text, e.Position.LSN, err)
 			}
 		})
