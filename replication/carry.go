@@ -25,9 +25,15 @@ func (s *Site) put(ctx context.Context, in Input) error {
 func (r *run) carry() {
 	for name, link := range r.o.Links {
 		r.keep("link", name, func(ctx context.Context) error {
-			return link.Follow(ctx, r.o.Store.Heads, r.brought, func(ctx context.Context, head eventstore.LogHead) error {
+			following, again := r.following(ctx, name)
+			defer again()
+			err := link.Follow(following, r.o.Store.Heads, r.brought, func(ctx context.Context, head eventstore.LogHead) error {
 				return r.put(ctx, Heartbeat{Site: name, Log: head.Log, Heads: []eventstore.LogHead{head}})
 			})
+			if following.Err() != nil && ctx.Err() == nil {
+				return nil // it is to begin again, at what the store has
+			}
+			return err
 		})
 	}
 	for name, peer := range r.o.Peers {
@@ -74,6 +80,25 @@ func (r *run) carryTopic() {
 			return r.put(ctx, Mirrored{d.Seq})
 		})
 	})
+}
+
+// following returns the context of a link that follows its topic until it is to be read again.
+func (r *run) following(ctx context.Context, site string) (following context.Context, again context.CancelFunc) {
+	following, again = context.WithCancel(ctx)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.again[site] = again
+	return following, again
+}
+
+// reread has a link begin again where the store's own hold of its logs ends.
+func (r *run) reread(reread Reread) {
+	r.pace.forget(reread.Log)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if again := r.again[reread.Log.Site]; again != nil {
+		again()
+	}
 }
 
 // steady is after what time a thing that worked begins with short pauses again.
@@ -131,6 +156,9 @@ func (r *run) do(out *Effects) {
 	}
 	for _, pull := range out.Pulls {
 		r.carriers.Go(func() { r.pull(pull) })
+	}
+	for _, reread := range out.Rereads {
+		r.reread(reread)
 	}
 	if out.Beat != nil {
 		r.publish(*out.Beat)

@@ -91,6 +91,15 @@ func (c *Core) beat(now Instant, out *Effects) {
 			h.Chain, _ = c.store.ChainAt(c.own, h.Seq)
 		}
 	}
+	for _, end := range c.origin.ends {
+		i, found := slices.BinarySearchFunc(heads, end, func(a, b eventstore.LogHead) int { return a.Log.Compare(b.Log) })
+		switch {
+		case !found:
+			heads = slices.Insert(heads, i, end)
+		case heads[i].Seq < end.Seq:
+			heads[i] = end
+		}
+	}
 	out.Beat = &Heartbeat{Site: c.cfg.Site, Log: c.own, Heads: heads, Wall: now.Wall, Direct: true}
 }
 
@@ -163,6 +172,7 @@ func (c *Core) heard(now Instant, in *Heartbeat, out *Effects) {
 	}
 	if in.Direct {
 		p.heard, p.ever, p.ahead = now.Mono, true, in.Wall.Sub(now.Wall)
+		clear(p.heads) // a site that was put back to an earlier state has less than it once had
 	}
 	for _, h := range in.Heads {
 		if last, ok := p.heads[h.Log]; !ok || last.Seq <= h.Seq {

@@ -25,7 +25,8 @@ type Heartbeat struct {
 	// Log is the site's own log, in its present life.
 	Log eventstore.LogID
 	// Heads says how far the site holds each log durably, in the order of LogID.Compare. Of its own log it says how much is in
-	// its topic: what is not there yet has not left the site.
+	// its topic: what is not there yet has not left the site. Of earlier lives it may have less than its topic has; the topic
+	// counts then too.
 	Heads []eventstore.LogHead
 	// Wall is the site's time of day when it was sent.
 	Wall time.Time
@@ -89,6 +90,13 @@ type Pull struct {
 	After, Through uint64
 }
 
+// Reread asks for the events of a log after After from the topic of the log's site: no site that can be asked has them. They
+// may have been read before, and dropped, or lost with what waited here.
+type Reread struct {
+	Log   eventstore.LogID
+	After uint64
+}
+
 // Alarm is something that people should know.
 type Alarm struct {
 	Kind AlarmKind
@@ -115,6 +123,7 @@ const (
 type Effects struct {
 	Receive []Receive
 	Pulls   []Pull
+	Rereads []Reread
 	// Beat, when set, goes to all other sites.
 	Beat   *Heartbeat
 	Alarms []Alarm

@@ -24,8 +24,10 @@ type originLog struct {
 	topic     bool   // the topic was read
 	known     uint32 // the highest incarnation of the site's log that anybody has spoken of
 	mirrored  uint64 // seq
-	durable   uint64 // seq, as it was last asked for
-	lost      string // how the log was found to lack something; empty: it was not
+	// ends is how the topic ended for earlier lives: the others are told, for nobody else may know that there is so much.
+	ends    []eventstore.LogHead
+	durable uint64 // seq, as it was last asked for
+	lost    string // how the log was found to lack something; empty: it was not
 }
 
 // ErrUnconfirmed: the site has just started, and does not know yet whether its log is all there.
@@ -62,6 +64,7 @@ func (c *Core) topicRead(heads []eventstore.LogHead, out *Effects) {
 		}
 		t := c.track(h.Log)
 		t.known = max(t.known, h.Seq)
+		o.ends = append(o.ends, h)
 	}
 	if o.known > c.own.Incarnation {
 		c.lose(out, c.cfg.Site, fmt.Sprintf("its topic has events of its life %d, and this is life %d", o.known, c.own.Incarnation))

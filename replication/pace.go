@@ -85,3 +85,14 @@ func (p *pace) received(head eventstore.LogHead) {
 	close(a.room)
 	a.room = make(chan struct{})
 }
+
+// forget makes room for all of a log to be brought again.
+func (p *pace) forget(log eventstore.LogID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if a := p.logs[log]; a != nil {
+		a.pieces, a.events, a.bytes = nil, 0, 0
+		close(a.room)
+		a.room = make(chan struct{})
+	}
+}

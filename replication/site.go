@@ -109,7 +109,8 @@ type Site struct {
 
 	mu     sync.Mutex // guards all below
 	beats  map[chan Heartbeat]bool
-	waits  map[chan struct{}]uint64 // who waits for a seq to be held by another site
+	waits  map[chan struct{}]uint64      // who waits for a seq to be held by another site
+	again  map[string]context.CancelFunc // by site, has its link begin again
 	lag    map[eventstore.LogID]time.Duration
 	alarms []Alarm
 }
@@ -139,7 +140,7 @@ func NewSite(o Options) (*Site, error) {
 	s := &Site{
 		o: o, log: o.Logger, pace: newPace(o.MaxAhead, o.MaxAheadBytes),
 		inbox: make(chan Input, 16), asks: make(chan func(*Core)), begun: make(chan struct{}), ended: make(chan struct{}),
-		beats: map[chan Heartbeat]bool{}, waits: map[chan struct{}]uint64{}, lag: map[eventstore.LogID]time.Duration{},
+		beats: map[chan Heartbeat]bool{}, waits: map[chan struct{}]uint64{}, again: map[string]context.CancelFunc{}, lag: map[eventstore.LogID]time.Duration{},
 	}
 	s.setWritable(fmt.Errorf("%w: the site has not begun", ErrUnconfirmed))
 	return s, nil

@@ -31,10 +31,14 @@ type track struct {
 	// missing says that the event after held is not here, since when it is not.
 	missing bool
 	since   time.Duration
-	// pull is the ID of the pull under way, 0 when there is none, asked whom, and when it is given up.
+	// pull is the ID of the pull under way, 0 when there is none, and when it is given up; asked is who was asked last, unless
+	// he gave something, and vain says that he did not.
 	pull   uint64
 	asked  string
+	vain   bool
 	giveUp time.Duration
+	// again is before when the topic is not read again.
+	again time.Duration
 
 	// broken says why the log is not received any further.
 	broken string
@@ -103,18 +107,27 @@ func (c *Core) advance(now Instant, t *track, out *Effects) {
 
 // batch returns the events of the batch that begins at a seq, if they are all here.
 func (t *track) batch(seq uint64) (events []eventstore.Recorded, whole bool) {
-	first, ok := t.waiting[seq]
-	if !ok {
+	if !t.whole(seq) {
 		return nil, false
 	}
-	for i := range uint64(max(first.Batch.Count, 1)) {
-		e, ok := t.waiting[seq+i]
-		if !ok {
-			return nil, false
-		}
-		events = append(events, e)
+	for i := range uint64(max(t.waiting[seq].Batch.Count, 1)) {
+		events = append(events, t.waiting[seq+i])
 	}
 	return events, true
+}
+
+// whole reports whether the events of the batch that begins at a seq are all here.
+func (t *track) whole(seq uint64) bool {
+	first, ok := t.waiting[seq]
+	if !ok {
+		return false
+	}
+	for i := uint64(1); i < uint64(first.Batch.Count); i++ {
+		if _, ok := t.waiting[seq+i]; !ok {
+			return false
+		}
+	}
+	return true
 }
 
 // ready reports whether a batch may be received now: what it was decided with is here, and it is not from the future.
@@ -231,7 +244,12 @@ func (c *Core) pulled(now Instant, in *Pulled, out *Effects) {
 	if t.pull == in.ID {
 		t.pull, t.since = 0, now.Mono
 	}
-	if in.Err != nil || len(in.Events) == 0 || t.broken != "" {
+	if in.Err != nil || len(in.Events) == 0 {
+		t.vain = true // whoever has said that he has it has it no more
+		return
+	}
+	t.vain, t.asked = false, ""
+	if t.broken != "" {
 		return
 	}
 	if in.After <= t.held.Seq {
@@ -254,7 +272,7 @@ func (c *Core) seek(now Instant, random *rand.Rand, t *track, out *Effects) {
 		return
 	}
 	next := t.held.Seq + 1
-	if _, whole := t.batch(next); whole || t.known < next {
+	if t.whole(next) || t.known < next {
 		t.missing = false
 		return
 	}
@@ -265,8 +283,13 @@ func (c *Core) seek(now Instant, random *rand.Rand, t *track, out *Effects) {
 		return
 	}
 	site := c.holder(random, t, next)
+	t.vain = t.vain || t.pull != 0 || site == ""
+	if t.vain && now.Mono >= t.again {
+		t.again = now.Mono + c.cfg.PullTimeout
+		out.Rereads = append(out.Rereads, Reread{t.log, t.held.Seq})
+	}
 	if site == "" {
-		t.since = now.Mono // somebody will say that he has it
+		t.since = now.Mono // somebody will say that he has it, or it is in the topic still
 		return
 	}
 	c.nextPull++
@@ -285,7 +308,7 @@ func (c *Core) holder(random *rand.Rand, t *track, seq uint64) string {
 			continue
 		}
 		all = append(all, p.name)
-		if t.pull == 0 || p.name != t.asked {
+		if p.name != t.asked {
 			others = append(others, p.name)
 		}
 	}
@@ -304,7 +327,7 @@ func (t *track) due(now Instant, c *Config) (at time.Duration, waits bool) {
 	case t.broken != "" || t.writing:
 		return 0, false
 	case t.missing && t.pull != 0:
-		return t.giveUp, true
+		return max(t.giveUp, t.since+c.GapTimer), true
 	case t.missing:
 		return t.since + c.GapTimer, true
 	case t.skewed:
