@@ -1,0 +1,379 @@
+package replication_test
+
+import (
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/eventstore/memstore"
+	"github.com/tributary-es/tributary/internal/hlc"
+	"github.com/tributary-es/tributary/replication"
+)
+
+// site is one of the sites: clocks, a log that a crash can cut, the core under test, a topic of its own, and a link to that of
+// every other site.
+type site struct {
+	w     *world
+	index int
+	name  string
+
+	up    bool
+	boot  int // counts crashes and starts: what was begun in an earlier one is not done any more
+	clock clock
+	hlc   *hlc.Clock // of the log
+	log   *memstore.Log
+	core  *replication.Core
+
+	topic  *topic
+	mirror mirror
+	links  []*link // by the index of the site whose topic it reads; nil for the own one
+
+	syncing bool
+	stalled bool          // the disk takes its time
+	waiting []promise     // for the log to be durable, in the order of place
+	heads   []replicaHead // kept until more is durable
+	ticking time.Duration // when the core is stepped next, unless something comes before
+	backups []*memstore.Log
+	downTo  time.Duration // when it starts again, while it is down
+
+	// What the oracle knows of it.
+	view view
+}
+
+type replicaHead = eventstore.LogHead
+
+// promise is something that is said once the log is durable up to a place.
+type promise struct {
+	place uint64
+	keep  func()
+}
+
+// clock is a site's time of day and its monotonic clock: both may run fast or slow, and the time of day may be wrong.
+type clock struct {
+	since time.Duration // of the world's
+	mono  time.Duration // then
+	wall  time.Duration // then, after epoch
+	rate  float64
+}
+
+func (c *clock) at(now time.Duration) replication.Instant {
+	passed := time.Duration(float64(now-c.since) * c.rate)
+	return replication.Instant{Mono: c.mono + passed, Wall: epoch.Add(c.wall + passed)}
+}
+
+// set has the clock go on from now with its time of day moved, at another rate.
+func (c *clock) set(now, wall time.Duration, rate float64) {
+	c.mono, c.wall, c.since, c.rate = c.at(now).Mono, wall, now, rate
+}
+
+// until returns how long it is in the world's time until the monotonic clock shows mono.
+func (c *clock) until(now, mono time.Duration) time.Duration {
+	return time.Duration(float64(mono-c.at(now).Mono)/c.rate) + time.Microsecond
+}
+
+// found makes a site that has never been there before.
+func (s *site) found() {
+	s.topic = &topic{}
+	s.clock = clock{rate: 1}
+	s.log = memstore.NewLog(memstore.Options{
+		LogID: eventstore.LogID{Site: s.name, Incarnation: 1, Shard: 1}, Clock: s.newClock(), NewID: s.newID,
+	})
+	s.links = make([]*link, len(s.w.sites))
+	for i, owner := range s.w.sites {
+		if owner != s {
+			s.links[i] = &link{to: s, owner: owner}
+		}
+	}
+}
+
+func (s *site) newClock() *hlc.Clock {
+	s.hlc = hlc.New(func() time.Time { return s.clock.at(s.w.now).Wall })
+	return s.hlc
+}
+
+func (s *site) newID() (id uuid.UUID) {
+	binary.BigEndian.PutUint64(id[:], s.w.rand.Uint64())
+	binary.BigEndian.PutUint64(id[8:], s.w.rand.Uint64())
+	return id
+}
+
+// within has something done when some time has passed, if the site has not crashed by then.
+func (s *site) within(d time.Duration, do func()) {
+	boot := s.boot
+	s.w.after(d, func() {
+		if s.up && s.boot == boot {
+			do()
+		}
+	})
+}
+
+// start opens the site over what its disk has.
+func (s *site) start() {
+	s.boot++
+	s.up = true
+	s.log = s.log.Copy(s.newClock())
+	s.mirror, s.waiting, s.syncing, s.heads = mirror{}, nil, false, nil
+	s.w.oracle.opened(s)
+	s.beginCore()
+}
+
+// beginCore has a core, links and mirror go on from what is durable.
+func (s *site) beginCore() {
+	var peers []string
+	for _, p := range s.w.sites {
+		if p != s {
+			peers = append(peers, p.name)
+		}
+	}
+	s.ticking = 0
+	s.core = replication.New(replication.Config{Site: s.name, Peers: peers, TopicPatience: 3 * time.Second}, s.log.ID(), storage{s}, s.clock.at(s.w.now))
+	s.step(replication.Tick{})
+	for _, l := range s.links {
+		if l != nil {
+			l.begin()
+		}
+	}
+	s.readOwnTopic()
+}
+
+// readOwnTopic tells the core and the mirror what the site has published, as soon as that can be read.
+func (s *site) readOwnTopic() {
+	s.within(s.w.between(5*time.Millisecond, 300*time.Millisecond), func() {
+		if s.w.network.topics[s.index][s.index] {
+			s.readOwnTopic()
+			return
+		}
+		s.compareTopic()
+		heads := s.topic.heads()
+		if own := s.view.own(s.w, s.name); len(heads) > 0 || own == 0 {
+			s.step(replication.Topic{Heads: heads})
+		}
+		s.wakeMirror()
+	})
+}
+
+// crash ends the site. Of what was not durable a part may be on disk all the same.
+func (s *site) crash() {
+	s.up = false
+	s.boot++
+	s.core = nil
+	unsynced := int(s.log.Accepted().LSN - s.log.Durable().LSN)
+	kept := 0
+	if unsynced > 0 {
+		kept = s.w.rand.IntN(unsynced + 1)
+	}
+	s.log.Crash(kept)
+	s.w.note(noteCrash, uint64(s.index), s.log.Durable().LSN)
+	s.w.tracef("%s crashes, %d of %d unsynced events are on disk", s.name, kept, unsynced)
+	s.w.oracle.durable(s)
+	s.w.oracle.crashed(s)
+}
+
+// step gives something to the core, and does what comes of it.
+func (s *site) step(in replication.Input) {
+	if s.core == nil {
+		return
+	}
+	now := s.clock.at(s.w.now)
+	effects := s.core.Step(now, s.w.rand, in)
+	s.w.note(noteStep, uint64(s.index), uint64(len(effects.Receive)), uint64(len(effects.Pulls)), uint64(effects.Wake))
+	s.traceStep(in, &effects)
+	for _, a := range effects.Alarms {
+		s.w.oracle.alarm(s, a)
+	}
+	for _, r := range effects.Receive {
+		s.receive(r)
+	}
+	for _, p := range effects.Pulls {
+		s.pull(p)
+	}
+	for _, r := range effects.Rereads {
+		s.reread(r)
+	}
+	if effects.Beat != nil {
+		s.beat(*effects.Beat)
+	}
+	if effects.Life != 0 {
+		s.live(effects.Life)
+		return
+	}
+	if effects.Wake <= now.Mono {
+		s.w.oracle.violated("the core", "%s wants to be stepped again at once, after %T", s.name, in)
+	}
+	s.wakeAt(effects.Wake)
+}
+
+// wakeAt has the core stepped when its monotonic clock shows that time.
+func (s *site) wakeAt(mono time.Duration) {
+	at := s.w.now + max(s.clock.until(s.w.now, mono), 0)
+	if s.ticking > s.w.now && s.ticking <= at {
+		return
+	}
+	s.ticking = at
+	core := s.core
+	s.within(at-s.w.now, func() {
+		if s.ticking == at && s.core == core {
+			s.ticking = 0
+			s.step(replication.Tick{})
+		}
+	})
+}
+
+func (s *site) beat(b replication.Heartbeat) {
+	b.Direct = false
+	s.beatToTopic(b)
+	b.Direct = true
+	for _, p := range s.w.sites {
+		if p != s {
+			s.w.send(s, p, func() { p.step(b) })
+		}
+	}
+}
+
+// pull asks another site for events. The answer comes, or does not.
+func (s *site) pull(p replication.Pull) {
+	for _, from := range s.w.sites {
+		if from.name == p.Site {
+			s.w.send(s, from, func() {
+				answer := from.answer(p)
+				from.within(from.w.between(100*time.Microsecond, 5*time.Millisecond), func() {
+					from.w.send(from, s, func() { s.step(answer) })
+				})
+			})
+		}
+	}
+}
+
+var errNotHeld = errors.New("the log is not held that far")
+
+// answer gives the events that a pull asks for, as far as they are durable here.
+func (s *site) answer(p replication.Pull) replication.Pulled {
+	chain, held := storage{s}.ChainAt(p.Log, p.After)
+	if !held {
+		return replication.Pulled{Pull: p, Err: errNotHeld}
+	}
+	events := s.log.OfLog(p.Log, p.After, 1<<16)
+	if p.Log == s.log.ID() { // of which nothing leaves the site except what is in its topic
+		published := s.mirror.published[p.Log].Seq
+		events = events[:min(uint64(len(events)), max(published, p.After)-p.After)]
+	}
+	for i := range events {
+		if events[i].Dot.Seq >= p.Through && events[i].EndsBatch() {
+			events = events[:i+1]
+			break
+		}
+	}
+	return replication.Pulled{Pull: p, Chain: chain, Events: wholeBatches(events, 1+s.w.rand.IntN(200))}
+}
+
+// receive has the store take in what the core asks for.
+func (s *site) receive(r replication.Receive) {
+	s.within(s.storeDelay(), func() {
+		at, err := s.log.Receive(r.Events)
+		if err != nil {
+			s.w.tracef("%s: the store refuses %s: %v", s.name, r.Log, err)
+			s.step(replication.Refused{Log: r.Log, Err: err})
+			return
+		}
+		s.whenDurable(at.LSN, func() {
+			s.step(replication.Received{Head: s.headOf(r.Log)})
+		})
+	})
+}
+
+func (s *site) headOf(log eventstore.LogID) eventstore.LogHead {
+	for _, h := range (storage{s}).Heads() {
+		if h.Log == log {
+			return h
+		}
+	}
+	return eventstore.LogHead{Log: log, Chain: eventstore.ChainStart(log)}
+}
+
+// whenDurable has something said when the log is durable up to a place.
+func (s *site) whenDurable(place uint64, keep func()) {
+	if place <= s.log.Durable().LSN {
+		keep()
+		return
+	}
+	s.waiting = append(s.waiting, promise{place, keep})
+	if !s.syncing {
+		s.syncing = true
+		s.within(s.storeDelay(), s.sync)
+	}
+}
+
+func (s *site) storeDelay() time.Duration {
+	if s.stalled {
+		return s.w.between(100*time.Millisecond, time.Second)
+	}
+	return s.w.between(50*time.Microsecond, 4*time.Millisecond)
+}
+
+func (s *site) sync() {
+	s.syncing = false
+	s.log.Sync()
+	s.isDurable()
+}
+
+// isDurable says what was to be said when the log is durable.
+func (s *site) isDurable() {
+	s.heads = nil
+	s.w.note(noteDurable, uint64(s.index), s.log.Durable().LSN)
+	s.w.oracle.durable(s)
+	s.wakeMirror()
+	kept, boot := s.waiting, s.boot
+	s.waiting = nil
+	for _, p := range kept {
+		if s.boot == boot {
+			p.keep()
+		}
+	}
+}
+
+// live begins another life of the log, and a core that goes on from there.
+func (s *site) live(incarnation uint32) {
+	s.w.faults.count(livesBegun)
+	s.core = nil
+	s.within(s.storeDelay(), func() {
+		s.w.tracef("%s begins life %d", s.name, incarnation)
+		s.life(incarnation)
+		s.log.Sync()
+		s.w.oracle.durable(s)
+		s.log.Live(incarnation)
+		s.isDurable()
+		s.beginCore()
+	})
+}
+
+// life notes that the site's log is about to begin another life, whose number nobody may have had.
+func (s *site) life(incarnation uint32) {
+	for _, t := range s.w.oracle.logs {
+		if t.id.Site == s.name && t.id.Incarnation >= incarnation && len(t.births) > 0 {
+			s.w.oracle.violated("I14", "%s begins life %d, and there was %s", s.name, incarnation, t.id)
+		}
+	}
+}
+
+// storage is what the core asks of a site's store.
+type storage struct{ s *site }
+
+func (v storage) Heads() []eventstore.LogHead {
+	if v.s.heads == nil {
+		v.s.heads = v.s.log.DurableHeads()
+	}
+	return v.s.heads
+}
+
+func (v storage) ChainAt(log eventstore.LogID, seq uint64) (chain eventstore.Hash, held bool) {
+	if seq == 0 {
+		return eventstore.ChainStart(log), true
+	}
+	events := v.s.log.OfLog(log, seq-1, 1)
+	if len(events) == 0 {
+		return chain, false
+	}
+	return events[0].Chain, true
+}
