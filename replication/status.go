@@ -1,6 +1,8 @@
 package replication
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -46,12 +48,16 @@ type LogStatus struct {
 // PeerStatus is how another site is.
 type PeerStatus struct {
 	Site string
-	// Heard is how long ago it spoke for itself, negative when it has not since this site started.
+	// Heard is how long ago it spoke for itself, negative when it has not since this site started; Up says that it is not too
+	// long ago.
 	Heard time.Duration
+	Up    bool
 	// Ahead is how far its clock is ahead of this site's, the way of a message included.
 	Ahead time.Duration
 	// Behind is how many events of this site's log, as far as they have left it, that site has not.
 	Behind uint64
+	// Heads is how far it holds each log, as far as it has said, in the order of LogID.Compare.
+	Heads []eventstore.LogHead
 }
 
 // Status returns how the site stands with the others.
@@ -69,7 +75,8 @@ func (c *Core) Status(now Instant) Status {
 		if has := p.heads[c.own].Seq; has < c.origin.mirrored {
 			behind = c.origin.mirrored - has
 		}
-		s.Peers = append(s.Peers, PeerStatus{p.name, heard, p.ahead, behind})
+		heads := slices.SortedFunc(maps.Values(p.heads), func(a, b eventstore.LogHead) int { return a.Log.Compare(b.Log) })
+		s.Peers = append(s.Peers, PeerStatus{p.name, heard, p.ever && heard < c.cfg.Suspect, p.ahead, behind, heads})
 	}
 	return s
 }

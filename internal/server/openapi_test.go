@@ -21,6 +21,7 @@ import (
 	"github.com/tributary-es/tributary/internal/server"
 	apiv1 "github.com/tributary-es/tributary/schemas/gen/tributary/api/v1"
 	commerceapiv1 "github.com/tributary-es/tributary/schemas/gen/tributary/commerce/api/v1"
+	sitesv1 "github.com/tributary-es/tributary/schemas/gen/tributary/sites/v1"
 	storev1 "github.com/tributary-es/tributary/schemas/gen/tributary/store/v1"
 )
 
@@ -31,7 +32,7 @@ const openAPIFile = "../../docs/openapi.json"
 var allServices = []*grpc.ServiceDesc{
 	&commerceapiv1.CommandService_ServiceDesc, &commerceapiv1.QueryService_ServiceDesc,
 	&apiv1.StreamService_ServiceDesc, &apiv1.AdminService_ServiceDesc, &storev1.EventStore_ServiceDesc,
-	&apiv1.SubjectService_ServiceDesc,
+	&apiv1.SubjectService_ServiceDesc, &sitesv1.Sites_ServiceDesc,
 }
 
 func fullDocument(t *testing.T) []byte {
@@ -39,7 +40,7 @@ func fullDocument(t *testing.T) []byte {
 	s := server.New(server.Options{Version: "dev"})
 	defer closed(t, s)
 	f := &fakes{}
-	for i, impl := range []any{fakeCommands{fakes: f}, fakeQueries{fakes: f}, &server.Streams{}, &server.Admin{}, storev1.UnimplementedEventStoreServer{}, &server.Subjects{}} {
+	for i, impl := range []any{fakeCommands{fakes: f}, fakeQueries{fakes: f}, &server.Streams{}, &server.Admin{}, storev1.UnimplementedEventStoreServer{}, &server.Subjects{}, sitesv1.UnimplementedSitesServer{}} {
 		if err := s.Register(allServices[i], impl); err != nil {
 			t.Fatal(err)
 		}
@@ -181,10 +182,13 @@ func references(v any, into map[string]bool) {
 	}
 }
 
-// grpcOnly names the methods without a route: sessions, and what other routes give over HTTP.
-var grpcOnly = []string{"AppendSession", "ReadStream", "Subscribe", "GetVersion", "GetPosition"}
+// grpcOnly names the methods without a route: sessions, what other routes give over HTTP, and what sites say to each other.
+var grpcOnly = map[*grpc.ServiceDesc][]string{
+	&storev1.EventStore_ServiceDesc: {"AppendSession", "ReadStream", "Subscribe", "GetVersion", "GetPosition"},
+	&sitesv1.Sites_ServiceDesc:      {"Beat", "Pull"},
+}
 
-// Every method of every service has a route, a few of the store's apart, and the document has each route with all fields
+// Every method of every service has a route, a few of the store's and the sites' apart, and the document has each route with all fields
 // of its request.
 func TestOpenAPICoversEveryMethod(t *testing.T) {
 	var doc openAPI
@@ -200,7 +204,7 @@ func TestOpenAPICoversEveryMethod(t *testing.T) {
 		for i := range methods.Len() {
 			m := methods.Get(i)
 			rule := proto.GetExtension(m.Options(), apiv1.E_Http).(*apiv1.HttpRule)
-			if sd == &storev1.EventStore_ServiceDesc && slices.Contains(grpcOnly, string(m.Name())) {
+			if slices.Contains(grpcOnly[sd], string(m.Name())) {
 				if rule.GetPath() != "" {
 					t.Errorf("%s has a route: take it out of grpcOnly", m.FullName())
 				}

@@ -1,0 +1,77 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// Comparison holds one log, as it is here, against the same at another site, at the last event that both have.
+type Comparison struct {
+	Log  eventstore.LogID
+	Site string
+	// Here and There are how far each has it, both by their seq.
+	Here, There uint64
+	// ChainHere and ChainThere are the log's chain after the last event that both have.
+	ChainHere, ChainThere eventstore.Hash
+	// Err says why they could not be compared.
+	Err error
+}
+
+// Equal reports whether both have the same, as far as both have it.
+func (c *Comparison) Equal() bool { return c.Err == nil && c.ChainHere == c.ChainThere }
+
+// Compare compares every log that is held here, or at another site, with what each other site says of it in its last
+// heartbeat. The chains are read from both stores. That a site lags is no difference; the caller sees it.
+func (s *Site) Compare(ctx context.Context) ([]Comparison, error) {
+	overview, err := s.Overview(ctx)
+	if err != nil {
+		return nil, err
+	}
+	heads, err := s.o.Store.Heads(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("compare logs: %w", err)
+	}
+	var all []Comparison
+	for _, p := range overview.Peers {
+		if p.Heard < 0 {
+			all = append(all, Comparison{Log: s.own, Site: p.Site, Err: errors.New("the site has not been heard since this one started")})
+			continue
+		}
+		logs := map[eventstore.LogID]*Comparison{}
+		of := func(log eventstore.LogID) *Comparison {
+			if logs[log] == nil {
+				logs[log] = &Comparison{Log: log, Site: p.Site}
+			}
+			return logs[log]
+		}
+		for _, h := range heads {
+			of(h.Log).Here = h.Seq
+		}
+		for _, h := range p.Heads {
+			of(h.Log).There = h.Seq
+		}
+		rows := make([]Comparison, 0, len(logs))
+		for _, c := range logs {
+			s.compare(ctx, c)
+			rows = append(rows, *c)
+		}
+		slices.SortFunc(rows, func(a, b Comparison) int { return a.Log.Compare(b.Log) })
+		all = append(all, rows...)
+	}
+	return all, nil
+}
+
+// compare reads both chains at the last common event.
+func (s *Site) compare(ctx context.Context, c *Comparison) {
+	at := Pull{Site: c.Site, Log: c.Log, After: min(c.Here, c.There), Through: min(c.Here, c.There)}
+	here := &storage{ctx: ctx, store: s.o.Store}
+	if c.ChainHere, _ = here.ChainAt(c.Log, at.After); here.err != nil {
+		c.Err = here.err
+		return
+	}
+	c.ChainThere, _, c.Err = s.o.Peers[c.Site].Pull(ctx, at)
+}

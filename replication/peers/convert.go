@@ -1,0 +1,52 @@
+package peers
+
+import (
+	"fmt"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/internal/hlc"
+	"github.com/tributary-es/tributary/replication"
+	sitesv1 "github.com/tributary-es/tributary/schemas/gen/tributary/sites/v1"
+)
+
+func logMessage(l eventstore.LogID) *sitesv1.Log {
+	return &sitesv1.Log{Site: l.Site, Incarnation: l.Incarnation, Shard: uint32(l.Shard)}
+}
+
+func logOf(m *sitesv1.Log) eventstore.LogID {
+	return eventstore.LogID{Site: m.GetSite(), Incarnation: m.GetIncarnation(), Shard: uint16(m.GetShard())}
+}
+
+func hashOf(b []byte) (h eventstore.Hash, err error) {
+	if len(b) != len(h) {
+		return h, fmt.Errorf("%w: a hash of %d bytes", eventstore.ErrInvalid, len(b))
+	}
+	copy(h[:], b)
+	return h, nil
+}
+
+func heartbeatMessage(h *replication.Heartbeat) *sitesv1.Heartbeat {
+	m := &sitesv1.Heartbeat{Site: h.Site, Log: logMessage(h.Log), Wall: timestamppb.New(h.Wall)}
+	for _, head := range h.Heads {
+		m.Heads = append(m.Heads, &sitesv1.Head{Log: logMessage(head.Log), Seq: head.Seq, Hlc: uint64(head.HLC), Chain: head.Chain[:]})
+	}
+	return m
+}
+
+// heartbeatOf returns a heartbeat that has come from its site just now.
+func heartbeatOf(m *sitesv1.Heartbeat) (h replication.Heartbeat, err error) {
+	h = replication.Heartbeat{Site: m.GetSite(), Log: logOf(m.GetLog()), Wall: m.GetWall().AsTime(), Direct: true}
+	if h.Log.Site != h.Site {
+		return h, fmt.Errorf("%w: a heartbeat of site %q names log %s", eventstore.ErrInvalid, h.Site, h.Log)
+	}
+	for _, head := range m.GetHeads() {
+		chain, err := hashOf(head.GetChain())
+		if err != nil {
+			return h, fmt.Errorf("heartbeat of site %q: %w", h.Site, err)
+		}
+		h.Heads = append(h.Heads, eventstore.LogHead{Log: logOf(head.GetLog()), Seq: head.GetSeq(), HLC: hlc.Timestamp(head.GetHlc()), Chain: chain})
+	}
+	return h, nil
+}

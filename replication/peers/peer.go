@@ -1,0 +1,125 @@
+package peers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/replication"
+	sitesv1 "github.com/tributary-es/tributary/schemas/gen/tributary/sites/v1"
+)
+
+// maxAnswerBytes is the largest piece of an answer that is taken: an event of the largest payload, with room.
+const maxAnswerBytes = 16 << 20
+
+// Peer is another site, reached at its gRPC address. It is safe for concurrent use.
+type Peer struct {
+	site string // who asks
+	conn *grpc.ClientConn
+	api  sitesv1.SitesClient
+}
+
+var _ replication.Peer = (*Peer)(nil)
+
+// Dial returns a site at an address, host:port, as the given site asks it. It does not wait for it: connections are made, and
+// made again, when something is asked. The peer must be closed.
+func Dial(site, addr string) (*Peer, error) {
+	conn, err := grpc.NewClient(addr,
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswerBytes)),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 3 * time.Second}),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff: backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second}, MinConnectTimeout: 2 * time.Second,
+		}))
+	if err != nil {
+		return nil, fmt.Errorf("connect to site at %s: %w", addr, err)
+	}
+	return &Peer{site: site, conn: conn, api: sitesv1.NewSitesClient(conn)}, nil
+}
+
+// Close ends the connection. It is safe to call twice.
+func (p *Peer) Close() error {
+	if err := p.conn.Close(); err != nil && !errors.Is(err, grpc.ErrClientConnClosing) { //nolint:staticcheck // there is no other
+		return fmt.Errorf("close connection: %w", err)
+	}
+	return nil
+}
+
+// Pull implements replication.Peer.
+func (p *Peer) Pull(ctx context.Context, pull replication.Pull) (chain eventstore.Hash, events []eventstore.Recorded, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := p.api.Pull(ctx, &sitesv1.PullRequest{Site: p.site, Log: logMessage(pull.Log), After: pull.After, Through: pull.Through})
+	if err != nil {
+		return chain, nil, err
+	}
+	var d eventstore.FrameDecoder
+	for first := true; ; first = false {
+		piece, err := stream.Recv()
+		if errors.Is(err, io.EOF) && !first {
+			return chain, events, nil
+		}
+		if err != nil {
+			return chain, nil, err
+		}
+		if first {
+			if chain, err = hashOf(piece.GetChain()); err != nil {
+				return chain, nil, err
+			}
+		}
+		for rest := piece.GetFrames(); len(rest) > 0; {
+			var e eventstore.Recorded
+			if rest, err = d.Decode(&e, rest); err != nil {
+				return chain, nil, fmt.Errorf("pull %s after seq %d: %w", pull.Log, pull.After, err)
+			}
+			events = append(events, e)
+		}
+	}
+}
+
+// Meet implements replication.Peer.
+func (p *Peer) Meet(ctx context.Context, beats <-chan replication.Heartbeat, heard func(context.Context, replication.Heartbeat) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	stream, err := p.api.Beat(ctx)
+	if err != nil {
+		cancel()
+		return err
+	}
+	var sending sync.WaitGroup
+	defer sending.Wait()
+	defer cancel()
+	sending.Go(func() {
+		for {
+			select {
+			case h := <-beats:
+				if stream.Send(&sitesv1.BeatRequest{Heartbeat: heartbeatMessage(&h)}) != nil {
+					return // Recv says why
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	for {
+		answer, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		h, err := heartbeatOf(answer.GetHeartbeat())
+		if err != nil {
+			return err
+		}
+		if err := heard(ctx, h); err != nil {
+			return err
+		}
+	}
+}

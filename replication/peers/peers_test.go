@@ -1,0 +1,202 @@
+package peers_test
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/eventstore/memstore"
+	"github.com/tributary-es/tributary/replication"
+	"github.com/tributary-es/tributary/replication/peers"
+	sitesv1 "github.com/tributary-es/tributary/schemas/gen/tributary/sites/v1"
+)
+
+// wholeTopic is a topic that has everything at once.
+type wholeTopic struct{ store *memstore.Store }
+
+func (w wholeTopic) Ends(context.Context) ([]eventstore.LogHead, error) { return nil, nil }
+
+func (w wholeTopic) Mirrored(ctx context.Context, tell func(context.Context, eventstore.Dot) error) error {
+	state, err := w.store.Log(ctx)
+	if err == nil && state.Seq > 0 {
+		err = tell(ctx, eventstore.Dot{Log: state.ID, Seq: state.Seq})
+	}
+	if err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// serve runs a site, with events, for the sites named, on an address.
+func serve(t *testing.T, store *memstore.Store, name, addr string, named ...string) (listening string, stop func()) {
+	t.Helper()
+	site, err := replication.NewSite(replication.Options{
+		Config: replication.Config{Site: name, Heartbeat: 5 * time.Millisecond}, Store: store, Topic: wholeTopic{store},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(t.Context(), "tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := grpc.NewServer()
+	sitesv1.RegisterSitesServer(s, &peers.Service{Site: site, Name: name, Peers: named, Log: store.Log})
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := site.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	running.Go(func() { _ = s.Serve(l) })
+	stop = sync.OnceFunc(func() { cancel(); s.Stop(); running.Wait() })
+	t.Cleanup(stop)
+	// Until it runs, a site answers nobody.
+	if _, err := site.Overview(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return l.Addr().String(), stop
+}
+
+func dial(t *testing.T, site, addr string) *peers.Peer {
+	t.Helper()
+	p, err := peers.Dial(site, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Close() })
+	return p
+}
+
+func newStore(t *testing.T, name string, batches int) *memstore.Store {
+	t.Helper()
+	store := memstore.New(memstore.Options{LogID: eventstore.LogID{Site: name, Incarnation: 1}})
+	for range batches {
+		if _, err := store.Append(t.Context(), eventstore.Request{Appends: []eventstore.StreamAppend{{
+			Stream: eventstore.Stream("cart", "1"),
+			Events: []eventstore.Event{{Type: "cart.changed.v1", Payload: make([]byte, 400), Tags: []string{"customer:1"}}, {Type: "cart.changed.v1", Payload: make([]byte, 600)}},
+		}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return store
+}
+
+func frameOf(e *eventstore.Recorded) []byte {
+	return eventstore.AppendFrame(nil, e, eventstore.AppendContent(nil, e))
+}
+
+// What is pulled over the wire is what the store has, in whole batches; a site that is not named gets nothing, and what is not
+// held is not found.
+func TestPull(t *testing.T) {
+	store := newStore(t, "b", 400)
+	addr, _ := serve(t, store, "b", "127.0.0.1:0", "a")
+	log := eventstore.LogID{Site: "b", Incarnation: 1}
+	var want []eventstore.Recorded
+	var chains []eventstore.Hash
+	for e, err := range store.ReadLog(t.Context(), log, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		chains = append(chains, e.Chain)
+		want = append(want, e)
+	}
+	a := dial(t, "a", addr)
+	var chain eventstore.Hash
+	var got []eventstore.Recorded
+	for deadline := time.Now().Add(10 * time.Second); len(got) == 0; time.Sleep(time.Millisecond) { // until its topic is known to have it
+		if time.Now().After(deadline) {
+			t.Fatal("b gives nothing")
+		}
+		var err error
+		if chain, got, err = a.Pull(t.Context(), replication.Pull{Site: "b", Log: log, After: 100, Through: 797}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	same := slices.EqualFunc(want[100:798], got, func(a, b eventstore.Recorded) bool { return bytes.Equal(frameOf(&a), frameOf(&b)) })
+	if !same || chain != chains[99] {
+		t.Errorf("after seq 100, up to the batch of seq 797, %d events come, the same: %t, with chain %x", len(got), same, chain)
+	}
+	for name, wrong := range map[string]struct {
+		from string
+		pull replication.Pull
+		code codes.Code
+	}{
+		"not named":   {"c", replication.Pull{Log: log, Through: 10}, codes.PermissionDenied},
+		"beyond":      {"a", replication.Pull{Log: log, After: 5000, Through: 5010}, codes.Unknown}, // the server makes a NotFound of it
+		"another log": {"a", replication.Pull{Log: eventstore.LogID{Site: "x", Incarnation: 1}, After: 1, Through: 2}, codes.Unknown},
+	} {
+		if _, events, err := dial(t, wrong.from, addr).Pull(t.Context(), wrong.pull); status.Code(err) != wrong.code || len(events) > 0 {
+			t.Errorf("%s: %d events and %v", name, len(events), err)
+		}
+	}
+}
+
+// Both ends of a stream hear each other, again after the server has gone and come back; who calls itself otherwise, or is not
+// named, is refused.
+func TestMeet(t *testing.T) {
+	store := newStore(t, "b", 1)
+	addr, stop := serve(t, store, "b", "127.0.0.1:0", "a")
+	mine := replication.Heartbeat{
+		Site: "a", Log: eventstore.LogID{Site: "a", Incarnation: 7}, Wall: time.Now(),
+		Heads: []eventstore.LogHead{{Log: eventstore.LogID{Site: "b", Incarnation: 1}, Seq: 2, HLC: 3}},
+	}
+	a := dial(t, "a", addr)
+	meet := func(a *peers.Peer, say replication.Heartbeat) (heard replication.Heartbeat, err error) {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		beats := make(chan replication.Heartbeat, 1)
+		beats <- say
+		err = a.Meet(ctx, beats, func(_ context.Context, h replication.Heartbeat) error {
+			if heard = h; len(h.Heads) > 0 && h.Heads[0].Seq == 2 {
+				return context.Canceled
+			}
+			return nil
+		})
+		return heard, err
+	}
+	for i := range 2 {
+		heard, err := meet(a, mine)
+		for ; status.Code(err) == codes.Unavailable; heard, err = meet(a, mine) {
+			time.Sleep(time.Millisecond)
+		}
+		own, storeErr := store.Heads(t.Context())
+		if storeErr != nil {
+			t.Fatal(storeErr)
+		}
+		if heard.Site != "b" || !heard.Direct || time.Since(heard.Wall).Abs() > time.Minute || cmp.Diff(own, heard.Heads) != "" {
+			t.Errorf("a hears %+v (%v)", heard, err)
+		}
+		if i == 0 {
+			stop()
+			if _, err := meet(a, mine); status.Code(err) != codes.Unavailable {
+				t.Errorf("a server that is gone: %v", err)
+			}
+			_, stop = serve(t, store, "b", addr, "a")
+		}
+	}
+	other := mine
+	other.Site = "c"
+	if _, err := meet(a, other); err == nil || !strings.Contains(err.Error(), `site "c" is not one of those`) {
+		t.Errorf("a site that is not named: %v", err)
+	}
+	other.Site = "a"
+	other.Log.Site = "c"
+	if _, err := meet(a, other); err == nil || !strings.Contains(err.Error(), "names log") {
+		t.Errorf("a site that speaks of another's log as its own: %v", err)
+	}
+}

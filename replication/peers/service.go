@@ -1,0 +1,192 @@
+package peers
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"io"
+	"slices"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/replication"
+	sitesv1 "github.com/tributary-es/tributary/schemas/gen/tributary/sites/v1"
+)
+
+// Service answers other sites, and operators, for a site.
+type Service struct {
+	sitesv1.UnimplementedSitesServer
+	// Site is nil where there are no other sites; Name is the site's.
+	Site *replication.Site
+	Name string
+	// Peers are the sites that are answered.
+	Peers []string
+	// Log returns the site's own log.
+	Log func(ctx context.Context) (eventstore.LogState, error)
+}
+
+// named refuses a site that nobody has named.
+func (s *Service) named(site string) error {
+	switch {
+	case s.Site == nil:
+		return status.Error(codes.FailedPrecondition, "site "+s.Name+" has no others: name them with --peer")
+	case !slices.Contains(s.Peers, site):
+		return status.Errorf(codes.PermissionDenied, "site %q is not one of those that site %s was given by --peer", site, s.Name)
+	}
+	return nil
+}
+
+// Beat implements sitesv1.SitesServer.
+func (s *Service) Beat(stream sitesv1.Sites_BeatServer) error {
+	first, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	site := first.GetHeartbeat().GetSite()
+	if err := s.named(site); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(stream.Context())
+	defer cancel(nil)
+	beats := make(chan replication.Heartbeat)
+	// Recv ends when this method has returned, and so does this goroutine.
+	go func() {
+		defer close(beats)
+		for request, err := first, error(nil); ; request, err = stream.Recv() {
+			var h replication.Heartbeat
+			if err == nil {
+				h, err = heartbeatOf(request.GetHeartbeat())
+			}
+			if err == nil && h.Site != site {
+				err = status.Errorf(codes.InvalidArgument, "site %s calls itself %s", site, h.Site)
+			}
+			if err != nil {
+				if !errors.Is(err, io.EOF) {
+					cancel(err)
+				}
+				return
+			}
+			select {
+			case beats <- h:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	err = s.Site.Meet(ctx, beats, func(_ context.Context, h replication.Heartbeat) error {
+		return stream.Send(&sitesv1.BeatResponse{Heartbeat: heartbeatMessage(&h)})
+	})
+	if cause := context.Cause(ctx); cause != nil && stream.Context().Err() == nil {
+		return cause
+	}
+	if errors.Is(err, replication.ErrStopped) {
+		return status.Error(codes.Unavailable, err.Error())
+	}
+	return err
+}
+
+// pieceBytes is about how large the pieces of an answer to a pull are.
+const pieceBytes = 256 << 10
+
+// Pull implements sitesv1.SitesServer.
+func (s *Service) Pull(r *sitesv1.PullRequest, stream sitesv1.Sites_PullServer) error {
+	if err := s.named(r.GetSite()); err != nil {
+		return err
+	}
+	chain, events, err := s.Site.Pull(stream.Context(), replication.Pull{
+		Site: s.Name, Log: logOf(r.GetLog()), After: r.GetAfter(), Through: r.GetThrough(),
+	})
+	if errors.Is(err, replication.ErrStopped) {
+		return status.Error(codes.Unavailable, err.Error())
+	}
+	if err != nil {
+		return err
+	}
+	piece := &sitesv1.PullResponse{Chain: chain[:]}
+	var content []byte
+	for i := range events {
+		content = eventstore.AppendContent(content[:0], &events[i])
+		piece.Frames = eventstore.AppendFrame(piece.GetFrames(), &events[i], content)
+		if len(piece.GetFrames()) < pieceBytes {
+			continue
+		}
+		if err := stream.Send(piece); err != nil {
+			return err
+		}
+		piece = &sitesv1.PullResponse{}
+	}
+	if len(piece.GetFrames()) == 0 && len(piece.GetChain()) == 0 {
+		return nil
+	}
+	return stream.Send(piece)
+}
+
+// GetSites implements sitesv1.SitesServer.
+func (s *Service) GetSites(ctx context.Context, _ *sitesv1.GetSitesRequest) (*sitesv1.SitesStatus, error) {
+	own, err := s.Log(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := &sitesv1.SitesStatus{Site: s.Name, Log: own.ID.String(), Mode: "single", Head: own.Seq}
+	if s.Site == nil {
+		return out, nil
+	}
+	o, err := s.Site.Overview(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out.Mode, out.Mirrored = string(o.Mode), o.Mirrored
+	if o.Writable != nil {
+		out.WritesRefused = o.Writable.Error()
+	}
+	for _, l := range o.Logs {
+		out.Logs = append(out.Logs, &sitesv1.LogStatus{
+			Log: l.Log.String(), Held: l.Held, Known: l.Known, Waiting: uint64(l.Waiting), LagSeconds: o.Lag[l.Log].Seconds(), Broken: l.Broken,
+		})
+	}
+	for _, p := range o.Peers {
+		out.Peers = append(out.Peers, &sitesv1.PeerStatus{
+			Site: p.Site, Up: p.Up, HeardSeconds: p.Heard.Seconds(), AheadSeconds: p.Ahead.Seconds(), Behind: p.Behind,
+		})
+	}
+	for _, a := range o.Alarms {
+		out.Alarms = append(out.Alarms, &sitesv1.Alarm{Kind: string(a.Kind), Log: a.Log.String(), Site: a.Site, Text: a.Text})
+	}
+	return out, nil
+}
+
+// compareTimeout bounds how long other sites may take to tell a chain.
+const compareTimeout = 10 * time.Second
+
+// CompareSites implements sitesv1.SitesServer.
+func (s *Service) CompareSites(ctx context.Context, _ *sitesv1.CompareSitesRequest) (*sitesv1.CompareSitesResponse, error) {
+	out := &sitesv1.CompareSitesResponse{Site: s.Name, Equal: true}
+	if s.Site == nil {
+		return out, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, compareTimeout)
+	defer cancel()
+	all, err := s.Site.Compare(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range all {
+		c := &all[i]
+		row := &sitesv1.Comparison{
+			Log: c.Log.String(), Site: c.Site, Here: c.Here, There: c.There,
+			ChainHere: hex.EncodeToString(c.ChainHere[:]), ChainThere: hex.EncodeToString(c.ChainThere[:]),
+		}
+		switch {
+		case c.Err != nil:
+			row.Problem = c.Err.Error()
+		case !c.Equal():
+			row.Problem = "the two have other events, or in another order"
+		}
+		out.Equal = out.GetEqual() && row.GetProblem() == "" && c.Here == c.There
+		out.Comparisons = append(out.Comparisons, row)
+	}
+	return out, nil
+}
