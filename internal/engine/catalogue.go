@@ -35,9 +35,9 @@ func Catalogue() []*Package {
 	return []*Package{&clickHousePackage, &redisPackage, &kafkaPackage}
 }
 
-// Lookup finds an engine by name, nil if there is none of that name.
+// Lookup finds an engine by name, nil if there is none of that name. It knows PostgreSQL too, which only tests use.
 func Lookup(name string) *Package {
-	for _, p := range Catalogue() {
+	for _, p := range append(Catalogue(), &postgresPackage) {
 		if p.Name == name {
 			return p
 		}

@@ -20,6 +20,8 @@ type processSpec struct {
 	output io.Writer // stdout and stderr
 	lock   *os.File  // passed on as descriptor 3, so that the lock lives exactly as long as the child
 
+	as *syscall.Credential // the account it runs as; nil: that of this program
+
 	// leavesAtEOF says that the child itself ends when its stdin closes. A child that cannot do so gets a guard.
 	leavesAtEOF bool
 }
@@ -42,6 +44,7 @@ func startProcess(spec processSpec) (*process, error) {
 	cmd.Dir = spec.dir
 	cmd.Stdout, cmd.Stderr = spec.output, spec.output
 	cmd.SysProcAttr = childAttributes()
+	cmd.SysProcAttr.Credential = spec.as
 	cmd.WaitDelay = 2 * time.Second
 	if spec.lock != nil {
 		cmd.ExtraFiles = []*os.File{spec.lock}

@@ -45,6 +45,7 @@ var layers = []layer{
 	{pkg: "queries", may: "projections eventstore"},
 
 	{pkg: "replication", may: "eventstore internal/hlc", foreign: "github.com/cespare/xxhash/v2"},
+	{pkg: "replication/pgsync", may: "replication eventstore"},
 	{pkg: "replication/*", may: "replication eventstore internal/hlc"},
 
 	{pkg: "client", may: "eventstore eventstore/wire"},

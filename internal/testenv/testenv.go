@@ -102,6 +102,27 @@ func Kafka(t testing.TB) *engine.Kafka {
 	return fresh(t, "kafka", startKafka)
 }
 
+// Postgres starts a fresh PostgreSQL for this test, with further arguments of postgres. A restarted one has its data.
+func Postgres(t testing.TB, args ...string) *engine.Postgres {
+	t.Helper()
+	// It may run under another account, which cannot enter a TempDir.
+	dir, err := os.MkdirTemp("", "tributary-postgres-")
+	if err != nil {
+		t.Fatalf("testenv: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Errorf("testenv: %v", err)
+		}
+	})
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatalf("testenv: %v", err)
+	}
+	return fresh(t, "postgres", func(ctx context.Context, _, cache string) (*engine.Postgres, error) {
+		return engine.StartPostgres(ctx, engine.PostgresOptions{Dir: filepath.Join(dir, "server"), Cache: cache, Args: args})
+	})
+}
+
 // KafkaWith starts a fresh Kafka with options of the test's own; Dir and Cache are filled in where empty.
 func KafkaWith(t testing.TB, opts engine.KafkaOptions) *engine.Kafka {
 	t.Helper()

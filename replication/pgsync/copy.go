@@ -1,0 +1,102 @@
+package pgsync
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// copyTable applies the rows of a table as a transaction sees them.
+func (c *session) copyTable(ctx context.Context, tx pgx.Tx, table string) (count int, err error) {
+	schema, name, _ := strings.Cut(table, ".")
+	key, err := keyColumns(ctx, tx, table)
+	if err != nil {
+		return 0, err
+	}
+	rows, err := tx.Query(ctx, "SELECT * FROM "+quoted(table), pgx.QueryResultFormats{pgx.TextFormatCode})
+	if err != nil {
+		return 0, fmt.Errorf("read the rows: %w", err)
+	}
+	defer rows.Close()
+	out := outbox{session: c}
+	now := time.Now()
+	for rows.Next() {
+		row := make(Row, len(rows.FieldDescriptions()))
+		for i, value := range rows.RawValues() {
+			f := rows.FieldDescriptions()[i]
+			row[i] = Column{Name: f.Name, Type: f.DataTypeOID, Value: string(value), Null: value == nil}
+		}
+		change := Change{Kind: Existing, Schema: schema, Table: name, New: row, Key: key, At: now}
+		change.ID = c.existingID(&change)
+		if err := out.put(ctx, change); err != nil {
+			return 0, err
+		}
+		count++
+	}
+	if err := rows.Err(); err != nil {
+		return 0, fmt.Errorf("read the rows: %w", err)
+	}
+	return count, out.flush(ctx)
+}
+
+// existingID is made of the whole row, so that one which is read again, unchanged, is the same change.
+func (c *session) existingID(change *Change) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%q %q", change.Schema, change.Table)
+	for _, column := range change.New {
+		fmt.Fprintf(h, " %q %t %q", column.Name, column.Null, column.Value)
+	}
+	return c.o.Slot + "/existing/" + hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// keyColumns returns the columns by which the rows of a table are told apart.
+func keyColumns(ctx context.Context, tx pgx.Tx, table string) ([]string, error) {
+	rows, err := tx.Query(ctx, `SELECT a.attname FROM pg_class c
+		JOIN pg_index i ON i.indrelid = c.oid AND (c.relreplident = 'i' AND i.indisreplident OR c.relreplident <> 'i' AND i.indisprimary)
+		JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (i.indkey)
+		WHERE c.oid = to_regclass($1) ORDER BY a.attnum`, quoted(table))
+	if err != nil {
+		return nil, fmt.Errorf("ask for the key: %w", err)
+	}
+	key, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("ask for the key: %w", err)
+	}
+	return key, nil
+}
+
+// outbox collects changes and applies them together.
+type outbox struct {
+	*session
+	changes []Change
+	bytes   int
+}
+
+func (b *outbox) put(ctx context.Context, change Change) error {
+	b.changes = append(b.changes, change)
+	for _, row := range [...]Row{change.New, change.Old} {
+		for _, c := range row {
+			b.bytes += len(c.Value) + 64
+		}
+	}
+	if len(b.changes) < b.o.MaxChanges && b.bytes < b.o.MaxBytes {
+		return nil
+	}
+	return b.flush(ctx)
+}
+
+func (b *outbox) flush(ctx context.Context) error {
+	if len(b.changes) == 0 {
+		return nil
+	}
+	if err := b.o.Apply(ctx, b.changes); err != nil {
+		return fmt.Errorf("apply %d changes from %s on: %w", len(b.changes), b.changes[0].ID, err)
+	}
+	b.changes, b.bytes = nil, 0 // whoever applied them may keep them
+	return nil
+}
