@@ -46,6 +46,8 @@ var layers = []layer{
 
 	{pkg: "replication", may: "eventstore internal/hlc", foreign: "github.com/cespare/xxhash/v2"},
 	{pkg: "replication/pgsync", may: "replication eventstore"},
+	{pkg: "replication/restsync", may: "replication eventstore", foreign: "none"},
+	{pkg: "replication/storesync", may: "replication eventstore", foreign: "none"},
 	{pkg: "replication/*", may: "replication eventstore internal/hlc"},
 
 	{pkg: "client", may: "eventstore eventstore/wire"},

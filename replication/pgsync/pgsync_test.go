@@ -162,8 +162,9 @@ func TestEveryChangeOnceThroughRestarts(t *testing.T) {
 		return nil
 	}
 	kept := &progress{at: map[string]int64{}}
+	var o *replication.SyncOrchestrator
 	follow := func() (stop func()) {
-		o := replication.NewSyncOrchestrator(replication.OrchestratorOptions{
+		o = replication.NewSyncOrchestrator(replication.OrchestratorOptions{
 			Interval: 5 * time.Millisecond, Backoff: 5 * time.Millisecond, MaxBackoff: 50 * time.Millisecond,
 			Progress: kept, Log: slog.New(slog.DiscardHandler),
 		})
@@ -257,6 +258,7 @@ func TestEveryChangeOnceThroughRestarts(t *testing.T) {
 	trouble.Store(false)
 	exec(t, conn, "UPDATE shop.items SET place = 'sh' WHERE sku = 'sku-1'", "TRUNCATE shop.items", "INSERT INTO users VALUES (0, 'last', 1)")
 	eventually(t, "the last change has come", func() bool { return len(g.changes(t)["users/0"]) > 0 })
+	eventually(t, "the rows that were there have all been read", func() bool { return o.Status()[0].Healthy })
 	stop()
 
 	ids, all := map[string]bool{}, g.changes(t)

@@ -121,27 +121,23 @@ func (c *session) publish(ctx context.Context) error {
 	return nil
 }
 
-// slot reports whether the slot is there, and refuses one that is not ours or that somebody uses.
-func (c *session) slot(ctx context.Context) (there bool, err error) {
+// slot reports whether the slot is there, and whether somebody uses it; it refuses one that is not ours, or of no use.
+func (c *session) slot(ctx context.Context) (there, active bool, err error) {
 	var plugin, database, wal string
-	var active bool
 	err = c.sql.QueryRow(ctx, "SELECT coalesce(plugin, ''), coalesce(database, ''), coalesce(wal_status, ''), active FROM pg_replication_slots WHERE slot_name = $1",
 		c.o.Slot).Scan(&plugin, &database, &wal, &active)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
-		return false, nil
+		return false, false, nil
 	case err != nil:
-		return false, fmt.Errorf("look for slot %s: %w", c.o.Slot, err)
+		return false, false, fmt.Errorf("look for slot %s: %w", c.o.Slot, err)
 	case plugin != "pgoutput" || database != c.sql.Config().Database:
-		return false, fmt.Errorf("%w: slot %s is another's: choose another name", eventstore.ErrInvalid, c.o.Slot)
+		return false, false, fmt.Errorf("%w: slot %s is another's: choose another name", eventstore.ErrInvalid, c.o.Slot)
 	case wal == "lost":
-		return false, fmt.Errorf("%w: the database has thrown away changes that slot %s had not given out yet (max_slot_wal_keep_size): "+
+		return false, false, fmt.Errorf("%w: the database has thrown away changes that slot %s had not given out yet (max_slot_wal_keep_size): "+
 			"drop the slot and bring everything over from 0", eventstore.ErrCorrupt, c.o.Slot)
-	case active:
-		return false, fmt.Errorf("%w: slot %s is in use: another Syncer runs, or the server has not noticed yet that its last one is gone",
-			eventstore.ErrUnavailable, c.o.Slot)
 	}
-	return true, nil
+	return true, active, nil
 }
 
 // begin makes the slot and applies the rows that were there when it was made, at that moment exactly: what happens after it

@@ -2,6 +2,7 @@ package pgsync
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/jackc/pglogrepl"
 
+	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/replication"
 )
 
@@ -49,11 +51,14 @@ func (s *Syncer) Sync(ctx context.Context, fromTS int64) error {
 	if err := c.publish(ctx); err != nil {
 		return err
 	}
-	there, err := c.slot(ctx)
+	there, active, err := c.slot(ctx)
 	if err != nil {
 		return err
 	}
 	switch {
+	case active:
+		err = fmt.Errorf("%w: slot %s is in use: another Syncer runs, or the server has not noticed yet that its last one is gone",
+			eventstore.ErrUnavailable, s.o.Slot)
 	case !there:
 		err = c.begin(ctx)
 	case fromTS <= 0:
@@ -91,18 +96,18 @@ func (s *Syncer) down() {
 }
 
 // Drop removes the slot and the publication from the database, where they are: nothing is followed any more, and the server
-// keeps no WAL for it. The Syncer must not be running.
+// keeps no WAL for it. While a Syncer runs with the slot, Drop waits for it to stop.
 func (s *Syncer) Drop(ctx context.Context) error {
 	c, err := s.connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.close()
-	there, err := c.slot(ctx)
-	if err != nil {
+	there, _, err := c.slot(ctx)
+	if err != nil && !errors.Is(err, eventstore.ErrCorrupt) {
 		return err
 	}
-	if there {
+	if there || err != nil { // the server waits until who used it is gone
 		if err := pglogrepl.DropReplicationSlot(ctx, c.repl, s.o.Slot, pglogrepl.DropReplicationSlotOptions{Wait: true}); err != nil {
 			return fmt.Errorf("drop slot %s: %w", s.o.Slot, err)
 		}
