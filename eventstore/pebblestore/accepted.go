@@ -1,6 +1,9 @@
 package pebblestore
 
-import "github.com/tributary-es/tributary/eventstore"
+import (
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/internal/hlc"
+)
 
 // accepted is the sequencer's own knowledge of what it accepted lately, synced or not. It needs no lock.
 //
@@ -23,8 +26,19 @@ type acceptedGeneration struct {
 // maxAccepted bounds a generation: what the sequencer asks for each request should stay near its processor.
 const maxAccepted = 10_000
 
-// acceptedHead is a stream's version, and the lsn at which it came to it.
-type acceptedHead struct{ version, lsn uint64 }
+// acceptedHead is what a stream came to, the lsn at which it came to it, and its last event in canonical order.
+type acceptedHead struct {
+	streamHead
+	lsn uint64
+	top streamTop
+}
+
+// streamTop is the last event of a stream in canonical order: its time, and the number that the sequencer gave its log. The zero
+// value is before all events.
+type streamTop struct {
+	hlc hlc.Timestamp
+	log uint32
+}
 
 type acceptedRequest struct {
 	hash    eventstore.Hash

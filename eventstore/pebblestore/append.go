@@ -94,7 +94,7 @@ func (s *Store) check(p *pending) (receipt eventstore.Receipt, found bool, err e
 	unknown, turns := p.lookRecent(s.recent)
 	for _, i := range unknown {
 		stream := p.request.Appends[i].Stream
-		if p.heads[i], err = s.indexedVersion(stream, p.keys[i]); err != nil {
+		if p.heads[i], err = s.indexedHead(stream, p.keys[i]); err != nil {
 			return receipt, false, err
 		}
 		s.recent.remember(stream, p.heads[i], turns)
@@ -121,11 +121,11 @@ func (p *pending) lookRecent(r *recent) (unknown []int, turns int) {
 	defer r.mu.RUnlock()
 	p.checked = r.durable.lsn
 	for i := range p.request.Appends {
-		version, known := r.headLocked(p.keys[i])
+		head, known := r.headLocked(p.keys[i])
 		if !known {
 			unknown = append(unknown, i)
 		}
-		p.heads[i] = version
+		p.heads[i] = head
 	}
 	return unknown, r.turns
 }

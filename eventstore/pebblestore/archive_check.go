@@ -93,8 +93,8 @@ func (s *Store) verifySegment(ctx context.Context, a *archived, i int) error {
 	if i > 0 {
 		at = (&archived{segments: a.segments[:i]}).head(&s.history)
 	}
-	check := newLogCheck(&s.history)
-	check.whole, check.seq, check.chain = false, at.seq, at.chain
+	check := newLogCheck(&s.history, false)
+	check.from(at)
 	for next := segment.First; next <= segment.Last; {
 		if err := ctx.Err(); err != nil {
 			return err

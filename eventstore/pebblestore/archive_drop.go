@@ -216,7 +216,7 @@ func (s *Store) record(ctx context.Context, next *archived, dropped uint64, also
 	}
 	s.rewriting.Lock()
 	defer s.rewriting.Unlock()
-	value, err := metaOf(s.history, next, dropped).encode()
+	value, err := metaOf(s.history, next, dropped, s.noted.Load()).encode()
 	if err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ func (x *archiving) keep(b *pebble.Batch, from, to uint64) error {
 		if err != nil {
 			return err
 		}
-		if !near {
+		if !near || r.cur.foreign(i) { // of which a frame does not tell all
 			continue
 		}
 		if err := b.Set(keptKey(next), frame, nil); err != nil {
@@ -67,8 +67,8 @@ func (s *Store) isNear(e *eventstore.Recorded) (bool, error) {
 	if !slices.Contains(s.opts.Checkpoints, e.Type) {
 		return true, nil
 	}
-	head, err := s.version(e.Stream)
-	return e.Version+keptCheckpoints > head, err
+	head, err := s.head(e.Stream)
+	return e.Version+keptCheckpoints > head.version(), err
 }
 
 // readKept sets *e to an archived event of which there is a copy. One that cannot be read is looked for in the archive.

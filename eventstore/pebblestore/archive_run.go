@@ -260,8 +260,8 @@ func (x *archiving) collect(ctx context.Context, at logHead) (end logHead, info 
 	}
 	target := min(x.target, r.cur.first-1) // the last block is where the log goes on from
 	info = &archive.Segment{First: at.lsn + 1, Before: hex.EncodeToString(at.chain[:])}
-	check := newLogCheck(&s.history)
-	check.whole, check.seq, check.chain = false, at.seq, at.chain
+	check := newLogCheck(&s.history, false)
+	check.from(at)
 	x.writer.Reset()
 	end, whole := at, 0
 	for next := at.lsn + 1; next <= target && (x.writer.Bytes() < x.o.SegmentBytes || whole == 0); next = r.cur.last() + 1 {

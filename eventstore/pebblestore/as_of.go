@@ -19,10 +19,11 @@ func (s *Store) VersionAt(ctx context.Context, stream eventstore.StreamID, at ev
 	if err := at.Check(s.position(s.recent.state().lsn)); err != nil {
 		return 0, fmt.Errorf("version of %s: %w", stream, err)
 	}
-	version, err := s.version(stream)
-	if err != nil || version == 0 {
+	head, err := s.head(stream)
+	if err != nil || head == 0 {
 		return 0, err
 	}
+	version := head.version()
 	if last, err := s.place(stream, version); err != nil || last <= at.LSN {
 		return version, err
 	}
@@ -44,31 +45,58 @@ func (s *Store) place(stream eventstore.StreamID, version uint64) (uint64, error
 	return lsns[0], nil
 }
 
-// PositionAt implements eventstore.Reader. The clock that times events never goes back, so the log is in the order of time.
+// PositionAt implements eventstore.Reader. The clock that times events never goes back, so the log's own events are in the
+// order of time.
 func (s *Store) PositionAt(ctx context.Context, at time.Time) (eventstore.Position, error) {
 	release, err := s.useFor(ctx)
 	if err != nil {
 		return eventstore.Position{}, err
 	}
 	defer release()
-	var e eventstore.Recorded
-	lsn, err := searchLast(s.recent.state().lsn, func(lsn uint64) (bool, error) {
-		if err := ctx.Err(); err != nil {
-			return false, err
-		}
-		err := s.readLSN(&e, lsn)
-		return !e.Time().After(at), err
-	})
-	if err == nil && lsn > 0 {
-		err = s.readLSN(&e, lsn)
-	}
+	lsn, err := s.lsnAt(ctx, at)
 	if err != nil {
 		return eventstore.Position{}, fmt.Errorf("position at %s: %w", at.UTC().Format(time.RFC3339Nano), err)
 	}
-	if lsn > 0 && !e.EndsBatch() { // the batch was not whole then
-		lsn -= e.Dot.Seq - e.Batch.FirstSeq + 1
-	}
 	return s.position(lsn), nil
+}
+
+// lsnAt returns the lsn before the first batch of the log's own whose last event is later; the head's when there is none.
+func (s *Store) lsnAt(ctx context.Context, at time.Time) (uint64, error) {
+	_, state := s.recent.known()
+	own := state.seq
+	for i := range s.history.earlier {
+		own += s.history.earlier[i].Seq
+	}
+	var e eventstore.Recorded
+	read := func(n uint64) (lsn uint64, err error) {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		if lsn, err = s.nthOwn(n); err == nil {
+			err = s.readLSN(&e, lsn)
+		}
+		return lsn, err
+	}
+	last, err := searchLast(own, func(n uint64) (bool, error) {
+		_, err := read(n)
+		return !e.Time().After(at), err
+	})
+	if err != nil || last == own {
+		return state.lsn, err
+	}
+	next, err := read(last + 1)
+	return next - 1 - (e.Dot.Seq - e.Batch.FirstSeq), err
+}
+
+// nthOwn returns the lsn of the n-th event that was born in the log, those of its earlier lives counted.
+func (s *Store) nthOwn(n uint64) (uint64, error) {
+	for i, l := range s.history.earlier {
+		if n <= l.Seq {
+			return s.placeOf(s.history.log(i), n)
+		}
+		n -= l.Seq
+	}
+	return s.placeOf(s.id, n)
 }
 
 // readLSN reads one event. REQUIRES: it is in the log, and the databases are held.

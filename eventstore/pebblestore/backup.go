@@ -153,7 +153,7 @@ func (b *backup) copy(ctx context.Context, progress func(done, total uint64)) er
 	m := &b.manifest
 	m.Format, m.Log = manifestFormat, s.plainMeta()
 	m.LSN, m.Seq, m.Chain, m.Streams = state.lsn, state.seq, hexHash(state.chain), state.streams
-	b.check = newLogCheck(&s.history)
+	b.check = newLogCheck(&s.history, s.noted.Load())
 	for next := uint64(1); next <= state.lsn; {
 		if next, err = b.step(ctx, next, state.lsn); err != nil {
 			return err

@@ -14,14 +14,17 @@ import (
 //	block  = frame… ‖ end of each frame (4 bytes, from the block's start) ‖ footer
 //
 // A frame whose content was dropped has the hash of that content behind it (dropped.go); blocks that have such are of version 2.
+// A block that has events of other logs has notes on them between its ends and its footer, and is of version 3
+// (block_notes.go).
 //
 //	footer = chain before the first event (32) ‖ first lsn (8) ‖ own seq before the first event (8) ‖
-//	         number of frames (4) ‖ version (1) ‖ CRC-32C of the ends and the footer up to here (4)
+//	         number of frames (4) ‖ version (1) ‖ CRC-32C of all from the ends up to here (4)
 //
 // Integers are big-endian. Each frame has a checksum of its own, so that one event is read without the others.
 const (
 	blockVersion = 1
 	slimVersion  = 2
+	notedVersion = 3
 	footerBytes  = 32 + 8 + 8 + 4 + 1 + 4
 )
 
@@ -36,11 +39,17 @@ type blockWriter struct {
 	before uint64          // own seq before the first event
 	// version is that of a block with frames from blocks of more than version 1.
 	version byte
+
+	// noted: the block has notes, one for each frame, and says how far other logs were before it.
+	noted bool
+	notes []eventNote
+	logs  []logChain
 }
 
 func (w *blockWriter) reset(first, before uint64, chain eventstore.Hash) {
 	w.buf, w.ends = w.buf[:0], w.ends[:0]
 	w.first, w.before, w.chain = first, before, chain
+	w.noted, w.notes, w.logs = false, w.notes[:0], w.logs[:0]
 }
 
 func (w *blockWriter) add(r *eventstore.Recorded, content []byte) {
@@ -58,11 +67,15 @@ func (w *blockWriter) seal() []byte {
 	for _, end := range w.ends {
 		b = binary.BigEndian.AppendUint32(b, end)
 	}
+	version := max(w.version, blockVersion)
+	if w.noted {
+		b, version = w.appendNotes(b), notedVersion
+	}
 	b = append(b, w.chain[:]...)
 	b = binary.BigEndian.AppendUint64(b, w.first)
 	b = binary.BigEndian.AppendUint64(b, w.before)
 	b = binary.BigEndian.AppendUint32(b, uint32(len(w.ends)))
-	b = append(b, max(w.version, blockVersion))
+	b = append(b, version)
 	b = binary.BigEndian.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
 	w.buf = b
 	return b
@@ -78,6 +91,9 @@ type block struct {
 	count  int
 	// version of the encoding.
 	version byte
+	// notes has one of each event, logs how far other logs were before their first events here; nil where there are none.
+	notes []eventNote
+	logs  []logChain
 }
 
 // openBlock checks a block's footer against itself and its key, the last lsn. Errors match eventstore.ErrCorrupt.
@@ -89,12 +105,16 @@ func openBlock(lsn uint64, b []byte) (block, error) {
 		return corrupt("%d bytes", len(b))
 	}
 	f := b[len(b)-footerBytes:]
-	if v := f[52]; v != blockVersion && v != slimVersion {
-		return corrupt("block version %d, this program knows %d and %d", v, blockVersion, slimVersion)
+	if v := f[52]; v < blockVersion || v > notedVersion {
+		return corrupt("block version %d, this program knows %d to %d", v, blockVersion, notedVersion)
 	}
 	count := int(binary.BigEndian.Uint32(f[48:]))
-	frames := len(b) - footerBytes - 4*count
-	if frames < 0 || count == 0 {
+	frames, notes := len(b)-footerBytes-4*count, 0
+	if f[52] == notedVersion && frames >= 4 {
+		notes = 4 + int(binary.BigEndian.Uint32(b[len(b)-footerBytes-4:]))
+		frames -= notes
+	}
+	if frames < 0 || count == 0 || f[52] == notedVersion && notes == 0 {
 		return corrupt("%d events in %d bytes", count, len(b))
 	}
 	if got, want := crc32.Checksum(b[frames:len(b)-4], castagnoli), binary.BigEndian.Uint32(f[53:]); got != want {
@@ -110,6 +130,12 @@ func openBlock(lsn uint64, b []byte) (block, error) {
 	}
 	if end := binary.BigEndian.Uint32(r.ends[4*(count-1):]); int(end) != frames {
 		return corrupt("frames end at byte %d, should at %d", end, frames)
+	}
+	if notes > 0 {
+		var err error
+		if r.logs, r.notes, err = readNotes(b[frames+4*count:len(b)-footerBytes-4], count); err != nil {
+			return corrupt("%v", err)
+		}
 	}
 	return r, nil
 }
@@ -166,6 +192,7 @@ func (b *block) decodeWith(d *eventstore.FrameDecoder, r *eventstore.Recorded, i
 	if err := decodeAt(d, r, b.first+uint64(i), frame, incarnation); err != nil {
 		return fmt.Errorf("log block from lsn %d, event at %w", b.first, err)
 	}
+	r.Revises = len(b.notes) > 0 && b.notes[i].has(noteRevises)
 	return nil
 }
 

@@ -32,14 +32,16 @@ type builder struct {
 	check   *logCheck
 	head    logHead // of what has been given
 	last    eventstore.Recorded
-	// dropped is the lsn up to which contents were dropped from what is given.
+	// dropped is the lsn up to which contents were dropped from what is given, noted whether blocks of it have notes.
 	dropped uint64
+	noted   bool
 	// seen is the highest incarnation that the folder tells of.
 	seen uint32
 
 	// For events that do not come in blocks:
 	writer  blockWriter
 	content []byte
+	places  map[streamHash]uint64 // of the last event of each stream
 }
 
 // buildBytes is how much of the log is written at a time.
@@ -112,9 +114,9 @@ func (b *builder) take() (err error) {
 }
 
 // begin says which log is given. Those of its lives that have ended are known, or come with the events.
-func (b *builder) begin(h history) {
-	b.history = h
-	b.check = newLogCheck(&b.history)
+func (b *builder) begin(h history, noted bool) {
+	b.history, b.noted = h, noted
+	b.check = newLogCheck(&b.history, noted)
 	b.head = h.begin()
 }
 
@@ -134,7 +136,11 @@ func (b *builder) block(cur *block, raw []byte) error {
 // part takes the first events of a block.
 func (b *builder) part(cur *block, count int) error {
 	b.writer.reset(cur.first, cur.before, cur.chain)
-	b.writer.version = cur.version
+	if b.writer.noted = cur.notes != nil; b.writer.noted {
+		b.writer.notes, b.writer.logs = cur.notes[:count], cur.logs
+	} else {
+		b.writer.version = cur.version
+	}
 	for i := range count {
 		frame, err := cur.frame(i)
 		if err != nil {
@@ -154,17 +160,42 @@ func (b *builder) event(e *eventstore.Recorded) error {
 			return err
 		}
 	}
-	if len(b.writer.ends) == 0 {
-		b.writer.reset(b.head.lsn+1, b.head.seq, b.head.chain)
+	if err := b.room(e); err != nil {
+		return err
 	}
 	b.content = eventstore.AppendContent(b.content[:0], e)
 	b.writer.add(e, b.content)
+	if b.writer.noted {
+		b.writer.note(plainNote(b.places[b.check.hash(e.Stream)]), nil)
+	}
 	b.head.lsn++
 	b.head.seq = e.Dot.Seq
 	b.head.chain = eventstore.NextChain(b.head.chain, e.Dot.Seq, e.HLC, e.Version, eventstore.ContentHash(b.content))
 	if b.writer.size() >= blockBytes {
 		return b.seal()
 	}
+	return nil
+}
+
+// room makes the writer ready for the next event. Where the log had events of other logs in a stream, which do not come, the
+// version of an event is not its place any more, and a note has to say that.
+func (b *builder) room(e *eventstore.Recorded) error {
+	if b.places == nil {
+		b.places = map[streamHash]uint64{}
+	}
+	key := b.check.hash(e.Stream)
+	b.places[key]++
+	noted := b.places[key] != e.Version
+	if noted && !b.writer.noted {
+		if err := b.seal(); err != nil {
+			return err
+		}
+	}
+	if len(b.writer.ends) == 0 {
+		b.writer.reset(b.head.lsn+1, b.head.seq, b.head.chain)
+		b.writer.noted = noted
+	}
+	b.noted = b.noted || noted
 	return nil
 }
 
@@ -181,8 +212,8 @@ func (b *builder) live(next eventstore.LogID) error {
 		return fmt.Errorf("%w: %s ends in the middle of a batch, with %s", eventstore.ErrCorrupt, b.history.id, b.last.Dot)
 	}
 	b.history = ended
+	b.check.live(b.head.lsn)
 	b.head = b.history.onward(b.head)
-	b.check.seq, b.check.chain, b.check.batch = b.head.seq, b.head.chain, eventstore.Batch{}
 	return nil
 }
 
@@ -243,13 +274,13 @@ func (b *builder) finish(ctx context.Context, incarnation uint32) (eventstore.Lo
 	if err := b.commit(); err != nil {
 		return eventstore.LogState{}, err
 	}
-	if err := writeMeta(b.db, metaOf(h, nil, min(b.dropped, b.head.lsn))); err != nil {
+	if err := writeMeta(b.db, metaOf(h, nil, min(b.dropped, b.head.lsn), b.noted)); err != nil {
 		return eventstore.LogState{}, err
 	}
 	if err := b.db.Flush(); err != nil {
 		return eventstore.LogState{}, fmt.Errorf("flush log: %w", err)
 	}
-	at := logState{logHead: h.begin(), streams: uint64(len(b.check.versions))}
+	at := logState{logHead: h.begin(), streams: uint64(len(b.check.streams))}
 	if b.head.lsn > 0 {
 		at.logHead = h.onward(b.head)
 	}

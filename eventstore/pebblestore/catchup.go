@@ -18,14 +18,16 @@ func (s *Store) catchUp(head logHead) error {
 	}
 	s.indexed.Store(m.lsn)
 	s.recent = newRecent(&s.history, m.logState, s.opts.CachedStreams)
+	if s.recent.logs, err = s.index.logHeads(); err != nil {
+		return err
+	}
+	s.recent.young.logs = s.recent.logs
 	for m.lsn < head.lsn {
-		page, err := s.readPage(nil, m.lsn+1, head.lsn, pageLimits{events: s.opts.IndexBatch, bytes: catchUpBytes, whole: true, chain: true})
+		batches, err := s.readKeyed(m.lsn+1, head.lsn)
 		if err != nil {
 			return fmt.Errorf("bring the index up to date: %w", err)
 		}
-		for batch := range batchesOf(page) {
-			s.recent.add([]keyedBatch{keyed(batch)})
-		}
+		s.recent.add(batches)
 		m.logState = s.recent.state()
 		if s.recent.unindexed() >= s.opts.IndexBatch && !s.index.sealed {
 			if err := s.fillIndex(s.recent.turn()); err != nil {
@@ -38,6 +40,21 @@ func (s *Store) catchUp(head logHead) error {
 			eventstore.ErrCorrupt, state.lsn, state.chain[:8], head.lsn, head.chain[:8])
 	}
 	return nil
+}
+
+// readKeyed returns some batches from an lsn on, at most up to another, as the index takes them. REQUIRES: a batch begins at
+// the one and ends at the other.
+func (s *Store) readKeyed(from, to uint64) (batches []keyedBatch, err error) {
+	d := pageDecoder{incarnation: s.id.Incarnation, limits: pageLimits{events: s.opts.IndexBatch, bytes: catchUpBytes, whole: true, chain: true, notes: true}}
+	page, err := s.logCursor().decode(&d, nil, from, to)
+	if err != nil {
+		return nil, err
+	}
+	for batch := range batchesOf(page) {
+		batches = append(batches, keyed(batch, d.notes[:len(batch):len(batch)]))
+		d.notes = d.notes[len(batch):]
+	}
+	return batches, nil
 }
 
 // catchUpBytes bounds the memory of one step of bringing the index up to date.
@@ -76,14 +93,14 @@ func (s *Store) usableMark(head logHead) (mark, error) {
 	return mark{}, s.index.wipe()
 }
 
-// chainAt returns the chain that the log goes on from after an event.
+// chainAt returns the chain of its own that the log goes on from after an event.
 func (s *Store) chainAt(lsn uint64) (eventstore.Hash, error) {
 	if lsn == 0 {
 		return s.history.begin().chain, nil
 	}
-	page, err := s.readPage(nil, lsn, lsn, pageLimits{events: 1, chain: true})
+	own, err := s.ownAt(lsn)
 	if err != nil {
 		return eventstore.Hash{}, fmt.Errorf("check the index against the log: %w", err)
 	}
-	return s.history.onward(logHead{lsn: lsn, chain: page[0].Chain}).chain, nil
+	return s.history.onward(own).chain, nil
 }

@@ -47,7 +47,8 @@ func (s *Store) recycle(g *group) {
 	clear(g.batches)
 	clear(g.answers)
 	clear(g.keyed)
-	*g = group{writer: blockWriter{buf: g.writer.buf[:0], ends: g.writer.ends[:0]}, batches: g.batches[:0], keyed: g.keyed[:0], answers: g.answers[:0]}
+	w := blockWriter{buf: g.writer.buf[:0], ends: g.writer.ends[:0], notes: g.writer.notes[:0], logs: g.writer.logs[:0]}
+	*g = group{writer: w, batches: g.batches[:0], keyed: g.keyed[:0], answers: g.answers[:0]}
 	if cap(g.writer.buf) > 8*blockBytes {
 		g.writer.buf = nil
 	}
@@ -164,12 +165,21 @@ func (s *Store) finish(g *group) {
 
 // publish lets everybody see what has become durable.
 func (s *Store) publish(g *group) {
-	batches := make([][]eventstore.Recorded, len(g.batches))
-	for i, p := range g.batches {
-		batches[i] = p.records
-		g.keyed = append(g.keyed, keyedBatch{p.records, p.keys, p.digests})
+	batches := make([][]eventstore.Recorded, 0, len(g.batches))
+	received := false
+	for _, p := range g.batches {
+		if p.received != nil {
+			received = true
+			g.keyed, batches = p.received.each(p, g.keyed, batches)
+			continue
+		}
+		batches = append(batches, p.records)
+		g.keyed = append(g.keyed, keyedBatch{p.records, p.keys, p.digests, p.notes})
 	}
 	s.recent.add(g.keyed)
+	if received {
+		s.know()
+	}
 	state := s.recent.state()
 	s.durable.Store(state.lsn)
 	s.tail.add(batches, state)

@@ -7,7 +7,7 @@ import (
 	"github.com/tributary-es/tributary/eventstore"
 )
 
-// An event whose content was dropped is in a block of version 2: its frame has no payload, and the hash of the content that it
+// An event whose content was dropped is in a block of version 2, or 3 where it has notes: its frame has no payload, and the hash of the content that it
 // had follows it. System events in such a block are whole. Whoever works on what the log knows of its events (index, receipts,
 // chain) reads them like any other; whoever would give them out is refused.
 
@@ -15,6 +15,7 @@ import (
 func (b *block) slim(w *blockWriter, incarnation uint32) ([]byte, error) {
 	w.reset(b.first, b.before, b.chain)
 	w.version = slimVersion
+	w.noted, w.notes, w.logs = b.notes != nil, b.notes, b.logs
 	var content []byte
 	for i := range b.count {
 		frame, err := b.frame(i)

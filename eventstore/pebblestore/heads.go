@@ -6,7 +6,7 @@ import (
 	"github.com/tributary-es/tributary/eventstore"
 )
 
-// headCache keeps the versions of streams that were written or asked for lately, so that an append to one of them need
+// headCache keeps what streams came to that were written or asked for lately, so that an append to one of them need
 // not look into the index. Two generations bound it: when the young one is full, it takes the place of the old one.
 //
 // It holds no names, only digests of them: 24 bytes a place, which the garbage collector need not look into.

@@ -178,8 +178,8 @@ func (x *index) mark() (m mark, found bool, err error) {
 	return m, found, err
 }
 
-// version returns the version of a stream, 0 when the index has none.
-func (x *index) version(s eventstore.StreamID) (version uint64, err error) {
+// head returns what a stream has come to, 0 when the index has none.
+func (x *index) head(s eventstore.StreamID) (head streamHead, err error) {
 	if err := x.hold(); err != nil {
 		return 0, err
 	}
@@ -195,7 +195,11 @@ func (x *index) version(s eventstore.StreamID) (version uint64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	return run.version(), nil
+	head = streamHead(run.version())
+	if run.revised {
+		head |= revisedHead
+	}
+	return head, nil
 }
 
 // places returns the lsns of the stream's events of versions from to to. Errors match eventstore.ErrCorrupt when the
@@ -242,8 +246,9 @@ func (x *index) places(s eventstore.StreamID, from, to uint64) (lsns []uint64, e
 
 // indexedRun is a run as an entry of the index has it.
 type indexedRun struct {
-	first uint64 // version
-	lsns  []uint64
+	first   uint64 // version
+	lsns    []uint64
+	revised bool
 }
 
 func (r *indexedRun) version() uint64 { return r.first + uint64(len(r.lsns)) - 1 }
@@ -257,7 +262,12 @@ func parseRunEntry(it *pebble.Iterator, prefix int) (run indexedRun, err error) 
 	ok := len(key) == prefix+8
 	if ok {
 		run.first = ^binary.BigEndian.Uint64(key[prefix:])
-		run.lsns, ok = parseRun(nil, value)
+		run.revised = len(value) > 0 && value[0] == revisedRun
+		lsns := value
+		if run.revised {
+			lsns = value[1:]
+		}
+		run.lsns, ok = parseRun(nil, lsns)
 	}
 	if !ok || len(run.lsns) == 0 || run.first == 0 {
 		return run, fmt.Errorf("read index: %w: value of key %q is %x", eventstore.ErrCorrupt, key, value)
@@ -294,11 +304,18 @@ func (g *generation) write(set func(key, value []byte) error) error {
 		lsns = run.appendTo(lsns[:0], run.first, run.version())
 		for i := (len(lsns) - 1) / maxRun * maxRun; i >= 0; i -= maxRun {
 			key = appendRunKey(key[:0], run.stream, run.first+uint64(i))
-			value = appendRun(value[:0], lsns[i:min(i+maxRun, len(lsns))])
+			value = value[:0]
+			if run.revised {
+				value = append(value, revisedRun)
+			}
+			value = appendRun(value, lsns[i:min(i+maxRun, len(lsns))])
 			if err := set(key, value); err != nil {
 				return err
 			}
 		}
+	}
+	if err := g.writeLogs(set); err != nil {
+		return err
 	}
 	if err := g.terms.write(set); err != nil {
 		return err

@@ -16,6 +16,8 @@ import (
 //
 // Keys of the index database. Names hold no zero byte, so a zero byte ends them.
 //
+//	h ‖ log                                    how far a log is held, once there are others than the store's own (index_logs.go)
+//	l ‖ log ‖ ^seq                             the lsns of a run of the events of another log from that seq on
 //	m                                          up to where the index is filled
 //	r ‖ bucket ‖ last lsn                      the requests of a stretch of the log whose hashes fall into the bucket (requests.go)
 //	s ‖ tenant 0 category 0 id 0 ‖ ^version    the lsns of a run of the stream's events from that version on
@@ -33,6 +35,8 @@ var (
 )
 
 const (
+	headPrefix    = 'h'
+	logPrefix     = 'l'
 	requestPrefix = 'r'
 	runPrefix     = 's'
 	termPrefix    = 't'
@@ -66,6 +70,9 @@ func appendRunKey(dst []byte, s eventstore.StreamID, version uint64) []byte {
 
 // maxRun bounds how many events one run key stands for.
 const maxRun = 512
+
+// revisedRun is what the value of a run begins with whose stream is revised (streamHead). No run begins with lsn 0.
+const revisedRun = 0
 
 // appendRun appends the lsns of a run: the first, then how much each is more than the one before.
 func appendRun(dst []byte, lsns []uint64) []byte {

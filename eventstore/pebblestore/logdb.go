@@ -89,7 +89,7 @@ func readHead(db *pebble.DB, h *history, observe func(*eventstore.Recorded)) (lo
 	if r.cur.last() < h.base() {
 		return head, fmt.Errorf("read log: %w: it ends at lsn %d, its earlier lives go to %d", eventstore.ErrCorrupt, r.cur.last(), h.base())
 	}
-	head = logHead{lsn: r.cur.first - 1, seq: r.cur.before, chain: r.cur.chain}
+	at := r.cur.chains()
 	for i := range r.cur.count {
 		frame, err := r.cur.frame(i)
 		if err != nil {
@@ -99,13 +99,12 @@ func readHead(db *pebble.DB, h *history, observe func(*eventstore.Recorded)) (lo
 		if err := r.cur.decode(&e, i, frame, h.id.Incarnation); err != nil {
 			return head, err
 		}
-		if head.chain, err = chainAfter(head.chain, &e, frame); err != nil {
+		if _, err := at.next(&r.cur, i, &e, frame); err != nil {
 			return head, err
 		}
-		head.lsn, head.seq = e.Position.LSN, e.Dot.Seq
 		observe(&e)
 	}
-	return h.onward(head), nil
+	return h.onward(logHead{lsn: r.cur.last(), seq: at.own.seq, chain: at.own.chain}), nil
 }
 
 // blockReader walks over the blocks of the log, those that are in archives first. It is used by one goroutine; what it

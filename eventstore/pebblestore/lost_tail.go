@@ -122,6 +122,10 @@ func newLostTail(db *pebble.DB, o *Options) (*lostTail, error) {
 	if err := m.fits(o); err != nil {
 		return nil, err
 	}
+	if m.noted() {
+		return nil, fmt.Errorf("%w: the log has events of other logs, whose places in it no topic knows: restore it from a backup or "+
+			"its topic into another folder, where it begins a new life, and let the other sites fill in theirs", eventstore.ErrUnsupported)
+	}
 	t := &lostTail{history: m.history()}
 	if t.head, err = readHead(db, &t.history, func(*eventstore.Recorded) {}); err != nil {
 		return nil, err

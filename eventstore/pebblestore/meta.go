@@ -13,8 +13,8 @@ import (
 
 // dataFormat is the version of everything under the store's folder. A program refuses data that are newer than it. A
 // folder has the lowest that says all: 2 is that of a log with earlier lives, 3 that of one with archived blocks, 4
-// that of one whose first events were dropped.
-const dataFormat = 4
+// that of one whose first events were dropped, 5 that of one whose blocks may have notes (block_notes.go).
+const dataFormat = 5
 
 // ErrNewerFormat: the folder was written by a newer version of the program.
 var ErrNewerFormat = errors.New("data folder is of a newer format")
@@ -32,7 +32,7 @@ type meta struct {
 	Dropped uint64 `json:"dropped_lsn,omitempty"`
 }
 
-func metaOf(h history, old *archived, dropped uint64) meta {
+func metaOf(h history, old *archived, dropped uint64, noted bool) meta {
 	m := meta{Format: 1, Site: h.id.Site, Incarnation: h.id.Incarnation, Shard: h.id.Shard, Lives: h.earlier}
 	if len(m.Lives) > 0 {
 		m.Format = 2
@@ -43,14 +43,22 @@ func metaOf(h history, old *archived, dropped uint64) meta {
 	if dropped > 0 {
 		m.Format, m.Dropped = 4, dropped
 	}
+	if noted {
+		m.Format = 5
+	}
 	return m
 }
 
 // meta returns the meta record of a store that is open.
-func (s *Store) meta() meta { return metaOf(s.history, s.archived.Load(), s.dropped.Load()) }
+func (s *Store) meta() meta {
+	return metaOf(s.history, s.archived.Load(), s.dropped.Load(), s.noted.Load())
+}
 
 // plainMeta is the meta record of a copy that has all there is of the log.
-func (s *Store) plainMeta() meta { return metaOf(s.history, nil, s.dropped.Load()) }
+func (s *Store) plainMeta() meta { return metaOf(s.history, nil, s.dropped.Load(), s.noted.Load()) }
+
+// noted reports whether blocks may have notes.
+func (m meta) noted() bool { return m.Format >= 5 }
 
 func (m meta) history() history { return history{m.logID(), m.Lives} }
 

@@ -261,7 +261,7 @@ func indexUpTo(t *testing.T, fs vfs.FS, lsn uint64) {
 	}
 	r := newRecent(&s.history, logState{}, 4)
 	for batch := range batchesOf(page) {
-		r.add([]keyedBatch{keyed(batch)})
+		r.add([]keyedBatch{keyed(batch, nil)})
 	}
 	tamper(t, fs, "index", func(db *pebble.DB) {
 		if err := db.DeleteRange([]byte{0}, []byte{0xff}, pebble.NoSync); err != nil {

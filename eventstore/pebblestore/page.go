@@ -12,6 +12,7 @@ type pageLimits struct {
 	events, bytes int  // bytes of memory, about; 0: not limited
 	whole         bool // end with a whole batch, even if that is beyond the limits
 	chain         bool // fill in Recorded.Chain
+	notes         bool // keep the notes of the events
 }
 
 // readPage appends to page the log's events from one lsn on, at most to another. Where something cannot be read, it returns
@@ -40,6 +41,11 @@ func (c *logCursor) page(page []eventstore.Recorded, from, to uint64, limits pag
 		page = make([]eventstore.Recorded, 0, n)
 	}
 	d := pageDecoder{incarnation: c.store.id.Incarnation, limits: limits}
+	return c.decode(&d, page, from, to)
+}
+
+// decode appends to page the events from one lsn to another, until the page is full.
+func (c *logCursor) decode(d *pageDecoder, page []eventstore.Recorded, from, to uint64) ([]eventstore.Recorded, error) {
 	var blocks []block
 	for {
 		var err error
@@ -64,12 +70,16 @@ type pageDecoder struct {
 	limits      pageLimits
 	bytes       int
 	frames      eventstore.FrameDecoder
+	notes       []eventNote // of the page's events, if they are asked for
 }
 
 // block appends a block's events to page, from one lsn to another, until the page is full. Those before one that cannot be
 // decoded come along with the error.
 func (d *pageDecoder) block(page []eventstore.Recorded, b *block, from, to uint64) (_ []eventstore.Recorded, full bool, err error) {
-	chain := b.chain
+	var chains chains
+	if d.limits.chain {
+		chains = b.chains()
+	}
 	for i := range b.count {
 		lsn := b.first + uint64(i)
 		if lsn > to {
@@ -89,14 +99,16 @@ func (d *pageDecoder) block(page []eventstore.Recorded, b *block, from, to uint6
 			return page[:n], false, err
 		}
 		if d.limits.chain {
-			if chain, err = chainAfter(chain, e, frame); err != nil {
+			if e.Chain, err = chains.next(b, i, e, frame); err != nil {
 				return page[:n], false, err
 			}
-			e.Chain = chain
 		}
 		if lsn < from { // was needed for the chain only
 			page = page[:n]
 			continue
+		}
+		if d.limits.notes {
+			d.notes = append(d.notes, b.noteOf(i, e))
 		}
 		d.bytes += recordedBytes + len(frame)
 		enough := d.limits.events > 0 && n+1 >= d.limits.events || d.limits.bytes > 0 && d.bytes >= d.limits.bytes

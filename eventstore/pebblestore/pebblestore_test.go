@@ -36,7 +36,7 @@ func conformance(inMemory bool, o pebblestore.Options) storetest.Options {
 		return s
 	}
 	return storetest.Options{
-		Features: storetest.Features{Verifier: true},
+		Features: storetest.Features{Verifier: true, Replica: true},
 		Open: func(t testing.TB) eventstore.Store {
 			if inMemory {
 				return open(t, place{"data/store", vfs.NewMem()})

@@ -21,11 +21,12 @@ type pending struct {
 	ends     []int
 	hashes   []eventstore.Hash
 
-	keys    []headKey // of the streams of records, in their order
+	notes   []eventNote // of the records; nil when they need none
+	keys    []headKey   // of the streams of records, in their order
 	digests requestDigests
-	// heads are the versions of the request's streams as they were durable at lsn checked, where no request of this ID
+	// heads are what the request's streams had come to as it was durable at lsn checked, where no request of this ID
 	// was known.
-	heads   []uint64
+	heads   []streamHead
 	checked uint64
 	met     uint64 // lsn of the last event that stood against the request's condition then; 0: none
 
@@ -37,6 +38,8 @@ type pending struct {
 	// answered, when set, is called in place of a token of done, with the request's place: nobody waits for it.
 	answered func(place int, a eventstore.Answer)
 	place    int
+	// received, when set, says that the records are of another log, and there is no request.
+	received *received
 }
 
 var pendings = sync.Pool{New: func() any { return &pending{done: make(chan struct{}, 1)} }}
@@ -65,8 +68,12 @@ func (s *Store) prepare(ctx context.Context, r *eventstore.Request) *pending {
 		size += 256 + len(p.records[i].Payload)
 	}
 	p.contents = slices.Grow(p.contents, size)
+	dep := s.dep.Load()
 	for i := range p.records {
 		e := &p.records[i]
+		if dep != nil {
+			e.Dep = *dep
+		}
 		start := len(p.contents)
 		p.contents = eventstore.AppendContent(p.contents, e)
 		p.ends = append(p.ends, len(p.contents))

@@ -3,6 +3,7 @@ package pebblestore
 import (
 	"bytes"
 	"context"
+	"slices"
 
 	"github.com/tributary-es/tributary/eventstore"
 )
@@ -29,31 +30,42 @@ func (s *Store) Version(ctx context.Context, stream eventstore.StreamID) (uint64
 		return 0, err
 	}
 	defer release()
-	return s.version(stream)
+	h, err := s.head(stream)
+	return h.version(), err
 }
 
-// version looks in memory first, since entries move from there to the index.
-func (s *Store) version(stream eventstore.StreamID) (uint64, error) {
+// headFor is head for those who do not hold the databases.
+func (s *Store) headFor(ctx context.Context, stream eventstore.StreamID) (streamHead, error) {
+	release, err := s.useFor(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer release()
+	return s.head(stream)
+}
+
+// head returns what a stream has come to. It looks in memory first, since entries move from there to the index.
+func (s *Store) head(stream eventstore.StreamID) (streamHead, error) {
 	if err := stream.Validate(); err != nil {
 		return 0, err
 	}
-	v, known, turns := s.recent.head(stream)
+	h, known, turns := s.recent.head(stream)
 	if known {
-		return v, nil
+		return h, nil
 	}
-	v, err := s.indexedVersion(stream, headKeyOf(stream))
+	h, err := s.indexedHead(stream, headKeyOf(stream))
 	if err == nil {
-		s.recent.remember(stream, v, turns)
+		s.recent.remember(stream, h, turns)
 	}
-	return v, err
+	return h, err
 }
 
-// indexedVersion returns the version of a stream in the index, 0 when it has none.
-func (s *Store) indexedVersion(stream eventstore.StreamID, k headKey) (uint64, error) {
+// indexedHead returns what a stream has come to in the index, 0 when it has no such stream.
+func (s *Store) indexedHead(stream eventstore.StreamID, k headKey) (streamHead, error) {
 	if !s.streams.mayHave(k.hash()) {
 		return 0, nil
 	}
-	return s.index.version(stream)
+	return s.index.head(stream)
 }
 
 // eventReader reads single events, one after the other, from wherever each is found fastest: from memory, from a table
@@ -62,6 +74,8 @@ type eventReader struct {
 	store  *Store
 	lsns   []uint64 // still to be read
 	frames [][]byte // of those among them that were read already, nil for the others
+	// revising are the lsns of those among them that revise.
+	revising []uint64
 	// memory has all frames, one after the other, if all were read already.
 	memory []byte
 	r      *blockReader
@@ -73,7 +87,7 @@ type eventReader struct {
 func (s *Store) eventReader(lsns []uint64) *eventReader {
 	r := &eventReader{store: s, lsns: lsns}
 	if oldest := s.tail.oldest(); len(lsns) > 0 && min(lsns[0], lsns[len(lsns)-1]) < oldest {
-		r.frames, r.memory = s.tables.read(lsns)
+		r.frames, r.memory, r.revising = s.tables.read(lsns)
 	}
 	return r
 }
@@ -87,6 +101,7 @@ func (r *eventReader) next(e *eventstore.Recorded) (frame []byte, err error) {
 	}
 	if frame != nil {
 		if err := decodeAt(&r.decoder, e, lsn, frame, r.store.id.Incarnation); err == nil {
+			e.Revises = slices.Contains(r.revising, lsn)
 			return frame, nil
 		}
 		// What is wrong is said by those who read it through Pebble.

@@ -21,6 +21,7 @@ type recent struct {
 	heads      headCache    // has nothing but the versions of now
 	tags       headCache    // the last places of tags, as of the end of the old generation
 	durable    logState
+	logs       logHeads
 }
 
 // logState says how far the log goes.
@@ -37,17 +38,30 @@ type generation struct {
 	terms    termRuns
 	events   int
 	end      logState // of the stretch
+	// others has the places of the events of other logs, logs how far all were at the end.
+	others map[eventstore.LogID]*logRun
+	logs   logHeads
 }
 
 // streamRun is the places of a stream's events from a version on.
 type streamRun struct {
-	stream eventstore.StreamID
-	first  uint64   // version
-	lsn    uint64   // of the first event: most often there is but one
-	more   []uint64 // lsns of the others
+	stream  eventstore.StreamID
+	first   uint64   // version
+	lsn     uint64   // of the first event: most often there is but one
+	more    []uint64 // lsns of the others
+	revised bool     // streamHead.revised at its end
 }
 
 func (r *streamRun) version() uint64 { return r.first + uint64(len(r.more)) }
+
+// head returns what the stream came to with the run.
+func (r *streamRun) head() streamHead {
+	h := streamHead(r.version())
+	if r.revised {
+		h |= revisedHead
+	}
+	return h
+}
 
 // appendTo appends the lsns of the events of versions from to to.
 func (r *streamRun) appendTo(dst []uint64, from, to uint64) []uint64 {
@@ -86,11 +100,18 @@ type keyedBatch struct {
 	records []eventstore.Recorded
 	streams []headKey
 	request requestDigests
+	notes   []eventNote // of the records; nil when they need none
 }
 
-// keyed takes a batch as it was read.
-func keyed(records []eventstore.Recorded) keyedBatch {
-	b := keyedBatch{records: records, request: requestKey{records[0].Stream.Tenant, records[0].CommandID}.digests()}
+// foreign reports whether the batch is of another log.
+func (b *keyedBatch) foreign() bool { return len(b.notes) > 0 && b.notes[0].has(noteForeign) }
+
+// repeats reports whether the batch is of a request that another batch was recorded of before.
+func (b *keyedBatch) repeats() bool { return len(b.notes) > 0 && b.notes[0].has(noteRepeats) }
+
+// keyed takes a batch as it was read, and the notes of its events, which may be nil.
+func keyed(records []eventstore.Recorded, notes []eventNote) keyedBatch {
+	b := keyedBatch{records: records, notes: notes, request: requestKey{records[0].Stream.Tenant, records[0].CommandID}.digests()}
 	for i := range records {
 		if i == 0 || records[i].Stream != records[i-1].Stream {
 			b.streams = append(b.streams, headKeyOf(records[i].Stream))
@@ -109,11 +130,34 @@ func newRecent(h *history, from logState, cachedHeads int) *recent {
 func (r *recent) add(batches []keyedBatch) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	others := len(r.logs) > 0
 	for i := range batches {
 		r.young.add(&batches[i], &r.durable, &r.heads)
+		others = others || batches[i].foreign()
 	}
 	r.durable.logHead = r.history.onward(r.durable.logHead)
 	r.young.end = r.durable
+	if others {
+		r.logs = r.logs.with(batches)
+		r.young.logs = r.logs
+	}
+}
+
+// learn keeps how far the store's own log is, unless that is known already.
+func (r *recent) learn(own eventstore.LogHead) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, found := r.logs.find(own.Log); !found {
+		r.logs = append(logHeads(nil), r.logs...).put(own)
+		r.young.logs = r.logs
+	}
+}
+
+// known returns how far logs are held, as far as they are known here, and how far the log is durable.
+func (r *recent) known() (logHeads, logState) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.logs, r.durable
 }
 
 // add takes a batch, moves state on to its end, and heads to the versions that its streams have come to.
@@ -122,33 +166,43 @@ func (g *generation) add(batch *keyedBatch, state *logState, heads *headCache) {
 	var run *streamRun
 	for i := range batch.records {
 		e := &batch.records[i]
+		head := streamHead(e.Version)
+		if batch.notes != nil {
+			head = batch.notes[i].head()
+		}
 		if i > 0 && e.Stream == batch.records[i-1].Stream {
 			run.more = append(run.more, e.Position.LSN)
 		} else {
 			stream++
-			run = g.place(batch.streams[stream], e)
+			run = g.place(batch.streams[stream], e, head.version())
 		}
-		if e.Version == 1 {
+		if head.version() == 1 {
 			state.streams++
 		}
+		run.revised = run.revised || head.revised()
 		g.terms.add(e)
 		if i+1 == len(batch.records) || batch.records[i+1].Stream != e.Stream {
-			heads.put(batch.streams[stream], e.Version)
+			heads.put(batch.streams[stream], uint64(head))
 		}
 	}
 	first, last := &batch.records[0], &batch.records[len(batch.records)-1]
-	if first.CommandID != "" {
+	if first.CommandID != "" && !batch.repeats() {
 		g.requests.put(batch.request.key, requestPlace{batch.request.hash, first.Position.LSN})
 	}
 	g.events += len(batch.records)
+	if batch.foreign() {
+		g.addOther(batch.records)
+		state.lsn = last.Position.LSN
+		return
+	}
 	state.logHead = logHead{lsn: last.Position.LSN, seq: last.Dot.Seq, chain: last.Chain}
 }
 
-// place adds an event to its stream's run, which it returns.
-func (g *generation) place(k headKey, e *eventstore.Recorded) *streamRun {
+// place adds an event, which the stream comes to a version with, to its stream's run, which it returns.
+func (g *generation) place(k headKey, e *eventstore.Recorded, version uint64) *streamRun {
 	i := g.streams.at(k)
 	if *i == 0 {
-		g.runs = append(g.runs, streamRun{stream: e.Stream, first: e.Version, lsn: e.Position.LSN})
+		g.runs = append(g.runs, streamRun{stream: e.Stream, first: version, lsn: e.Position.LSN})
 		*i = int32(len(g.runs))
 		return &g.runs[*i-1]
 	}
@@ -164,32 +218,32 @@ func (r *recent) state() logState {
 	return r.durable
 }
 
-// head returns the version of a stream, if it is known here. If it is not, the index has it, and turns is for remember.
-func (r *recent) head(s eventstore.StreamID) (version uint64, known bool, turns int) {
+// head returns what a stream has come to, if it is known here. If it is not, the index has it, and turns is for remember.
+func (r *recent) head(s eventstore.StreamID) (head streamHead, known bool, turns int) {
 	k := headKeyOf(s)
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	version, known = r.headLocked(k)
-	return version, known, r.turns
+	head, known = r.headLocked(k)
+	return head, known, r.turns
 }
 
-func (r *recent) headLocked(k headKey) (version uint64, known bool) {
-	if version, known = r.heads.get(k); known {
-		return version, true
+func (r *recent) headLocked(k headKey) (head streamHead, known bool) {
+	if head, known := r.heads.get(k); known {
+		return streamHead(head), true
 	}
 	if run := r.young.stream(k); run != nil {
-		return run.version(), true
+		return run.head(), true
 	}
 	if run := r.old.stream(k); run != nil {
-		return run.version(), true
+		return run.head(), true
 	}
 	return 0, false
 }
 
-// remember keeps a version that was found in the index after a look here at turns. It does not when the stream may have
+// remember keeps a head that was found in the index after a look here at turns. It does not when the stream may have
 // got events since.
-func (r *recent) remember(s eventstore.StreamID, version uint64, turns int) {
-	if version == 0 { // streams that do not exist would drive out those that do
+func (r *recent) remember(s eventstore.StreamID, head streamHead, turns int) {
+	if head == 0 { // streams that do not exist would drive out those that do
 		return
 	}
 	k := headKeyOf(s)
@@ -199,7 +253,7 @@ func (r *recent) remember(s eventstore.StreamID, version uint64, turns int) {
 		return
 	}
 	if _, known := r.headLocked(k); !known {
-		r.heads.put(k, version)
+		r.heads.put(k, uint64(head))
 	}
 }
 
@@ -243,7 +297,7 @@ func (r *recent) turn() *generation {
 	r.old = r.young
 	r.turns++
 	r.young = newGeneration(r.old)
-	r.young.end = r.old.end
+	r.young.end, r.young.logs = r.old.end, r.old.logs
 	return r.old
 }
 

@@ -91,13 +91,11 @@ func (s *Store) fillIndex(g *generation) error {
 // fillFrom reads the log from where r has come to an lsn that ends a batch, and fills an index with it.
 func (s *Store) fillFrom(ctx context.Context, x *index, r *recent, to uint64) error {
 	for next := r.state().lsn + 1; next <= to; next = r.state().lsn + 1 {
-		page, err := s.pageFor(ctx, nil, next, to, pageLimits{events: s.opts.IndexBatch, bytes: catchUpBytes, whole: true, chain: true})
+		batches, err := s.keyedFor(ctx, next, to)
 		if err != nil {
 			return err
 		}
-		for batch := range batchesOf(page) {
-			r.add([]keyedBatch{keyed(batch)})
-		}
+		r.add(batches)
 		if r.unindexed() >= s.opts.IndexBatch || r.state().lsn >= to {
 			if err := x.fill(r.turn(), s.id); err != nil {
 				return err
@@ -105,6 +103,16 @@ func (s *Store) fillFrom(ctx context.Context, x *index, r *recent, to uint64) er
 		}
 	}
 	return nil
+}
+
+// keyedFor is readKeyed for those who do not hold the databases.
+func (s *Store) keyedFor(ctx context.Context, from, to uint64) ([]keyedBatch, error) {
+	release, err := s.useFor(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	return s.readKeyed(from, to)
 }
 
 // replaceIndex puts an index in the old one's place. REQUIRES: indexing is held, and the databases are.

@@ -107,7 +107,7 @@ func (s *Store) spanOf(first, last []byte) (from, to uint64) {
 
 // findLost returns the stretches between two lsns whose blocks cannot be read.
 func (s *Store) findLost(first, last uint64) (gaps []lost, err error) {
-	v := &verifier{store: s, end: last, log: newLogCheck(&s.history)}
+	v := &verifier{store: s, end: last, log: newLogCheck(&s.history, false)}
 	for next := first; next <= last; {
 		r, err := s.blockReader()
 		if err != nil {
@@ -150,6 +150,9 @@ const refillPatience = 30 * time.Second
 func (s *Store) refill(ctx context.Context, g *lost, source Source) error {
 	if g.first <= s.history.base() {
 		return fmt.Errorf("%w: they are of an earlier life of the log", eventstore.ErrUnsupported)
+	}
+	if s.noted.Load() {
+		return fmt.Errorf("%w: there are events of other logs among them, whose places no topic knows; put back the last good copy of the folder", eventstore.ErrUnsupported)
 	}
 	chain, after := s.history.begin().chain, eventstore.Position{}
 	if g.first > 1 {

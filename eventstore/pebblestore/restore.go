@@ -98,7 +98,7 @@ func restoreEvents(ctx context.Context, events iter.Seq2[[]eventstore.Recorded, 
 			return r, err
 		}
 		if b.check == nil {
-			b.begin(history{id: batch[0].Dot.Log})
+			b.begin(history{id: batch[0].Dot.Log}, false)
 		}
 		for i := range batch {
 			if err := b.event(&batch[i]); err != nil {
@@ -171,7 +171,7 @@ func (r *restore) run(ctx context.Context, dir string) (restored Restored, err e
 // build gives the builder all blocks up to an lsn.
 func (r *restore) build(ctx context.Context, end uint64) error {
 	b := r.b
-	b.begin(r.m.Log.history())
+	b.begin(r.m.Log.history(), r.m.Log.noted())
 	b.dropped = r.m.Log.Dropped
 	for cur, err := range r.blocks(ctx) {
 		switch {
@@ -320,7 +320,7 @@ func (b *builder) incarnation(ctx context.Context, o *RestoreOptions) (uint32, e
 // restored finishes a restore of which all events have been given: out of a total of so many.
 func (b *builder) restored(ctx context.Context, incarnation uint32, total uint64) (Restored, error) {
 	r := Restored{
-		Before: b.history.logAt(b.head.lsn), Seq: b.head.seq, Chain: b.head.chain, Streams: uint64(len(b.check.versions)),
+		Before: b.history.logAt(b.head.lsn), Seq: b.head.seq, Chain: b.head.chain, Streams: uint64(len(b.check.streams)),
 		Dropped: total - b.head.lsn,
 	}
 	if l, ends := b.history.ending(b.head.lsn); ends {
@@ -489,15 +489,17 @@ func (r *restore) endIn(b *block) (end uint64, found bool, err error) {
 		err := decode(at)
 		return at + e.Batch.FirstSeq + uint64(e.Batch.Count) - 1 - e.Dot.Seq, true, err
 	}
-	// Events stand in the order of their time.
-	if err := decode(b.last()); err != nil || !e.Time().After(r.o.Until) {
-		return 0, false, err
+	// Events that were born in the log stand in the order of their time.
+	if b.notes == nil {
+		if err := decode(b.last()); err != nil || !e.Time().After(r.o.Until) {
+			return 0, false, err
+		}
 	}
-	for lsn := b.first; ; lsn++ {
+	for lsn := b.first; lsn <= b.last(); lsn++ {
 		if err := decode(lsn); err != nil {
 			return 0, true, err
 		}
-		if !e.Time().After(r.o.Until) {
+		if b.foreign(int(lsn-b.first)) || !e.Time().After(r.o.Until) {
 			continue
 		}
 		if end = lsn - 1 - (e.Dot.Seq - e.Batch.FirstSeq); end > 0 {
@@ -506,4 +508,5 @@ func (r *restore) endIn(b *block) (end uint64, found bool, err error) {
 		return 0, true, fmt.Errorf("%w: there is nothing of before %s to restore, the first event is of %s", eventstore.ErrInvalid,
 			r.o.Until.Format(time.RFC3339Nano), e.Time().Format(time.RFC3339Nano))
 	}
+	return 0, false, nil
 }

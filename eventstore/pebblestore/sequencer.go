@@ -2,6 +2,7 @@ package pebblestore
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/internal/hlc"
@@ -14,6 +15,7 @@ type sequencer struct {
 	accepted *accepted
 	head     logHead // of what is accepted
 	group    *group
+	others   acceptedLogs
 }
 
 // run judges until the queue is closed and empty, then closes commits.
@@ -62,6 +64,10 @@ func (q *sequencer) judge(p *pending) {
 		p.answer(eventstore.Receipt{}, err)
 		return
 	}
+	if p.received != nil {
+		q.judgeReceived(p)
+		return
+	}
 	if p.request.ID != "" {
 		if earlier, ok := q.accepted.request(p.digests.key); ok {
 			receipt, err := repeated(p, earlier.hash, earlier.receipt)
@@ -80,11 +86,11 @@ func (q *sequencer) judge(p *pending) {
 	for i := range p.request.Appends {
 		a := &p.request.Appends[i]
 		if h, ok := q.accepted.head(p.keys[i]); ok {
-			p.heads[i] = h.version
+			p.heads[i] = h.streamHead
 			restsOn = max(restsOn, h.lsn)
 		}
-		if !a.Expect.Holds(p.heads[i]) {
-			conflicts = append(conflicts, eventstore.StreamConflict{Stream: a.Stream, Want: a.Expect, Got: p.heads[i]})
+		if got := p.heads[i].version(); !a.Expect.Holds(got) {
+			conflicts = append(conflicts, eventstore.StreamConflict{Stream: a.Stream, Want: a.Expect, Got: got})
 		}
 	}
 	met := q.meets(p)
@@ -130,24 +136,38 @@ func (q *sequencer) answer(restsOn uint64, a answer) {
 	q.group.answers = append(q.group.answers, a)
 }
 
+// room makes the group's writer ready for the next event: one that is to have a note comes into a block that has notes.
+func (q *sequencer) room(noted bool) {
+	w := &q.group.writer
+	if noted && !w.noted && len(w.ends) > 0 {
+		q.group.seal()
+	}
+	if len(w.ends) == 0 {
+		w.reset(q.head.lsn+1, q.head.seq, q.head.chain)
+		w.noted = noted
+	}
+}
+
 // accept gives the request's events their numbers and adds them to the group.
 func (q *sequencer) accept(p *pending) {
 	s, g := q.store, q.group
 	batch := eventstore.Batch{FirstSeq: q.head.seq + 1, Count: uint32(len(p.records))}
 	at := s.opts.Clock.Take(len(p.records))
-	stream, version := -1, uint64(0) // place in Appends, and the version it stands at
+	if slices.ContainsFunc(p.heads, streamHead.revised) {
+		p.notes = make([]eventNote, 0, len(p.records))
+	}
+	stream, head := -1, streamHead(0) // place in Appends, and what it has come to
 	for i := range p.records {
 		r := &p.records[i]
 		if i == 0 || r.Stream != p.records[i-1].Stream {
-			stream, version = stream+1, 0
+			stream, head = stream+1, 0
 			if stream < len(p.heads) {
-				version = p.heads[stream]
+				head = p.heads[stream]
 			}
 		}
-		version++
-		if len(g.writer.ends) == 0 {
-			g.writer.reset(q.head.lsn+1, q.head.seq, q.head.chain)
-		}
+		head++
+		version := head.version()
+		q.room(p.notes != nil)
 		q.head.lsn++
 		q.head.seq++
 		r.Position = eventstore.Position{Incarnation: s.id.Incarnation, LSN: q.head.lsn}
@@ -156,11 +176,21 @@ func (q *sequencer) accept(p *pending) {
 		q.head.chain = eventstore.NextChain(q.head.chain, r.Dot.Seq, r.HLC, version, p.hashes[i])
 		r.Chain = q.head.chain
 		g.writer.add(r, p.content(i))
+		if g.writer.noted {
+			note := plainNote(version)
+			if head.revised() {
+				note |= noteRevised
+			}
+			g.writer.note(note, nil)
+			if p.notes != nil {
+				p.notes = append(p.notes, note)
+			}
+		}
 		if g.writer.size() >= blockBytes {
 			g.seal()
 		}
 		if i+1 == len(p.records) || p.records[i+1].Stream != r.Stream {
-			q.accepted.young.streams.put(p.keys[stream], acceptedHead{version, q.head.lsn})
+			q.accepted.young.streams.put(p.keys[stream], acceptedHead{head, q.head.lsn, streamTop{hlc: r.HLC}})
 		}
 	}
 	p.receipt = eventstore.ReceiptOf(p.records)

@@ -43,6 +43,9 @@ type Store struct {
 	room        *semaphore.Weighted // for requests that wait or are under way, in bytes
 	spare       chan *group
 	durable     atomic.Uint64 // lsn
+	// dep is what is held of other logs, which is what own events know of them; nil when nothing is. What it points to never
+	// changes.
+	dep atomic.Pointer[eventstore.Vector]
 	// readOnly is why the store takes no writes; nil when it does.
 	readOnly  atomic.Pointer[error]
 	watermark *watermark
@@ -52,6 +55,7 @@ type Store struct {
 	archives  archives
 	archived  atomic.Pointer[archived] // nil when all of the log is in the database
 	dropped   atomic.Uint64            // lsn up to which the contents of events were dropped
+	noted     atomic.Bool              // blocks may have notes: there are events of other logs, or there may be soon
 	archiving chan struct{}            // holds one while an archiving is under way
 	rewriting sync.Mutex               // held by who replaces or removes blocks of the log
 
@@ -123,6 +127,9 @@ func (s *Store) open() error {
 	s.durable.Store(state.lsn)
 	s.tail = newTail(s.opts.TailBytes, state)
 	if !sealed {
+		if err := s.learnTimes(); err != nil {
+			return err
+		}
 		s.write(head)
 	}
 	s.keeper.Go(func() { s.stall.watch(s.dir, s.done) })
@@ -180,7 +187,11 @@ func (s *Store) openDatabases(sealed bool) (head logHead, err error) {
 	if err != nil {
 		return head, err
 	}
-	return head, s.catchUp(head)
+	if err := s.catchUp(head); err != nil {
+		return head, err
+	}
+	s.know()
+	return head, nil
 }
 
 // write starts what takes appends.
@@ -192,7 +203,11 @@ func (s *Store) write(head logHead) {
 	go s.indexer.run()
 	s.keeper.Go(func() { s.keepWatermark(s.done) })
 
-	q := &sequencer{store: s, accepted: newAccepted(head.lsn, min(s.opts.IndexBatch/2, maxAccepted)), head: head, group: s.newGroup()}
+	logs, _ := s.recent.known()
+	q := &sequencer{
+		store: s, accepted: newAccepted(head.lsn, min(s.opts.IndexBatch/2, maxAccepted)), head: head, group: s.newGroup(),
+		others: newAcceptedLogs(s.id, s.withLives(logs)),
+	}
 	commits := make(chan *group)
 	s.writers.Go(func() { q.run(commits) })
 	s.writers.Go(func() { s.commit(commits) })
@@ -207,6 +222,9 @@ func (s *Store) unseal() error {
 	s.life.Lock()
 	defer s.life.Unlock()
 	head, err := s.reopen(false)
+	if err == nil {
+		err = s.learnTimes()
+	}
 	if err == nil {
 		s.closed = false
 		s.write(head)
@@ -234,7 +252,7 @@ func (s *Store) openMeta() error {
 		if id.Site == "" {
 			id.Site = "local"
 		}
-		m = metaOf(history{id: id}, nil, 0)
+		m = metaOf(history{id: id}, nil, 0, false)
 		if err := eventstore.ValidateSite(m.Site); err != nil {
 			return err
 		}
@@ -244,6 +262,7 @@ func (s *Store) openMeta() error {
 	}
 	s.id, s.history = m.logID(), m.history()
 	s.dropped.Store(m.Dropped)
+	s.noted.Store(m.noted())
 	s.archived.Store(s.openArchived(m.Archive))
 	return m.fits(&s.opts)
 }

@@ -2,6 +2,7 @@ package pebblestore
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -30,7 +31,11 @@ func (s *Store) Subscribe(ctx context.Context, after eventstore.Position, f even
 		bytes = min(bytes, f.MaxBytes)
 	}
 	all := f.Tenant == "" && len(f.Categories)+len(f.Types)+len(f.Query) == 0
-	return &subscription{store: s, filter: f, bytes: bytes, all: all, lsn: after.LSN, done: make(chan struct{})}, nil
+	seq, err := s.ownSeqAt(ctx, after.LSN)
+	if err != nil {
+		return nil, err
+	}
+	return &subscription{store: s, filter: f, bytes: bytes, all: all, lsn: after.LSN, seq: seq, done: make(chan struct{})}, nil
 }
 
 // subscription follows the log: from the tail if it can, from disk if it must. The two meet without a gap, because both
@@ -41,6 +46,7 @@ type subscription struct {
 	bytes  int    // that a chunk may take, about
 	all    bool   // the filter lets everything through
 	lsn    uint64 // of the last event that was looked at
+	seq    uint64 // the log's own there
 
 	closing sync.Once
 	done    chan struct{}
@@ -73,9 +79,8 @@ func (sub *subscription) Next(ctx context.Context) (eventstore.Chunk, error) {
 		}
 		if sub.all && !sub.filter.Chain {
 			if events, durable := s.tail.stretch(sub.lsn, sub.filter.MaxChunk); events != nil {
-				last := &events[len(events)-1]
-				sub.lsn = last.Position.LSN
-				return sub.to(eventstore.Chunk{Events: events}, last, durable), nil
+				sub.pass(events)
+				return sub.to(eventstore.Chunk{Events: events}, durable), nil
 			}
 		}
 		batches, durable := s.tail.after(sub.lsn, sub.filter.MaxChunk, sub.bytes)
@@ -103,15 +108,12 @@ func (sub *subscription) chunk(batches [][]eventstore.Recorded, durable logState
 		}
 		chunk.Events = make([]eventstore.Recorded, 0, n)
 	}
-	var last *eventstore.Recorded
 	for _, batch := range batches {
 		for i := range batch {
 			e := &batch[i]
 			if e.Position.LSN <= sub.lsn {
 				continue
 			}
-			sub.lsn = e.Position.LSN
-			last = e
 			if sub.filter.Matches(e) {
 				chunk.Events = append(chunk.Events, *e)
 				if !sub.filter.Chain {
@@ -119,16 +121,28 @@ func (sub *subscription) chunk(batches [][]eventstore.Recorded, durable logState
 				}
 			}
 		}
+		sub.pass(batch)
 	}
-	return sub.to(chunk, last, durable)
+	return sub.to(chunk, durable)
 }
 
-// to says in the chunk how far it goes. REQUIRES: last is the last event that was looked at.
-func (sub *subscription) to(chunk eventstore.Chunk, last *eventstore.Recorded, durable logState) eventstore.Chunk {
-	chunk.Position, chunk.Durable = last.Position, sub.store.position(durable.lsn)
-	if last.Dot.Log == sub.store.id { // else it was born in an earlier life
-		chunk.Seq = last.Dot.Seq
+// pass goes on behind events that follow each other.
+func (sub *subscription) pass(events []eventstore.Recorded) {
+	sub.lsn = events[len(events)-1].Position.LSN
+	for i := range slices.Backward(events) {
+		if events[i].Dot.Log == sub.store.id { // else it was born elsewhere, or in an earlier life
+			sub.seq = events[i].Dot.Seq
+			return
+		}
+		if !sub.store.noted.Load() {
+			return
+		}
 	}
+}
+
+// to says in the chunk how far it goes.
+func (sub *subscription) to(chunk eventstore.Chunk, durable logState) eventstore.Chunk {
+	chunk.Position, chunk.Seq, chunk.Durable = sub.store.position(sub.lsn), sub.seq, sub.store.position(durable.lsn)
 	return chunk
 }
 

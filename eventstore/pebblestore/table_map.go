@@ -27,17 +27,19 @@ type tableMap struct {
 	used   atomic.Bool // since room was looked for last
 }
 
-// framePlace is the offset of a frame in its file, and its length in the lower bits.
+// framePlace is the offset of a frame in its file, whether its event revises, and its length in the lower bits.
 type framePlace uint64
 
 const (
 	frameLengthBits = 24
 	maxFrameLength  = 1<<frameLengthBits - 1
+	revisingFrame   = 1 << frameLengthBits
 	framePlaceBytes = 8
 )
 
-func (p framePlace) offset() int64 { return int64(p >> frameLengthBits) }
-func (p framePlace) length() int   { return int(p & maxFrameLength) }
+func (p framePlace) offset() int64  { return int64(p >> (frameLengthBits + 1)) }
+func (p framePlace) revising() bool { return p&revisingFrame != 0 }
+func (p framePlace) length() int    { return int(p & maxFrameLength) }
 
 // last returns the lsn of the table's last event.
 func (t *tableMap) last() uint64 { return t.first + uint64(len(t.frames)) - 1 }
@@ -251,7 +253,11 @@ func (t *tableMap) add(b *block, offset int64) error {
 		if len(frame) > maxFrameLength {
 			return fmt.Errorf("%w: a frame of %d bytes", eventstore.ErrCorrupt, len(frame))
 		}
-		t.frames = append(t.frames, framePlace(offset)<<frameLengthBits|framePlace(len(frame)))
+		place := framePlace(offset)<<(frameLengthBits+1) | framePlace(len(frame))
+		if len(b.notes) > 0 && b.notes[i].has(noteRevises) {
+			place |= revisingFrame
+		}
+		t.frames = append(t.frames, place)
 		offset += int64(len(frame))
 	}
 	return nil
@@ -325,8 +331,8 @@ func (m *tableMaps) find(lsn uint64) (*tableMap, framePlace) {
 
 // read reads the frames of the events at the given lsns, as far as they are in maps: frames has nil for the others. All
 // frames share one piece of memory, which is whole if it has all of them one after the other. An error of the disk is left to
-// those who read through Pebble.
-func (m *tableMaps) read(lsns []uint64) (frames [][]byte, whole []byte) {
+// those who read through Pebble. revising are the lsns of those that revise.
+func (m *tableMaps) read(lsns []uint64) (frames [][]byte, whole []byte, revising []uint64) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	type piece struct {
@@ -339,12 +345,15 @@ func (m *tableMaps) read(lsns []uint64) (frames [][]byte, whole []byte) {
 		p := &pieces[i]
 		if p.table, p.place = m.find(lsn); p.table != nil {
 			size += p.place.length()
+			if p.place.revising() {
+				revising = append(revising, lsn)
+			}
 		} else {
 			complete = false
 		}
 	}
 	if size == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
 	frames = make([][]byte, len(lsns))
 	memory := make([]byte, size)
@@ -377,5 +386,5 @@ func (m *tableMaps) read(lsns []uint64) (frames [][]byte, whole []byte) {
 		}
 		memory, i = memory[length:], end
 	}
-	return frames, whole
+	return frames, whole, revising
 }

@@ -19,7 +19,7 @@ const maxFaults = 100
 // torn batches, a broken hash chain, and index entries that are missing, wrong or too many. A change that someone made
 // with care, checksums and all, shows in the chain of the next block or in the mark of the index.
 func (s *Store) Verify(ctx context.Context, progress func(done, total uint64)) (eventstore.Report, error) {
-	v := &verifier{store: s, progress: progress, log: newLogCheck(&s.history)}
+	v := &verifier{store: s, progress: progress, log: newLogCheck(&s.history, s.noted.Load())}
 	err := v.run(ctx)
 	if v.unnamed > 0 {
 		v.report.Faults = append(v.report.Faults, fmt.Sprintf("and %d more", v.unnamed))
@@ -73,7 +73,7 @@ func (v *verifier) run(ctx context.Context) error {
 			v.progress(min(next-1, v.end), v.end)
 		}
 	}
-	v.report.Events, v.report.Streams = v.log.events, uint64(len(v.log.versions))
+	v.report.Events, v.report.Streams = v.log.events, uint64(len(v.log.streams))
 	if indexReadable && v.log.whole { // a log with holes is no measure for the index
 		return v.compareIndex(ctx, m, sums)
 	}
@@ -181,7 +181,7 @@ func (v *verifier) block(ctx context.Context, b *block) (next uint64, err error)
 		if err == nil {
 			var e eventstore.Recorded
 			if err = b.decode(&e, i, frame, v.store.id.Incarnation); err == nil {
-				v.log.event(&e, frame, v.fault)
+				v.log.event(b, i, &e, frame, v.fault)
 				continue
 			}
 		}
@@ -236,48 +236,56 @@ func (v *verifier) compareIndex(ctx context.Context, m mark, got indexCheck) err
 	}
 	named := len(v.report.Faults) + v.unnamed
 	for next := uint64(1); next <= v.log.indexed; {
-		page, err := v.store.pageFor(ctx, nil, next, v.log.indexed, pageLimits{events: scanEvents, bytes: scanBytes})
+		batches, err := v.store.keyedFor(ctx, next, v.log.indexed)
 		if err != nil {
 			return err
 		}
-		next += uint64(len(page))
-		if err := v.lookUp(ctx, page); err != nil {
-			return err
+		for i := range batches {
+			next += uint64(len(batches[i].records))
+			if err := v.lookUp(ctx, &batches[i]); err != nil {
+				return err
+			}
 		}
 	}
 	if len(v.report.Faults)+v.unnamed == named {
 		want := v.log.expect
-		v.fault("index: it holds %d requests, %d events, %d places of categories, types and tags, %d tenants; the log %d, %d, %d and %d",
-			got.requests.n, got.places.n, got.terms.n, got.tenants.n, want.requests.n, want.places.n, want.terms.n, want.tenants.n)
+		v.fault("index: it holds %d requests, %d events, %d places of categories, types and tags, %d tenants, %d events of other logs; the log %d, %d, %d, %d and %d",
+			got.requests.n, got.places.n, got.terms.n, got.tenants.n, got.logs.n, want.requests.n, want.places.n, want.terms.n, want.tenants.n, want.logs.n)
 	}
 	return nil
 }
 
-func (v *verifier) lookUp(ctx context.Context, page []eventstore.Recorded) error {
+func (v *verifier) lookUp(ctx context.Context, batch *keyedBatch) error {
 	release, err := v.store.useFor(ctx)
 	if err != nil {
 		return err
 	}
 	defer release()
-	for i := range page {
-		e := &page[i]
-		lsns, err := v.store.index.places(e.Stream, e.Version, e.Version)
+	for i := range batch.records {
+		e := &batch.records[i]
+		version := batch.notes[i].place()
+		lsns, err := v.store.index.places(e.Stream, version, version)
 		switch {
 		case err != nil:
 			v.fault("index: %v", err)
 		case lsns[0] != e.Position.LSN:
-			v.fault("index: stream %s, version %d: it names lsn %d, the log has it at %d", e.Stream, e.Version, lsns[0], e.Position.LSN)
+			v.fault("index: stream %s, version %d: it names lsn %d, the log has it at %d", e.Stream, version, lsns[0], e.Position.LSN)
 		}
 		// The index may know later versions by now.
-		if got, err := v.store.index.version(e.Stream); err != nil || got < e.Version {
-			v.fault("index: stream %s: it knows versions up to %d (%v), the log has %d at lsn %d", e.Stream, got, err, e.Version, e.Position.LSN)
+		if got, err := v.store.index.head(e.Stream); err != nil || got.version() < version {
+			v.fault("index: stream %s: it knows versions up to %d (%v), the log has %d at lsn %d", e.Stream, got.version(), err, version, e.Position.LSN)
+		}
+		if batch.foreign() {
+			if lsns, err := v.store.index.logPlaces(e.Dot.Log, e.Dot.Seq, e.Dot.Seq); err != nil || lsns[0] != e.Position.LSN {
+				v.fault("index: event %s: it names lsn %d (%v), the log has it at %d", e.Dot, lsns, err, e.Position.LSN)
+			}
 		}
 		termsOf(e, func(of term) {
 			if at, err := v.store.index.termFloor(of.digest(), e.Position.LSN); err != nil || at != e.Position.LSN {
 				v.fault("index: %s %q: it does not name the event at lsn %d (%v)", of.kind, of.text, e.Position.LSN, err)
 			}
 		})
-		if e.CommandID == "" || e.Dot.Seq != e.Batch.FirstSeq {
+		if e.CommandID == "" || e.Dot.Seq != e.Batch.FirstSeq || batch.repeats() {
 			continue
 		}
 		k := requestKey{e.Stream.Tenant, e.CommandID}

@@ -2,6 +2,7 @@ package pebblestore
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"hash/maphash"
@@ -13,16 +14,22 @@ import (
 // logCheck follows the log from its beginning and compares each event with those before it. It also sums up what the
 // index should say, so that the index is checked without looking up every event.
 type logCheck struct {
-	history  *history
-	versions map[streamHash]uint64
-	events   uint64
-	whole    bool // no gap so far
+	history *history
+	streams map[streamHash]streamHead
+	// tops has the last event of each stream in canonical order; nil where blocks have no notes.
+	tops   map[streamHash]eventTop
+	events uint64
+	whole  bool // no gap so far
 
 	// known is false after a gap: what follows cannot be compared with what went before.
 	known bool
 	seq   uint64
 	chain eventstore.Hash
-	batch eventstore.Batch
+	batch eventstore.Batch // and of which log
+	of    eventstore.LogID
+	// others is how far other logs are. A log that is not in it has begun, if all are known, or else may be anywhere.
+	others []logChain
+	all    bool
 
 	terms   map[term]streamHash
 	tenants map[string]struct{}
@@ -41,12 +48,17 @@ func hashOf(b []byte) streamHash {
 	return streamHash{maphash.Bytes(verifySeeds[0], b), maphash.Bytes(verifySeeds[1], b)}
 }
 
-func newLogCheck(h *history) *logCheck {
-	return &logCheck{
-		history: h, versions: map[streamHash]uint64{}, whole: true,
+// newLogCheck returns a check of a log from its beginning. noted says that its blocks may have notes.
+func newLogCheck(h *history, noted bool) *logCheck {
+	c := &logCheck{
+		history: h, streams: map[streamHash]streamHead{}, whole: true, all: true,
 		terms: map[term]streamHash{}, tenants: map[string]struct{}{},
 		known: true, chain: h.begin().chain, indexedChain: h.begin().chain,
 	}
+	if noted {
+		c.tops = map[streamHash]eventTop{}
+	}
+	return c
 }
 
 func (c *logCheck) hash(s eventstore.StreamID) streamHash {
@@ -54,8 +66,16 @@ func (c *logCheck) hash(s eventstore.StreamID) streamHash {
 	return hashOf(appendStreamKey(buf[:0], s))
 }
 
+// from has the check begin after a head in the middle of the log.
+func (c *logCheck) from(at logHead) {
+	c.whole, c.all, c.seq, c.chain = false, false, at.seq, at.chain
+}
+
 // gap says that something is missing or damaged here.
-func (c *logCheck) gap() { c.known, c.whole = false, false }
+func (c *logCheck) gap() {
+	c.known, c.whole = false, false
+	c.all, c.others = false, nil
+}
 
 // begin checks that a block goes on where the one before it ended.
 func (c *logCheck) begin(b *block, fault func(string, ...any)) {
@@ -67,38 +87,99 @@ func (c *logCheck) begin(b *block, fault func(string, ...any)) {
 		c.batch = eventstore.Batch{}
 	}
 	c.seq, c.chain = b.before, b.chain
+	for i := range b.logs {
+		l := b.logs[i]
+		at := c.other(l.log)
+		if at == nil {
+			c.others = append(c.others, l)
+		} else if *at != l {
+			fault("log block from lsn %d: of %s it follows seq %d with chain %x, before it stands seq %d with chain %x",
+				b.first, l.log, l.seq, l.chain[:8], at.seq, at.chain[:8])
+			*at = l
+		}
+	}
 }
 
-// event checks one event.
-func (c *logCheck) event(e *eventstore.Recorded, frame []byte, fault func(string, ...any)) {
+// other returns how far another log is; nil when that is not known.
+func (c *logCheck) other(log eventstore.LogID) *logChain {
+	at := chainIn(c.others, log)
+	if at == nil && c.all {
+		c.others = append(c.others, logChain{log: log, chain: eventstore.ChainStart(log)})
+		at = &c.others[len(c.others)-1]
+	}
+	return at
+}
+
+// event checks one event, the i-th of a block.
+func (c *logCheck) event(b *block, i int, e *eventstore.Recorded, frame []byte, fault func(string, ...any)) {
 	lsn := e.Position.LSN
 	c.events++
-	if id := c.history.logAt(lsn); e.Dot.Log != id || e.Dot.Seq != c.seq+1 && c.known {
-		fault("log at lsn %d: it holds %s after seq %d of %s", lsn, e.Dot, c.seq, id)
+	id, at := c.history.logAt(lsn), logChain{seq: c.seq, chain: c.chain}
+	var other *logChain
+	if b.foreign(i) {
+		id, other = e.Dot.Log, c.other(e.Dot.Log)
+		if other == nil || c.bornHere(e.Dot.Log, lsn) {
+			fault("log at lsn %d: its block does not say how far %s was", lsn, id)
+			other = &logChain{seq: e.Dot.Seq - 1}
+		}
+		at = *other
 	}
-	if inside := c.batch.Count > 0 && e.Dot.Seq < c.batch.FirstSeq+uint64(c.batch.Count); c.known || c.batch.Count > 0 {
+	if e.Dot.Log != id || e.Dot.Seq != at.seq+1 && c.known {
+		fault("log at lsn %d: it holds %s after seq %d of %s", lsn, e.Dot, at.seq, id)
+	}
+	if inside := c.batch.Count > 0 && (c.of != e.Dot.Log || e.Dot.Seq < c.batch.FirstSeq+uint64(c.batch.Count)); c.known || c.batch.Count > 0 {
 		switch {
-		case inside && e.Batch != c.batch:
+		case inside && (c.of != e.Dot.Log || e.Batch != c.batch):
 			fault("log at lsn %d: the batch of %d events from seq %d on is torn", lsn, c.batch.Count, c.batch.FirstSeq)
 		case !inside && e.Batch.FirstSeq != e.Dot.Seq:
 			fault("log at lsn %d: seq %d begins in the middle of the batch from seq %d on", lsn, e.Dot.Seq, e.Batch.FirstSeq)
 		}
 	}
-	stream := c.hash(e.Stream)
-	if before := c.versions[stream]; e.Version != before+1 && c.whole {
-		fault("log at lsn %d: stream %s goes from version %d to %d", lsn, e.Stream, before, e.Version)
-	}
-	c.versions[stream] = e.Version
-	chain, err := chainAfter(c.chain, e, frame)
+	note := b.noteOf(i, e)
+	c.stream(e, note, fault)
+	chain, err := chainAfter(at.chain, e, frame)
 	if err != nil {
 		fault("log at lsn %d: %v", lsn, err)
 	}
-	c.known, c.seq, c.chain, c.batch = true, e.Dot.Seq, chain, e.Batch
+	if c.known, c.of, c.batch = true, e.Dot.Log, e.Batch; e.EndsBatch() {
+		c.batch = eventstore.Batch{}
+	}
+	if other != nil {
+		other.seq, other.chain = e.Dot.Seq, chain
+	} else {
+		c.seq, c.chain = e.Dot.Seq, chain
+	}
 	if l, ends := c.history.ending(lsn); ends {
 		c.ended(l, e, fault)
 	}
 	if lsn <= c.indexed {
-		c.expectInIndex(e)
+		c.expectInIndex(e, note)
+	}
+}
+
+// bornHere reports whether a log is the one that the log was when the event at an lsn was added.
+func (c *logCheck) bornHere(log eventstore.LogID, lsn uint64) bool {
+	return log == c.history.logAt(lsn)
+}
+
+// stream checks the place of an event in its stream.
+func (c *logCheck) stream(e *eventstore.Recorded, note eventNote, fault func(string, ...any)) {
+	key := c.hash(e.Stream)
+	before := c.streams[key]
+	if note.place() != before.version()+1 && c.whole {
+		fault("log at lsn %d: stream %s goes from version %d to %d", e.Position.LSN, e.Stream, before.version(), note.place())
+	}
+	c.streams[key] = note.head()
+	if c.tops == nil || !c.whole {
+		return
+	}
+	top, has := c.tops[key]
+	revises := has && cmp.Or(cmp.Compare(e.HLC, top.hlc), e.Dot.Log.Compare(top.log)) < 0
+	if revises != e.Revises || note.has(noteRevised) != (revises || before.revised()) {
+		fault("log at lsn %d: that the event stands before others of stream %s is %v by its note, and %v", e.Position.LSN, e.Stream, e.Revises, revises)
+	}
+	if !revises {
+		c.tops[key] = eventTop{e.HLC, e.Dot.Log}
 	}
 }
 
@@ -119,7 +200,7 @@ func (c *logCheck) block(b *block, incarnation uint32) (last eventstore.Recorded
 		if broken != nil {
 			return last, broken
 		}
-		c.event(&last, frame, first)
+		c.event(b, i, &last, frame, first)
 	}
 	return last, err
 }
@@ -131,15 +212,29 @@ func (c *logCheck) ended(l life, last *eventstore.Recorded, fault func(string, .
 			l.LSN, l.Incarnation, l.Seq, l.Chain[:8], c.seq, c.chain[:8])
 	}
 	if !last.EndsBatch() {
-		fault("log at lsn %d: life %d ended in the batch of %d events from seq %d on", l.LSN, l.Incarnation, c.batch.Count, c.batch.FirstSeq)
+		fault("log at lsn %d: life %d ended in the batch of %d events from seq %d on", l.LSN, l.Incarnation, last.Batch.Count, last.Batch.FirstSeq)
 	}
-	next := c.history.onward(logHead{lsn: l.LSN})
+	c.live(l.LSN)
+}
+
+// live goes on in the life that begins after an lsn. What comes of the one before it comes as of another log.
+func (c *logCheck) live(lsn uint64) {
+	before := logChain{c.history.logAt(lsn), c.seq, c.chain}
+	if at := chainIn(c.others, before.log); at != nil {
+		*at = before
+	} else {
+		c.others = append(c.others, before)
+	}
+	next := c.history.onward(logHead{lsn: lsn})
 	c.seq, c.chain, c.batch = next.seq, next.chain, eventstore.Batch{}
 }
 
-func (c *logCheck) expectInIndex(e *eventstore.Recorded) {
-	c.expect.places.add(c.hash(e.Stream), e.Version, e.Position.LSN)
-	if e.CommandID != "" && e.Dot.Seq == e.Batch.FirstSeq {
+func (c *logCheck) expectInIndex(e *eventstore.Recorded, note eventNote) {
+	c.expect.places.add(c.hash(e.Stream), note.place(), e.Position.LSN)
+	if note.has(noteForeign) {
+		c.expect.logs.add(hashOf(appendLogID(nil, e.Dot.Log)), e.Dot.Seq, e.Position.LSN)
+	}
+	if e.CommandID != "" && e.Dot.Seq == e.Batch.FirstSeq && !note.has(noteRepeats) {
 		c.expect.requests.add(streamHash{requestKey{e.Stream.Tenant, e.CommandID}.hash()}, e.Position.LSN)
 	}
 	termsOf(e, func(of term) { c.expect.terms.add(c.termHash(of), e.Position.LSN) })
@@ -167,7 +262,7 @@ func (c *logCheck) termHash(of term) streamHash {
 
 // indexCheck sums up the entries of an index. Two indexes with equal sums have, but for a chance of 2^-128, the same
 // entries.
-type indexCheck struct{ requests, places, terms, tenants sum }
+type indexCheck struct{ requests, places, terms, tenants, logs sum }
 
 // sum is a sum over a set, in any order.
 type sum struct {
@@ -233,6 +328,19 @@ func (x *indexCheck) entry(it *pebble.Iterator, m *mark) error {
 				return fmt.Errorf("%w: value of key %q is %x", eventstore.ErrCorrupt, key, value)
 			}
 			x.requests.add(streamHash{p.hash}, p.lsn)
+		}
+	case len(key) > 8 && key[0] == logPrefix:
+		run, err := parseLogRun(it, len(key)-8)
+		if err != nil {
+			return err
+		}
+		log := hashOf(key[1 : len(key)-8])
+		for i, lsn := range run.lsns {
+			x.logs.add(log, run.first+uint64(i), lsn)
+		}
+	case len(key) > 1 && key[0] == headPrefix:
+		if _, err := parseLogHead(it); err != nil {
+			return err
 		}
 	case bytes.Equal(key, metaKey):
 		var ok bool

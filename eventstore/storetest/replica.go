@@ -369,7 +369,7 @@ func headsAndLogs(f *fixture) {
 
 // receivedSideBySide has several Receives of two logs under way at once, among appends (S33).
 func receivedSideBySide(f *fixture) {
-	const batches, together = 60, 6
+	const batches, together = 24, 4
 	logs := []*far{newFar("b", 1, time.Now().Add(-time.Hour)), newFar("c", 1, time.Now())}
 	results := make(chan error)
 	receive := func(l *far, all []eventstore.Recorded, first int) {

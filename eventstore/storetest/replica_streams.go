@@ -77,7 +77,7 @@ func (f *fixture) mixed(stream eventstore.StreamID, log []eventstore.Recorded) {
 	slices.SortFunc(canonical, func(a, b eventstore.Recorded) int { return a.CompareCanonical(&b) })
 	n := uint64(len(log))
 	f.equal("version", f.version(stream), n)
-	step := max(1, n/16)
+	step := max(1, n/6)
 	for from := uint64(0); from <= n+1; from += step {
 		f.equal(fmt.Sprintf("stream from %d", from), f.stream(stream, from), append([]eventstore.Recorded(nil), canonical[min(max(from, 1)-1, n):]...))
 		back := slices.Clone(canonical[:n])
