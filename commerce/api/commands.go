@@ -134,6 +134,11 @@ func (c *Commands) AdjustStock(ctx context.Context, r *commerceapiv1.AdjustStock
 	return c.dispatch(ctx, r, r.GetStockCode(), cmd, fault)
 }
 
+// MoveStockRights gives units to another site to sell.
+func (c *Commands) MoveStockRights(ctx context.Context, r *commerceapiv1.MoveStockRightsRequest) (*commerceapiv1.Receipt, error) {
+	return c.dispatch(ctx, r, r.GetStockCode(), inventory.MoveRights{Code: r.GetStockCode(), To: r.GetToSite(), Quantity: r.GetQuantity(), At: c.Now()})
+}
+
 // RefundPayment pays back.
 func (c *Commands) RefundPayment(ctx context.Context, r *commerceapiv1.RefundPaymentRequest) (*commerceapiv1.Receipt, error) {
 	sum, err := amount("amount", r.GetAmount(), orDefault(r.GetCurrency(), DefaultCurrency))

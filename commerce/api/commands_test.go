@@ -95,6 +95,9 @@ func TestCommandsBecomeEvents(t *testing.T) {
 		{"adjust stock", func() (*commerceapiv1.Receipt, error) {
 			return c.AdjustStock(t.Context(), &commerceapiv1.AdjustStockRequest{StockCode: "MUG-1", Delta: -1, Reason: "broken"})
 		}, "MUG-1 default/inventory/MUG-1 2"},
+		{"move stock", func() (*commerceapiv1.Receipt, error) {
+			return c.MoveStockRights(t.Context(), &commerceapiv1.MoveStockRightsRequest{StockCode: "MUG-1", ToSite: "sh", Quantity: 2})
+		}, "MUG-1 default/inventory/MUG-1 3"},
 		{"return", func() (*commerceapiv1.Receipt, error) {
 			return c.ReceiveReturn(t.Context(), &commerceapiv1.ReceiveReturnRequest{Id: "C-1", Country: "France", Lines: anOrder().GetLines()})
 		}, "C-1 default/return/C-1 1"},

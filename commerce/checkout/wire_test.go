@@ -48,6 +48,7 @@ func written() []proto.Message {
 		&commercev1.InventoryBarred{Reservation: "536365", AtMs: ms},
 		&commercev1.InventoryAdjusted{Delta: -10, Reason: "lost", AtMs: ms, Document: document},
 		&commercev1.InventoryReturned{Reference: "C536379", Quantity: 1, AtMs: ms},
+		&commercev1.InventoryRightsMoved{To: "sh", Quantity: 40, AtMs: ms},
 		&commercev1.PaymentAuthorized{OrderId: "536365", CustomerId: "17850", Amount: pounds("15.301"), Method: "card", AtMs: ms},
 		&commercev1.PaymentCaptured{CustomerId: "17850", Amount: pounds("15.301"), AtMs: ms},
 		&commercev1.PaymentVoided{CustomerId: "17850", Amount: pounds("15.301"), Reason: "order cancelled", AtMs: ms},

@@ -6,7 +6,7 @@ import (
 	"github.com/tributary-es/tributary/commerce/money"
 )
 
-// Command is one of Receive, Try, Confirm, Cancel, Adjust and ReturnGoods.
+// Command is one of Receive, Try, Confirm, Cancel, Adjust, ReturnGoods and MoveRights.
 type Command interface {
 	// stockCode returns the code that the command is for.
 	stockCode() string
@@ -23,7 +23,7 @@ type Receive struct {
 	At        time.Time
 }
 
-// Try reserves units. It is refused with inventory.insufficient when fewer are available.
+// Try reserves units. It is refused with inventory.insufficient when fewer are available at the site that decides.
 type Try struct {
 	Code string
 	// Reservation is the coordinator's name for it.
@@ -70,6 +70,17 @@ type ReturnGoods struct {
 	At        time.Time
 }
 
+// MoveRights gives units of the site that decides to another, which may sell them when it has heard of it. It is refused with
+// inventory.insufficient when fewer are available here.
+type MoveRights struct {
+	Code string
+	// To is the name of the site.
+	To string
+	// Quantity is in units, 1 to MaxQuantity.
+	Quantity int64
+	At       time.Time
+}
+
 // Document is the line of a paper, such as an invoice. Events carry it, so that what was written can be shown and summed
 // up as it was.
 type Document struct {
@@ -90,3 +101,4 @@ func (c Confirm) stockCode() string     { return c.Code }
 func (c Cancel) stockCode() string      { return c.Code }
 func (c Adjust) stockCode() string      { return c.Code }
 func (c ReturnGoods) stockCode() string { return c.Code }
+func (c MoveRights) stockCode() string  { return c.Code }

@@ -24,6 +24,12 @@
 // What always holds: 0 ≤ reserved ≤ on hand; on hand = received + returned + adjusted − confirmed; reserved = the sum of
 // the open reservations.
 //
+// Several sites may sell the same code. Each has units of its own: those that came in or were returned there, and those that
+// another site has given it with MoveRights. Try, Adjust and MoveRights are decided against the units of their site alone, so
+// nothing is sold twice though no site asks another (commands/escrow). A reservation is settled at the site that made it;
+// at another one Confirm and Cancel are refused with inventory.reservation_elsewhere. What two sites have counted or reserved
+// at once under one name counts at both, and is put before a person: customers may have the units already.
+//
 // The state remembers every reservation and reference of its code, some forty bytes each, since a late call may come at
 // any time. The package is pure: times and ids come in with the commands.
 package inventory

@@ -19,6 +19,7 @@ const (
 	BarredV1    = "inventory.barred.v1"
 	AdjustedV1  = "inventory.adjusted.v1"
 	ReturnedV1  = "inventory.returned.v1"
+	MovedV1     = "inventory.rights_moved.v1"
 )
 
 // Codec returns the codec of the inventory's events. It is always the same one, safe for concurrent use.
@@ -32,6 +33,7 @@ var codec = commands.ProtoCodec(map[string]Event{
 	BarredV1:    &commercev1.InventoryBarred{},
 	AdjustedV1:  &commercev1.InventoryAdjusted{},
 	ReturnedV1:  &commercev1.InventoryReturned{},
+	MovedV1:     &commercev1.InventoryRightsMoved{},
 })
 
 // proto returns the document as events carry it, nil for none.

@@ -17,9 +17,11 @@ const (
 	CodeReservationConfirmed = "inventory.reservation_confirmed"
 	CodeReservationDiffers   = "inventory.reservation_differs"
 	CodeReservationUnknown   = "inventory.reservation_unknown"
+	CodeReservationElsewhere = "inventory.reservation_elsewhere"
 	CodeBelowZero            = "inventory.below_zero"
 	CodeBelowReserved        = "inventory.below_reserved"
 	CodeReferenceDiffers     = "inventory.reference_differs"
+	CodeSameSite             = "inventory.same_site"
 )
 
 // Aggregate returns the aggregate of the stock of a code.
@@ -33,13 +35,14 @@ func Aggregate() commands.Aggregate[State, Command, Event] {
 		Evolve:   evolve,
 		Codec:    Codec(),
 		// A code that is on many orders has thousands of events.
-		Snapshots: &commands.Snapshots[State]{Version: 1, Encode: encodeState, Decode: decodeState},
+		Snapshots: &commands.Snapshots[State]{Version: 2, Encode: encodeState, Decode: decodeState},
+		Resolver:  commands.Escrow[State, Event]{At: at, Review: review},
 	}
 }
 
 // Register adds the inventory and its commands to a bus.
 func Register(b *commands.Bus) error {
-	return commands.Register[State, Command, Event](b, Aggregate(), Receive{}, Try{}, Confirm{}, Cancel{}, Adjust{}, ReturnGoods{})
+	return commands.Register[State, Command, Event](b, Aggregate(), Receive{}, Try{}, Confirm{}, Cancel{}, Adjust{}, ReturnGoods{}, MoveRights{})
 }
 
 func decide(s State, c Command) ([]Event, error) {
@@ -56,6 +59,8 @@ func decide(s State, c Command) ([]Event, error) {
 		return adjust(s, c)
 	case ReturnGoods:
 		return returnGoods(s, c)
+	case MoveRights:
+		return moveRights(s, c)
 	}
 	return nil, fmt.Errorf("inventory: no such command: %T", c)
 }
@@ -83,15 +88,16 @@ func adjust(s State, c Adjust) ([]Event, error) {
 			return nil, err
 		}
 	}
-	after := s.OnHand + c.Delta
+	onHand, held := s.books.Rights(s.site), s.books.Row(s.site).Held
+	after := onHand + c.Delta
 	switch {
 	case after < 0:
 		return nil, commands.Reject(CodeBelowZero, fmt.Sprintf(
-			"stock %s has %d units on hand, %d cannot be taken", c.Code, s.OnHand, -c.Delta))
-	case c.Delta < 0 && after < s.Reserved:
+			"stock %s has %d units on hand%s, %d cannot be taken", c.Code, onHand, s.elsewhere(), -c.Delta))
+	case c.Delta < 0 && after < held:
 		return nil, commands.Reject(CodeBelowReserved, fmt.Sprintf(
-			"stock %s has %d units on hand of which %d are reserved, %d cannot be taken: cancel orders first",
-			c.Code, s.OnHand, s.Reserved, -c.Delta))
+			"stock %s has %d units on hand%s of which %d are reserved, %d cannot be taken: cancel orders first",
+			c.Code, onHand, s.elsewhere(), held, -c.Delta))
 	}
 	return []Event{&commercev1.InventoryAdjusted{
 		Delta: c.Delta, Reason: c.Reason, AtMs: c.At.UnixMilli(), Document: c.Document.proto(),
@@ -108,8 +114,26 @@ func (s State) repeats(code string, ref reference, units int64) (bool, error) {
 	return ok, nil
 }
 
+// elsewhere tells of what other sites have, for refusals; empty where they have nothing.
+func (s State) elsewhere() string {
+	if n := s.OnHand - s.books.Rights(s.site); n != 0 {
+		return fmt.Sprintf(" at %s, and %d at other sites,", s.site, n)
+	}
+	return ""
+}
+
+func moveRights(s State, c MoveRights) ([]Event, error) {
+	switch {
+	case c.To == s.site:
+		return nil, commands.Reject(CodeSameSite, fmt.Sprintf("stock %s: the units are at %s already", c.Code, c.To))
+	case c.Quantity > s.Available():
+		return nil, s.refuseInsufficient(c.Code, c.Quantity)
+	}
+	return []Event{&commercev1.InventoryRightsMoved{To: c.To, Quantity: c.Quantity, AtMs: c.At.UnixMilli()}}, nil
+}
+
 func try(s State, c Try) ([]Event, error) {
-	switch r := s.reservations[c.Reservation]; {
+	switch r := s.Reservation(c.Reservation); {
 	case r.Outcome == Cancelled:
 		return nil, refuseCancelled(c.Code, c.Reservation)
 	case r.Outcome != Unknown && r.Quantity != c.Quantity:
@@ -119,16 +143,22 @@ func try(s State, c Try) ([]Event, error) {
 		return nil, nil
 	}
 	if c.Quantity > s.Available() {
-		return nil, commands.Reject(CodeInsufficient, fmt.Sprintf(
-			"stock %s has %d units available, %d are wanted", c.Code, s.Available(), c.Quantity))
+		return nil, s.refuseInsufficient(c.Code, c.Quantity)
 	}
 	return []Event{&commercev1.InventoryReserved{Reservation: c.Reservation, Quantity: c.Quantity, AtMs: c.At.UnixMilli()}}, nil
 }
 
+func (s State) refuseInsufficient(code string, wanted int64) error {
+	return commands.Reject(CodeInsufficient, fmt.Sprintf("stock %s has %d units available%s, %d are wanted", code, s.Available(), s.elsewhere(), wanted))
+}
+
 func confirm(s State, c Confirm) ([]Event, error) {
-	r := s.reservations[c.Reservation]
+	r := s.Reservation(c.Reservation)
 	switch r.Outcome {
 	case Open:
+		if r.Site != s.site {
+			return nil, refuseElsewhere(c.Code, c.Reservation, r.Site)
+		}
 		return []Event{&commercev1.InventoryConfirmed{Reservation: c.Reservation, Quantity: r.Quantity, AtMs: c.At.UnixMilli()}}, nil
 	case Confirmed:
 		return nil, nil
@@ -139,9 +169,12 @@ func confirm(s State, c Confirm) ([]Event, error) {
 }
 
 func cancel(s State, c Cancel) ([]Event, error) {
-	r := s.reservations[c.Reservation]
+	r := s.Reservation(c.Reservation)
 	switch r.Outcome {
 	case Open:
+		if r.Site != s.site {
+			return nil, refuseElsewhere(c.Code, c.Reservation, r.Site)
+		}
 		return []Event{&commercev1.InventoryReleased{Reservation: c.Reservation, Quantity: r.Quantity, AtMs: c.At.UnixMilli()}}, nil
 	case Confirmed:
 		return nil, commands.Reject(CodeReservationConfirmed, fmt.Sprintf(
@@ -154,4 +187,9 @@ func cancel(s State, c Cancel) ([]Event, error) {
 
 func refuseCancelled(code, reservation string) error {
 	return commands.Reject(CodeReservationCancelled, fmt.Sprintf("stock %s: reservation %s was cancelled", code, reservation))
+}
+
+func refuseElsewhere(code, reservation, site string) error {
+	return commands.Reject(CodeReservationElsewhere, fmt.Sprintf(
+		"stock %s: reservation %s was made at %s, whose units it holds, and is settled there", code, reservation, site))
 }

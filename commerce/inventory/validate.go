@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/tributary-es/tributary/commerce/calendar"
+	"github.com/tributary-es/tributary/eventstore"
 )
 
 // Limits of a command.
@@ -82,6 +83,12 @@ func validate(c Command) error {
 		f.moment(c.At)
 	case Adjust:
 		f.adjust(c)
+	case MoveRights:
+		f.units(c.Quantity, MaxQuantity)
+		if err := eventstore.ValidateSite(c.To); err != nil {
+			f.add("%w", err)
+		}
+		f.moment(c.At)
 	case ReturnGoods:
 		f.required("reference", c.Reference)
 		f.units(c.Quantity, MaxTry)

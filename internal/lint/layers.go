@@ -58,6 +58,7 @@ var layers = []layer{
 	{pkg: "commerce/retail", may: "commerce/money", foreign: "github.com/quagmt/udecimal"},
 	{pkg: "commerce/retail/importer", may: "commerce/retail commerce/money eventstore"},
 	{pkg: "commerce/checkout", may: "commands commands/saga eventstore commerce/order commerce/inventory commerce/payment commerce/returns commerce/money", foreign: "google.golang.org/protobuf"},
+	{pkg: "commerce/inventory", may: "commands commands/escrow eventstore commerce/calendar commerce/money", foreign: "google.golang.org/protobuf"},
 	{pkg: "commerce/views", may: "projections queries eventstore commerce/*", foreign: "google.golang.org/protobuf"},
 	{pkg: "commerce/api", may: "commands commands/saga queries eventstore commerce/*"},
 	{pkg: "commerce/*", may: "commands eventstore commerce/calendar commerce/money commerce/tag", foreign: "google.golang.org/protobuf"},

@@ -469,6 +469,71 @@ func (x *InventoryReturned) GetAtMs() int64 {
 	return 0
 }
 
+// InventoryRightsMoved, inventory.rights_moved.v1: units that may be sold at the site where this was recorded may be sold at
+// another one instead; nothing else changes.
+type InventoryRightsMoved struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Site that the units go to.
+	To string `protobuf:"bytes,1,opt,name=to,proto3" json:"to,omitempty"`
+	// Units, at least 1.
+	Quantity int64 `protobuf:"varint,2,opt,name=quantity,proto3" json:"quantity,omitempty"`
+	// When, in milliseconds since 1970 UTC.
+	AtMs          int64 `protobuf:"varint,3,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InventoryRightsMoved) Reset() {
+	*x = InventoryRightsMoved{}
+	mi := &file_tributary_commerce_v1_inventory_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InventoryRightsMoved) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InventoryRightsMoved) ProtoMessage() {}
+
+func (x *InventoryRightsMoved) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_commerce_v1_inventory_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InventoryRightsMoved.ProtoReflect.Descriptor instead.
+func (*InventoryRightsMoved) Descriptor() ([]byte, []int) {
+	return file_tributary_commerce_v1_inventory_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *InventoryRightsMoved) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *InventoryRightsMoved) GetQuantity() int64 {
+	if x != nil {
+		return x.Quantity
+	}
+	return 0
+}
+
+func (x *InventoryRightsMoved) GetAtMs() int64 {
+	if x != nil {
+		return x.AtMs
+	}
+	return 0
+}
+
 var File_tributary_commerce_v1_inventory_proto protoreflect.FileDescriptor
 
 const file_tributary_commerce_v1_inventory_proto_rawDesc = "" +
@@ -501,6 +566,10 @@ const file_tributary_commerce_v1_inventory_proto_rawDesc = "" +
 	"\x11InventoryReturned\x12\x1c\n" +
 	"\treference\x18\x01 \x01(\tR\treference\x12\x1a\n" +
 	"\bquantity\x18\x02 \x01(\x03R\bquantity\x12\x13\n" +
+	"\x05at_ms\x18\x03 \x01(\x03R\x04atMs\"W\n" +
+	"\x14InventoryRightsMoved\x12\x0e\n" +
+	"\x02to\x18\x01 \x01(\tR\x02to\x12\x1a\n" +
+	"\bquantity\x18\x02 \x01(\x03R\bquantity\x12\x13\n" +
 	"\x05at_ms\x18\x03 \x01(\x03R\x04atMsBPZNgithub.com/tributary-es/tributary/schemas/gen/tributary/commerce/v1;commercev1b\x06proto3"
 
 var (
@@ -515,19 +584,20 @@ func file_tributary_commerce_v1_inventory_proto_rawDescGZIP() []byte {
 	return file_tributary_commerce_v1_inventory_proto_rawDescData
 }
 
-var file_tributary_commerce_v1_inventory_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_tributary_commerce_v1_inventory_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_tributary_commerce_v1_inventory_proto_goTypes = []any{
-	(*InventoryReceived)(nil),  // 0: tributary.commerce.v1.InventoryReceived
-	(*InventoryReserved)(nil),  // 1: tributary.commerce.v1.InventoryReserved
-	(*InventoryConfirmed)(nil), // 2: tributary.commerce.v1.InventoryConfirmed
-	(*InventoryReleased)(nil),  // 3: tributary.commerce.v1.InventoryReleased
-	(*InventoryBarred)(nil),    // 4: tributary.commerce.v1.InventoryBarred
-	(*InventoryAdjusted)(nil),  // 5: tributary.commerce.v1.InventoryAdjusted
-	(*InventoryReturned)(nil),  // 6: tributary.commerce.v1.InventoryReturned
-	(*Document)(nil),           // 7: tributary.commerce.v1.Document
+	(*InventoryReceived)(nil),    // 0: tributary.commerce.v1.InventoryReceived
+	(*InventoryReserved)(nil),    // 1: tributary.commerce.v1.InventoryReserved
+	(*InventoryConfirmed)(nil),   // 2: tributary.commerce.v1.InventoryConfirmed
+	(*InventoryReleased)(nil),    // 3: tributary.commerce.v1.InventoryReleased
+	(*InventoryBarred)(nil),      // 4: tributary.commerce.v1.InventoryBarred
+	(*InventoryAdjusted)(nil),    // 5: tributary.commerce.v1.InventoryAdjusted
+	(*InventoryReturned)(nil),    // 6: tributary.commerce.v1.InventoryReturned
+	(*InventoryRightsMoved)(nil), // 7: tributary.commerce.v1.InventoryRightsMoved
+	(*Document)(nil),             // 8: tributary.commerce.v1.Document
 }
 var file_tributary_commerce_v1_inventory_proto_depIdxs = []int32{
-	7, // 0: tributary.commerce.v1.InventoryAdjusted.document:type_name -> tributary.commerce.v1.Document
+	8, // 0: tributary.commerce.v1.InventoryAdjusted.document:type_name -> tributary.commerce.v1.Document
 	1, // [1:1] is the sub-list for method output_type
 	1, // [1:1] is the sub-list for method input_type
 	1, // [1:1] is the sub-list for extension type_name
@@ -547,7 +617,7 @@ func file_tributary_commerce_v1_inventory_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_commerce_v1_inventory_proto_rawDesc), len(file_tributary_commerce_v1_inventory_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -889,6 +889,70 @@ func (x *AdjustStockRequest) GetAdjustedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+// MoveStockRightsRequest gives units to another site to sell.
+type MoveStockRightsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Stock code, case matters.
+	StockCode string `protobuf:"bytes,1,opt,name=stock_code,json=stockCode,proto3" json:"stock_code,omitempty"`
+	// Name of the site that they go to.
+	ToSite string `protobuf:"bytes,2,opt,name=to_site,json=toSite,proto3" json:"to_site,omitempty"`
+	// Units, at least 1.
+	Quantity      int64 `protobuf:"varint,3,opt,name=quantity,proto3" json:"quantity,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MoveStockRightsRequest) Reset() {
+	*x = MoveStockRightsRequest{}
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MoveStockRightsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MoveStockRightsRequest) ProtoMessage() {}
+
+func (x *MoveStockRightsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MoveStockRightsRequest.ProtoReflect.Descriptor instead.
+func (*MoveStockRightsRequest) Descriptor() ([]byte, []int) {
+	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *MoveStockRightsRequest) GetStockCode() string {
+	if x != nil {
+		return x.StockCode
+	}
+	return ""
+}
+
+func (x *MoveStockRightsRequest) GetToSite() string {
+	if x != nil {
+		return x.ToSite
+	}
+	return ""
+}
+
+func (x *MoveStockRightsRequest) GetQuantity() int64 {
+	if x != nil {
+		return x.Quantity
+	}
+	return 0
+}
+
 // RefundPaymentRequest pays back.
 type RefundPaymentRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -906,7 +970,7 @@ type RefundPaymentRequest struct {
 
 func (x *RefundPaymentRequest) Reset() {
 	*x = RefundPaymentRequest{}
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[11]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -918,7 +982,7 @@ func (x *RefundPaymentRequest) String() string {
 func (*RefundPaymentRequest) ProtoMessage() {}
 
 func (x *RefundPaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[11]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -931,7 +995,7 @@ func (x *RefundPaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefundPaymentRequest.ProtoReflect.Descriptor instead.
 func (*RefundPaymentRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{11}
+	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RefundPaymentRequest) GetId() string {
@@ -985,7 +1049,7 @@ type AdjustPaymentRequest struct {
 
 func (x *AdjustPaymentRequest) Reset() {
 	*x = AdjustPaymentRequest{}
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[12]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -997,7 +1061,7 @@ func (x *AdjustPaymentRequest) String() string {
 func (*AdjustPaymentRequest) ProtoMessage() {}
 
 func (x *AdjustPaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[12]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1010,7 +1074,7 @@ func (x *AdjustPaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdjustPaymentRequest.ProtoReflect.Descriptor instead.
 func (*AdjustPaymentRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{12}
+	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *AdjustPaymentRequest) GetId() string {
@@ -1077,7 +1141,7 @@ type CreateVoucherRequest struct {
 
 func (x *CreateVoucherRequest) Reset() {
 	*x = CreateVoucherRequest{}
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[13]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1089,7 +1153,7 @@ func (x *CreateVoucherRequest) String() string {
 func (*CreateVoucherRequest) ProtoMessage() {}
 
 func (x *CreateVoucherRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[13]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1102,7 +1166,7 @@ func (x *CreateVoucherRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateVoucherRequest.ProtoReflect.Descriptor instead.
 func (*CreateVoucherRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{13}
+	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CreateVoucherRequest) GetCode() string {
@@ -1139,7 +1203,7 @@ type WithdrawVoucherRequest struct {
 
 func (x *WithdrawVoucherRequest) Reset() {
 	*x = WithdrawVoucherRequest{}
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[14]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1151,7 +1215,7 @@ func (x *WithdrawVoucherRequest) String() string {
 func (*WithdrawVoucherRequest) ProtoMessage() {}
 
 func (x *WithdrawVoucherRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[14]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1164,7 +1228,7 @@ func (x *WithdrawVoucherRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawVoucherRequest.ProtoReflect.Descriptor instead.
 func (*WithdrawVoucherRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{14}
+	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *WithdrawVoucherRequest) GetCode() string {
@@ -1196,7 +1260,7 @@ type SetCreditLimitRequest struct {
 
 func (x *SetCreditLimitRequest) Reset() {
 	*x = SetCreditLimitRequest{}
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[15]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1208,7 +1272,7 @@ func (x *SetCreditLimitRequest) String() string {
 func (*SetCreditLimitRequest) ProtoMessage() {}
 
 func (x *SetCreditLimitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[15]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1221,7 +1285,7 @@ func (x *SetCreditLimitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetCreditLimitRequest.ProtoReflect.Descriptor instead.
 func (*SetCreditLimitRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{15}
+	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SetCreditLimitRequest) GetCustomerId() string {
@@ -1256,7 +1320,7 @@ type LiftCreditLimitRequest struct {
 
 func (x *LiftCreditLimitRequest) Reset() {
 	*x = LiftCreditLimitRequest{}
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[16]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1268,7 +1332,7 @@ func (x *LiftCreditLimitRequest) String() string {
 func (*LiftCreditLimitRequest) ProtoMessage() {}
 
 func (x *LiftCreditLimitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[16]
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1281,7 +1345,7 @@ func (x *LiftCreditLimitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LiftCreditLimitRequest.ProtoReflect.Descriptor instead.
 func (*LiftCreditLimitRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{16}
+	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *LiftCreditLimitRequest) GetCustomerId() string {
@@ -1370,7 +1434,12 @@ const file_tributary_commerce_api_v1_commands_proto_rawDesc = "" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12?\n" +
 	"\bdocument\x18\x04 \x01(\v2#.tributary.commerce.api.v1.DocumentR\bdocument\x12;\n" +
 	"\vadjusted_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"adjustedAt\"r\n" +
+	"adjustedAt\"l\n" +
+	"\x16MoveStockRightsRequest\x12\x1d\n" +
+	"\n" +
+	"stock_code\x18\x01 \x01(\tR\tstockCode\x12\x17\n" +
+	"\ato_site\x18\x02 \x01(\tR\x06toSite\x12\x1a\n" +
+	"\bquantity\x18\x03 \x01(\x03R\bquantity\"r\n" +
 	"\x14RefundPaymentRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06amount\x18\x02 \x01(\tR\x06amount\x12\x1a\n" +
@@ -1400,7 +1469,7 @@ const file_tributary_commerce_api_v1_commands_proto_rawDesc = "" +
 	"\bcurrency\x18\x03 \x01(\tR\bcurrency\"9\n" +
 	"\x16LiftCreditLimitRequest\x12\x1f\n" +
 	"\vcustomer_id\x18\x01 \x01(\tR\n" +
-	"customerId2\xb5\x11\n" +
+	"customerId2\xf7\x12\n" +
 	"\x0eCommandService\x12\x89\x01\n" +
 	"\n" +
 	"PlaceOrder\x12,.tributary.commerce.api.v1.PlaceOrderRequest\x1a\".tributary.commerce.api.v1.Receipt\")\xa2\xbb\x18%\n" +
@@ -1417,7 +1486,9 @@ const file_tributary_commerce_api_v1_commands_proto_rawDesc = "" +
 	"\fReceiveStock\x12..tributary.commerce.api.v1.ReceiveStockRequest\x1a\".tributary.commerce.api.v1.Receipt\"L\xa2\xbb\x18H\n" +
 	"\x04POST\x12\x1e/v1/stock/{stock_code}/receive\x1a\x01**\x1dReceive units of a stock code\x12\xb1\x01\n" +
 	"\vAdjustStock\x12-.tributary.commerce.api.v1.AdjustStockRequest\x1a\".tributary.commerce.api.v1.Receipt\"O\xa2\xbb\x18K\n" +
-	"\x04POST\x12\x1d/v1/stock/{stock_code}/adjust\x1a\x01**!Correct the units of a stock code\x12\xb8\x01\n" +
+	"\x04POST\x12\x1d/v1/stock/{stock_code}/adjust\x1a\x01**!Correct the units of a stock code\x12\xbf\x01\n" +
+	"\x0fMoveStockRights\x121.tributary.commerce.api.v1.MoveStockRightsRequest\x1a\".tributary.commerce.api.v1.Receipt\"U\xa2\xbb\x18Q\n" +
+	"\x04POST\x12\"/v1/stock/{stock_code}/move-rights\x1a\x01**\"Give units to another site to sell\x12\xb8\x01\n" +
 	"\rAdjustPayment\x12/.tributary.commerce.api.v1.AdjustPaymentRequest\x1a\".tributary.commerce.api.v1.Receipt\"R\xa2\xbb\x18N\n" +
 	"\x04POST\x12\x18/v1/payments/{id}/adjust\x1a\x01**)Record money gained or lost without goods\x12\xa1\x01\n" +
 	"\rRefundPayment\x12/.tributary.commerce.api.v1.RefundPaymentRequest\x1a\".tributary.commerce.api.v1.Receipt\";\xa2\xbb\x187\n" +
@@ -1443,7 +1514,7 @@ func file_tributary_commerce_api_v1_commands_proto_rawDescGZIP() []byte {
 	return file_tributary_commerce_api_v1_commands_proto_rawDescData
 }
 
-var file_tributary_commerce_api_v1_commands_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_tributary_commerce_api_v1_commands_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_tributary_commerce_api_v1_commands_proto_goTypes = []any{
 	(*Receipt)(nil),                // 0: tributary.commerce.api.v1.Receipt
 	(*PlaceOrderRequest)(nil),      // 1: tributary.commerce.api.v1.PlaceOrderRequest
@@ -1456,26 +1527,27 @@ var file_tributary_commerce_api_v1_commands_proto_goTypes = []any{
 	(*ReceiveReturnRequest)(nil),   // 8: tributary.commerce.api.v1.ReceiveReturnRequest
 	(*ReceiveStockRequest)(nil),    // 9: tributary.commerce.api.v1.ReceiveStockRequest
 	(*AdjustStockRequest)(nil),     // 10: tributary.commerce.api.v1.AdjustStockRequest
-	(*RefundPaymentRequest)(nil),   // 11: tributary.commerce.api.v1.RefundPaymentRequest
-	(*AdjustPaymentRequest)(nil),   // 12: tributary.commerce.api.v1.AdjustPaymentRequest
-	(*CreateVoucherRequest)(nil),   // 13: tributary.commerce.api.v1.CreateVoucherRequest
-	(*WithdrawVoucherRequest)(nil), // 14: tributary.commerce.api.v1.WithdrawVoucherRequest
-	(*SetCreditLimitRequest)(nil),  // 15: tributary.commerce.api.v1.SetCreditLimitRequest
-	(*LiftCreditLimitRequest)(nil), // 16: tributary.commerce.api.v1.LiftCreditLimitRequest
-	(*timestamppb.Timestamp)(nil),  // 17: google.protobuf.Timestamp
+	(*MoveStockRightsRequest)(nil), // 11: tributary.commerce.api.v1.MoveStockRightsRequest
+	(*RefundPaymentRequest)(nil),   // 12: tributary.commerce.api.v1.RefundPaymentRequest
+	(*AdjustPaymentRequest)(nil),   // 13: tributary.commerce.api.v1.AdjustPaymentRequest
+	(*CreateVoucherRequest)(nil),   // 14: tributary.commerce.api.v1.CreateVoucherRequest
+	(*WithdrawVoucherRequest)(nil), // 15: tributary.commerce.api.v1.WithdrawVoucherRequest
+	(*SetCreditLimitRequest)(nil),  // 16: tributary.commerce.api.v1.SetCreditLimitRequest
+	(*LiftCreditLimitRequest)(nil), // 17: tributary.commerce.api.v1.LiftCreditLimitRequest
+	(*timestamppb.Timestamp)(nil),  // 18: google.protobuf.Timestamp
 }
 var file_tributary_commerce_api_v1_commands_proto_depIdxs = []int32{
 	3,  // 0: tributary.commerce.api.v1.PlaceOrderRequest.lines:type_name -> tributary.commerce.api.v1.OrderLine
-	17, // 1: tributary.commerce.api.v1.PlaceOrderRequest.placed_at:type_name -> google.protobuf.Timestamp
+	18, // 1: tributary.commerce.api.v1.PlaceOrderRequest.placed_at:type_name -> google.protobuf.Timestamp
 	2,  // 2: tributary.commerce.api.v1.PlaceOrderRequest.delivery:type_name -> tributary.commerce.api.v1.Contact
-	17, // 3: tributary.commerce.api.v1.OrderLine.at:type_name -> google.protobuf.Timestamp
+	18, // 3: tributary.commerce.api.v1.OrderLine.at:type_name -> google.protobuf.Timestamp
 	3,  // 4: tributary.commerce.api.v1.ReceiveReturnRequest.lines:type_name -> tributary.commerce.api.v1.OrderLine
-	17, // 5: tributary.commerce.api.v1.ReceiveReturnRequest.received_at:type_name -> google.protobuf.Timestamp
-	17, // 6: tributary.commerce.api.v1.ReceiveStockRequest.received_at:type_name -> google.protobuf.Timestamp
+	18, // 5: tributary.commerce.api.v1.ReceiveReturnRequest.received_at:type_name -> google.protobuf.Timestamp
+	18, // 6: tributary.commerce.api.v1.ReceiveStockRequest.received_at:type_name -> google.protobuf.Timestamp
 	4,  // 7: tributary.commerce.api.v1.AdjustStockRequest.document:type_name -> tributary.commerce.api.v1.Document
-	17, // 8: tributary.commerce.api.v1.AdjustStockRequest.adjusted_at:type_name -> google.protobuf.Timestamp
+	18, // 8: tributary.commerce.api.v1.AdjustStockRequest.adjusted_at:type_name -> google.protobuf.Timestamp
 	4,  // 9: tributary.commerce.api.v1.AdjustPaymentRequest.document:type_name -> tributary.commerce.api.v1.Document
-	17, // 10: tributary.commerce.api.v1.AdjustPaymentRequest.adjusted_at:type_name -> google.protobuf.Timestamp
+	18, // 10: tributary.commerce.api.v1.AdjustPaymentRequest.adjusted_at:type_name -> google.protobuf.Timestamp
 	1,  // 11: tributary.commerce.api.v1.CommandService.PlaceOrder:input_type -> tributary.commerce.api.v1.PlaceOrderRequest
 	5,  // 12: tributary.commerce.api.v1.CommandService.ConfirmOrder:input_type -> tributary.commerce.api.v1.ConfirmOrderRequest
 	6,  // 13: tributary.commerce.api.v1.CommandService.ShipOrder:input_type -> tributary.commerce.api.v1.ShipOrderRequest
@@ -1483,27 +1555,29 @@ var file_tributary_commerce_api_v1_commands_proto_depIdxs = []int32{
 	8,  // 15: tributary.commerce.api.v1.CommandService.ReceiveReturn:input_type -> tributary.commerce.api.v1.ReceiveReturnRequest
 	9,  // 16: tributary.commerce.api.v1.CommandService.ReceiveStock:input_type -> tributary.commerce.api.v1.ReceiveStockRequest
 	10, // 17: tributary.commerce.api.v1.CommandService.AdjustStock:input_type -> tributary.commerce.api.v1.AdjustStockRequest
-	12, // 18: tributary.commerce.api.v1.CommandService.AdjustPayment:input_type -> tributary.commerce.api.v1.AdjustPaymentRequest
-	11, // 19: tributary.commerce.api.v1.CommandService.RefundPayment:input_type -> tributary.commerce.api.v1.RefundPaymentRequest
-	13, // 20: tributary.commerce.api.v1.CommandService.CreateVoucher:input_type -> tributary.commerce.api.v1.CreateVoucherRequest
-	14, // 21: tributary.commerce.api.v1.CommandService.WithdrawVoucher:input_type -> tributary.commerce.api.v1.WithdrawVoucherRequest
-	15, // 22: tributary.commerce.api.v1.CommandService.SetCreditLimit:input_type -> tributary.commerce.api.v1.SetCreditLimitRequest
-	16, // 23: tributary.commerce.api.v1.CommandService.LiftCreditLimit:input_type -> tributary.commerce.api.v1.LiftCreditLimitRequest
-	0,  // 24: tributary.commerce.api.v1.CommandService.PlaceOrder:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 25: tributary.commerce.api.v1.CommandService.ConfirmOrder:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 26: tributary.commerce.api.v1.CommandService.ShipOrder:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 27: tributary.commerce.api.v1.CommandService.CancelOrder:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 28: tributary.commerce.api.v1.CommandService.ReceiveReturn:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 29: tributary.commerce.api.v1.CommandService.ReceiveStock:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 30: tributary.commerce.api.v1.CommandService.AdjustStock:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 31: tributary.commerce.api.v1.CommandService.AdjustPayment:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 32: tributary.commerce.api.v1.CommandService.RefundPayment:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 33: tributary.commerce.api.v1.CommandService.CreateVoucher:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 34: tributary.commerce.api.v1.CommandService.WithdrawVoucher:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 35: tributary.commerce.api.v1.CommandService.SetCreditLimit:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 36: tributary.commerce.api.v1.CommandService.LiftCreditLimit:output_type -> tributary.commerce.api.v1.Receipt
-	24, // [24:37] is the sub-list for method output_type
-	11, // [11:24] is the sub-list for method input_type
+	11, // 18: tributary.commerce.api.v1.CommandService.MoveStockRights:input_type -> tributary.commerce.api.v1.MoveStockRightsRequest
+	13, // 19: tributary.commerce.api.v1.CommandService.AdjustPayment:input_type -> tributary.commerce.api.v1.AdjustPaymentRequest
+	12, // 20: tributary.commerce.api.v1.CommandService.RefundPayment:input_type -> tributary.commerce.api.v1.RefundPaymentRequest
+	14, // 21: tributary.commerce.api.v1.CommandService.CreateVoucher:input_type -> tributary.commerce.api.v1.CreateVoucherRequest
+	15, // 22: tributary.commerce.api.v1.CommandService.WithdrawVoucher:input_type -> tributary.commerce.api.v1.WithdrawVoucherRequest
+	16, // 23: tributary.commerce.api.v1.CommandService.SetCreditLimit:input_type -> tributary.commerce.api.v1.SetCreditLimitRequest
+	17, // 24: tributary.commerce.api.v1.CommandService.LiftCreditLimit:input_type -> tributary.commerce.api.v1.LiftCreditLimitRequest
+	0,  // 25: tributary.commerce.api.v1.CommandService.PlaceOrder:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 26: tributary.commerce.api.v1.CommandService.ConfirmOrder:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 27: tributary.commerce.api.v1.CommandService.ShipOrder:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 28: tributary.commerce.api.v1.CommandService.CancelOrder:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 29: tributary.commerce.api.v1.CommandService.ReceiveReturn:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 30: tributary.commerce.api.v1.CommandService.ReceiveStock:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 31: tributary.commerce.api.v1.CommandService.AdjustStock:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 32: tributary.commerce.api.v1.CommandService.MoveStockRights:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 33: tributary.commerce.api.v1.CommandService.AdjustPayment:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 34: tributary.commerce.api.v1.CommandService.RefundPayment:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 35: tributary.commerce.api.v1.CommandService.CreateVoucher:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 36: tributary.commerce.api.v1.CommandService.WithdrawVoucher:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 37: tributary.commerce.api.v1.CommandService.SetCreditLimit:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 38: tributary.commerce.api.v1.CommandService.LiftCreditLimit:output_type -> tributary.commerce.api.v1.Receipt
+	25, // [25:39] is the sub-list for method output_type
+	11, // [11:25] is the sub-list for method input_type
 	11, // [11:11] is the sub-list for extension type_name
 	11, // [11:11] is the sub-list for extension extendee
 	0,  // [0:11] is the sub-list for field type_name
@@ -1520,7 +1594,7 @@ func file_tributary_commerce_api_v1_commands_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_commerce_api_v1_commands_proto_rawDesc), len(file_tributary_commerce_api_v1_commands_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -26,6 +26,7 @@ const (
 	CommandService_ReceiveReturn_FullMethodName   = "/tributary.commerce.api.v1.CommandService/ReceiveReturn"
 	CommandService_ReceiveStock_FullMethodName    = "/tributary.commerce.api.v1.CommandService/ReceiveStock"
 	CommandService_AdjustStock_FullMethodName     = "/tributary.commerce.api.v1.CommandService/AdjustStock"
+	CommandService_MoveStockRights_FullMethodName = "/tributary.commerce.api.v1.CommandService/MoveStockRights"
 	CommandService_AdjustPayment_FullMethodName   = "/tributary.commerce.api.v1.CommandService/AdjustPayment"
 	CommandService_RefundPayment_FullMethodName   = "/tributary.commerce.api.v1.CommandService/RefundPayment"
 	CommandService_CreateVoucher_FullMethodName   = "/tributary.commerce.api.v1.CommandService/CreateVoucher"
@@ -56,6 +57,8 @@ type CommandServiceClient interface {
 	ReceiveStock(ctx context.Context, in *ReceiveStockRequest, opts ...grpc.CallOption) (*Receipt, error)
 	// AdjustStock corrects the units of a stock code, up or down.
 	AdjustStock(ctx context.Context, in *AdjustStockRequest, opts ...grpc.CallOption) (*Receipt, error)
+	// MoveStockRights gives units of a stock code that may be sold at this site to another one.
+	MoveStockRights(ctx context.Context, in *MoveStockRightsRequest, opts ...grpc.CallOption) (*Receipt, error)
 	// AdjustPayment records money gained or lost without goods, such as a bad debt.
 	AdjustPayment(ctx context.Context, in *AdjustPaymentRequest, opts ...grpc.CallOption) (*Receipt, error)
 	// RefundPayment pays back part or all of a captured payment.
@@ -148,6 +151,16 @@ func (c *commandServiceClient) AdjustStock(ctx context.Context, in *AdjustStockR
 	return out, nil
 }
 
+func (c *commandServiceClient) MoveStockRights(ctx context.Context, in *MoveStockRightsRequest, opts ...grpc.CallOption) (*Receipt, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Receipt)
+	err := c.cc.Invoke(ctx, CommandService_MoveStockRights_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *commandServiceClient) AdjustPayment(ctx context.Context, in *AdjustPaymentRequest, opts ...grpc.CallOption) (*Receipt, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Receipt)
@@ -230,6 +243,8 @@ type CommandServiceServer interface {
 	ReceiveStock(context.Context, *ReceiveStockRequest) (*Receipt, error)
 	// AdjustStock corrects the units of a stock code, up or down.
 	AdjustStock(context.Context, *AdjustStockRequest) (*Receipt, error)
+	// MoveStockRights gives units of a stock code that may be sold at this site to another one.
+	MoveStockRights(context.Context, *MoveStockRightsRequest) (*Receipt, error)
 	// AdjustPayment records money gained or lost without goods, such as a bad debt.
 	AdjustPayment(context.Context, *AdjustPaymentRequest) (*Receipt, error)
 	// RefundPayment pays back part or all of a captured payment.
@@ -272,6 +287,9 @@ func (UnimplementedCommandServiceServer) ReceiveStock(context.Context, *ReceiveS
 }
 func (UnimplementedCommandServiceServer) AdjustStock(context.Context, *AdjustStockRequest) (*Receipt, error) {
 	return nil, status.Error(codes.Unimplemented, "method AdjustStock not implemented")
+}
+func (UnimplementedCommandServiceServer) MoveStockRights(context.Context, *MoveStockRightsRequest) (*Receipt, error) {
+	return nil, status.Error(codes.Unimplemented, "method MoveStockRights not implemented")
 }
 func (UnimplementedCommandServiceServer) AdjustPayment(context.Context, *AdjustPaymentRequest) (*Receipt, error) {
 	return nil, status.Error(codes.Unimplemented, "method AdjustPayment not implemented")
@@ -438,6 +456,24 @@ func _CommandService_AdjustStock_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _CommandService_MoveStockRights_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MoveStockRightsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CommandServiceServer).MoveStockRights(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CommandService_MoveStockRights_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CommandServiceServer).MoveStockRights(ctx, req.(*MoveStockRightsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _CommandService_AdjustPayment_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(AdjustPaymentRequest)
 	if err := dec(in); err != nil {
@@ -580,6 +616,10 @@ var CommandService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "AdjustStock",
 			Handler:    _CommandService_AdjustStock_Handler,
+		},
+		{
+			MethodName: "MoveStockRights",
+			Handler:    _CommandService_MoveStockRights_Handler,
 		},
 		{
 			MethodName: "AdjustPayment",

@@ -31,7 +31,9 @@ type Inventory struct {
 	// What became of each reservation.
 	Reservations []*Reservation `protobuf:"bytes,3,rep,name=reservations,proto3" json:"reservations,omitempty"`
 	// What counts once.
-	Counted       []*Counted `protobuf:"bytes,4,rep,name=counted,proto3" json:"counted,omitempty"`
+	Counted []*Counted `protobuf:"bytes,4,rep,name=counted,proto3" json:"counted,omitempty"`
+	// Which units are whose.
+	Sites         []*SiteStock `protobuf:"bytes,5,rep,name=sites,proto3" json:"sites,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -94,6 +96,150 @@ func (x *Inventory) GetCounted() []*Counted {
 	return nil
 }
 
+func (x *Inventory) GetSites() []*SiteStock {
+	if x != nil {
+		return x.Sites
+	}
+	return nil
+}
+
+// SiteStock is the part of a stock that is a site's.
+type SiteStock struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the site.
+	Site string `protobuf:"bytes,1,opt,name=site,proto3" json:"site,omitempty"`
+	// Units that came in there, less those that were corrected away.
+	Received int64 `protobuf:"varint,2,opt,name=received,proto3" json:"received,omitempty"`
+	// Those that are promised.
+	Held int64 `protobuf:"varint,3,opt,name=held,proto3" json:"held,omitempty"`
+	// Those that have left.
+	Used int64 `protobuf:"varint,4,opt,name=used,proto3" json:"used,omitempty"`
+	// Those that went to other sites.
+	Sent          []*SentRights `protobuf:"bytes,5,rep,name=sent,proto3" json:"sent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SiteStock) Reset() {
+	*x = SiteStock{}
+	mi := &file_tributary_commerce_state_v1_inventory_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SiteStock) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SiteStock) ProtoMessage() {}
+
+func (x *SiteStock) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_commerce_state_v1_inventory_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SiteStock.ProtoReflect.Descriptor instead.
+func (*SiteStock) Descriptor() ([]byte, []int) {
+	return file_tributary_commerce_state_v1_inventory_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *SiteStock) GetSite() string {
+	if x != nil {
+		return x.Site
+	}
+	return ""
+}
+
+func (x *SiteStock) GetReceived() int64 {
+	if x != nil {
+		return x.Received
+	}
+	return 0
+}
+
+func (x *SiteStock) GetHeld() int64 {
+	if x != nil {
+		return x.Held
+	}
+	return 0
+}
+
+func (x *SiteStock) GetUsed() int64 {
+	if x != nil {
+		return x.Used
+	}
+	return 0
+}
+
+func (x *SiteStock) GetSent() []*SentRights {
+	if x != nil {
+		return x.Sent
+	}
+	return nil
+}
+
+// SentRights are units that may be sold elsewhere.
+type SentRights struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Site that they went to.
+	To string `protobuf:"bytes,1,opt,name=to,proto3" json:"to,omitempty"`
+	// Units.
+	Units         int64 `protobuf:"varint,2,opt,name=units,proto3" json:"units,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SentRights) Reset() {
+	*x = SentRights{}
+	mi := &file_tributary_commerce_state_v1_inventory_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SentRights) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SentRights) ProtoMessage() {}
+
+func (x *SentRights) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_commerce_state_v1_inventory_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SentRights.ProtoReflect.Descriptor instead.
+func (*SentRights) Descriptor() ([]byte, []int) {
+	return file_tributary_commerce_state_v1_inventory_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *SentRights) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *SentRights) GetUnits() int64 {
+	if x != nil {
+		return x.Units
+	}
+	return 0
+}
+
 // Reservation is what became of a reservation.
 type Reservation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -102,14 +248,16 @@ type Reservation struct {
 	// How far it has come.
 	Outcome uint32 `protobuf:"varint,2,opt,name=outcome,proto3" json:"outcome,omitempty"`
 	// Units.
-	Quantity      int64 `protobuf:"varint,3,opt,name=quantity,proto3" json:"quantity,omitempty"`
+	Quantity int64 `protobuf:"varint,3,opt,name=quantity,proto3" json:"quantity,omitempty"`
+	// Site that made it.
+	Site          string `protobuf:"bytes,4,opt,name=site,proto3" json:"site,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Reservation) Reset() {
 	*x = Reservation{}
-	mi := &file_tributary_commerce_state_v1_inventory_proto_msgTypes[1]
+	mi := &file_tributary_commerce_state_v1_inventory_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -121,7 +269,7 @@ func (x *Reservation) String() string {
 func (*Reservation) ProtoMessage() {}
 
 func (x *Reservation) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_state_v1_inventory_proto_msgTypes[1]
+	mi := &file_tributary_commerce_state_v1_inventory_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -134,7 +282,7 @@ func (x *Reservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reservation.ProtoReflect.Descriptor instead.
 func (*Reservation) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_state_v1_inventory_proto_rawDescGZIP(), []int{1}
+	return file_tributary_commerce_state_v1_inventory_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Reservation) GetName() string {
@@ -158,6 +306,13 @@ func (x *Reservation) GetQuantity() int64 {
 	return 0
 }
 
+func (x *Reservation) GetSite() string {
+	if x != nil {
+		return x.Site
+	}
+	return ""
+}
+
 // Counted is a reference that counts once.
 type Counted struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -173,7 +328,7 @@ type Counted struct {
 
 func (x *Counted) Reset() {
 	*x = Counted{}
-	mi := &file_tributary_commerce_state_v1_inventory_proto_msgTypes[2]
+	mi := &file_tributary_commerce_state_v1_inventory_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -185,7 +340,7 @@ func (x *Counted) String() string {
 func (*Counted) ProtoMessage() {}
 
 func (x *Counted) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_state_v1_inventory_proto_msgTypes[2]
+	mi := &file_tributary_commerce_state_v1_inventory_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -198,7 +353,7 @@ func (x *Counted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counted.ProtoReflect.Descriptor instead.
 func (*Counted) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_state_v1_inventory_proto_rawDescGZIP(), []int{2}
+	return file_tributary_commerce_state_v1_inventory_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Counted) GetKind() uint32 {
@@ -226,16 +381,28 @@ var File_tributary_commerce_state_v1_inventory_proto protoreflect.FileDescriptor
 
 const file_tributary_commerce_state_v1_inventory_proto_rawDesc = "" +
 	"\n" +
-	"+tributary/commerce/state/v1/inventory.proto\x12\x1btributary.commerce.state.v1\"\xce\x01\n" +
+	"+tributary/commerce/state/v1/inventory.proto\x12\x1btributary.commerce.state.v1\"\x8c\x02\n" +
 	"\tInventory\x12\x17\n" +
 	"\aon_hand\x18\x01 \x01(\x03R\x06onHand\x12\x1a\n" +
 	"\breserved\x18\x02 \x01(\x03R\breserved\x12L\n" +
 	"\freservations\x18\x03 \x03(\v2(.tributary.commerce.state.v1.ReservationR\freservations\x12>\n" +
-	"\acounted\x18\x04 \x03(\v2$.tributary.commerce.state.v1.CountedR\acounted\"W\n" +
+	"\acounted\x18\x04 \x03(\v2$.tributary.commerce.state.v1.CountedR\acounted\x12<\n" +
+	"\x05sites\x18\x05 \x03(\v2&.tributary.commerce.state.v1.SiteStockR\x05sites\"\xa0\x01\n" +
+	"\tSiteStock\x12\x12\n" +
+	"\x04site\x18\x01 \x01(\tR\x04site\x12\x1a\n" +
+	"\breceived\x18\x02 \x01(\x03R\breceived\x12\x12\n" +
+	"\x04held\x18\x03 \x01(\x03R\x04held\x12\x12\n" +
+	"\x04used\x18\x04 \x01(\x03R\x04used\x12;\n" +
+	"\x04sent\x18\x05 \x03(\v2'.tributary.commerce.state.v1.SentRightsR\x04sent\"2\n" +
+	"\n" +
+	"SentRights\x12\x0e\n" +
+	"\x02to\x18\x01 \x01(\tR\x02to\x12\x14\n" +
+	"\x05units\x18\x02 \x01(\x03R\x05units\"k\n" +
 	"\vReservation\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aoutcome\x18\x02 \x01(\rR\aoutcome\x12\x1a\n" +
-	"\bquantity\x18\x03 \x01(\x03R\bquantity\"G\n" +
+	"\bquantity\x18\x03 \x01(\x03R\bquantity\x12\x12\n" +
+	"\x04site\x18\x04 \x01(\tR\x04site\"G\n" +
 	"\aCounted\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
@@ -253,20 +420,24 @@ func file_tributary_commerce_state_v1_inventory_proto_rawDescGZIP() []byte {
 	return file_tributary_commerce_state_v1_inventory_proto_rawDescData
 }
 
-var file_tributary_commerce_state_v1_inventory_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_tributary_commerce_state_v1_inventory_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_tributary_commerce_state_v1_inventory_proto_goTypes = []any{
 	(*Inventory)(nil),   // 0: tributary.commerce.state.v1.Inventory
-	(*Reservation)(nil), // 1: tributary.commerce.state.v1.Reservation
-	(*Counted)(nil),     // 2: tributary.commerce.state.v1.Counted
+	(*SiteStock)(nil),   // 1: tributary.commerce.state.v1.SiteStock
+	(*SentRights)(nil),  // 2: tributary.commerce.state.v1.SentRights
+	(*Reservation)(nil), // 3: tributary.commerce.state.v1.Reservation
+	(*Counted)(nil),     // 4: tributary.commerce.state.v1.Counted
 }
 var file_tributary_commerce_state_v1_inventory_proto_depIdxs = []int32{
-	1, // 0: tributary.commerce.state.v1.Inventory.reservations:type_name -> tributary.commerce.state.v1.Reservation
-	2, // 1: tributary.commerce.state.v1.Inventory.counted:type_name -> tributary.commerce.state.v1.Counted
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	3, // 0: tributary.commerce.state.v1.Inventory.reservations:type_name -> tributary.commerce.state.v1.Reservation
+	4, // 1: tributary.commerce.state.v1.Inventory.counted:type_name -> tributary.commerce.state.v1.Counted
+	1, // 2: tributary.commerce.state.v1.Inventory.sites:type_name -> tributary.commerce.state.v1.SiteStock
+	2, // 3: tributary.commerce.state.v1.SiteStock.sent:type_name -> tributary.commerce.state.v1.SentRights
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_tributary_commerce_state_v1_inventory_proto_init() }
@@ -280,7 +451,7 @@ func file_tributary_commerce_state_v1_inventory_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_commerce_state_v1_inventory_proto_rawDesc), len(file_tributary_commerce_state_v1_inventory_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
