@@ -330,10 +330,10 @@ func (t *track) due(now Instant, c *Config) (at time.Duration, waits bool) {
 		return max(t.giveUp, t.since+c.GapTimer), true
 	case t.missing:
 		return t.since + c.GapTimer, true
-	case t.skewed:
-		return t.until, true
 	case len(t.waiting) > 0 && t.retry > now.Mono:
 		return t.retry, true
+	case t.skewed:
+		return t.until, true
 	}
 	return 0, false
 }
