@@ -4,6 +4,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/tributary-es/tributary/eventstore/memstore"
 	"github.com/tributary-es/tributary/internal/hlc"
 )
 
@@ -18,6 +19,7 @@ type plan struct {
 	// Probabilities of what happens to messages and to records.
 	dropped, duplicated, slowMessages, answerLost float64
 	linkFaults                                    bool
+	storeBusy                                     float64
 	recordsDropped, recordsDuplicated, reordered  float64
 	between                                       time.Duration // two faults, on average
 	kinds                                         []fault
@@ -50,6 +52,7 @@ const (
 	recordDropped
 	recordDuplicated
 	recordsReordered
+	receiptRefused
 	livesBegun
 	numberFaults
 )
@@ -58,7 +61,7 @@ var faultNames = [numberFaults]string{
 	"partitions", "one-way cuts", "flapping cuts", "topics out of reach", "own topics out of reach", "crashes", "restores", "rollbacks",
 	"clock jumps", "clock drifts", "retentions", "topics made anew", "topic tails lost", "slow mirrors", "stalled disks",
 	"links from the start", "links too far", "messages dropped", "messages twice", "records dropped", "records twice",
-	"runs of records out of order", "lives begun",
+	"runs of records out of order", "receipts refused by a busy store", "lives begun",
 }
 
 // drawPlan draws what a history is to be like.
@@ -67,8 +70,8 @@ func drawPlan(random interface {
 	Float64() float64
 }) plan {
 	p := plan{
-		sites: 2 + random.IntN(3), clients: 2 + random.IntN(4), duration: time.Duration(3+random.IntN(6)) * time.Second,
-		think: time.Duration(60+random.IntN(240)) * time.Millisecond, linkDelay: 15 * time.Millisecond, mirrorDelay: 10 * time.Millisecond,
+		sites: 2 + random.IntN(3), clients: 3 + random.IntN(4), duration: time.Duration(3+random.IntN(6)) * time.Second,
+		think: time.Duration(30+random.IntN(150)) * time.Millisecond, linkDelay: 15 * time.Millisecond, mirrorDelay: 10 * time.Millisecond,
 		between: time.Duration(150+random.IntN(900)) * time.Millisecond,
 	}
 	sometimes := func(p float64) float64 {
@@ -81,6 +84,7 @@ func drawPlan(random interface {
 	if p.linkFaults = random.IntN(3) > 0; p.linkFaults {
 		p.recordsDropped, p.recordsDuplicated, p.reordered = sometimes(0.1), sometimes(0.6), sometimes(0.6)
 	}
+	p.storeBusy = sometimes(0.3)
 	if random.IntN(4) == 0 {
 		p.linkDelay *= 20
 	}
@@ -148,7 +152,16 @@ func (f *faults) happen(kind fault) {
 		s.crash()
 		s.startIn(w.between(50*time.Millisecond, 3*time.Second))
 	case restore, rollback:
-		f.putBack(s, kind == restore)
+		if w.chance(0.5) { // to what was a moment ago, as a disk does that has not kept what it said it had
+			s.backup()
+			f.end(w.between(100*time.Millisecond, 2*time.Second), func() {
+				if s.up {
+					f.putBack(s, s.backups[len(s.backups)-1], kind == restore)
+				}
+			})
+		} else if len(s.backups) > 0 {
+			f.putBack(s, s.backups[w.rand.IntN(len(s.backups))], kind == restore)
+		}
 	case clockJump:
 		s.clock.set(w.now, w.skew(), s.clock.rate)
 		f.end(w.between(time.Second, 6*time.Second), func() { s.clock.set(w.now, w.now, s.clock.rate) })
@@ -227,13 +240,10 @@ func (s *site) backup() {
 
 // putBack has a site go on from an old backup: restored as one restores a backup, which begins another life; or without a
 // word, as when a folder or a virtual machine is put back. That takes longer than any message is under way.
-func (f *faults) putBack(s *site, noticed bool) {
+func (f *faults) putBack(s *site, backup *memstore.Log, noticed bool) {
 	w := f.w
-	if len(s.backups) == 0 {
-		return
-	}
 	s.crash()
-	s.log = s.backups[w.rand.IntN(len(s.backups))].Copy(s.newClock())
+	s.log = backup.Copy(s.newClock())
 	s.view.crashed, s.heads = nil, nil
 	if noticed {
 		known := uint32(0)
@@ -245,6 +255,7 @@ func (f *faults) putBack(s *site, noticed bool) {
 		s.life(max(known, s.log.ID().Incarnation) + 1)
 		s.log.Live(max(known, s.log.ID().Incarnation) + 1)
 	}
+	w.putBack = true
 	w.oracle.putBack(s)
 	s.startIn(w.between(2*longestFlight, 4*time.Second))
 }

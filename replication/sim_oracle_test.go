@@ -3,6 +3,7 @@ package replication_test
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/internal/hlc"
@@ -78,6 +79,7 @@ type view struct {
 	folds   map[uint64]map[eventstore.StreamID]counts // by the lsn of the first event of an accepted request
 	crashed counts                                    // held when it crashed; nil after it was put back to something older
 	count   map[eventstore.StreamID]uint64
+	anew    bool // what is looked at was looked at before
 }
 
 // own returns how many events of the site's logs are on its disk.
@@ -194,6 +196,11 @@ func (o *oracle) taken(s *site, t *truth, e *eventstore.Recorded) {
 	if b.chain != e.Chain || b.hlc != e.HLC {
 		o.violated("I2", "%s has another event as %s than was born", s.name, e.Dot)
 	}
+	// What was let in just before its clock was set back may look as if it were from the future.
+	now := o.w.now
+	if early := e.Time().Sub(s.clock.at(now).Wall); early > mostSkew && !s.view.anew && now-s.clock.since > 5*time.Second {
+		o.violated("skew", "%s has taken %s, which is %s ahead of its clock", s.name, e.Dot, early)
+	}
 	for i, seq := range b.known {
 		if o.logs[i] != t && s.view.held.at(i) < seq {
 			o.violated("I3", "%s has %s before %s/%d, which its site had", s.name, e.Dot, o.logs[i].id, seq)
@@ -201,11 +208,32 @@ func (o *oracle) taken(s *site, t *truth, e *eventstore.Recorded) {
 	}
 }
 
+// mostSkew is how far in the future an event may be that a site takes.
+const mostSkew = 500 * time.Millisecond
+
+// peered checks what a core says of what is durable at another site too. Who is put back to an earlier state has said more
+// than is true.
+func (o *oracle) peered(s *site) {
+	i, t := o.log(s.log.ID())
+	seq := s.view.held.at(i)
+	if seq == 0 || o.w.putBack || s.core == nil || !s.core.Peered(seq) {
+		return
+	}
+	for _, other := range o.w.sites {
+		if other != s && other.view.held.at(i) >= seq {
+			return
+		}
+	}
+	o.violated("peer", "%s says that another site has %s/%d, and none has", s.name, t.id, seq)
+}
+
 // opened looks at a site's disk anew.
 func (o *oracle) opened(s *site) {
 	before := s.view.crashed
 	s.view = view{folds: map[uint64]map[eventstore.StreamID]counts{}, count: map[eventstore.StreamID]uint64{}}
+	s.view.anew = true
 	o.durable(s)
+	s.view.anew = false
 	for i := range o.logs {
 		if before != nil && s.view.held.at(i) != before.at(i) {
 			o.violated("I9", "%s had %s up to %d when it crashed, and has it up to %d", s.name, o.logs[i].id, before.at(i), s.view.held.at(i))

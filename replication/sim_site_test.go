@@ -199,6 +199,9 @@ func (s *site) step(in replication.Input) {
 		s.live(effects.Life)
 		return
 	}
+	if beat, ok := in.(replication.Heartbeat); ok && beat.Direct {
+		s.w.oracle.peered(s)
+	}
 	if effects.Wake <= now.Mono {
 		s.w.oracle.violated("the core", "%s wants to be stepped again at once, after %T", s.name, in)
 	}
@@ -271,6 +274,11 @@ func (s *site) answer(p replication.Pull) replication.Pulled {
 // receive has the store take in what the core asks for.
 func (s *site) receive(r replication.Receive) {
 	s.within(s.storeDelay(), func() {
+		if !s.w.calm && s.w.chance(s.w.plan.storeBusy) {
+			s.w.faults.count(receiptRefused)
+			s.step(replication.Refused{Log: r.Log, Err: eventstore.ErrUnavailable})
+			return
+		}
 		at, err := s.log.Receive(r.Events)
 		if err != nil {
 			s.w.tracef("%s: the store refuses %s: %v", s.name, r.Log, err)

@@ -26,6 +26,7 @@ type world struct {
 	calm          bool
 	calmAt, alike time.Duration // since when, and how long the sites then took to be alike
 	steps         int
+	putBack       bool // a disk was put back to an earlier state
 
 	digest uint64 // of all that happened, in order
 	trace  func(line string)
@@ -68,14 +69,20 @@ func (w *world) after(d time.Duration, do func()) { w.queue.push(w.now+max(d, 0)
 
 // runUntil lets everything happen that is due by then.
 func (w *world) runUntil(end time.Duration) {
-	for w.queue.due(end) && !w.oracle.enough() {
+	for w.queue.due(end) && !w.oracle.enough() && w.steps < mostSteps {
 		at, do := w.queue.pop()
 		w.now = max(w.now, at)
-		w.steps++
+		if w.steps++; w.steps == mostSteps {
+			w.oracle.violated("the core", "%d steps have brought the world to %s only", mostSteps, w.now)
+			return
+		}
 		do()
 	}
 	w.now = max(w.now, end)
 }
+
+// mostSteps is what no history needs: one that takes more goes in circles.
+const mostSteps = 200_000
 
 // upTo draws a time below d, between one above low and below high.
 func (w *world) upTo(d time.Duration) time.Duration { return time.Duration(w.rand.Int64N(int64(d))) }

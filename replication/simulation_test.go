@@ -140,8 +140,11 @@ func (sum *tally) print(t *testing.T) {
 		total += n
 	}
 	p50, p99 := reliability.Percentiles(sum.alike)
-	t.Logf("%d seeds from %d: %d sites, %d steps, %d events, %d acknowledged (%d of them taken by a disk before they had left), %d events in conflict, %d concurrent pairs, %d seeds with violations %v",
-		sum.seeds, *first, sum.sites, sum.steps, sum.events, sum.acked, sum.excused, sum.conflicting, sum.pairs, len(sum.failed), sum.violations)
+	t.Logf("%d seeds from %d: %d sites, %d steps, %d events, %d acknowledged (%d of them taken by a disk before they had left), %d events in conflict, %d concurrent pairs",
+		sum.seeds, *first, sum.sites, sum.steps, sum.events, sum.acked, sum.excused, sum.conflicting, sum.pairs)
+	if len(sum.failed) > 0 {
+		t.Logf("violations in %d of %d seeds, first in %d: %v", len(sum.failed), sum.seeds, slices.Min(slices.Collect(maps.Keys(sum.failed))), sum.violations)
+	}
 	t.Logf("alike after p50 %.0f ms, p99 %.0f ms, at most %.0f ms of calm", p50, p99, slices.Max(sum.alike).Seconds()*1000)
 	for i, n := range sum.faults {
 		t.Logf("%8d %s", n, faultNames[i])
