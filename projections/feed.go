@@ -104,8 +104,11 @@ func (f *feed) read(ctx context.Context, source Source, order *sequence, wants m
 	}
 }
 
-// wanted returns the events of the types in wants, a slice of its own unless it is all of them.
+// wanted returns the events of the types in wants, a slice of its own unless it is all of them. No types are all.
 func wanted(events []eventstore.Recorded, wants map[string]bool) []eventstore.Recorded {
+	if len(wants) == 0 {
+		return events
+	}
 	n := 0
 	for i := range events {
 		if wants[events[i].Type] {

@@ -12,7 +12,7 @@ type Projection[W any] struct {
 	// shape changes: a sink that holds another version is rebuilt.
 	Name    string
 	Version int
-	// Types are the event types that Apply wants; it is called for no others.
+	// Types are the event types that Apply wants; it is called for no others. Without any, it is called for all.
 	Types []string
 	// Apply writes what the event means for the model. It is pure but for its writer, and never keeps w or e. An error
 	// parks the event's stream: nothing that was written for this event counts, and later events of the stream queue

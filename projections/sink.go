@@ -15,7 +15,7 @@ import (
 type Sink interface {
 	// Name returns the projection's name.
 	Name() string
-	// Types returns the event types that the projection wants.
+	// Types returns the event types that the projection wants; none are all.
 	Types() []string
 	// Open prepares the sink (schema, scripts) and returns the cursor of the model it holds; ErrNoCursor when it holds
 	// none of this version. Errors of an unreachable server are transient: the runner tries again. It may be called

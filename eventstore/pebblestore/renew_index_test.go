@@ -108,7 +108,9 @@ func TestRenewalWaitsForNoReader(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Error("the renewal waits for a reader")
 		release()
-		<-renewed
+		if err := <-renewed; err != nil {
+			t.Error(err)
+		}
 	}
 	if faults := verify(t, s).Faults; len(faults) > 0 {
 		t.Error(faults)

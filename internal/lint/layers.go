@@ -45,6 +45,7 @@ var layers = []layer{
 	{pkg: "queries", may: "projections eventstore"},
 
 	{pkg: "replication", may: "eventstore internal/hlc", foreign: "github.com/cespare/xxhash/v2"},
+	{pkg: "replication/conflictview", may: "replication eventstore commands projections queries"},
 	{pkg: "replication/pgsync", may: "replication eventstore"},
 	{pkg: "replication/restsync", may: "replication eventstore", foreign: "none"},
 	{pkg: "replication/storesync", may: "replication eventstore", foreign: "none"},

@@ -13,7 +13,7 @@ import (
 	"io/fs"
 )
 
-//go:embed bookkeeping/*.sql shop/*.sql shop/checks/*.sql
+//go:embed bookkeeping/*.sql conflicts/*.sql shop/*.sql shop/checks/*.sql
 var files embed.FS
 
 // Bookkeeping returns the tables in which package clickview keeps cursors, intents and parked events.
@@ -21,6 +21,9 @@ func Bookkeeping() fs.FS { return folder("bookkeeping") }
 
 // Shop returns the tables of the shop's read model.
 func Shop() fs.FS { return folder("shop") }
+
+// Conflicts returns the table of the conflicts between sites.
+func Conflicts() fs.FS { return folder("conflicts") }
 
 func folder(name string) fs.FS {
 	sub, err := fs.Sub(files, name)

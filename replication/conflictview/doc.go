@@ -1,0 +1,10 @@
+// Package conflictview keeps the conflicts between sites as read models: in Redis for who looks one up, in ClickHouse for who
+// counts them.
+//
+//	log ─► projection: is the event concurrent with others of its stream? ─► its stream, up to here ─► conflicts ─► outcomes ─► records
+//	                                                                                  replication.Conflicts   commands.Bus.Judge
+//
+// A record is a function of the stream's events up to a place in the log. As more events come, those of other sites that were
+// late, a record may come to name more of them, or end differently; the latest holds. Sites that hold the same events have the
+// same records, but for Seen and SeenBy, which say when and where this one was first written.
+package conflictview

@@ -1,0 +1,99 @@
+package conflictview
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/projections"
+)
+
+// Name is the name of both projections; they differ by their sinks.
+const Name = "conflicts"
+
+// Table is the table of schemas/clickhouse/conflicts that the projection into ClickHouse writes.
+const Table = "conflicts"
+
+const (
+	keysVersion = 1
+	rowsVersion = 1
+)
+
+// Keys of the model in Redis.
+const (
+	allKey = "conflicts" // sorted set of IDs by time
+)
+
+func recordKey(id string) string         { return "conflict:" + id }
+func streamKey(stream string) string     { return "conflicts:stream:" + stream }
+func categoryKey(category string) string { return "conflicts:category:" + category }
+
+// Options of the projections. All are required.
+type Options struct {
+	// Streams reads the log that the projections follow, with sealed fields opened where the judge needs them.
+	Streams eventstore.Reader
+	Judge   Judge
+	// Site is this site's name.
+	Site string
+}
+
+func (o Options) finder() *finder {
+	return &finder{streams: o.Streams, judge: o.Judge, site: o.Site, seen: newSeen()}
+}
+
+// Keys returns the projection into Redis. Queries reads it.
+//
+// Unlike other projections it reads the log beside the event that it is given: the event's stream, up to the event. So what it
+// writes is a function of the log up to the event all the same.
+func Keys(o Options) projections.Projection[projections.Keys] {
+	f := o.finder()
+	return projections.Projection[projections.Keys]{
+		Name: Name, Version: keysVersion, Apply: func(w projections.Keys, e *eventstore.Recorded) error {
+			records, err := f.of(context.Background(), e)
+			if err != nil {
+				return err
+			}
+			for i := range records {
+				r := &records[i]
+				value, err := json.Marshal(r)
+				if err != nil {
+					return fmt.Errorf("encode conflict %s: %w", r.ID, err)
+				}
+				w.Set(recordKey(r.ID), value)
+				for _, set := range [...]string{allKey, streamKey(r.Stream), categoryKey(r.Category)} {
+					w.SortedAdd(set, r.ID, float64(r.AtMs))
+				}
+			}
+			return nil
+		},
+	}
+}
+
+// Rows returns the projection into ClickHouse: a row for each record as it was written, of which the one of the highest
+// position holds.
+func Rows(o Options) projections.Projection[projections.Rows] {
+	f := o.finder()
+	return projections.Projection[projections.Rows]{
+		Name: Name, Version: rowsVersion, Apply: func(w projections.Rows, e *eventstore.Recorded) error {
+			records, err := f.of(context.Background(), e)
+			if err != nil {
+				return err
+			}
+			for i := range records {
+				r := &records[i]
+				void := make([]string, len(r.Void))
+				for j, v := range r.Void {
+					void[j] = v.Event
+				}
+				with := make([]string, len(r.With))
+				for j, s := range r.With {
+					with[j] = fmt.Sprintf("%s/%d-%d", s.Log, s.From, s.To)
+				}
+				w.Insert(Table, r.ID, r.Stream, r.Category, r.Type, r.Kind, with, r.Resolver, r.Verdict, r.Reason, void,
+					uint64(len(r.Overwritten)), r.Base, r.Result, e.Time(), r.SeenBy)
+			}
+			return nil
+		},
+	}
+}
