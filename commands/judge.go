@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -74,6 +75,31 @@ func (b *Bus) Judge(category string, events []eventstore.Recorded) (Judgement, e
 		return a.judge(events)
 	}
 	return (&judge{kind: ByHome, events: events}).run(nil)
+}
+
+// Void says which events of a stream do not count, and why: its events that are void, by their dots. It reads the stream,
+// unless its resolver has all events count.
+func (b *Bus) Void(ctx context.Context, stream eventstore.StreamID) (map[eventstore.Dot]string, error) {
+	a := b.categories[stream.Category]
+	if a == nil || a.resolver() == ByCRDT || a.resolver() == ByLastWriter || a.resolver() == ByEscrow {
+		return nil, nil
+	}
+	var events []eventstore.Recorded
+	for r, err := range b.store.Read(ctx, stream, 1) {
+		if err != nil {
+			return nil, fmt.Errorf("read stream %s: %w", stream, err)
+		}
+		events = append(events, r)
+	}
+	j, err := a.judge(events)
+	if err != nil {
+		return nil, err
+	}
+	void := make(map[eventstore.Dot]string, len(j.Void))
+	for _, v := range j.Void {
+		void[v.Event] = v.Reason
+	}
+	return void, nil
 }
 
 // Resolvers names the resolver of each category: sites that do not agree on them would come to different states.

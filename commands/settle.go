@@ -55,6 +55,12 @@ type ConflictedError struct {
 	Branches []eventstore.Dot
 }
 
+// ErrConflicted: the stream waits for a person to pick a branch. The error is a *ConflictedError.
+var ErrConflicted = errors.New("stream is in conflict")
+
+// Is makes errors.Is(err, ErrConflicted) true.
+func (e *ConflictedError) Is(target error) bool { return target == ErrConflicted }
+
 // Error names the stream and the branches.
 func (e *ConflictedError) Error() string {
 	ends := make([]string, len(e.Branches))

@@ -17,7 +17,7 @@ import (
 
 // registerOwn offers the services that every node has.
 func (n *Node) registerOwn() error {
-	streams := &server.Streams{Store: n.sealed, PayloadJSON: n.payloadJSON}
+	streams := &server.Streams{Store: n.sealed, PayloadJSON: n.payloadJSON, Void: n.bus.Void}
 	if err := n.server.Register(&apiv1.StreamService_ServiceDesc, streams); err != nil {
 		return err
 	}

@@ -53,6 +53,7 @@ var (
 	kindMedia       = kind{"media-type", "Media type is not supported", 415, codes.InvalidArgument, "", 0}
 	kindHost        = kind{"host", "Request is for another host", 421, codes.InvalidArgument, "", 0}
 	kindRejected    = kind{"rejected", "Command was refused", 422, codes.FailedPrecondition, "", 0}
+	kindInConflict  = kind{"in-conflict", "Stream is in conflict", 423, codes.FailedPrecondition, "a person has to pick one of its branches first", 0}
 	kindIDReused    = kind{"id-reused", "Idempotency key was used for another request", 422, codes.InvalidArgument, "use a new Idempotency-Key for a new request", 0}
 	kindBusy        = kind{"busy", "Too many streams are open", 429, codes.ResourceExhausted, "close a stream, or try again later", 5}
 	kindCanceled    = kind{"canceled", "Request was canceled", 499, codes.Canceled, "", 0}
@@ -87,6 +88,7 @@ var sentinels = []struct {
 	{eventstore.ErrInvalid, kindInvalid},
 	{eventstore.ErrWrongIncarnation, kindPosition},
 	{eventstore.ErrConflict, kindConflict},
+	{commands.ErrConflicted, kindInConflict},
 	{groups.ErrExists, kindExists},
 	{groups.ErrReplaced, kindReplaced},
 	{eventstore.ErrUnsupported, kindUnsupported},

@@ -65,6 +65,7 @@ func TestErrors(t *testing.T) {
 		"refused, none":       {err: commands.Reject("order.not_found", "none"), kind: "rejected", reason: "order.not_found", status: 404, code: codes.NotFound, detail: "none"},
 		"refused, there is":   {err: commands.Reject("order.exists", "there is"), kind: "rejected", reason: "order.exists", status: 409, code: codes.AlreadyExists, detail: "there is"},
 		"refused, state":      {err: commands.Reject("order.invalid_transition", "shipped"), kind: "rejected", reason: "order.invalid_transition", status: 409, code: codes.FailedPrecondition, detail: "shipped"},
+		"in conflict":         {err: &commands.ConflictedError{Stream: eventstore.Stream("deed", "1")}, kind: "in-conflict", status: 423, code: codes.FailedPrecondition, detail: "deed/1 is in conflict"},
 		"conflict":            {err: conflict(), kind: "conflict", status: 409, code: codes.Aborted, detail: "want version 3, is at version 5"},
 		"conflict, If-Match":  {err: conflict(), ifMatch: `"3"`, kind: "version", status: 412, code: codes.FailedPrecondition, detail: "want version 3, is at version 5"},
 		"id reused":           {err: fmt.Errorf("append: %w", eventstore.ErrIDReused), kind: "id-reused", status: 422, code: codes.InvalidArgument},

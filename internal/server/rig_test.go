@@ -44,6 +44,7 @@ type fakes struct {
 	order func(context.Context, *commerceapiv1.GetOrderRequest) (*commerceapiv1.Order, error)
 	sales func(context.Context, *commerceapiv1.GetSalesRequest) (*commerceapiv1.Sales, error)
 	admin server.Admin
+	void  func(context.Context, eventstore.StreamID) (map[eventstore.Dot]string, error)
 }
 
 type fakeCommands struct {
@@ -89,7 +90,7 @@ func start(tb testing.TB, o server.Options, f *fakes) *rig {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	streams := &server.Streams{Store: store}
+	streams := &server.Streams{Store: store, Void: f.void}
 	for _, service := range []struct {
 		desc *grpc.ServiceDesc
 		impl any

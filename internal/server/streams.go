@@ -21,6 +21,8 @@ type Streams struct {
 	Store eventstore.Reader
 	// PayloadJSON renders a payload whose schema is known; an empty answer means that it is not.
 	PayloadJSON func(*eventstore.Recorded) string
+	// Void says of a stream which events do not count, and why; nil stands for none ever.
+	Void func(context.Context, eventstore.StreamID) (map[eventstore.Dot]string, error)
 }
 
 // Limits of a page. The bytes are of payloads, and leave room below the 4 MiB that gRPC clients take by default: payloads
@@ -44,50 +46,98 @@ func (s *Streams) ReadStream(ctx context.Context, r *apiv1.ReadStreamRequest) (*
 	if err != nil {
 		return nil, err
 	}
-	out := &apiv1.ReadStreamResponse{}
-	if out.Version, out.AsOf, err = s.version(ctx, id, r.GetAsOf()); err != nil {
+	p := page{limit: limit, response: &apiv1.ReadStreamResponse{}}
+	if err := s.begin(ctx, id, r, &p); err != nil {
 		return nil, fmt.Errorf("version of %s: %w", id, err)
 	}
-	bytes, from := 0, r.GetFromVersion()
+	if p.response.GetVersion() == 0 {
+		return p.response, nil
+	}
 	read := s.Store.Read
 	if r.GetBackwards() {
 		read = s.Store.ReadBackwards
-		if from == 0 || from > out.GetVersion() {
-			from = out.GetVersion()
-		}
 	}
-	if out.GetVersion() == 0 {
-		return out, nil
-	}
-	for e, err := range read(ctx, id, from) {
+	for e, err := range read(ctx, id, p.place) {
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", id, err)
 		}
-		if e.Version > out.GetVersion() {
+		if !s.add(&p, &e) {
 			break
 		}
-		bytes += len(e.Payload)
-		if len(out.Events) == limit || bytes > maxPageBytes && len(out.Events) > 0 {
-			out.NextFromVersion = e.Version
-			break
-		}
-		out.Events = append(out.Events, s.event(&e))
 	}
-	return out, nil
+	return p.response, nil
 }
 
-// version returns the version that a stream stands at, or stood at as of when the client says, and the position of then.
-func (s *Streams) version(ctx context.Context, id eventstore.StreamID, asOf string) (version uint64, at string, err error) {
-	if asOf == "" {
-		version, err = s.Store.Version(ctx, id)
-		return version, "", err
+// page is a page of a stream that is being read. Pages go by places in the stream as it is read, which are its versions where
+// one site wrote it; where several did, a version is what the site of the event had counted.
+type page struct {
+	response *apiv1.ReadStreamResponse
+	limit    int
+	bytes    int
+	// asOf is the position as of which the stream is read; zero: now.
+	asOf eventstore.Position
+	// place is that of the next event, step leads from there to the one after, which may be back, and end is the last place
+	// that may be read.
+	place, step, end uint64
+	void             map[eventstore.Dot]string
+}
+
+// begin finds out what there is to be read.
+func (s *Streams) begin(ctx context.Context, id eventstore.StreamID, r *apiv1.ReadStreamRequest, p *page) (err error) {
+	if r.GetAsOf() == "" {
+		p.end, err = s.Store.Version(ctx, id)
+	} else if p.asOf, err = PositionAsOf(ctx, s.Store, r.GetAsOf()); err == nil {
+		p.response.AsOf = p.asOf.String()
+		p.end, err = s.Store.VersionAt(ctx, id, p.asOf)
 	}
-	p, err := PositionAsOf(ctx, s.Store, asOf)
-	if err != nil {
-		return 0, "", err
+	p.response.Version = p.end
+	if err == nil && s.several(ctx) {
+		// What came later may stand before what was there then.
+		p.end, err = s.Store.Version(ctx, id)
+		if err == nil && s.Void != nil {
+			p.void, err = s.Void(ctx, id)
+		}
 	}
-	version, err = s.Store.VersionAt(ctx, id, p)
-	return version, p.String(), err
+	p.place, p.step = max(r.GetFromVersion(), 1), 1
+	if r.GetBackwards() {
+		p.place, p.step = min(r.GetFromVersion(), p.end), ^uint64(0)
+		if p.place == 0 {
+			p.place = p.end
+		}
+	}
+	return err
+}
+
+// several reports whether the log has events of several logs, which a stream may be mixed of.
+func (s *Streams) several(ctx context.Context) bool {
+	replica, ok := s.Store.(eventstore.Replica)
+	if !ok {
+		return false
+	}
+	heads, err := replica.Heads(ctx)
+	return err == nil && len(heads) > 1
+}
+
+// add puts the next event on the page, and reports whether to go on.
+func (s *Streams) add(p *page, e *eventstore.Recorded) bool {
+	at := p.place
+	p.place += p.step
+	switch {
+	case at > p.end: // it came when the page was begun
+		return false
+	case !p.asOf.IsZero() && e.Position.LSN > p.asOf.LSN:
+		return true
+	}
+	p.bytes += len(e.Payload)
+	if len(p.response.Events) == p.limit || p.bytes > maxPageBytes && len(p.response.Events) > 0 {
+		p.response.NextFromVersion = at
+		return false
+	}
+	event := s.event(e)
+	event.VoidReason = p.void[e.Dot]
+	event.Voided = event.GetVoidReason() != ""
+	p.response.Events = append(p.response.Events, event)
+	return true
 }
 
 // ListEvents sends the log's events in order, without Tributary's own unless they are asked for.

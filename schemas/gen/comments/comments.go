@@ -121,6 +121,8 @@ var texts = map[string]string{
 	"tributary.api.v1.Event.tenant":                                        "Tenant of the stream.",
 	"tributary.api.v1.Event.type":                                          "Wire name of the event, such as \"order.created.v1\".",
 	"tributary.api.v1.Event.version":                                       "Place in the stream, from 1.",
+	"tributary.api.v1.Event.void_reason":                                   "Why it does not count, for people.",
+	"tributary.api.v1.Event.voided":                                        "True when the event does not count: it was decided at one site while another decided what it cannot stand beside. Said where a stream is read, not where the log is.",
 	"tributary.api.v1.EventSchema":                                         "EventSchema is the schema of a type of event, as it was registered in the log.",
 	"tributary.api.v1.EventSchema.current":                                 "Whether the running program writes events with it.",
 	"tributary.api.v1.EventSchema.domain":                                  "Domain whose events they are.",

@@ -348,7 +348,12 @@ type Event struct {
 	// The payload as JSON, where its schema is known to the server.
 	PayloadJson string `protobuf:"bytes,19,opt,name=payload_json,json=payloadJson,proto3" json:"payload_json,omitempty"`
 	// True when the event held personal data of a subject who is erased since: the payload is without them.
-	Erased        bool `protobuf:"varint,20,opt,name=erased,proto3" json:"erased,omitempty"`
+	Erased bool `protobuf:"varint,20,opt,name=erased,proto3" json:"erased,omitempty"`
+	// True when the event does not count: it was decided at one site while another decided what it cannot stand beside. Said
+	// where a stream is read, not where the log is.
+	Voided bool `protobuf:"varint,21,opt,name=voided,proto3" json:"voided,omitempty"`
+	// Why it does not count, for people.
+	VoidReason    string `protobuf:"bytes,22,opt,name=void_reason,json=voidReason,proto3" json:"void_reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -523,6 +528,20 @@ func (x *Event) GetErased() bool {
 	return false
 }
 
+func (x *Event) GetVoided() bool {
+	if x != nil {
+		return x.Voided
+	}
+	return false
+}
+
+func (x *Event) GetVoidReason() string {
+	if x != nil {
+		return x.VoidReason
+	}
+	return ""
+}
+
 var File_tributary_api_v1_streams_proto protoreflect.FileDescriptor
 
 const file_tributary_api_v1_streams_proto_rawDesc = "" +
@@ -551,7 +570,7 @@ const file_tributary_api_v1_streams_proto_rawDesc = "" +
 	"\x05limit\x18\x05 \x01(\x04R\x05limit\x12\x16\n" +
 	"\x06tenant\x18\x06 \x01(\tR\x06tenant\x12\x14\n" +
 	"\x05until\x18\a \x01(\tR\x05until\x12\x16\n" +
-	"\x06system\x18\b \x01(\bR\x06system\"\xd2\x04\n" +
+	"\x06system\x18\b \x01(\bR\x06system\"\x8b\x05\n" +
 	"\x05Event\x12\x1a\n" +
 	"\bposition\x18\x01 \x01(\tR\bposition\x12\x10\n" +
 	"\x03dot\x18\x02 \x01(\tR\x03dot\x12\x16\n" +
@@ -575,7 +594,10 @@ const file_tributary_api_v1_streams_proto_rawDesc = "" +
 	"\fcontent_type\x18\x11 \x01(\tR\vcontentType\x12\x18\n" +
 	"\apayload\x18\x12 \x01(\fR\apayload\x12!\n" +
 	"\fpayload_json\x18\x13 \x01(\tR\vpayloadJson\x12\x16\n" +
-	"\x06erased\x18\x14 \x01(\bR\x06erased2\xdd\x02\n" +
+	"\x06erased\x18\x14 \x01(\bR\x06erased\x12\x16\n" +
+	"\x06voided\x18\x15 \x01(\bR\x06voided\x12\x1f\n" +
+	"\vvoid_reason\x18\x16 \x01(\tR\n" +
+	"voidReason2\xdd\x02\n" +
 	"\rStreamService\x12\xb0\x01\n" +
 	"\n" +
 	"ReadStream\x12#.tributary.api.v1.ReadStreamRequest\x1a$.tributary.api.v1.ReadStreamResponse\"W\xa2\xbb\x18S\n" +
