@@ -25,7 +25,7 @@ type parcel struct {
 func (w *writer) copy(ctx context.Context, c *connection, after eventstore.Position) error {
 	ctx, cancel := context.WithCancel(ctx)
 	parcels := make(chan parcel, 2)
-	go w.pack(ctx, after, parcels)
+	go w.pack(ctx, after, w.mark.Mirrored, parcels)
 	defer func() {
 		cancel()
 		for range parcels { // pack closes it when it is done
@@ -110,6 +110,10 @@ func (w *writer) sendHeartbeat(ctx context.Context, c *connection, position even
 	if err != nil {
 		return fmt.Errorf("ask for the log's end: %w", err)
 	}
+	applied, err := w.applied(ctx, state.ID)
+	if err != nil {
+		return fmt.Errorf("ask for what is held of other logs: %w", err)
+	}
 	mirrored := w.mark.Mirrored
 	if mirrored.Seq == 0 {
 		mirrored.Log = w.log
@@ -118,6 +122,7 @@ func (w *writer) sendHeartbeat(ctx context.Context, c *connection, position even
 	record := enc.heartbeat(&Heartbeat{
 		Log: state.ID, Mirrored: mirrored, MirroredAt: w.mark.At, Chain: w.mark.Chain, Position: position,
 		Head: state.Seq, Durable: state.Durable, HLC: w.o.Clock.Now(),
+		Applied: applied,
 	})
 	b, err := encodeBatch([]Record{record}, 0)
 	if err != nil {
@@ -138,8 +143,28 @@ func (w *writer) sendHeartbeat(ctx context.Context, c *connection, position even
 	return nil
 }
 
-// pack follows the log after a position and encodes its own events, ahead of what is sent. It closes parcels at its end.
-func (w *writer) pack(ctx context.Context, after eventstore.Position, parcels chan<- parcel) {
+// heads returns how far the store holds each log; none when it holds only its own.
+func (w *writer) heads(ctx context.Context) ([]eventstore.LogHead, error) {
+	replica, ok := w.store.(eventstore.Replica)
+	if !ok {
+		return nil, nil
+	}
+	heads, err := replica.Heads(ctx)
+	if errors.Is(err, eventstore.ErrUnsupported) {
+		return nil, nil
+	}
+	return heads, err
+}
+
+// applied returns how far the store holds every other log.
+func (w *writer) applied(ctx context.Context, own eventstore.LogID) (eventstore.Vector, error) {
+	heads, err := w.heads(ctx)
+	return eventstore.DepOf(own, heads), err
+}
+
+// pack follows the log after a position and encodes its own events after one that is in the topic, ahead of what is sent. It
+// closes parcels at its end.
+func (w *writer) pack(ctx context.Context, after eventstore.Position, mirrored eventstore.Dot, parcels chan<- parcel) {
 	defer close(parcels)
 	give := func(p parcel) bool {
 		select {
@@ -156,6 +181,9 @@ func (w *writer) pack(ctx context.Context, after eventstore.Position, parcels ch
 	}
 	defer sub.Close()
 	e := packer{w: w, bytes: w.batchBytes}
+	if mirrored.Seq > 0 {
+		e.last = mirrored
+	}
 	for {
 		chunk, err := sub.Next(ctx)
 		if err != nil {
@@ -180,6 +208,7 @@ var errNotTaken = errors.New("parcel was not taken")
 type packer struct {
 	w       *writer
 	bytes   int
+	last    eventstore.Dot // that was packed
 	enc     encoder
 	records []Record
 	frame   framer
@@ -206,9 +235,12 @@ func (k *packer) chunk(chunk *eventstore.Chunk, give func(parcel) bool) error {
 	}
 	for i := range chunk.Events {
 		e := &chunk.Events[i]
-		if e.Dot.Log.Site != k.w.log.Site || e.Dot.Log.Shard != k.w.log.Shard {
+		// What an earlier life has lost comes back from other sites, behind events that are in the topic already: who reads it
+		// would take it for a repetition.
+		if e.Dot.Log.Site != k.w.log.Site || e.Dot.Log.Shard != k.w.log.Shard || !before(k.last, e.Dot) {
 			continue
 		}
+		k.last = e.Dot
 		frame := k.frame.of(e)
 		size := 2 * len(frame) // near enough: headers spell out what a frame packs
 		if k.size > 0 && k.size+size > k.bytes {

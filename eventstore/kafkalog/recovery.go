@@ -189,7 +189,9 @@ func (h *history) event(e *eventstore.Recorded, offset int64) error {
 		h.r.Torn += uint64(len(h.batch)) // which the life before never completed
 		h.batch = h.batch[:0]
 		h.whole, h.chain = eventstore.Dot{Log: log}, eventstore.ChainStart(log)
-		if e.Position.LSN != h.r.Events+1 {
+		// Where the log has events of other logs, which are not here, the first event of a life says what it knows of those
+		// before it.
+		if e.Position.LSN != h.r.Events+1 && (len(e.Dep) == 0 || e.Dep.At(h.last.Log) > h.last.Seq) {
 			return missing(fmt.Sprintf("begins a life of the log, before which %d events are here", h.r.Events))
 		}
 	}

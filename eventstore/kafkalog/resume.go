@@ -173,8 +173,31 @@ func (w *writer) resumeAfterEvent(ctx context.Context, t tail) (eventstore.Posit
 		return eventstore.Position{}, fmt.Errorf("%w: event %s at offset %d is %s of %s there, %s of %s here", ErrForked,
 			t.event.Dot, t.offset, t.event.Event.ID, t.event.Stream, own.Event.ID, own.Stream)
 	}
+	return w.behind(ctx, &own)
+}
+
+// behind makes an event the last one that is in the topic, and returns the position after which to copy: its own, or that before
+// the first event of a later life. An event that an earlier life has lost may have come back behind such.
+func (w *writer) behind(ctx context.Context, own *eventstore.Recorded) (eventstore.Position, error) {
 	w.mark.Mirrored, w.mark.At, w.mark.Chain = own.Dot, own.Position, own.Chain
-	return own.Position, nil
+	position := own.Position
+	heads, err := w.heads(ctx)
+	if err != nil {
+		return position, fmt.Errorf("ask for the lives of the log: %w", err)
+	}
+	for _, h := range heads {
+		if h.Log.Site != w.log.Site || h.Log.Shard != w.log.Shard || h.Log.Incarnation <= own.Dot.Log.Incarnation {
+			continue
+		}
+		for e, err := range w.store.(eventstore.Replica).ReadLog(ctx, h.Log, 0) { // which has told of the heads
+			if err != nil {
+				return position, fmt.Errorf("look where a life of the log begins: %w", err)
+			}
+			position.LSN = min(position.LSN, e.Position.LSN-1)
+			break
+		}
+	}
+	return position, nil
 }
 
 func (w *writer) resumeAfterHeartbeat(ctx context.Context, t tail) (eventstore.Position, error) {
@@ -193,8 +216,7 @@ func (w *writer) resumeAfterHeartbeat(ctx context.Context, t tail) (eventstore.P
 		return eventstore.Position{}, fmt.Errorf("%w: hash chain after event %s is %x by the heartbeat at offset %d, %x here", ErrForked,
 			h.Mirrored, h.Chain[:8], t.offset, own.Chain[:8])
 	}
-	w.mark.Mirrored, w.mark.At, w.mark.Chain = own.Dot, own.Position, own.Chain
-	return own.Position, nil
+	return w.behind(ctx, &own)
 }
 
 // resumeWithoutTail decides by the mark of earlier what an empty topic means.
@@ -213,8 +235,7 @@ func (w *writer) resumeWithoutTail(ctx context.Context, earlier Mark, start int6
 		return eventstore.Position{}, nil //nolint:nilerr // everything is published again, which is right in any case
 	}
 	w.logger.Warn("topic's retention has taken all events; the mirror goes on behind them", "seq", own.Dot.Seq)
-	w.mark.Mirrored, w.mark.At, w.mark.Chain = own.Dot, own.Position, own.Chain
-	return own.Position, nil
+	return w.behind(ctx, &own)
 }
 
 // errLeftOut: an event of an earlier life of the log is not in the log.

@@ -140,7 +140,7 @@ type foreignEvent struct {
 }
 
 // readForeign reads a topic to its present end with a client that is not ours, and returns the events; the other records
-// are counted by kind.
+// are counted by kind, and by what they say is applied of other logs.
 func readForeign(t testing.TB, addr, topic string) (events []foreignEvent, others map[string]int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), within)
@@ -168,6 +168,9 @@ func readForeign(t testing.TB, addr, topic string) (events []foreignEvent, other
 			}
 			if kind := e.headers["tributary-record"]; kind != nil {
 				others[kind[0]]++
+				for _, dep := range e.headers["tributary-dep"] {
+					others[dep]++
+				}
 				return
 			}
 			// tributary-dot is shard-NN@site/incarnation/seq.
