@@ -291,14 +291,23 @@ func compareKeys(a, b instanceKey) int {
 
 // resume opens the instances of the last checkpoint and returns the position to read triggers from.
 func (r *Runner) resume(ctx context.Context) (from eventstore.Position, err error) {
+	state, err := r.store.Log(ctx)
+	if err != nil {
+		return from, fmt.Errorf("read checkpoint: %w", err)
+	}
+	version, err := r.store.Version(ctx, r.checkpointStream())
+	if err != nil {
+		return from, fmt.Errorf("read checkpoint: %w", err)
+	}
 	var records []checkpointRecord
-	var version uint64
 	missing := 0 // the part that has to come next, where a full checkpoint has begun
 	for event, err := range r.store.ReadBackwards(ctx, r.checkpointStream(), 0) {
 		if err != nil {
 			return from, fmt.Errorf("read checkpoint: %w", err)
 		}
-		version = max(version, event.Version)
+		if event.Dot.Log.Site != state.ID.Site || event.Dot.Log.Shard != state.ID.Shard {
+			continue // another site's saga of the same name, with positions of its own
+		}
 		var c checkpointRecord
 		if err := json.Unmarshal(event.Payload, &c); err != nil || event.Type != CheckpointType {
 			return from, fmt.Errorf("checkpoint at version %d: %w", event.Version, errors.Join(eventstore.ErrCorrupt, err))

@@ -230,11 +230,14 @@ func (g *group) parkedKeys() []laneKey {
 	})
 }
 
-// load reads where the group stands from the last event of its stream.
+// load reads where the group stands from the last event of its stream that was written here.
 func (g *group) load(ctx context.Context) error {
 	for e, err := range g.owner.store.ReadBackwards(ctx, stream(g.name), 0) {
 		if err != nil {
 			return fmt.Errorf("read group %s: %w", g.name, err)
+		}
+		if !g.owner.own(&e) {
+			continue
 		}
 		if err := g.restore(ctx, &e); err != nil {
 			return fmt.Errorf("group %s, its event at %s: %w", g.name, e.Position, err)
@@ -269,13 +272,16 @@ func (g *group) restore(ctx context.Context, e *eventstore.Recorded) error {
 		return fmt.Errorf("%w: it speaks of lsn %d", eventstore.ErrCorrupt, last)
 	}
 	g.readTo, g.above = c.Cursor, c.Settled
-	g.checkpoint = checkpointState{cursor: c.Cursor, version: e.Version, parkedIn: c.ParkedIn, at: time.Now()}
+	version, err := g.owner.store.Version(ctx, stream(g.name))
+	if err != nil {
+		return err
+	}
+	g.checkpoint = checkpointState{cursor: c.Cursor, version: version, parkedIn: c.ParkedIn, at: time.Now()}
 	records := c.Parked
 	if len(records) > 0 {
 		g.checkpoint.parkedIn = e.Version
 	}
 	if c.ParkedIn > 0 {
-		var err error
 		if records, err = g.parkedAt(ctx, c.ParkedIn); err != nil {
 			return err
 		}
@@ -283,11 +289,18 @@ func (g *group) restore(ctx context.Context, e *eventstore.Recorded) error {
 	return g.restoreParked(records, last)
 }
 
-// parkedAt reads what is parked from the checkpoint that lists it.
+// parkedAt reads what is parked from the checkpoint that lists it. No event written here stands before the place that it was
+// given as its version; those of other sites may have come before it since.
 func (g *group) parkedAt(ctx context.Context, version uint64) ([]parkedRecord, error) {
 	for e, err := range g.owner.store.Read(ctx, stream(g.name), version) {
 		if err != nil {
 			return nil, err
+		}
+		if !g.owner.own(&e) || e.Version < version {
+			continue
+		}
+		if e.Version > version {
+			break
 		}
 		var c checkpoint
 		if err := json.Unmarshal(e.Payload, &c); err != nil || e.Type != CheckpointType {

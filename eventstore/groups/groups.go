@@ -51,6 +51,9 @@ func Open(ctx context.Context, store eventstore.Store, o Options) (*Groups, erro
 		if err != nil {
 			return nil, fmt.Errorf("open groups: %w", err)
 		}
+		if !gs.own(&e) {
+			continue
+		}
 		if e.Type == deletedType {
 			delete(gs.groups, e.Stream.ID)
 			continue
@@ -63,6 +66,11 @@ func Open(ctx context.Context, store eventstore.Store, o Options) (*Groups, erro
 	}
 	gs.life, gs.die = context.WithCancel(context.Background())
 	return gs, nil
+}
+
+// own reports whether a group's event was written here: other sites have groups of the same names, with cursors of their own.
+func (gs *Groups) own(e *eventstore.Recorded) bool {
+	return e.Dot.Log.Site == gs.log.Site && e.Dot.Log.Shard == gs.log.Shard
 }
 
 // Close ends all members with eventstore.ErrClosed and writes the last checkpoints. It is safe to call twice.

@@ -98,7 +98,7 @@ func (s *Store) Erasure(ctx context.Context, of Subject) (Erasure, error) {
 		if err != nil {
 			return e, fmt.Errorf("read the erasure of subject %s: %w", of, err)
 		}
-		if e, err = erasureOf(&r); err != nil {
+		if e, err = s.erasureOf(ctx, &r); err != nil {
 			return e, err
 		}
 		break
@@ -112,6 +112,19 @@ func (s *Store) Erasure(ctx context.Context, of Subject) (Erasure, error) {
 	}
 	e.Destroyed = destroyed
 	return e, nil
+}
+
+// erasureOf returns what an event says. The key is that of the log's own site; of an erasure at another one it is looked up.
+func (s *Store) erasureOf(ctx context.Context, r *eventstore.Recorded) (Erasure, error) {
+	e, err := erasureOf(r)
+	if err != nil {
+		return e, err
+	}
+	own, err := s.born(ctx, r)
+	if err == nil && !own {
+		e.Key, _, err = s.keys.Known(ctx, e.Subject)
+	}
+	return e, err
 }
 
 func erasureOf(r *eventstore.Recorded) (Erasure, error) {
@@ -136,7 +149,7 @@ func (s *Store) Resume(ctx context.Context) (destroyed int, last eventstore.Posi
 		if r.Stream.Category != eventstore.SubjectCategory {
 			continue
 		}
-		e, err := erasureOf(&r)
+		e, err := s.erasureOf(ctx, &r)
 		if err != nil {
 			return destroyed, last, err
 		}

@@ -10,9 +10,37 @@ import (
 	"github.com/tributary-es/tributary/eventstore"
 )
 
-// Open sets r.Opened, and r.Erased where the key is destroyed, of an event that has sealed fields and is not opened yet.
-// Errors: ErrUnavailable when the key cannot be had, ErrCorrupt when it does not fit.
-func (s *Store) Open(ctx context.Context, r *eventstore.Recorded) error { return open(ctx, s.keys, r) }
+// Open sets r.Opened of an event that has sealed fields and is not opened yet, and r.Erased where they stay away: the key is
+// destroyed, or it is another site's, where the event was born. Errors: ErrUnavailable when the key cannot be had, ErrCorrupt
+// when it does not fit.
+func (s *Store) Open(ctx context.Context, r *eventstore.Recorded) error {
+	if r.KeyRef == 0 {
+		return nil
+	}
+	own, err := s.born(ctx, r)
+	if err != nil {
+		return err
+	}
+	if !own {
+		return leaveSealed(r)
+	}
+	return open(ctx, s.keys, r)
+}
+
+// leaveSealed opens an event without its sealed fields.
+func leaveSealed(r *eventstore.Recorded) error {
+	if r.Opened != nil || r.Encoding != eventstore.Protobuf {
+		return nil
+	}
+	box, around, err := sealedIn(r.Payload)
+	if err != nil {
+		return fmt.Errorf("open %s at %s: %w: %w", r.Type, r.Position, eventstore.ErrCorrupt, err)
+	}
+	if box != nil {
+		r.Opened, r.Erased = slices.Concat(around, erasedMark), true
+	}
+	return nil
+}
 
 func open(ctx context.Context, keys Keys, r *eventstore.Recorded) error {
 	if r.KeyRef == 0 || r.Opened != nil || r.Encoding != eventstore.Protobuf {
@@ -75,7 +103,7 @@ func (s *Store) ReadAllBackwards(ctx context.Context, before eventstore.Position
 
 // Subscribe implements eventstore.Reader.
 func (s *Store) Subscribe(ctx context.Context, after eventstore.Position, f eventstore.Filter) (eventstore.Subscription, error) {
-	return subscribe(ctx, s.Store, s.keys, after, f)
+	return subscribe(ctx, s.Store, s.Open, after, f)
 }
 
 // follower is what a copy of a log offers to those who follow it.
@@ -95,21 +123,24 @@ func NewCopy(of follower, keys Keys) *Copy { return &Copy{of, keys} }
 
 // Subscribe is as eventstore.Reader.Subscribe.
 func (c *Copy) Subscribe(ctx context.Context, after eventstore.Position, f eventstore.Filter) (eventstore.Subscription, error) {
-	return subscribe(ctx, c.follower, c.keys, after, f)
+	return subscribe(ctx, c.follower, func(ctx context.Context, r *eventstore.Recorded) error { return open(ctx, c.keys, r) }, after, f)
 }
 
-func subscribe(ctx context.Context, from follower, keys Keys, after eventstore.Position, f eventstore.Filter) (eventstore.Subscription, error) {
+func subscribe(ctx context.Context, from follower, open opener, after eventstore.Position, f eventstore.Filter) (eventstore.Subscription, error) {
 	sub, err := from.Subscribe(ctx, after, f)
 	if err != nil {
 		return nil, err
 	}
-	return &subscription{Subscription: sub, keys: keys}, nil
+	return &subscription{Subscription: sub, open: open}, nil
 }
+
+// opener opens an event.
+type opener func(context.Context, *eventstore.Recorded) error
 
 // subscription opens the events of another.
 type subscription struct {
 	eventstore.Subscription
-	keys Keys
+	open opener
 	// held is a chunk that could not be opened: the one below will not give it again.
 	held *eventstore.Chunk
 }
@@ -128,7 +159,7 @@ func (s *subscription) Next(ctx context.Context) (eventstore.Chunk, error) {
 		s.held = &c
 	}
 	for i := range s.held.Events {
-		if err := open(ctx, s.keys, &s.held.Events[i]); err != nil {
+		if err := s.open(ctx, &s.held.Events[i]); err != nil {
 			return eventstore.Chunk{}, err
 		}
 	}

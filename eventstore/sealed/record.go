@@ -23,11 +23,27 @@ type keysUsed struct {
 	ID string `json:"id"`
 }
 
+// siteOf returns the site of a log, whose keys these are: other sites have theirs.
+func siteOf(ctx context.Context, log eventstore.Reader) (string, error) {
+	state, err := log.Log(ctx)
+	if err != nil {
+		return "", fmt.Errorf("ask for the log's name: %w", err)
+	}
+	return state.ID.Site, nil
+}
+
 // KeysOf returns the id of the keys that a log's personal data are sealed with; empty when it has none.
 func KeysOf(ctx context.Context, log eventstore.Reader) (string, error) {
+	site, err := siteOf(ctx, log)
+	if err != nil {
+		return "", err
+	}
 	for r, err := range log.Read(ctx, keysStream, 1) {
 		if err != nil {
 			return "", fmt.Errorf("read which keys are used: %w", err)
+		}
+		if r.Dot.Log.Site != site {
+			continue
 		}
 		var used keysUsed
 		if err := json.Unmarshal(r.Payload, &used); err != nil || used.ID == "" {
@@ -45,7 +61,7 @@ func (s *Store) bind(ctx context.Context) error {
 		return nil
 	}
 	used, err := KeysOf(ctx, s.Store)
-	if err == nil && used == "" {
+	for err == nil && used == "" { // again, when another append to the stream came before
 		if err = s.recordKeys(ctx); err == nil {
 			used, err = KeysOf(ctx, s.Store)
 		}
@@ -65,8 +81,12 @@ func (s *Store) recordKeys(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", keysUsedV1, err)
 	}
+	version, err := s.Version(ctx, keysStream) // other sites name theirs in the same stream
+	if err != nil {
+		return fmt.Errorf("record which keys are used: %w", err)
+	}
 	_, err = s.Store.Append(ctx, eventstore.Request{Appends: []eventstore.StreamAppend{{
-		Stream: keysStream, Expect: eventstore.NoStream,
+		Stream: keysStream, Expect: eventstore.Exactly(version),
 		Events: []eventstore.Event{{Type: keysUsedV1, Kind: eventstore.KindSystem, Encoding: eventstore.JSON, Payload: payload}},
 	}}})
 	if err != nil && !errors.Is(err, eventstore.ErrConflict) { // a conflict: another append has recorded it just now
@@ -98,9 +118,17 @@ func HighestKey(ctx context.Context, log eventstore.Reader, after eventstore.Pos
 
 func highestKey(ctx context.Context, log eventstore.Reader, after eventstore.Position, f eventstore.Filter) (highest uint32, to eventstore.Position, err error) {
 	to = after
+	site, err := siteOf(ctx, log)
+	if err != nil {
+		return 0, to, err
+	}
 	for r, err := range log.ReadAll(ctx, after, f) {
 		if err != nil {
 			return highest, to, err
+		}
+		if r.Dot.Log.Site != site {
+			to = r.Position
+			continue
 		}
 		number := r.KeyRef
 		if r.Type == eventstore.SubjectErased && r.Stream.Category == eventstore.SubjectCategory {

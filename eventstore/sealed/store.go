@@ -21,6 +21,8 @@ type Store struct {
 	id   string // of the keys
 	// bound: the log is known to name the keys.
 	bound atomic.Bool
+	// of is the log's name, once it was asked for.
+	of atomic.Pointer[eventstore.LogID]
 
 	// types holds the marks of the types that have personal fields. It is written before the store is used.
 	types map[string]*marks
@@ -38,6 +40,21 @@ func New(store eventstore.Store, keys Keys, id string) *Store {
 
 // Unwrap returns the store below, which has the events as they are recorded.
 func (s *Store) Unwrap() eventstore.Store { return s.Store }
+
+// born reports whether an event was born at the log's own site. Numbers of keys are a site's own: those of another one's
+// events name none of the keys here.
+func (s *Store) born(ctx context.Context, r *eventstore.Recorded) (bool, error) {
+	of := s.of.Load()
+	if of == nil {
+		state, err := s.Log(ctx)
+		if err != nil {
+			return false, fmt.Errorf("ask for the log's name: %w", err)
+		}
+		of = &state.ID
+		s.of.Store(of)
+	}
+	return r.Dot.Log.Site == of.Site, nil
+}
 
 // Declare says which message the events of a type are. Declare all types before the first append; it is not safe to do
 // both at once. Marks that cannot be kept are an error, and so is a second declaration of a type that says otherwise.

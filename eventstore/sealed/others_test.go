@@ -1,0 +1,97 @@
+package sealed_test
+
+import (
+	"testing"
+
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/eventstore/memstore"
+	"github.com/tributary-es/tributary/eventstore/sealed"
+)
+
+// send has another store take in what a store has of its own, through the stores that seal.
+func send(t *testing.T, from, to *rig) {
+	t.Helper()
+	state, err := from.raw.Log(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var events []eventstore.Recorded
+	for e, err := range from.store.ReadLog(t.Context(), state.ID, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		events = append(events, e)
+	}
+	if _, err := to.store.Receive(t.Context(), events); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What another site has sealed is received as it is, and reads as what cannot be opened: the number of its key is that of
+// another key here. What is sealed here opens as ever, and an erasure elsewhere destroys the key that the subject has here.
+func TestOtherSitesKeysOpenNothingHere(t *testing.T) {
+	here, there := newRig(t), newRig(t)
+	there.raw = memstore.New(memstore.Options{LogID: eventstore.LogID{Site: "there"}})
+	there.store = there.over(there.keys)
+	there.place("a", created("1", "99"), created("2", grace.ID)) // grace's key has number 2 there
+	here.place("b", created("3", grace.ID))                      // and 1 here
+	send(t, there, here)
+	here.place("c", created("4", "98")) // which has number 2 here
+	erased := map[string]bool{}
+	for e, err := range here.store.ReadAll(t.Context(), eventstore.Position{}, orders) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		erased[e.Stream.ID] = e.Erased
+	}
+	for id, want := range map[string]bool{"1": true, "2": true, "3": false, "4": false} {
+		if got, read := erased[id]; !read || got != want {
+			t.Errorf("order %s was read: %v, without what is sealed: %v; want that %v", id, read, got, want)
+		}
+	}
+	sub, err := here.store.Subscribe(t.Context(), eventstore.Position{}, orders)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sub.Close()
+	if chunk, err := sub.Next(t.Context()); err != nil || len(chunk.Events) != 4 {
+		t.Errorf("a subscriber gets %d orders, %v", len(chunk.Events), err)
+	}
+	if highest, _, err := sealed.HighestKey(t.Context(), here.raw, eventstore.Position{}); err != nil || highest != 2 {
+		t.Errorf("highest key %d, %v; want 2", highest, err)
+	}
+
+	if _, err := there.store.Erase(t.Context(), grace, "asked for it", eventstore.Metadata{}); err != nil {
+		t.Fatal(err)
+	}
+	send(t, there, here)
+	if destroyed, _, err := here.store.Resume(t.Context()); err != nil || destroyed != 1 {
+		t.Fatalf("%d keys were destroyed, %v; want 1", destroyed, err)
+	}
+	for e, err := range here.store.ReadAll(t.Context(), eventstore.Position{}, orders) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := e.Stream.ID != "4"; e.Erased != want {
+			t.Errorf("order %s is read without what is sealed: %v, want %v", e.Stream.ID, e.Erased, want)
+		}
+	}
+}
+
+// A log that has named no keys yet names its own beside those that other sites have named.
+func TestKeysAreNamedBesideThoseOfOthers(t *testing.T) {
+	here, there := newRig(t), newRig(t)
+	there.raw = memstore.New(memstore.Options{LogID: eventstore.LogID{Site: "there"}})
+	there.store = sealed.New(there.raw, there.keys, "those")
+	if _, err := there.store.Erase(t.Context(), grace, "asked for it", eventstore.Metadata{}); err != nil {
+		t.Fatal(err)
+	}
+	send(t, there, here)
+	if id, err := sealed.KeysOf(t.Context(), here.raw); err != nil || id != "" {
+		t.Errorf("keys %q before any are used, %v", id, err)
+	}
+	here.place("a", created("1", "99"))
+	if id, err := sealed.KeysOf(t.Context(), here.raw); err != nil || id != "these" {
+		t.Errorf("keys %q, %v; want these", id, err)
+	}
+}
