@@ -15,6 +15,7 @@ type Log struct {
 	id    eventstore.LogID
 	clock *hlc.Clock
 	newID func() uuid.UUID
+	fence eventstore.Fence
 
 	events  []eventstore.Recorded
 	durable int // how many of them a crash leaves
@@ -45,7 +46,7 @@ func NewLog(o Options) *Log {
 	if o.NewID == nil {
 		o.NewID = func() uuid.UUID { return eventstore.NewEventID(o.Clock.Now()) }
 	}
-	l := &Log{id: o.LogID, clock: o.Clock, newID: o.NewID}
+	l := &Log{id: o.LogID, clock: o.Clock, newID: o.NewID, fence: o.Fence}
 	l.index()
 	return l
 }
@@ -80,7 +81,7 @@ func (l *Log) Crash(kept int) {
 
 // Copy returns a log of its own with what is durable in this one, as a backup has it, over the given clock.
 func (l *Log) Copy(clock *hlc.Clock) *Log {
-	c := &Log{id: l.id, clock: clock, newID: l.newID, events: slices.Clone(l.events[:l.durable]), durable: l.durable}
+	c := &Log{id: l.id, clock: clock, newID: l.newID, fence: l.fence, events: slices.Clone(l.events[:l.durable]), durable: l.durable}
 	c.index()
 	return c
 }
@@ -145,10 +146,29 @@ func (l *Log) Accept(r eventstore.Request) (eventstore.Receipt, error) {
 		}
 		return duplicate(earlier.receipt), nil
 	}
+	batch := r.Records(l.newID)
+	if err := l.pass(batch); err != nil {
+		return eventstore.Receipt{}, err
+	}
 	if err := l.check(&r); err != nil {
 		return eventstore.Receipt{}, err
 	}
-	return l.record(r.Records(l.newID)), nil
+	return l.record(batch), nil
+}
+
+// pass asks the fence about the streams of a request, and gives its events their epochs.
+func (l *Log) pass(batch []eventstore.Recorded) error {
+	if l.fence == nil {
+		return nil
+	}
+	for i := range batch {
+		epoch, err := l.fence(batch[i].Stream, batch[i].Cell)
+		if err != nil {
+			return err
+		}
+		batch[i].Epoch = epoch
+	}
+	return nil
 }
 
 func (l *Log) check(r *eventstore.Request) error {

@@ -22,6 +22,8 @@ type Options struct {
 	Clock *hlc.Clock
 	// NewID gives ids to events that have none; nil means random UUIDv7s.
 	NewID func() uuid.UUID
+	// Fence, when set, is asked before a request is accepted.
+	Fence eventstore.Fence
 }
 
 // Store is a log in memory. It implements eventstore.Store and eventstore.Replica.

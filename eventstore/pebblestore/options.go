@@ -21,6 +21,8 @@ type Options struct {
 	Site string
 	// Shard is the number of the shard, from 0. It must fit an existing store.
 	Shard uint16
+	// Fence, when set, is asked before a request is accepted, on the goroutine that accepts all.
+	Fence eventstore.Fence
 	// Clock gives the events their time; nil means a new clock over time.Now. The store makes it run after every event
 	// of the log.
 	Clock *hlc.Clock

@@ -87,6 +87,23 @@ func (s *Store) prepare(ctx context.Context, r *eventstore.Request) *pending {
 	return p
 }
 
+// pass asks the fence about the request's streams, and gives the records their epochs.
+func (p *pending) pass(fence eventstore.Fence) error {
+	for i := range p.records {
+		r := &p.records[i]
+		if i > 0 && r.Stream == p.records[i-1].Stream {
+			r.Epoch = p.records[i-1].Epoch
+			continue
+		}
+		epoch, err := fence(r.Stream, r.Cell)
+		if err != nil {
+			return err
+		}
+		r.Epoch = epoch
+	}
+	return nil
+}
+
 func (p *pending) content(i int) []byte {
 	start := 0
 	if i > 0 {

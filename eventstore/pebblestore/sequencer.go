@@ -81,6 +81,12 @@ func (q *sequencer) judge(p *pending) {
 			return
 		}
 	}
+	if fence := q.store.opts.Fence; fence != nil {
+		if err := p.pass(fence); err != nil {
+			p.answer(eventstore.Receipt{}, err)
+			return
+		}
+	}
 	var conflicts []eventstore.StreamConflict
 	restsOn := uint64(0)
 	for i := range p.request.Appends {

@@ -1,0 +1,311 @@
+package replication
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// Fence says which streams a shard may write: those of categories that are not homed, and of the others those whose cell
+// belongs to it. It is made before the store that asks it (Check), and lets nothing homed through until an Owner has read
+// from that store who owns what. It is safe for concurrent use.
+type Fence struct {
+	self  Shard
+	homed func(category string) bool
+
+	mu      sync.RWMutex // guards what follows
+	cells   []Cell       // by number; nil: not known yet
+	closing map[uint16]Shard
+}
+
+// NewFence returns the fence of a shard. homed says whether streams of a category are written at their home alone.
+func NewFence(self Shard, homed func(category string) bool) *Fence {
+	return &Fence{self: self, homed: homed, closing: map[uint16]Shard{}}
+}
+
+// Check is an eventstore.Fence.
+func (f *Fence) Check(stream eventstore.StreamID, cell uint16) (epoch uint32, err error) {
+	if eventstore.IsSystemCategory(stream.Category) || !f.homed(stream.Category) {
+		return 0, nil
+	}
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if f.cells == nil {
+		return 0, fmt.Errorf("stream %s: %w: it is not known yet who owns its cell", stream, eventstore.ErrUnavailable)
+	}
+	c := f.cells[cell]
+	if to, closing := f.closing[cell]; closing {
+		c.Sealed, c.Next = true, to
+	}
+	switch {
+	case c.Sealed:
+		return 0, &eventstore.NotHomeError{Stream: stream, Cell: cell, Home: c.Next.String(), Epoch: c.Epoch, Moving: true}
+	case c.Home != f.self:
+		return 0, &eventstore.NotHomeError{Stream: stream, Cell: cell, Home: c.Home.String(), Epoch: c.Epoch}
+	}
+	return c.Epoch, nil
+}
+
+// Cell returns who may write a cell; known is false before an Owner has read it.
+func (f *Fence) Cell(cell uint16) (c Cell, known bool) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if f.cells == nil {
+		return Cell{Number: cell}, false
+	}
+	return f.cells[cell], true
+}
+
+// Digest is a hash of who owns what: sites that know the same of the cells have the same.
+func (f *Fence) Digest() (digest [16]byte) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	h := sha256.New()
+	for _, c := range f.cells {
+		var b [5]byte
+		binary.BigEndian.PutUint32(b[:], c.Epoch)
+		if c.Sealed {
+			b[4] = 1
+		}
+		h.Write(b[:])
+		h.Write([]byte(c.Home.String() + " " + c.Next.String() + "\n"))
+	}
+	h.Sum(digest[:0])
+	return digest
+}
+
+// set notes who may write a cell.
+func (f *Fence) set(c Cell) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.cells[c.Number] = c
+}
+
+// close lets nothing more of a cell through, from now on; open undoes it.
+func (f *Fence) close(cell uint16, to Shard) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.closing[cell] = to
+}
+
+func (f *Fence) open(cell uint16) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.closing, cell)
+}
+
+// Owner keeps the fence of a shard as the log says, and moves cells.
+//
+// A cell moves in two steps, and is never written by two: its home closes the fence and then records that it is sealed, so that
+// all it has written of the cell stands before that in its log; the other shard, once it has received the seal, has received all
+// of that too, and records that it has opened the cell, under the next epoch.
+type Owner struct {
+	fence *Fence
+	ring  *Ring
+	store eventstore.Store
+	log   *slog.Logger
+	at    eventstore.Position // up to where the log is taken in
+
+	moves sync.Mutex // held while a cell is given away or taken: one at a time
+}
+
+// NewOwner reads from the store who owns what, and has the fence let through what this shard may write.
+func NewOwner(ctx context.Context, f *Fence, r *Ring, store eventstore.Store, log *slog.Logger) (*Owner, error) {
+	o := &Owner{fence: f, ring: r, store: store, log: log}
+	state, err := store.Log(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read who owns the cells: %w", err)
+	}
+	cells := make([]Cell, eventstore.Cells)
+	for i := range cells {
+		cells[i] = Cell{Number: uint16(i), Home: r.Of(uint16(i))}
+	}
+	moved := map[uint16]bool{}
+	for e, err := range store.ReadAll(ctx, eventstore.Position{}, eventstore.Filter{Categories: []string{CellCategory}, Until: state.Durable}) {
+		if err != nil {
+			return nil, fmt.Errorf("read who owns the cells: %w", err)
+		}
+		if cell, ok := cellOf(&e); ok {
+			moved[cell] = true
+		}
+	}
+	for cell := range moved {
+		if cells[cell], err = o.read(ctx, cell); err != nil {
+			return nil, err
+		}
+	}
+	o.at = state.Durable
+	f.mu.Lock()
+	f.cells = cells
+	f.mu.Unlock()
+	return o, nil
+}
+
+// cellOf returns the cell that an event of CellCategory is about.
+func cellOf(e *eventstore.Recorded) (cell uint16, ok bool) {
+	n, err := strconv.ParseUint(e.Stream.ID, 10, 16)
+	return uint16(n), err == nil && n < eventstore.Cells && e.Stream == CellStream(uint16(n))
+}
+
+// read folds the stream of a cell.
+func (o *Owner) read(ctx context.Context, cell uint16) (Cell, error) {
+	var events []eventstore.Recorded
+	for e, err := range o.store.Read(ctx, CellStream(cell), 1) {
+		if err != nil {
+			return Cell{}, fmt.Errorf("read who owns cell %d: %w", cell, err)
+		}
+		events = append(events, e)
+	}
+	return FoldCell(o.ring, cell, events)
+}
+
+// Run follows the log until ctx ends: it takes in what other shards have done, and opens the cells that were sealed for this
+// one.
+func (o *Owner) Run(ctx context.Context) error {
+	for cell := range uint16(eventstore.Cells) { // those that were sealed for it before it stopped
+		if c, _ := o.fence.Cell(cell); c.Sealed && c.Next == o.fence.self {
+			if err := o.take(ctx, cell); err != nil {
+				return err
+			}
+		}
+	}
+	sub, err := o.store.Subscribe(ctx, o.at, eventstore.Filter{Categories: []string{CellCategory}})
+	if err != nil {
+		return fmt.Errorf("follow who owns the cells: %w", err)
+	}
+	defer sub.Close()
+	for {
+		chunk, err := sub.Next(ctx)
+		if err != nil {
+			return fmt.Errorf("follow who owns the cells: %w", err)
+		}
+		for i := range chunk.Events {
+			if cell, ok := cellOf(&chunk.Events[i]); ok {
+				if err := o.take(ctx, cell); err != nil {
+					return err
+				}
+			}
+		}
+	}
+}
+
+// take takes in what the log says of a cell, and opens it if it was sealed for this shard.
+func (o *Owner) take(ctx context.Context, cell uint16) error {
+	for {
+		c, err := o.read(ctx, cell)
+		if err != nil {
+			return err
+		}
+		before, _ := o.fence.Cell(cell)
+		o.fence.set(c)
+		if c != before {
+			o.log.Info("a cell has moved", "cell", cell, "home", c.Home.String(), "epoch", c.Epoch, "sealed", c.Sealed)
+		}
+		if !c.Sealed || c.Next != o.fence.self {
+			return nil
+		}
+		e, err := c.open(o.fence.self)
+		if err != nil {
+			return err
+		}
+		// Whoever was quicker is read in the next round.
+		if err := o.record(ctx, cell, e); err != nil && !errors.Is(err, eventstore.ErrConflict) {
+			if eventstore.ClassOf(err) != eventstore.Transient && !errors.Is(err, eventstore.ErrReadOnly) {
+				return err
+			}
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+	}
+}
+
+// record appends an event to a cell's stream, if that is as it was read.
+func (o *Owner) record(ctx context.Context, cell uint16, e eventstore.Event) error {
+	stream := CellStream(cell)
+	version, err := o.store.Version(ctx, stream)
+	if err != nil {
+		return fmt.Errorf("cell %d: %w", cell, err)
+	}
+	_, err = o.store.Append(ctx, eventstore.Request{Appends: []eventstore.StreamAppend{{
+		Stream: stream, Expect: eventstore.Exactly(version), Events: []eventstore.Event{e},
+	}}})
+	if err != nil {
+		return fmt.Errorf("cell %d: %w", cell, err)
+	}
+	return nil
+}
+
+// Move gives a cell of this shard to another, and returns when it is sealed; the other opens it when it has received that. It
+// does not leave when ctx ends before it is known what became of the seal.
+func (o *Owner) Move(ctx context.Context, cell uint16, to Shard) error {
+	if cell >= eventstore.Cells {
+		return fmt.Errorf("%w: cell %d; there are %d, from 0 on", eventstore.ErrInvalid, cell, eventstore.Cells)
+	}
+	if to == o.fence.self {
+		return fmt.Errorf("%w: cell %d would move to where it is", eventstore.ErrInvalid, cell)
+	}
+	if !slices.Contains(o.ring.Shards(), to) {
+		return fmt.Errorf("%w: there is no shard %s; there are %v", eventstore.ErrInvalid, to, o.ring.Shards())
+	}
+	o.moves.Lock()
+	defer o.moves.Unlock()
+	c, _ := o.fence.Cell(cell)
+	e, err := c.seal(o.fence.self, to)
+	if err != nil || c.Sealed {
+		return err
+	}
+	// INVARIANT: nothing of the cell is accepted after the seal: the fence is closed before the store is given the seal, and
+	// opens again only when the store has said that it has none.
+	o.fence.close(cell, to)
+	defer o.fence.open(cell)
+	ctx = context.WithoutCancel(ctx)
+	if err := o.record(ctx, cell, e); err != nil {
+		return err
+	}
+	c.Sealed, c.Next = true, to
+	o.fence.set(c)
+	return nil
+}
+
+// Take makes this shard the home of a cell that nobody has given it, because its home is gone for good as far as anybody can
+// tell. What the home has written of the cell that is not here yet, and all that it may go on to write, stands against what is
+// written here from now on, and loses where both have written one stream: it is for an operator, or somebody else who knows
+// that the home does not write.
+func (o *Owner) Take(ctx context.Context, cell uint16, reason string) error {
+	if cell >= eventstore.Cells {
+		return fmt.Errorf("%w: cell %d; there are %d, from 0 on", eventstore.ErrInvalid, cell, eventstore.Cells)
+	}
+	if reason == "" {
+		return fmt.Errorf("%w: say why the cell is taken", eventstore.ErrInvalid)
+	}
+	o.moves.Lock()
+	defer o.moves.Unlock()
+	c, err := o.read(ctx, cell)
+	if err != nil {
+		return err
+	}
+	e, err := c.take(o.fence.self, reason)
+	if err != nil {
+		return err
+	}
+	if err := o.record(ctx, cell, e); err != nil {
+		return err
+	}
+	if c, err = o.read(ctx, cell); err != nil {
+		return err
+	}
+	o.fence.set(c)
+	return nil
+}

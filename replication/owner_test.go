@@ -1,0 +1,267 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/eventstore/memstore"
+)
+
+// home is a site with an owner of cells; events go from one to the other by learn.
+type home struct {
+	shard Shard
+	store *memstore.Store
+	fence *Fence
+	owner *Owner
+}
+
+func homes(t *testing.T, names ...string) []*home {
+	t.Helper()
+	var shards []Shard
+	for i, name := range names {
+		shards = append(shards, Shard{uint16(i + 1), name})
+	}
+	r, err := NewRing(shards...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []*home
+	for _, s := range shards {
+		h := &home{shard: s, fence: NewFence(s, func(category string) bool { return category == "payment" })}
+		h.store = memstore.New(memstore.Options{LogID: eventstore.LogID{Site: s.Region, Shard: s.Number, Incarnation: 1}, Fence: h.fence.Check})
+		h.open(t, r)
+		t.Cleanup(func() { _ = h.store.Close() })
+		all = append(all, h)
+	}
+	return all
+}
+
+func (h *home) open(t *testing.T, r *Ring) {
+	t.Helper()
+	var err error
+	if h.owner, err = NewOwner(t.Context(), h.fence, r, h.store, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// learn receives up to most batches of what another site's log has, with their causes, and takes in what that says of cells.
+func (h *home) learn(t *testing.T, from *home, most int) {
+	t.Helper()
+	log := eventstore.LogID{Site: from.shard.Region, Shard: from.shard.Number, Incarnation: 1}
+	heads, err := h.store.Heads(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := func(d eventstore.Dot) bool {
+		return slices.ContainsFunc(heads, func(head eventstore.LogHead) bool { return head.Log == d.Log && head.Seq >= d.Seq })
+	}
+	after := uint64(0)
+	for _, head := range heads {
+		if head.Log == log {
+			after = head.Seq
+		}
+	}
+	for e, err := range from.store.ReadLog(t.Context(), log, after) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if most--; most < 0 || slices.ContainsFunc(e.Dep, func(d eventstore.Dot) bool { return !held(d) && d.Log.Site != h.shard.Region }) {
+			return
+		}
+		if _, err := h.store.Receive(t.Context(), []eventstore.Recorded{e}); err != nil {
+			t.Fatal(err)
+		}
+		if cell, ok := cellOf(&e); ok && e.Stream.Category == CellCategory {
+			if err := h.owner.take(t.Context(), cell); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func (h *home) pay(ctx context.Context, stream eventstore.StreamID) error {
+	_, err := h.store.Append(ctx, eventstore.Request{Appends: []eventstore.StreamAppend{{Stream: stream, Events: []eventstore.Event{{Type: "payment.made.v1"}}}}})
+	return err
+}
+
+// Cells move back and forth while everybody writes: nobody ever writes what another may, no two write one stream without one
+// knowing of the other, every site comes to the same owners, and a shard that starts again knows what it knew.
+func TestCellsMove(t *testing.T) {
+	for seed := range uint64(60) {
+		random := rand.New(rand.NewPCG(seed, 3))
+		all := homes(t, "bj", "sh", "sz")
+		streams := make([]eventstore.StreamID, 6)
+		for i := range streams {
+			streams[i] = eventstore.Stream("payment", fmt.Sprint(i))
+		}
+		paid, refused, moves := 0, 0, 0
+		for range 300 {
+			h := all[random.IntN(3)]
+			stream := streams[random.IntN(len(streams))]
+			cell := eventstore.CellOf(stream)
+			switch n := random.IntN(10); {
+			case n < 5:
+				var elsewhere *eventstore.NotHomeError
+				switch err := h.pay(t.Context(), stream); {
+				case err == nil:
+					paid++
+				case !errors.As(err, &elsewhere):
+					t.Fatal(err)
+				case elsewhere.Home == h.shard.String() && !elsewhere.Moving:
+					t.Fatalf("seed %d: %s sends a write to itself: %v", seed, h.shard, err)
+				default:
+					refused++
+				}
+			case n < 6:
+				to := all[random.IntN(3)].shard
+				switch err := h.owner.Move(t.Context(), cell, to); {
+				case err == nil:
+					moves++
+				case !errors.Is(err, eventstore.ErrNotHome) && !errors.Is(err, ErrMoving) && !errors.Is(err, eventstore.ErrInvalid):
+					t.Fatal(err)
+				}
+			case n < 7:
+				h.open(t, h.owner.ring)
+			default:
+				h.learn(t, all[random.IntN(3)], 1+random.IntN(6))
+			}
+		}
+		for range 40 {
+			for _, h := range all {
+				for _, from := range all {
+					if from != h {
+						h.learn(t, from, 1000)
+					}
+				}
+			}
+		}
+		if paid == 0 || refused == 0 || moves == 0 {
+			t.Errorf("seed %d: %d paid, %d refused, %d moves: that shows nothing", seed, paid, refused, moves)
+		}
+		digest := all[0].fence.Digest()
+		for _, h := range all {
+			if got := h.fence.Digest(); got != digest {
+				t.Errorf("seed %d: %s and %s differ on who owns what", seed, all[0].shard, h.shard)
+			}
+			h.open(t, h.owner.ring)
+			if got := h.fence.Digest(); got != digest {
+				t.Errorf("seed %d: %s started again knows other owners", seed, h.shard)
+			}
+			count := 0
+			for _, stream := range streams {
+				count += h.checkStream(t, seed, stream)
+			}
+			if count != paid {
+				t.Errorf("seed %d: %s has %d payments, %d were made", seed, h.shard, count, paid)
+			}
+		}
+	}
+}
+
+// checkStream checks that the events of a homed stream were written one after the other, under rising epochs.
+func (h *home) checkStream(t *testing.T, seed uint64, stream eventstore.StreamID) (count int) {
+	t.Helper()
+	var events []*eventstore.Recorded
+	for e, err := range h.store.Read(t.Context(), stream, 1) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Version != uint64(len(events))+1 || len(events) > 0 && e.Epoch < events[len(events)-1].Epoch {
+			t.Errorf("seed %d: %s of %s has version %d and epoch %d after %d events", seed, e.Dot, stream, e.Version, e.Epoch, len(events))
+		}
+		if n := len(events); n > 0 && e.Epoch == events[n-1].Epoch && e.Dot.Log != events[n-1].Dot.Log {
+			t.Errorf("seed %d: %s and %s both wrote %s at epoch %d", seed, e.Dot, events[n-1].Dot, stream, e.Epoch)
+		}
+		events = append(events, &e)
+	}
+	if conflicts := Conflicts(events); len(conflicts) > 0 {
+		t.Errorf("seed %d: %d conflicts in %s, which is homed: %+v", seed, len(conflicts), stream, conflicts[0])
+	}
+	return len(events)
+}
+
+// A cell whose home is gone can be taken; of two that take it at once one has it, everywhere the same one, and what the old
+// home still wrote stands below what was written since.
+func TestCellIsTaken(t *testing.T) {
+	all := homes(t, "bj", "sh", "sz")
+	stream := eventstore.Stream("payment", "1")
+	cell := eventstore.CellOf(stream)
+	at := slices.IndexFunc(all, func(h *home) bool { return h.owner.ring.Of(cell) == h.shard })
+	old, a, b := all[at], all[(at+1)%3], all[(at+2)%3]
+	if err := old.pay(t.Context(), stream); err != nil {
+		t.Fatal(err)
+	}
+	a.learn(t, old, 10)
+	b.learn(t, old, 10)
+	if err := a.owner.Take(t.Context(), cell, ""); !errors.Is(err, eventstore.ErrInvalid) {
+		t.Errorf("taken without a reason: %v", err)
+	}
+	if err := a.owner.Take(t.Context(), cell, "the site burnt down"); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.owner.Take(t.Context(), cell, "the site burnt down"); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(a.pay(t.Context(), stream), b.pay(t.Context(), stream)); err != nil {
+		t.Fatal(err)
+	}
+	if err := old.pay(t.Context(), stream); err != nil { // it did not burn down
+		t.Fatal(err)
+	}
+	for range 3 {
+		for _, h := range all {
+			for _, from := range all {
+				if from != h {
+					h.learn(t, from, 100)
+				}
+			}
+		}
+	}
+	owner, _ := a.fence.Cell(cell)
+	if owner.Epoch != 1 || owner.Home == old.shard {
+		t.Errorf("the cell belongs to %s at epoch %d, want one of those who took it, at 1", owner.Home, owner.Epoch)
+	}
+	for _, h := range all {
+		if got, _ := h.fence.Cell(cell); got != owner {
+			t.Errorf("%s has the cell with %s, %s with %s", h.shard, got.Home, a.shard, owner.Home)
+		}
+		err := h.pay(t.Context(), stream)
+		if h.shard == owner.Home && err != nil || h.shard != owner.Home && !errors.Is(err, eventstore.ErrNotHome) {
+			t.Errorf("%s writes: %v", h.shard, err)
+		}
+	}
+	var epochs []uint32
+	for e, err := range a.store.Read(t.Context(), stream, 1) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		epochs = append(epochs, e.Epoch)
+	}
+	slices.Sort(epochs)
+	if !slices.Equal(epochs, []uint32{0, 0, 1, 1, 1}) {
+		t.Errorf("the payments have epochs %v", epochs)
+	}
+}
+
+// Before it is known who owns the cells, nothing homed is written, and all else is.
+func TestFenceThatKnowsNothing(t *testing.T) {
+	f := NewFence(Shard{1, "bj"}, func(category string) bool { return category == "payment" })
+	store := memstore.New(memstore.Options{Fence: f.Check})
+	defer store.Close()
+	h := &home{store: store}
+	if err := h.pay(t.Context(), eventstore.Stream("payment", "1")); !errors.Is(err, eventstore.ErrUnavailable) {
+		t.Errorf("a homed stream: %v", err)
+	}
+	if err := h.pay(t.Context(), eventstore.Stream("cart", "1")); err != nil {
+		t.Errorf("another: %v", err)
+	}
+	if _, known := f.Cell(3); known {
+		t.Error("the fence knows a cell")
+	}
+}
