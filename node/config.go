@@ -40,6 +40,13 @@ type Config struct {
 	GRPC string `json:"-"`
 	// Kafka is "embedded" (default), "off", or brokers as host:port, separated by commas.
 	Kafka string `json:"kafka,omitempty"`
+	// KafkaPort is the port of the embedded Kafka, for other sites to reach it; 0 takes a free one.
+	KafkaPort int `json:"kafka_port,omitempty"`
+	// Peers are the other sites that this one replicates with; nil means those that the folder was last used with, an empty
+	// list none.
+	Peers []Peer `json:"peers,omitempty"`
+	// Life, when not 0, is the life that the log begins before anything else, as a LifeError asked for.
+	Life uint32 `json:"-"`
 	// Redis is "embedded" (default), or host:port, or a redis:// URL.
 	Redis string `json:"redis,omitempty"`
 	// ClickHouse is "embedded" (default), "off", or a clickhouse:// URL with user, password and database.
@@ -107,6 +114,12 @@ func (c *Config) complete() error {
 		return err
 	}
 	c.Source = cmp.Or(c.Source, last.Source, SourceStore)
+	if c.Peers == nil {
+		c.Peers = last.Peers
+	}
+	if c.Kafka == Embedded {
+		c.KafkaPort = cmp.Or(c.KafkaPort, last.KafkaPort)
+	}
 	c.Keys, c.MasterKeyFile = cmp.Or(c.Keys, last.Keys), cmp.Or(c.MasterKeyFile, last.MasterKeyFile)
 	if c.Domains == nil {
 		c.Domains = []Domain{Shop()}
@@ -159,6 +172,7 @@ func (c *Config) validate(last Config) error {
 	if c.Source == SourceKafka && c.Kafka == Off {
 		fault("--source kafka needs Kafka, which is switched off (--kafka)")
 	}
+	c.validatePeers(fault)
 	return errors.Join(faults...)
 }
 

@@ -127,7 +127,7 @@ func (n *Node) add(d Domain) error {
 			}
 		}
 	}
-	n.domains = append(n.domains, joined{d, parts, schemasOf(messagesOf(d, before, n.bus.Messages()))})
+	n.domains = append(n.domains, joined{Domain: d, parts: parts, schemas: schemasOf(messagesOf(d, before, n.bus.Messages()))})
 	return n.offer(d, parts)
 }
 
@@ -135,8 +135,8 @@ func (n *Node) add(d Domain) error {
 type joined struct {
 	Domain
 	parts *Parts
-	// schemas describe its protobuf events.
-	schemas []schema.Schema
+	// schemas describe its protobuf events, changed are those that the log has not registered.
+	schemas, changed []schema.Schema
 }
 
 // offer puts the domain's own routes on the server.

@@ -31,13 +31,15 @@ func openKafka(n *Node) (*kafkaPart, error) {
 	}
 	k.options = kafkalog.Options{Logger: n.log, Clock: n.clock, Checkpoint: kafkalog.FileCheckpoint(n.path("mirror.json")), Topic: kafkalog.TopicOf(n.config.Site)}
 	if k.mode == Embedded {
-		broker, err := embedded.Open(n.path("kafka"), embedded.Options{Logger: n.log})
+		broker, err := embedded.Open(n.path("kafka"), embedded.Options{Logger: n.log, Port: n.config.KafkaPort})
 		if err != nil {
 			return k, fmt.Errorf("start embedded kafka: %w", err)
 		}
 		k.broker = broker
 		k.options.Brokers = []string{broker.Addr()}
-		k.options.Heartbeat = embeddedHeartbeat
+		if len(n.config.Peers) == 0 {
+			k.options.Heartbeat = embeddedHeartbeat
+		}
 	} else {
 		var err error
 		if k.options.Brokers, err = brokers(k.mode); err != nil {
@@ -59,10 +61,13 @@ func (k *kafkaPart) durable(s eventstore.Store) eventstore.Store {
 	return kafkalog.WithMirror(s, k.mirror)
 }
 
-// run mirrors until ctx ends. A mirror that must not go on says so and stops; commands go on without it.
-func (k *kafkaPart) run(ctx context.Context) error {
+// run mirrors until ctx ends, once it may begin. A mirror that must not go on says so and stops; commands go on without it.
+func (k *kafkaPart) run(ctx context.Context, may func(context.Context) error) error {
 	if k.mirror == nil {
 		return nil
+	}
+	if err := may(ctx); err != nil {
+		return err
 	}
 	if err := k.mirror.Run(ctx); err != nil && ctx.Err() == nil {
 		k.log.Error("the mirror has stopped", slog.Any("error", err))

@@ -44,6 +44,7 @@ type Node struct {
 	bus       *commands.Bus
 	snapshots *pebblestore.Snapshots // nil when they could not be opened
 	kafka     *kafkaPart
+	sites     *sitesPart
 	redis     *redisPart
 	click     *clickPart
 	sagas     []sagaRunner
@@ -87,7 +88,10 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 	if n.kafka, err = openKafka(n); err != nil {
 		return nil, err
 	}
-	n.store = n.kafka.durable(n.local)
+	if n.sites, err = openSites(n); err != nil {
+		return nil, err
+	}
+	n.store = n.sites.guarded(n.kafka.durable(n.local))
 	if n.keys, err = openKeys(ctx, n); err != nil {
 		return nil, err
 	}
@@ -161,13 +165,15 @@ func (n *Node) assemble() error {
 }
 
 // Run serves until ctx ends, then drains: no new calls, then sagas, read models and mirror stop where they are; all of
-// them go on from there the next time. It returns early when something that cannot be repaired by waiting fails.
+// them go on from there the next time. It returns early when something that cannot be repaired by waiting fails, and with a
+// *LifeError when the log has to go on in another life.
 func (n *Node) Run(ctx context.Context) error {
 	// Followers outlive the listeners, so that calls under way are still answered.
 	followers, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	g, gctx := errgroup.WithContext(followers)
-	g.Go(func() error { return ignoreCancel(n.kafka.run(gctx)) })
+	g.Go(func() error { return ignoreCancel(n.kafka.run(gctx, n.sites.mayMirror)) })
+	g.Go(func() error { return ignoreCancel(n.sites.run(gctx, n.recordChangedSchemas)) })
 	g.Go(func() error { return ignoreCancel(n.click.run(gctx)) })
 	g.Go(func() error { return n.supervise(gctx, "scrub", n.scrub) })
 	g.Go(func() error { return n.supervise(gctx, "archive", n.keepArchiving) })
@@ -200,7 +206,7 @@ func (n *Node) Close() error {
 		for _, m := range n.models {
 			errs = append(errs, m.runner.Sink().Close())
 		}
-		for _, c := range []interface{ close() error }{n.click, n.redis, n.kafka} {
+		for _, c := range []interface{ close() error }{n.click, n.redis, n.sites, n.kafka} {
 			errs = append(errs, c.close())
 		}
 		if n.snapshots != nil {

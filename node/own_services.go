@@ -32,6 +32,9 @@ func (n *Node) registerOwn() error {
 	if err := n.server.Register(&storev1.ConsumerGroups_ServiceDesc, consumers); err != nil {
 		return err
 	}
+	if err := n.registerSites(); err != nil {
+		return err
+	}
 	return n.server.Register(&apiv1.AdminService_ServiceDesc, &server.Admin{
 		Status: n.status, Outbox: n.outbox, Rebuild: n.rebuildStream, BackUp: n.backupStream, VerifyAll: n.verifyStream, ScrubAll: n.scrubStream, Parking: parking{n}, Schemas: n.schemas,
 		Archiving: archiving{n},

@@ -85,16 +85,16 @@ func checkSchemas(ctx context.Context, log eventstore.Reader, domain string, pro
 }
 
 // registerSchemas checks the schemas of all domains, and registers in the log what is new of them. A program that would
-// misread what is recorded is refused before anything of it is written.
+// misread what is recorded is refused before anything of it is written. A site that has others registers when it may write.
 func (n *Node) registerSchemas(ctx context.Context) error {
-	changed := make([][]schema.Schema, len(n.domains))
 	var faults []string
-	for i, d := range n.domains {
+	for i := range n.domains {
+		d := &n.domains[i]
 		found, err := checkSchemas(ctx, n.local, d.Name, d.schemas)
 		if err != nil {
 			return err
 		}
-		changed[i] = found.Changed
+		d.changed = found.Changed
 		faults = append(faults, found.Faults...)
 		if len(found.Older) > 0 {
 			n.log.Warn("this program is older than the last that wrote here: it reads what it knows of these events, and does not write them",
@@ -105,8 +105,16 @@ func (n *Node) registerSchemas(ctx context.Context) error {
 	if len(faults) > 0 {
 		return fmt.Errorf("%w: this program would misread what is recorded in %s:\n  %s", eventstore.ErrInvalid, n.config.Data, strings.Join(faults, "\n  "))
 	}
-	for i, d := range n.domains {
-		if err := n.recordSchemas(ctx, d.Name, changed[i]); err != nil {
+	if n.sites.site != nil {
+		return nil
+	}
+	return n.recordChangedSchemas(ctx)
+}
+
+// recordChangedSchemas registers what is new of the schemas of all domains.
+func (n *Node) recordChangedSchemas(ctx context.Context) error {
+	for i := range n.domains {
+		if err := n.recordSchemas(ctx, n.domains[i].Name, n.domains[i].changed); err != nil {
 			return err
 		}
 	}

@@ -8,8 +8,19 @@ import (
 )
 
 // Serve opens a node, says on stderr where it listens, and runs it until ctx ends: the main function of a team's own
-// program.
-func Serve(ctx context.Context, config Config) (err error) {
+// program. A log that has to go on in another life does so.
+func Serve(ctx context.Context, config Config) error {
+	for {
+		err := serveLife(ctx, config)
+		var life *LifeError
+		if !errors.As(err, &life) || ctx.Err() != nil {
+			return err
+		}
+		config.Life = life.Incarnation
+	}
+}
+
+func serveLife(ctx context.Context, config Config) (err error) {
 	n, err := Open(ctx, config)
 	if err != nil {
 		return err

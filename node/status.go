@@ -120,6 +120,7 @@ func (n *Node) health(ctx context.Context) []server.Dependency {
 	if out = append(out, redis); n.click.mode != Off {
 		out = append(out, click)
 	}
+	out = append(out, n.siteHealth(ctx)...)
 	return append(out, n.stuckFollowers()...)
 }
 
@@ -130,7 +131,7 @@ func answers(err error) (up bool, problem string) { return err == nil, errorText
 func (n *Node) sample() server.Sample {
 	ctx, cancel := context.WithTimeout(context.Background(), healthTimeout)
 	defer cancel()
-	out := server.Sample{SagasOpen: map[string]uint64{}, ArchivedEvents: n.archiveStatus().GetEvents()}
+	out := server.Sample{SagasOpen: map[string]uint64{}, ArchivedEvents: n.archiveStatus().GetEvents(), Sites: n.siteSample(ctx)}
 	if state, err := n.local.Log(ctx); err == nil {
 		out.LogEvents, out.LogStreams, out.LogPosition = state.Durable.LSN, state.Streams, state.Durable.LSN
 		if n.kafka.mirror != nil {

@@ -101,17 +101,19 @@ func (s *Site) Pull(ctx context.Context, p Pull) (chain eventstore.Hash, events 
 		last = s.mirrored.Load()
 	}
 	through, size := min(p.Through, last), 0
-	held := p.After == 0
-	if held {
-		chain = eventstore.ChainStart(p.Log)
+	chain, held, err := s.o.Store.ChainAt(ctx, p.Log, p.After)
+	if err != nil {
+		return chain, nil, fmt.Errorf("chain of %s after seq %d: %w", p.Log, p.After, err)
 	}
-	for e, err := range s.o.Store.ReadLog(ctx, p.Log, max(p.After, 1)-1) {
+	if !held {
+		return chain, nil, fmt.Errorf("seq %d of %s: %w", p.After, p.Log, eventstore.ErrNotFound)
+	}
+	if p.After >= through {
+		return chain, nil, nil
+	}
+	for e, err := range s.o.Store.ReadLog(ctx, p.Log, p.After) {
 		if err != nil {
 			return chain, nil, fmt.Errorf("read %s after seq %d: %w", p.Log, p.After, err)
-		}
-		if e.Dot.Seq == p.After {
-			chain, held = e.Chain, true
-			continue
 		}
 		begins := e.Batch.FirstSeq == e.Dot.Seq
 		if end := e.Batch.FirstSeq + uint64(e.Batch.Count) - 1; begins && (e.Dot.Seq > through || end > last || size >= maxPullBytes) {
@@ -119,9 +121,6 @@ func (s *Site) Pull(ctx context.Context, p Pull) (chain eventstore.Hash, events 
 		}
 		size += len(e.Payload)
 		events = append(events, e)
-	}
-	if !held {
-		return chain, nil, fmt.Errorf("seq %d of %s: %w", p.After, p.Log, eventstore.ErrNotFound)
 	}
 	return chain, events, nil
 }

@@ -68,9 +68,7 @@ func (s *Site) Compare(ctx context.Context) ([]Comparison, error) {
 // compare reads both chains at the last common event.
 func (s *Site) compare(ctx context.Context, c *Comparison) {
 	at := Pull{Site: c.Site, Log: c.Log, After: min(c.Here, c.There), Through: min(c.Here, c.There)}
-	here := &storage{ctx: ctx, store: s.o.Store}
-	if c.ChainHere, _ = here.ChainAt(c.Log, at.After); here.err != nil {
-		c.Err = here.err
+	if c.ChainHere, _, c.Err = s.o.Store.ChainAt(ctx, c.Log, at.After); c.Err != nil {
 		return
 	}
 	c.ChainThere, _, c.Err = s.o.Peers[c.Site].Pull(ctx, at)

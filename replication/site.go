@@ -244,17 +244,9 @@ func (s *storage) Heads() []eventstore.LogHead {
 
 // ChainAt implements Storage.
 func (s *storage) ChainAt(log eventstore.LogID, seq uint64) (eventstore.Hash, bool) {
-	if seq == 0 {
-		return eventstore.ChainStart(log), true
+	chain, held, err := s.store.ChainAt(s.ctx, log, seq)
+	if err != nil && !errors.Is(err, eventstore.ErrTruncated) { // it was dropped
+		s.err = errors.Join(s.err, err)
 	}
-	for e, err := range s.store.ReadLog(s.ctx, log, seq-1) {
-		switch {
-		case err == nil:
-			return e.Chain, true
-		case !errors.Is(err, eventstore.ErrTruncated): // it was dropped
-			s.err = errors.Join(s.err, err)
-		}
-		break
-	}
-	return eventstore.Hash{}, false
+	return chain, held && err == nil
 }

@@ -32,10 +32,23 @@ type serveCmd struct {
 	Sample  bool   `help:"Load the sample of real orders that comes with the program; a second time changes nothing."`
 	Raw     bool   `name:"raw-appends" help:"Let the store API append to the streams of the shop's aggregates, too. What their codecs cannot read stops their commands."`
 	Streams int    `name:"max-streams" help:"How many streams are taken at a time: subscriptions, sessions, members of groups. One that is not read holds up to 512 KiB, a read up to 1 MiB." default:"512" placeholder:"N"`
+	siteFlags
 	listenFlags
 	diskFlags
 	archiveFlags
 	engineFlags
+}
+
+// siteFlags name the other sites.
+type siteFlags struct {
+	Peer      []string `help:"Another site to replicate with; may be repeated. off: none. Both are kept for the next time." placeholder:"SITE=GRPC_ADDR,KAFKA_ADDR" sep:"none"`
+	KafkaPort int      `help:"Port of the embedded Kafka, for other sites to reach it; 0 takes a free one." placeholder:"PORT"`
+}
+
+func (f *siteFlags) apply(c *node.Config) (err error) {
+	c.KafkaPort = f.KafkaPort
+	c.Peers, err = node.ParsePeers(f.Peer)
+	return err
 }
 
 // archiveFlags have a server move old events to an archive by itself.
@@ -82,7 +95,7 @@ func (c *serveCmd) Run(ctx context.Context, g *globals) error {
 	}
 	config.ArchiveTo, config.ArchiveAfter = c.ArchiveTo, time.Duration(c.ArchiveAfter)
 	config.DropAfter = time.Duration(c.DropAfter)
-	if err := c.apply(&config); err != nil {
+	if err := errors.Join(c.diskFlags.apply(&config), c.siteFlags.apply(&config)); err != nil {
 		return err
 	}
 	return serve(ctx, g, config, c.Sample, "stay in "+c.Data)
@@ -106,8 +119,21 @@ func (c *devCmd) Run(ctx context.Context, g *globals) (err error) {
 	return serve(ctx, g, config, true, "in "+dir+" go with it")
 }
 
-// serve runs a node until ctx ends, says on stdout where it listens, and loads the sample if asked to.
-func serve(ctx context.Context, g *globals, config node.Config, sample bool, data string) (err error) {
+// serve runs a node until ctx ends, in one life of its log after the other.
+func serve(ctx context.Context, g *globals, config node.Config, sample bool, data string) error {
+	for {
+		err := serveLife(ctx, g, config, sample, data)
+		var life *node.LifeError
+		if !errors.As(err, &life) || ctx.Err() != nil {
+			return err
+		}
+		g.log.Warn("the server starts again in another life of its log", slog.Any("because", err))
+		config.Life = life.Incarnation
+	}
+}
+
+// serveLife runs a node until ctx ends, says on stdout where it listens, and loads the sample if asked to.
+func serveLife(ctx context.Context, g *globals, config node.Config, sample bool, data string) (err error) {
 	n, err := node.Open(ctx, config)
 	if err != nil {
 		return err

@@ -81,7 +81,12 @@ func (r *Runner) readFrom(p eventstore.Position) {
 }
 
 // take hands a trigger to its instance, or to the tenant's collector when it has none, and waits for room first.
+//
+// INVARIANT: what was born at another site is no trigger: the saga of that site acts on it, and two would act twice.
 func (r *Runner) take(e *eventstore.Recorded) {
+	if e.Dot.Log.Site != r.site {
+		return
+	}
 	id, fault := r.instanceOf(e)
 	if id == "" && fault == nil {
 		return

@@ -91,6 +91,7 @@ type Runner struct {
 	bus        Dispatcher
 	definition definition
 	options    Options
+	site       string // of the log; written before anything is read
 	// partBytes bounds the payload of a checkpoint event.
 	partBytes int
 
@@ -180,6 +181,11 @@ func (r *Runner) Run(ctx context.Context) error {
 }
 
 func (r *Runner) run(ctx context.Context) error {
+	state, err := r.store.Log(ctx)
+	if err != nil {
+		return fmt.Errorf("ask for the log's name: %w", err)
+	}
+	r.site = state.ID.Site
 	from, err := r.resume(ctx)
 	if err != nil {
 		return err

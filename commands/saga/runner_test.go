@@ -428,3 +428,28 @@ func TestChangedDefinitionParks(t *testing.T) {
 		t.Errorf("%d instances are parked, want the one whose history the new definition contradicts", len(r.Parked()))
 	}
 }
+
+// A saga acts on what was born at its own site, and leaves to the others what is theirs. Shows R6.
+func TestSagaLeavesOtherSitesAlone(t *testing.T) {
+	there := memstore.New(memstore.Options{LogID: eventstore.LogID{Site: "there", Incarnation: 1}})
+	place(t, newShop(t, there), "1", "A", 100)
+	var events []eventstore.Recorded
+	for e, err := range there.ReadAll(context.Background(), eventstore.Position{}, eventstore.Filter{}) {
+		must(t, err)
+		events = append(events, e)
+	}
+	store := memstore.New(memstore.Options{})
+	_, err := store.Receive(context.Background(), events)
+	must(t, err)
+	shop := newShop(t, store)
+	place(t, shop, "2", "A", 100)
+	r := newRunner(t, store, shop, checkoutSaga, saga.Options{})
+	run(t, r)
+	idle(t, r, store)
+	if n := effects(t, store, "2")["order.confirmed.v1"]; n != 1 {
+		t.Errorf("the order of this site is confirmed %d times, want once", n)
+	}
+	if n := len(steps(t, store, "checkout", "1")); n != 0 {
+		t.Errorf("the saga has taken %d steps for the order of another site", n)
+	}
+}

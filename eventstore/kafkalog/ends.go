@@ -29,40 +29,59 @@ func (m *Mirror) Ends(ctx context.Context) ([]eventstore.LogHead, error) {
 	if err != nil {
 		return nil, err
 	}
+	lives, err := c.lives(ctx, start, end)
 	var ends []eventstore.LogHead
-	for over := false; start < end; over = true {
-		life, head, err := c.lifeEnd(ctx, start, end, over)
-		if err != nil || life == 0 {
+	for i, l := range lives {
+		head, err := c.lifeEnd(ctx, start, l.to, i > 0)
+		if err != nil {
 			return ends, err
 		}
 		if head.Log.Site != state.ID.Site || head.Log.Shard != state.ID.Shard {
 			return nil, fmt.Errorf("%w: the topic %s has events of %s, this is %s", ErrForked, o.Topic, head.Log, state.ID)
 		}
-		if ends = append(ends, head); head.Log.Incarnation != life {
+		if ends = append(ends, head); head.Log.Incarnation != l.life {
 			present := state.ID
-			present.Incarnation = life
+			present.Incarnation = l.life
 			ends = append(ends, eventstore.LogHead{Log: present, Chain: eventstore.ChainStart(present)})
 		}
-		if end, err = c.lifeBegins(ctx, start, end, life); err != nil {
-			return nil, err
-		}
 	}
-	return ends, nil
+	return ends, err
 }
 
-// lifeEnd returns the last life that records before an offset were written in, 0 if there are none, and the last event of
-// it, or of those before it when it has none.
-func (c *connection) lifeEnd(ctx context.Context, start, end int64, over bool) (life uint32, head eventstore.LogHead, err error) {
+// writtenLife is the part of a topic that was written in one life of its log.
+type writtenLife struct {
+	life     uint32
+	from, to int64          // offsets
+	last     eventstore.Dot // of the last event up to there
+}
+
+// lives returns the lives that the records between two offsets were written in, the last one first.
+func (c *connection) lives(ctx context.Context, start, end int64) (lives []writtenLife, err error) {
+	for start < end {
+		t, found, err := c.findTail(ctx, start, end, func(int64, Entry) error { return nil })
+		if err != nil || !found {
+			return lives, err
+		}
+		l := writtenLife{life: t.log().Incarnation, to: end, last: t.dot()}
+		if l.from, err = c.lifeBegins(ctx, start, end, l.life); err != nil {
+			return lives, err
+		}
+		lives = append(lives, l)
+		end = l.from
+	}
+	return lives, nil
+}
+
+// lifeEnd returns the last event of the life at whose end an offset is, or of those before it when it has none.
+func (c *connection) lifeEnd(ctx context.Context, start, end int64, over bool) (eventstore.LogHead, error) {
 	t, found, err := c.findTail(ctx, start, end, func(int64, Entry) error { return nil })
 	if err != nil || !found {
-		return 0, head, err
+		return eventstore.LogHead{}, err
 	}
-	life = t.log().Incarnation
 	if h := t.heartbeat; h != nil && (!over || h.Mirrored.Seq == 0) {
-		return life, eventstore.LogHead{Log: h.Mirrored.Log, Seq: h.Mirrored.Seq, HLC: h.HLC, Chain: h.Chain}, nil
+		return eventstore.LogHead{Log: h.Mirrored.Log, Seq: h.Mirrored.Seq, HLC: h.HLC, Chain: h.Chain}, nil
 	}
-	head, err = c.chainedEnd(ctx, start, t.offset+1, over)
-	return life, head, err
+	return c.chainedEnd(ctx, start, t.offset+1, over)
 }
 
 // chainedEnd returns the last event before an offset with the chain after it, which the last heartbeat before it tells,

@@ -3,6 +3,7 @@ package kafkalog
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -142,12 +143,25 @@ func (s *linkSession) fetch(ctx context.Context, c *connection, offset int64, ou
 	}
 }
 
-// locate returns the offset before which all events are held. Where several lives are held in part, it may be any place at
-// which held and other events meet.
+// locate returns the offset before which all events are held. A life that is over may be held in part while a later one is
+// held too: it is looked for in the first that is not held to its end.
 func (s *linkSession) locate(ctx context.Context, c *connection) (int64, error) {
 	low, high, err := c.offsets(ctx)
 	if err != nil {
 		return 0, err
+	}
+	t, found, err := c.findTail(ctx, low, high, func(int64, Entry) error { return nil })
+	if err == nil && found && t.log().Incarnation > 1 {
+		lives, err := c.lives(ctx, low, high)
+		if err != nil {
+			return 0, err
+		}
+		for _, l := range slices.Backward(lives) {
+			if s.held[l.last.Log] < l.last.Seq {
+				low, high = l.from, l.to
+				break
+			}
+		}
 	}
 	for low < high {
 		middle := low + (high-low)/2

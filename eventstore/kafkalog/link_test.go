@@ -208,6 +208,51 @@ func TestLinkThroughTrouble(t *testing.T) {
 	})
 }
 
+// Of a life that is over a site may have lost the end, while it has the next one whole: the link gives that end.
+func TestLinkGivesTheEndOfAnEarlierLife(t *testing.T) {
+	addr := openEmbedded(t)
+	first := newStore(t)
+	fill(t, first, 300)
+	m := runMirror(t, first, fast(addr))
+	waitFor(t, m.Mirror, first)
+	m.stop()
+	log, topic := head(t, first).ID, topicOf(t, first)
+	second, _ := recovered(t, addr, log, topic)
+	fill(t, second, 600)
+	waitFor(t, runMirror(t, second, fast(addr)).Mirror, second)
+
+	o := fast(addr)
+	o.Topic = topic
+	l, err := kafkalog.NewLink(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	later := log
+	later.Incarnation = 2
+	ctx, cancel := context.WithTimeout(t.Context(), within)
+	defer cancel()
+	var got []eventstore.Dot
+	err = l.Follow(ctx, func(context.Context) ([]eventstore.LogHead, error) {
+		return []eventstore.LogHead{{Log: log, Seq: 250}, {Log: later, Seq: 600}}, nil
+	}, func(_ context.Context, events []eventstore.Recorded) error {
+		for i := range events {
+			got = append(got, events[i].Dot)
+		}
+		return nil
+	}, func(_ context.Context, h eventstore.LogHead) error {
+		if h.Log == later && h.Seq == 600 {
+			cancel()
+		}
+		return nil
+	})
+	if ctx.Err() == nil {
+		t.Fatal(err)
+	}
+	if len(got) != 50 || got[0] != (eventstore.Dot{Log: log, Seq: 251}) {
+		t.Errorf("the link gives %d events, the first %v; want the 50 that are missing", len(got), got[:min(1, len(got))])
+	}
+}
+
 // A topic says how each life of its log ended, with the chain, wherever its last heartbeat stands, and leaves out what a
 // life did not finish.
 func TestEndsOfATopic(t *testing.T) {

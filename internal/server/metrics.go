@@ -24,6 +24,8 @@ type Sample struct {
 	ArchivedEvents uint64
 	Projections    []ProjectionSample
 	SagasOpen      map[string]uint64
+	// Sites is nil where there are no other sites.
+	Sites *SitesSample
 }
 
 // ProjectionSample is how a projection is.
@@ -135,6 +137,9 @@ func (s sampler) Describe(ch chan<- *prometheus.Desc) {
 	} {
 		ch <- d
 	}
+	for _, d := range siteDescs {
+		ch <- d
+	}
 }
 
 // Collect takes a sample.
@@ -148,6 +153,7 @@ func (s sampler) Collect(ch chan<- prometheus.Metric) {
 	gauge(logStreams, float64(v.LogStreams))
 	gauge(archivedEvents, float64(v.ArchivedEvents))
 	gauge(mirrorLag, float64(v.MirrorLag))
+	v.Sites.collect(gauge)
 	for _, p := range v.Projections {
 		gauge(projectionLag, float64(p.Lag), p.Name, p.Sink)
 		gauge(projectionAge, p.LagSeconds, p.Name, p.Sink)

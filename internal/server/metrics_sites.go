@@ -1,0 +1,60 @@
+package server
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// SitesSample is how a site stands with the others.
+type SitesSample struct {
+	Mode     string
+	Writable bool
+	Logs     []SiteLogSample
+	Peers    []PeerSample
+}
+
+// SiteLogSample is how far a log of another site is here: how many events are known to be missing, and how old the last
+// one was when it came.
+type SiteLogSample struct {
+	Log        string
+	Behind     uint64
+	LagSeconds float64
+}
+
+// PeerSample is how another site is, and how many events of this one it has not.
+type PeerSample struct {
+	Site   string
+	Up     bool
+	Behind uint64
+}
+
+var (
+	siteMode     = prometheus.NewDesc("tributary_site_mode", "1 for the mode that the site is in.", []string{"mode"}, nil)
+	siteWritable = prometheus.NewDesc("tributary_site_writable", "1 when the site takes commands.", nil, nil)
+	siteLogLag   = prometheus.NewDesc("tributary_site_log_missing_events", "Events of a log of another site that are known and not here.", []string{"log"}, nil)
+	siteLogAge   = prometheus.NewDesc("tributary_site_log_lag_seconds", "How old the last event of a log was when it had been received.", []string{"log"}, nil)
+	sitePeerUp   = prometheus.NewDesc("tributary_site_peer_up", "1 when another site is heard.", []string{"site"}, nil)
+	sitePeerLag  = prometheus.NewDesc("tributary_site_peer_missing_events", "Events of this site that another has not.", []string{"site"}, nil)
+)
+
+var siteDescs = []*prometheus.Desc{siteMode, siteWritable, siteLogLag, siteLogAge, sitePeerUp, sitePeerLag}
+
+// collect gives the metrics of a site that has others.
+func (v *SitesSample) collect(gauge func(d *prometheus.Desc, value float64, labels ...string)) {
+	if v == nil {
+		return
+	}
+	truth := func(b bool) float64 {
+		if b {
+			return 1
+		}
+		return 0
+	}
+	gauge(siteMode, 1, v.Mode)
+	gauge(siteWritable, truth(v.Writable))
+	for _, l := range v.Logs {
+		gauge(siteLogLag, float64(l.Behind), l.Log)
+		gauge(siteLogAge, l.LagSeconds, l.Log)
+	}
+	for _, p := range v.Peers {
+		gauge(sitePeerUp, truth(p.Up), p.Site)
+		gauge(sitePeerLag, float64(p.Behind), p.Site)
+	}
+}

@@ -1,0 +1,324 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/eventstore/kafkalog"
+	"github.com/tributary-es/tributary/eventstore/sealed"
+	"github.com/tributary-es/tributary/internal/server"
+	"github.com/tributary-es/tributary/replication"
+	"github.com/tributary-es/tributary/replication/peers"
+	sitesv1 "github.com/tributary-es/tributary/schemas/gen/tributary/sites/v1"
+)
+
+// LifeError is what Run ends with when the log has to go on in another life: the node is closed then, and opened again with
+// Config.Life as it says.
+type LifeError = replication.LifeError
+
+// sitesPart is what joins the node with other sites. It is empty where there are none.
+type sitesPart struct {
+	site  *replication.Site
+	peers []*peers.Peer
+	log   *slog.Logger
+
+	topicRead chan struct{} // closed when the own topic has been read as it was found
+	once      sync.Once
+	ready     chan struct{} // closed when what the node itself records at a start is recorded
+}
+
+// openSites makes the site of a node that has others.
+func openSites(n *Node) (*sitesPart, error) {
+	p := &sitesPart{log: n.log, topicRead: make(chan struct{}), ready: make(chan struct{})}
+	if len(n.config.Peers) == 0 {
+		return p, nil
+	}
+	o := replication.Options{
+		Config: replication.Config{Site: n.config.Site, Begun: n.config.Life != 0},
+		Store:  n.local, Topic: ownTopic{n.kafka.mirror, p}, Logger: n.log,
+		Links: map[string]replication.Link{}, Peers: map[string]replication.Peer{},
+	}
+	for _, other := range n.config.Peers {
+		addrs, err := brokers(other.Kafka)
+		if err != nil {
+			return p, fmt.Errorf("--peer %s: %w", other.Site, err)
+		}
+		link, err := kafkalog.NewLink(kafkalog.Options{Brokers: addrs, Topic: kafkalog.TopicOf(other.Site), Logger: n.log})
+		if err != nil {
+			return p, fmt.Errorf("--peer %s: %w", other.Site, err)
+		}
+		peer, err := peers.Dial(n.config.Site, other.GRPC)
+		if err != nil {
+			return p, fmt.Errorf("--peer %s: %w", other.Site, err)
+		}
+		p.peers = append(p.peers, peer)
+		o.Links[other.Site], o.Peers[other.Site] = link, peer
+	}
+	if state, err := n.local.Log(context.Background()); err != nil {
+		return p, fmt.Errorf("ask the store: %w", err)
+	} else if state.ID.Incarnation > 1 {
+		link, err := kafkalog.NewLink(kafkalog.Options{Brokers: n.kafka.options.Brokers, Topic: n.kafka.options.Topic, Logger: n.log})
+		if err != nil {
+			return p, err
+		}
+		o.Links[n.config.Site] = earlierLives{link, state.ID}
+	}
+	var err error
+	p.site, err = replication.NewSite(o)
+	return p, err
+}
+
+// earlierLives is a link over the site's own topic, for what the log has lost of its earlier lives. It stops where the
+// present one begins.
+type earlierLives struct {
+	*kafkalog.Link
+	present eventstore.LogID
+}
+
+// Follow implements replication.Link.
+func (l earlierLives) Follow(ctx context.Context, held func(context.Context) ([]eventstore.LogHead, error),
+	events func(context.Context, []eventstore.Recorded) error, said func(context.Context, eventstore.LogHead) error,
+) error {
+	reading, stop := context.WithCancel(ctx)
+	defer stop()
+	err := l.Link.Follow(reading, held, func(ctx context.Context, e []eventstore.Recorded) error {
+		if e[len(e)-1].Dot.Log == l.present {
+			stop()
+		}
+		return events(ctx, e)
+	}, func(ctx context.Context, h eventstore.LogHead) error {
+		if h.Log == l.present {
+			stop()
+		}
+		return said(ctx, h)
+	})
+	if reading.Err() == nil {
+		return err
+	}
+	<-ctx.Done() // until it is to be read again
+	return ctx.Err()
+}
+
+// ownTopic is the topic of the node's mirror, which does not begin before it was read.
+type ownTopic struct {
+	*kafkalog.Mirror
+	part *sitesPart
+}
+
+// Ends implements replication.OwnTopic.
+func (t ownTopic) Ends(ctx context.Context) ([]eventstore.LogHead, error) {
+	heads, err := t.Mirror.Ends(ctx)
+	if err == nil {
+		t.part.once.Do(func() { close(t.part.topicRead) })
+	}
+	return heads, err
+}
+
+// mayMirror returns when the mirror may begin; where there are no other sites that is at once.
+func (p *sitesPart) mayMirror(ctx context.Context) error {
+	if p.site == nil {
+		return nil
+	}
+	select {
+	case <-p.topicRead:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// run replicates until ctx ends, or with a *LifeError. first is done once the log may be written, before anybody else writes.
+func (p *sitesPart) run(ctx context.Context, first func(context.Context) error) error {
+	if p.site == nil {
+		return nil
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	var recording sync.WaitGroup
+	defer recording.Wait()
+	defer cancel(nil)
+	recording.Go(func() {
+		if err := p.awaitWritable(ctx); err != nil {
+			return
+		}
+		if err := first(ctx); err != nil {
+			cancel(err)
+			return
+		}
+		close(p.ready)
+	})
+	err := p.site.Run(ctx)
+	if cause := context.Cause(ctx); err == nil && cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return err
+}
+
+// awaitWritable returns when the site may write.
+func (p *sitesPart) awaitWritable(ctx context.Context) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for p.site.Writable() != nil {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// refused returns nil when the node takes writes, else an error that matches eventstore.ErrUnavailable.
+func (p *sitesPart) refused() error {
+	if p.site == nil {
+		return nil
+	}
+	if err := p.site.Writable(); err != nil {
+		return fmt.Errorf("%w: the site takes no writes yet: %w", eventstore.ErrUnavailable, err)
+	}
+	select {
+	case <-p.ready:
+		return nil
+	default:
+		return fmt.Errorf("%w: the site takes no writes yet: it is about to register its schemas", eventstore.ErrUnavailable)
+	}
+}
+
+func (p *sitesPart) close() error {
+	if p == nil {
+		return nil
+	}
+	var errs []error
+	for _, peer := range p.peers {
+		errs = append(errs, peer.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// guarded returns the store with appends refused while the site may not write.
+func (p *sitesPart) guarded(s eventstore.Store) eventstore.Store {
+	if p.site == nil {
+		return s
+	}
+	return &guardedStore{s, p}
+}
+
+// guardedStore is a store of a site that may not write before it knows that its log is all there.
+type guardedStore struct {
+	eventstore.Store
+	sites *sitesPart
+}
+
+var _ sealed.Stepped = (*guardedStore)(nil)
+
+// Unwrap returns the store itself.
+func (g *guardedStore) Unwrap() eventstore.Store { return g.Store }
+
+// Append implements eventstore.Appender.
+func (g *guardedStore) Append(ctx context.Context, r eventstore.Request) (eventstore.Receipt, error) {
+	if err := g.sites.refused(); err != nil {
+		return eventstore.Receipt{}, err
+	}
+	return g.Store.Append(ctx, r)
+}
+
+// Begin implements sealed.Stepped.
+func (g *guardedStore) Begin(ctx context.Context, r eventstore.Request) (
+	receipt eventstore.Receipt, wait func(context.Context) (eventstore.Receipt, error), err error,
+) {
+	if err := g.sites.refused(); err != nil {
+		return receipt, nil, err
+	}
+	if below, ok := g.Store.(sealed.Stepped); ok {
+		return below.Begin(ctx, r)
+	}
+	receipt, err = g.Store.Append(ctx, r)
+	return receipt, nil, err
+}
+
+// Enqueue implements eventstore.Enqueuer.
+func (g *guardedStore) Enqueue(ctx context.Context, requests []eventstore.Request, done func(int, eventstore.Answer)) {
+	if err := g.sites.refused(); err != nil {
+		for i := range requests {
+			done(i, eventstore.Answer{Err: err})
+		}
+		return
+	}
+	eventstore.Enqueue(ctx, g.Store, requests, done)
+}
+
+// registerSites offers what sites say to each other, and of each other.
+func (n *Node) registerSites() error {
+	s := &peers.Service{Site: n.sites.site, Name: n.config.Site, Log: n.local.Log}
+	for _, p := range n.config.Peers {
+		s.Peers = append(s.Peers, p.Site)
+	}
+	return n.server.Register(&sitesv1.Sites_ServiceDesc, s)
+}
+
+// siteHealth says whether the site takes writes, and which other sites are heard.
+func (n *Node) siteHealth(ctx context.Context) []server.Dependency {
+	if n.sites.site == nil {
+		return nil
+	}
+	own := server.Dependency{Name: "sites", Required: true, Mode: string(replication.Unconfirmed), Up: true}
+	if err := n.sites.refused(); err != nil {
+		own.Up, own.Problem = false, err.Error()
+	}
+	o, err := n.sites.site.Overview(ctx)
+	if err != nil {
+		own.Up, own.Problem = false, err.Error()
+		return []server.Dependency{own}
+	}
+	own.Mode = string(o.Mode)
+	out := []server.Dependency{own}
+	for _, p := range o.Peers {
+		d := server.Dependency{Name: "site " + p.Site, Mode: n.grpcOf(p.Site), Up: p.Up}
+		if !d.Up {
+			d.Problem = "it has never been heard"
+			if p.Heard >= 0 {
+				d.Problem = fmt.Sprintf("it was heard last %s ago", p.Heard.Round(time.Second))
+			}
+			d.Problem += "; commands go on here"
+		}
+		out = append(out, d)
+	}
+	for _, l := range o.Logs {
+		if l.Broken != "" {
+			out = append(out, server.Dependency{Name: "log " + l.Log.String(), Mode: "replicated", Problem: l.Broken + "; see docs/sites.md"})
+		}
+	}
+	return out
+}
+
+func (n *Node) grpcOf(site string) string {
+	for _, p := range n.config.Peers {
+		if p.Site == site {
+			return p.GRPC
+		}
+	}
+	return ""
+}
+
+// siteSample is what /metrics says of the sites; nil where there are no others.
+func (n *Node) siteSample(ctx context.Context) *server.SitesSample {
+	if n.sites.site == nil {
+		return nil
+	}
+	o, err := n.sites.site.Overview(ctx)
+	if err != nil {
+		return nil
+	}
+	out := &server.SitesSample{Mode: string(o.Mode), Writable: n.sites.refused() == nil}
+	for _, l := range o.Logs {
+		out.Logs = append(out.Logs, server.SiteLogSample{Log: l.Log.String(), Behind: l.Known - min(l.Held, l.Known), LagSeconds: o.Lag[l.Log].Seconds()})
+	}
+	for _, p := range o.Peers {
+		out.Peers = append(out.Peers, server.PeerSample{Site: p.Site, Up: p.Up, Behind: p.Behind})
+	}
+	return out
+}
