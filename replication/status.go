@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -107,6 +108,26 @@ func (c *Core) mode(now Instant) Mode {
 		return Degraded
 	}
 	return Normal
+}
+
+// Whole returns nil when the site has all that was born there in earlier lives of its log, as far as its topic and the other
+// sites tell; else what is missing. Until then it must not decide by itself on what it alone decides, such as its rights in an
+// escrow: it may have used them, and forgotten.
+func (c *Core) Whole() error {
+	if c.own.Incarnation == 1 {
+		return nil
+	}
+	for _, p := range c.peers {
+		if !p.ever {
+			return fmt.Errorf("%w: %s has not said what it has of earlier lives of %s", ErrUnconfirmed, p.name, c.own.Site)
+		}
+	}
+	for _, t := range c.logs {
+		if t.log.Site == c.own.Site && t.log.Shard == c.own.Shard && t.held.Seq < t.known {
+			return fmt.Errorf("%w: of %s %d events are here, and there are %d", ErrUnconfirmed, t.log, t.held.Seq, t.known)
+		}
+	}
+	return nil
 }
 
 // Peered reports whether another site holds the own log durably up to a seq.
