@@ -22,6 +22,7 @@ func TestPlanted(t *testing.T) {
 	if err != nil || len(paths) < 15 {
 		t.Fatalf("found the planted bugs %v, %v; want at least 15", paths, err)
 	}
+	sum := reliability.Result{Test: "T16", What: "changes of the sources, shown to the simulation"}
 	for _, path := range paths {
 		bug := reliability.ReadPlanted(t, path)
 		t.Run(bug.Name, func(t *testing.T) {
@@ -37,6 +38,7 @@ func TestPlanted(t *testing.T) {
 			result := reliability.Result{Test: reliability.PlantedTest, What: bug.What, Violations: 1, Extra: map[string]any{}}
 			if seen := inSeeds.FindSubmatch(out); err != nil && seen != nil {
 				result.Violations = 0
+				sum.Cycles++
 				result.Extra["caught by"] = "TestSimulation, in " + string(seen[1]) + " of " + string(seen[2]) + " seeds, first in " + string(seen[3])
 				t.Logf("%s: in %s of %s seeds, first in %s, by %s", bug.What, seen[1], seen[2], seen[3], seen[4])
 			} else {
@@ -45,5 +47,9 @@ func TestPlanted(t *testing.T) {
 			}
 			result.Print(t)
 		})
+	}
+	if *plant {
+		sum.Violations = len(paths) - sum.Cycles
+		sum.Print(t)
 	}
 }

@@ -245,6 +245,11 @@ func (w *world) run() {
 	w.runUntil(w.plan.duration)
 	w.beCalm()
 	w.calmAt = w.now
+	if w.plan.forks {
+		w.runUntil(w.now + mostWait/2)
+		w.oracle.forks()
+		return
+	}
 	for since := w.now; w.now-since < time.Second && !w.oracle.enough(); {
 		w.runUntil(w.now + 50*time.Millisecond)
 		if w.converged() {

@@ -2,8 +2,10 @@ package replication_test
 
 import (
 	"math"
+	"slices"
 	"time"
 
+	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/memstore"
 	"github.com/tributary-es/tributary/internal/hlc"
 )
@@ -20,6 +22,7 @@ type plan struct {
 	dropped, duplicated, slowMessages, answerLost float64
 	linkFaults                                    bool
 	storeBusy                                     float64
+	forks                                         bool
 	recordsDropped, recordsDuplicated, reordered  float64
 	between                                       time.Duration // two faults, on average
 	kinds                                         []fault
@@ -47,6 +50,7 @@ const (
 	stalledDisk
 	linkFromStart
 	linkTooFar
+	twoForget
 	messageDropped
 	messageDuplicated
 	recordDropped
@@ -60,7 +64,7 @@ const (
 var faultNames = [numberFaults]string{
 	"partitions", "one-way cuts", "flapping cuts", "topics out of reach", "own topics out of reach", "crashes", "restores", "rollbacks",
 	"clock jumps", "clock drifts", "retentions", "topics made anew", "topic tails lost", "slow mirrors", "stalled disks",
-	"links from the start", "links too far", "messages dropped", "messages twice", "records dropped", "records twice",
+	"links from the start", "links too far", "disks and topics that forget the same", "messages dropped", "messages twice", "records dropped", "records twice",
 	"runs of records out of order", "receipts refused by a busy store", "lives begun",
 }
 
@@ -92,7 +96,11 @@ func drawPlan(random interface {
 	// the two had is known to nobody then. A history has the one or the other.
 	forgets := [2]bool{}
 	forgets[random.IntN(2)] = true
-	for kind := range messageDropped {
+	// In some they do all the same, at the same place: a log forks, and all that can be wanted is that it is noticed.
+	if p.forks = random.IntN(12) == 0; p.forks {
+		p.duration = 8 * time.Second // for it takes its time
+	}
+	for kind := range twoForget {
 		if kind == rollback && !forgets[0] || (kind == topicTailLost || kind == topicRecreated) && !forgets[1] {
 			continue
 		}
@@ -116,6 +124,9 @@ func (f *faults) begin(w *world) {
 	for _, s := range w.sites {
 		w.after(w.upTo(w.plan.duration), s.backup)
 		w.after(w.upTo(w.plan.duration), s.backup)
+	}
+	if w.plan.forks {
+		w.after(w.between(500*time.Millisecond, 2*time.Second), func() { f.happen(twoForget) })
 	}
 	f.next()
 }
@@ -152,7 +163,7 @@ func (f *faults) happen(kind fault) {
 		s.crash()
 		s.startIn(w.between(50*time.Millisecond, 3*time.Second))
 	case restore, rollback:
-		if w.chance(0.5) { // to what was a moment ago, as a disk does that has not kept what it said it had
+		if w.chance(0.5) { // to what there was a moment ago, as a disk does that has not kept what it said it had
 			s.backup()
 			f.end(w.between(100*time.Millisecond, 2*time.Second), func() {
 				if s.up {
@@ -162,6 +173,15 @@ func (f *faults) happen(kind fault) {
 		} else if len(s.backups) > 0 {
 			f.putBack(s, s.backups[w.rand.IntN(len(s.backups))], kind == restore)
 		}
+	case twoForget:
+		s.backup()
+		f.end(w.between(100*time.Millisecond, time.Second), func() {
+			if s.up {
+				f.putBack(s, s.backups[len(s.backups)-1], false)
+				s.topic.forgetBehind(s.log.DurableHeads())
+				f.deafen(s, s.downTo-w.now+w.between(time.Second, 3*time.Second))
+			}
+		})
 	case clockJump:
 		s.clock.set(w.now, w.skew(), s.clock.rate)
 		f.end(w.between(time.Second, 6*time.Second), func() { s.clock.set(w.now, w.now, s.clock.rate) })
@@ -230,6 +250,18 @@ func (f *faults) cut(kind fault, s, o *site) {
 	}
 }
 
+// deafen keeps a site from hearing others for a while.
+func (f *faults) deafen(s *site, d time.Duration) {
+	for _, o := range f.w.sites {
+		f.w.network.sites[o.index][s.index] = o != s
+	}
+	f.end(d, func() {
+		for _, o := range f.w.sites {
+			f.w.network.sites[o.index][s.index] = false
+		}
+	})
+}
+
 // backup keeps a copy of what is durable.
 func (s *site) backup() {
 	if !s.up || s.w.calm {
@@ -284,6 +316,17 @@ func (c *clock) wallAt(now time.Duration) time.Duration { return c.at(now).Wall.
 func (t *topic) forget(n int) {
 	t.first += n
 	t.records = t.records[n:]
+}
+
+// forgetBehind drops the newest records, from the first event on that heads do not have.
+func (t *topic) forgetBehind(heads []eventstore.LogHead) {
+	for i := range t.records {
+		e := &t.records[i].event
+		if t.records[i].beat == nil && !slices.ContainsFunc(heads, func(h eventstore.LogHead) bool { return h.Log == e.Dot.Log && e.Dot.Seq <= h.Seq }) {
+			t.records = t.records[:i]
+			return
+		}
+	}
 }
 
 // beCalm ends all that goes wrong. Clocks are set right; where events were given a time that is still to come, it is waited

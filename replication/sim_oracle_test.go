@@ -24,6 +24,8 @@ type oracle struct {
 	acked, excused     int // events that were acknowledged; of them those that a disk took with it before they had left the site
 	conflicting, pairs int // events in conflict, and pairs of concurrent events
 	alarms             map[replication.AlarmKind]int
+	forked             int                       // logs of which there are two contents
+	told               map[eventstore.LogID]bool // of which people were told that events are lost or two
 	violations         []string
 }
 
@@ -95,14 +97,14 @@ func (v *view) own(w *world, site string) (n uint64) {
 func newOracle(w *world) *oracle {
 	return &oracle{
 		w: w, index: map[eventstore.LogID]int{}, commands: map[string][]*birth{}, lost: map[eventstore.Dot]*birth{},
-		alarms: map[replication.AlarmKind]int{},
+		alarms: map[replication.AlarmKind]int{}, told: map[eventstore.LogID]bool{},
 	}
 }
 
 // violated notes that something is not as it must be.
 func (o *oracle) violated(number, format string, args ...any) {
-	if o.enough() {
-		return
+	if o.enough() || o.w.plan.forks && number != forkNumber {
+		return // where a log is forked nothing else can be held
 	}
 	what := number + ": " + fmt.Sprintf(format, args...)
 	o.violations = append(o.violations, what)
@@ -240,7 +242,7 @@ func (o *oracle) opened(s *site) {
 		}
 	}
 	for _, h := range (storage{s}).Heads() {
-		if i, t := o.log(h.Log); s.view.held.at(i) != h.Seq || h.Seq > 0 && t.births[h.Seq-1].chain != h.Chain {
+		if i, t := o.log(h.Log); s.view.held.at(i) != h.Seq || h.Seq > uint64(len(t.births)) || h.Seq > 0 && t.births[h.Seq-1].chain != h.Chain {
 			o.violated("I9", "%s says it has %s up to %d, and has it up to %d", s.name, h.Log, h.Seq, s.view.held.at(i))
 		}
 	}
@@ -327,9 +329,37 @@ func (o *oracle) reach() counts {
 	return reach
 }
 
+// forkNumber is what the oracle calls a fork that nobody was told of.
+const forkNumber = "I2, two contents"
+
+// forks looks for dots of which sites have two contents.
+func (o *oracle) forks() {
+	content := map[eventstore.Dot]eventstore.Hash{}
+	forked := map[eventstore.LogID]eventstore.Dot{}
+	for _, s := range o.w.sites {
+		for _, e := range s.log.Events() {
+			if chain, known := content[e.Dot]; known && chain != e.Chain {
+				if _, known := forked[e.Dot.Log]; !known {
+					forked[e.Dot.Log] = e.Dot
+				}
+			}
+			content[e.Dot] = e.Chain
+		}
+	}
+	o.forked = len(forked)
+	for _, t := range o.logs {
+		if dot, is := forked[t.id]; is && !o.told[t.id] {
+			o.violated(forkNumber, "sites have two contents of %s, and nobody was told", dot)
+		}
+	}
+}
+
 // alarm notes what a core has people told.
 func (o *oracle) alarm(s *site, a replication.Alarm) {
 	o.alarms[a.Kind]++
+	if a.Kind == replication.AlarmFork || a.Kind == replication.AlarmLost {
+		o.told[a.Log] = true
+	}
 	o.w.tracef("%s: alarm %s: %s", s.name, a.Kind, a.Text)
 	switch a.Kind {
 	case replication.AlarmFork:

@@ -2,107 +2,95 @@ package replication_test
 
 import (
 	"fmt"
-	"maps"
-	"slices"
-	"strings"
 
+	"github.com/tributary-es/tributary/commands/escrow"
 	"github.com/tributary-es/tributary/eventstore"
 )
 
-// Stock is held in escrow: every unit that may be sold is a right of one site, which sells, gives back and hands on its
-// rights by itself, so that all sites together never sell what is not there.
+// Stock is held in escrow: every unit that may be sold is a right of one site, which promises, sells and hands on its rights by
+// itself, so that all sites together never sell what is not there.
 
-// stock is what follows from the events of a stock stream; their order does not matter.
-type stock struct {
-	received, sold int
-	rights         map[string]int // by site: what it may sell
-}
-
-// foldStock folds the events of a stock stream. A payload is the site, the units, and the site that rights are moved to.
-func foldStock(events []*eventstore.Recorded) stock {
-	s := stock{rights: map[string]int{}}
+// books folds the events of a stock stream. A payload is the site, the units, and the site that rights are moved to.
+func books(events []*eventstore.Recorded) (b escrow.Books) {
 	for _, e := range events {
-		site, units := siteName(int(e.Payload[0])), int(e.Payload[1])
+		site, units := siteName(int(e.Payload[0])), int64(e.Payload[1])
 		switch e.Type {
 		case "stock.received.v1":
-			s.received += units
-			s.rights[site] += units
+			b.Receive(site, units)
+		case "stock.held.v1":
+			b.Hold(site, units)
 		case "stock.sold.v1":
-			s.sold += units
-			s.rights[site] -= units
+			b.Take(site, units)
 		case "stock.released.v1":
-			s.sold -= units
-			s.rights[site] += units
+			b.Release(site, units)
 		case "stock.rights-moved.v1":
-			s.rights[site] -= units
-			s.rights[siteName(int(e.Payload[2]))] += units
+			b.Move(site, siteName(int(e.Payload[2])), units)
 		}
 	}
-	return s
-}
-
-func (s stock) available(site string) int { return s.rights[site] }
-
-func (s stock) String() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%d received, %d sold", s.received, s.sold)
-	for _, site := range slices.Sorted(maps.Keys(s.rights)) {
-		fmt.Fprintf(&b, ", %s may sell %d", site, s.rights[site])
-	}
-	return b.String()
+	return b
 }
 
 // decideStock decides with the rights of the site alone.
 func (s *site) decideStock(c *command, d *decision) {
 	read := s.read(c.stream)
-	stock := foldStock(read)
+	b := books(read)
 	me, units := byte(s.index), byte(c.amount)
 	var e eventstore.Event
 	switch c.kind {
 	case receiveStock:
 		e = event("stock.received.v1", me, units*2)
-	case sellStock:
-		d.rejected = stock.available(s.name) < c.amount || !s.knowsItself()
-		e = event("stock.sold.v1", me, units)
+	case holdStock:
+		d.rejected = b.Available(s.name) < int64(c.amount) || s.core.Whole() != nil
+		e = event("stock.held.v1", me, units)
 	case moveRights:
-		d.rejected = stock.available(s.name) < c.amount || !s.knowsItself()
+		d.rejected = b.Available(s.name) < int64(c.amount) || s.core.Whole() != nil
 		e = event("stock.rights-moved.v1", me, units, byte(s.w.other(s).index))
 	case releaseStock:
-		mine := 0
-		for _, sale := range read {
-			if int(sale.Payload[0]) == s.index {
-				switch sale.Type {
-				case "stock.sold.v1":
-					mine += int(sale.Payload[1])
-				case "stock.released.v1":
-					mine -= int(sale.Payload[1])
-				}
-			}
-		}
-		d.rejected = mine < c.amount || !s.knowsItself()
+		d.rejected = b.Row(s.name).Held < int64(c.amount) || s.core.Whole() != nil
 		e = event("stock.released.v1", me, units)
+	case sellStock:
+		d.rejected = b.Row(s.name).Held < int64(c.amount) || s.core.Whole() != nil
+		e = event("stock.sold.v1", me, units)
 	}
 	d.request.Appends = []eventstore.StreamAppend{{
 		Stream: c.stream, Expect: eventstore.Exactly(uint64(len(read))), Events: []eventstore.Event{e},
 	}}
 }
 
-// knowsItself reports whether the site has all that it did in earlier lives of its log, as far as anybody knows: it may have
-// used rights there. Before it has heard the others it cannot tell.
-func (s *site) knowsItself() bool {
-	status := s.core.Status(s.clock.at(s.w.now))
-	if s.log.ID().Incarnation == 1 {
-		return true
-	}
-	for _, p := range status.Peers {
-		if p.Heard < 0 {
-			return false
+// stocked checks what all events of a stock stream that there are, anywhere, make together. It keeps its own account.
+func (o *oracle) stocked(s *site, b *birth) {
+	total := 0
+	may := make([]int, len(o.w.sites)) // what each site may still promise
+	for _, t := range o.logs {
+		for _, other := range t.births {
+			if other.stream != b.stream {
+				continue
+			}
+			p := other.event.Payload
+			switch units := int(p[1]); other.event.Type {
+			case "stock.received.v1":
+				total += units
+				may[p[0]] += units
+			case "stock.held.v1":
+				total -= units
+				may[p[0]] -= units
+			case "stock.released.v1":
+				total += units
+				may[p[0]] += units
+			case "stock.rights-moved.v1":
+				may[p[0]] -= units
+				may[p[2]] += units
+			}
 		}
 	}
-	for _, l := range status.Logs {
-		if l.Log.Site == s.name && l.Held < l.Known {
-			return false
+	if total < 0 {
+		o.violated("I7", "with %s at %s %d units of %s are promised that were not received", b.dot, s.name, -total, b.stream)
+	}
+	for i, n := range may {
+		if n < 0 {
+			o.violated("I7", "with %s at %s site %s has used %d rights on %s more than it had", b.dot, s.name, siteName(i), -n, b.stream)
 		}
 	}
-	return true
 }
+
+func describe(b escrow.Books) string { return fmt.Sprint(b.Rows()) }

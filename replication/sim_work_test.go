@@ -28,8 +28,9 @@ const (
 	count               // blind, and any order gives the same
 	moveOrder           // guarded by the stream's version
 	receiveStock        // gives the site rights to sell
-	sellStock           // uses rights of the site
-	releaseStock        // gives rights back that were used
+	holdStock           // promises units by rights of the site
+	releaseStock        // gives up what was promised
+	sellStock           // sells what was promised
 	moveRights          // to another site
 	transfer            // two streams, one batch
 	claimSeat           // under a condition
@@ -51,7 +52,7 @@ func (w *world) draw(number, asked int) *command {
 		c.stream = some("counter", 2)
 	case moveOrder:
 		c.stream = some("order", 6)
-	case receiveStock, sellStock, releaseStock, moveRights:
+	case receiveStock, holdStock, releaseStock, sellStock, moveRights:
 		c.stream = some("stock", 2)
 		c.home = c.kind == receiveStock
 	case transfer:
@@ -101,7 +102,7 @@ func (s *site) decide(c *command) decision {
 		next, ok := foldOrder(read).next(c.amount)
 		d.rejected = !ok
 		add(c.stream, eventstore.Exactly(uint64(len(read))), event(next))
-	case receiveStock, sellStock, releaseStock, moveRights:
+	case receiveStock, holdStock, releaseStock, sellStock, moveRights:
 		s.decideStock(c, &d)
 	case transfer:
 		add(c.stream, eventstore.Any, event("account.moved.v1", byte(-c.amount)))
@@ -144,23 +145,7 @@ func (s *site) context(read []*eventstore.Recorded) (context eventstore.Vector, 
 func (o *oracle) decided(s *site, b *birth) {
 	switch b.stream.Category {
 	case "stock":
-		var all []*eventstore.Recorded
-		for _, t := range o.logs {
-			for _, other := range t.births {
-				if other.stream == b.stream {
-					all = append(all, &other.event)
-				}
-			}
-		}
-		stock := foldStock(all)
-		if stock.sold > stock.received {
-			o.violated("I7", "with %s at %s %d units of %s are sold, and %d were received", b.dot, s.name, stock.sold, b.stream, stock.received)
-		}
-		for _, site := range o.w.sites {
-			if stock.available(site.name) < 0 {
-				o.violated("I7", "with %s at %s site %s has used %d rights on %s more than it had", b.dot, s.name, site.name, -stock.available(site.name), b.stream)
-			}
-		}
+		o.stocked(s, b)
 	case "seat":
 		for i, t := range o.logs {
 			for _, other := range t.births {
@@ -178,7 +163,7 @@ func fold(events []*eventstore.Recorded) string {
 	case "order":
 		return foldOrder(events).String()
 	case "stock":
-		return foldStock(events).String()
+		return describe(books(events))
 	case "profile":
 		var fields [3]byte
 		for _, e := range events {

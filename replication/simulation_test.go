@@ -3,14 +3,10 @@ package replication_test
 import (
 	"flag"
 	"fmt"
-	"maps"
 	"runtime"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/tributary-es/tributary/internal/reliability"
 )
@@ -34,6 +30,9 @@ func TestSimulation(t *testing.T) {
 	}
 	sum := simulate(t, *first, n)
 	sum.print(t)
+	if *seeds == 0 {
+		sum.results(t)
+	}
 }
 
 // simulate plays n seeds, as many at a time as there are processors.
@@ -78,78 +77,5 @@ func TestSimulationReplays(t *testing.T) {
 		if digests[0] != digests[1] {
 			t.Errorf("seed %d went two ways: %x and %x", seed, digests[0], digests[1])
 		}
-	}
-}
-
-// tally is what was seen in many histories.
-type tally struct {
-	seeds, sites, steps, events int
-	acked, excused              int
-	conflicting, pairs          int
-	faults                      [numberFaults]int
-	alarms                      map[string]int
-	alike                       []time.Duration
-	failed                      map[uint64][]string
-	violations                  map[string]int // by invariant
-}
-
-func newTally() *tally {
-	return &tally{alarms: map[string]int{}, failed: map[uint64][]string{}, violations: map[string]int{}}
-}
-
-func (sum *tally) add(seed uint64, w *world) {
-	o := w.oracle
-	sum.seeds++
-	sum.sites += len(w.sites)
-	sum.steps += w.steps
-	for _, t := range o.logs {
-		sum.events += len(t.births)
-	}
-	sum.acked += o.acked
-	sum.excused += o.excused
-	sum.conflicting += o.conflicting
-	sum.pairs += o.pairs
-	for i, n := range w.faults.counts {
-		sum.faults[i] += n
-	}
-	for kind, n := range o.alarms {
-		sum.alarms[string(kind)] += n
-	}
-	sum.alike = append(sum.alike, w.alike)
-	if len(o.violations) > 0 {
-		sum.failed[seed] = o.violations
-		for _, v := range o.violations {
-			number, _, _ := strings.Cut(v, ":")
-			sum.violations[number]++
-		}
-	}
-}
-
-// print says what was seen, and fails the test for every seed that did not go well.
-func (sum *tally) print(t *testing.T) {
-	t.Helper()
-	for i, seed := range slices.Sorted(maps.Keys(sum.failed)) {
-		if i == 10 {
-			t.Errorf("and %d more seeds", len(sum.failed)-i)
-			break
-		}
-		t.Errorf("seed %d:\n\t%s\nagain: go test ./replication -run '^TestSimulation$' -seeds 1 -first %d -play", seed, strings.Join(sum.failed[seed], "\n\t"), seed)
-	}
-	total := 0
-	for _, n := range sum.faults {
-		total += n
-	}
-	p50, p99 := reliability.Percentiles(sum.alike)
-	t.Logf("%d seeds from %d: %d sites, %d steps, %d events, %d acknowledged (%d of them taken by a disk before they had left), %d events in conflict, %d concurrent pairs",
-		sum.seeds, *first, sum.sites, sum.steps, sum.events, sum.acked, sum.excused, sum.conflicting, sum.pairs)
-	if len(sum.failed) > 0 {
-		t.Logf("violations in %d of %d seeds, first in %d: %v", len(sum.failed), sum.seeds, slices.Min(slices.Collect(maps.Keys(sum.failed))), sum.violations)
-	}
-	t.Logf("alike after p50 %.0f ms, p99 %.0f ms, at most %.0f ms of calm", p50, p99, slices.Max(sum.alike).Seconds()*1000)
-	for i, n := range sum.faults {
-		t.Logf("%8d %s", n, faultNames[i])
-	}
-	for _, kind := range slices.Sorted(maps.Keys(sum.alarms)) {
-		t.Logf("%8d alarms: %s", sum.alarms[kind], kind)
 	}
 }
