@@ -126,6 +126,7 @@ func balance(t testing.TB, store eventstore.Store, id string) int {
 type failer interface {
 	Helper()
 	Fatal(args ...any)
+	Fatalf(format string, args ...any)
 }
 
 func must(t failer, err error) {

@@ -8,7 +8,7 @@ import "github.com/tributary-es/tributary/eventstore"
 // Nothing is ever appended to resolve a conflict. A stream is folded in canonical order, which is the same at every site
 // (eventstore.Recorded.CompareCanonical), and the resolver says how; sites that hold the same events come to the same state.
 // An event that does not count stays in the stream: it is void, with a reason (Bus.Judge). An event that was decided with the
-// knowledge of all that stand before it is never void.
+// knowledge of all that stand before it counts, unless another branch has a higher epoch or was picked by a person.
 //
 // Where one site alone writes a stream, all resolvers are alike.
 type Resolver[S, E any] interface{ rules() rules[S, E] }

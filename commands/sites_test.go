@@ -61,9 +61,15 @@ func once(s page, e noted) string {
 
 func at(s page, site string) page { s.Here = site; return s }
 
+// replica is a store that several sites may write.
+type replica interface {
+	eventstore.Store
+	eventstore.Replica
+}
+
 // site is a store with a bus over it.
 type site struct {
-	*memstore.Store
+	replica
 	*commands.Bus
 	clock time.Time
 	// own is all that was born here.
@@ -73,7 +79,7 @@ type site struct {
 func newSite(t failer, name string, a commands.Aggregate[page, any, noted], o commands.Options) *site {
 	t.Helper()
 	s := &site{clock: time.UnixMilli(1000), own: eventstore.LogID{Site: name, Incarnation: 1}}
-	s.Store = memstore.New(memstore.Options{LogID: s.own, Clock: hlc.New(func() time.Time { return s.clock })})
+	s.replica = memstore.New(memstore.Options{LogID: s.own, Clock: hlc.New(func() time.Time { return s.clock })})
 	s.start(t, a, o)
 	return s
 }
@@ -81,7 +87,7 @@ func newSite(t failer, name string, a commands.Aggregate[page, any, noted], o co
 // start begins with a new bus, which has folded nothing.
 func (s *site) start(t failer, a commands.Aggregate[page, any, noted], o commands.Options) {
 	t.Helper()
-	s.Bus = commands.NewBus(s.Store, o)
+	s.Bus = commands.NewBus(s.replica, o)
 	must(t, commands.Register(s.Bus, a, any(note{}), any(look{})))
 }
 

@@ -32,6 +32,7 @@ var wanted = []Wanted{
 	{"T14", "linearizable appends with conditions and idempotent retries, under kill -9 and power loss", "2,000 histories of 2,000 operations under each; illegal 0, undecided 0", 2000, 0, true},
 	{"T15", "deterministic simulation of 2 to 4 sites with all faults", "100,000 seeds a night, 2,000 with every test; violations 0; a seed replays identically", 100_000, 0, false},
 	{"T16", "planted bugs: does the simulation's oracle notice?", "at least 15, all of them, within 2,000 seeds", 15, 0, false},
+	{"T17", "stock in escrow, sold at three sites at once", "oversold 0 in 10 million sales; less than 5 % stranded", 10_000_000, 0, false},
 	{"T21", "restore of an old backup, rejoin", "forks 0, reused identities 0", 0, 0, false},
 	{"T23", "conflict records against the simulation's oracle", "recall 100 %, precision 100 %", 0, 0, false},
 	{"T25", "every decoder fuzzed", "at least 10 million executions a night; crashes 0; allocation at most 4 times the input", 10_000_000, 0, false},
