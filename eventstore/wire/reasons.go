@@ -19,6 +19,7 @@ var Reasons = []Reason{
 	{"not-found", eventstore.ErrNotFound},
 	{"unsupported", eventstore.ErrUnsupported},
 	{"archive-unavailable", eventstore.ErrArchiveUnavailable},
+	{"moving", ErrMoving},
 	{"unavailable", eventstore.ErrUnavailable},
 	{"outcome-unknown", eventstore.ErrOutcomeUnknown},
 	{"durability-timeout", eventstore.ErrDurabilityTimeout},
@@ -27,7 +28,21 @@ var Reasons = []Reason{
 	{"full", ErrFull},
 	{"erased", eventstore.ErrErased},
 	{"truncated", eventstore.ErrTruncated},
+	{"not-home", eventstore.ErrNotHome},
 }
+
+// ErrMoving is an eventstore.ErrNotHome that passes by itself: the stream is on its way to another site.
+var ErrMoving error = moving{}
+
+type moving struct{}
+
+func (moving) Error() string { return "moving to another site" }
+
+// Is makes errors.Is(err, eventstore.ErrNotHome) true.
+func (moving) Is(target error) bool { return target == eventstore.ErrNotHome }
+
+// Class says that it is worth trying again.
+func (moving) Class() eventstore.Class { return eventstore.Transient }
 
 // ErrFull is an eventstore.ErrReadOnly that passes by itself, such as that of a full disk: it is worth trying again.
 var ErrFull error = full{}

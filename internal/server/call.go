@@ -30,6 +30,10 @@ func (s *Server) intercept(ctx context.Context, req any, info *grpc.UnaryServerI
 	ctx, cancel := context.WithTimeout(ctx, s.options.RequestTimeout)
 	defer cancel()
 	resp, err = next(ctx, req)
+	var elsewhere *eventstore.NotHomeError
+	if errors.As(err, &elsewhere) && !elsewhere.Moving && s.options.Forward != nil {
+		return s.forward(ctx, elsewhere.Home, info.FullMethod, req, err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -51,6 +51,7 @@ var (
 	kindErased      = kind{"erased", "Subject's personal data are erased", 410, codes.FailedPrecondition, "send it without personal data, or under a new reference", 0}
 	kindTooLarge    = kind{"too-large", "Request is beyond a limit", 413, codes.ResourceExhausted, "send less at once", 0}
 	kindMedia       = kind{"media-type", "Media type is not supported", 415, codes.InvalidArgument, "", 0}
+	kindNotHome     = kind{"not-home", "Stream is written at another site", 421, codes.FailedPrecondition, "send it to the site that is named", 0}
 	kindHost        = kind{"host", "Request is for another host", 421, codes.InvalidArgument, "", 0}
 	kindRejected    = kind{"rejected", "Command was refused", 422, codes.FailedPrecondition, "", 0}
 	kindInConflict  = kind{"in-conflict", "Stream is in conflict", 423, codes.FailedPrecondition, "a person has to pick one of its branches first", 0}
@@ -63,6 +64,7 @@ var (
 	kindTruncated   = kind{"truncated", "Events were dropped", 410, codes.OutOfRange, "read from the position that is named on", 0}
 	kindReadOnly    = kind{"read-only", "Store takes no writes", 503, codes.Unavailable, "", 30}
 	kindFull        = kind{"full", "Store takes no writes for now", 503, codes.Unavailable, "make room on its disk; it goes on by itself then", 30}
+	kindMoving      = kind{"moving", "Stream is moving to another site", 503, codes.Unavailable, "try again in a moment", 1}
 	kindUnavailable = kind{"unavailable", "Unavailable", 503, codes.Unavailable, "try again; GET /v1/health shows what is down", 2}
 	kindArchive     = kind{"archive-unavailable", "Archive cannot be reached", 503, codes.Unavailable, "what is newer can be read; see to the place that is named, then try again", 10}
 	kindRebuilding  = kind{"rebuilding", "Read model is being rebuilt", 503, codes.Unavailable, "try again; GET /v1/status shows the progress", 2}
@@ -92,6 +94,7 @@ var sentinels = []struct {
 	{groups.ErrExists, kindExists},
 	{groups.ErrReplaced, kindReplaced},
 	{eventstore.ErrUnsupported, kindUnsupported},
+	{eventstore.ErrNotHome, kindNotHome},
 	{eventstore.ErrCorrupt, kindDamaged},
 	{eventstore.ErrReadOnly, kindReadOnly},
 	{eventstore.ErrNotFound, kindNotFound},
@@ -125,6 +128,9 @@ func problemOf(err error, ifMatch bool) (p Problem, internal bool) {
 		return rejected(rejection), false
 	}
 	if s, ok := status.FromError(err); ok && s.Code() != codes.Unknown {
+		if p := problemOfStatus(s); p != nil {
+			return *p, false
+		}
 		k := kind{name: "rpc", title: s.Code().String(), status: httpStatus(s.Code()), grpc: s.Code()}
 		return k.problem(s.Message()), false
 	}
@@ -175,7 +181,15 @@ func known(k kind, err error, ifMatch bool) Problem {
 	if k == kindReadOnly && eventstore.ClassOf(err) == eventstore.Transient {
 		k = kindFull
 	}
+	var elsewhere *eventstore.NotHomeError
+	isElsewhere := errors.As(err, &elsewhere)
+	if k == kindNotHome && eventstore.ClassOf(err) == eventstore.Transient {
+		k = kindMoving
+	}
 	p := k.problem(err.Error())
+	if isElsewhere {
+		p.Details = map[string]string{"home": elsewhere.Home, "cell": fmt.Sprint(elsewhere.Cell), "epoch": fmt.Sprint(elsewhere.Epoch)}
+	}
 	if isConflict {
 		for _, s := range conflict.Conflicts {
 			p.Conflicts = append(p.Conflicts, ProblemConflict{Stream: s.Stream.String(), Want: s.Want.String(), Got: s.Got})

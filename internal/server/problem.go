@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
@@ -13,6 +14,7 @@ import (
 	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/tributary-es/tributary/eventstore/wire"
 	storev1 "github.com/tributary-es/tributary/schemas/gen/tributary/store/v1"
 )
 
@@ -119,7 +121,7 @@ func (p *Problem) grpcStatus() error {
 
 // statusWith is grpcStatus with at most so many faults and conflicts; with none, a condition and what was done are left out too.
 func (p *Problem) statusWith(most int) *status.Status {
-	info := &errdetails.ErrorInfo{Reason: p.reason(), Domain: "tributary", Metadata: map[string]string{"type": p.Type, "title": p.Title}}
+	info := &errdetails.ErrorInfo{Reason: p.reason(), Domain: "tributary", Metadata: map[string]string{"type": p.Type, "title": p.Title, "status": strconv.Itoa(p.Status)}}
 	truncated := most < max(len(p.Faults), len(p.Conflicts)) || most == 0
 	if truncated {
 		info.Metadata["truncated"] = "true"
@@ -178,4 +180,56 @@ func (p *Problem) reason() string {
 		return p.Code
 	}
 	return p.Type[len(problemTypes):]
+}
+
+// problemOfStatus returns the problem that another server of ours has made a status of; nil when it is of none.
+func problemOfStatus(s *status.Status) *Problem {
+	var p *Problem
+	for _, detail := range s.Details() {
+		info, ok := detail.(*errdetails.ErrorInfo)
+		if !ok || info.GetDomain() != "tributary" || !strings.HasPrefix(info.GetMetadata()["type"], problemTypes) {
+			continue
+		}
+		m := info.GetMetadata()
+		code, err := strconv.Atoi(m["status"])
+		if err != nil {
+			code = httpStatus(s.Code())
+		}
+		p = &Problem{Type: m["type"], Title: m["title"], Status: code, Detail: s.Message(), Hint: m["hint"], Reference: m["reference"], grpc: s.Code()}
+		if info.GetReason() != p.reason() {
+			p.Code = info.GetReason()
+		}
+		for name, fact := range m {
+			if name, ok := strings.CutPrefix(name, "detail-"); ok {
+				if p.Details == nil {
+					p.Details = map[string]string{}
+				}
+				p.Details[name] = fact
+			}
+		}
+	}
+	if p == nil {
+		return nil
+	}
+	for _, detail := range s.Details() {
+		switch d := detail.(type) {
+		case *errdetails.BadRequest:
+			for _, v := range d.GetFieldViolations() {
+				p.Faults = append(p.Faults, v.GetDescription())
+			}
+		case *errdetails.RetryInfo:
+			p.retryAfter = int(d.GetRetryDelay().GetSeconds())
+		case *storev1.Conflict:
+			conflict, err := wire.DecodeConflict(d)
+			if err != nil {
+				continue // it has what is not known here; the text says it all the same
+			}
+			p.conflict = d
+			for _, c := range conflict.Conflicts {
+				p.Conflicts = append(p.Conflicts, ProblemConflict{Stream: c.Stream.String(), Want: c.Want.String(), Got: c.Got})
+			}
+			p.Condition = conditionOf(conflict.Condition)
+		}
+	}
+	return p
 }

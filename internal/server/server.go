@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/tributary-es/tributary/eventstore/wire"
 )
@@ -39,6 +40,9 @@ type Options struct {
 	HealthEvery time.Duration
 	// Sample says how log, mirror, projections and sagas are, for /metrics; nil means none. It is not called by New.
 	Sample func() Sample
+	// Forward, when set, sends a unary call on to the site that a shard's label names, where its stream is written, and fills
+	// the answer in; the context has the metadata that the call came with. Its errors are gRPC statuses.
+	Forward func(ctx context.Context, home, method string, request, answer proto.Message) error
 	// Page serves GET / and all below /console/; nil means 404.
 	Page http.Handler
 }
