@@ -37,6 +37,8 @@ type track struct {
 	asked  string
 	vain   bool
 	giveUp time.Duration
+	// flows says that pulls have brought something, and that there is more.
+	flows bool
 	// again is before when the topic is not read again.
 	again time.Duration
 
@@ -245,7 +247,7 @@ func (c *Core) pulled(now Instant, in *Pulled, out *Effects) {
 		t.pull, t.since = 0, now.Mono
 	}
 	if in.Err != nil || len(in.Events) == 0 {
-		t.vain = true // whoever has said that he has it has it no more
+		t.vain, t.flows = true, false // whoever has said that he has it has it no more
 		return
 	}
 	t.vain, t.asked = false, ""
@@ -260,10 +262,7 @@ func (c *Core) pulled(now Instant, in *Pulled, out *Effects) {
 			t.keep(&in.Events[i], c.cfg.MaxWaiting)
 		}
 	}
-	// More may be missing behind it: that need not wait for the timer.
-	if t.missing && t.known > in.Through {
-		t.since = now.Mono - c.cfg.GapTimer
-	}
+	t.flows = true
 }
 
 // seek asks for what is missing of a log, when it has had the time to come by itself.
@@ -274,10 +273,14 @@ func (c *Core) seek(now Instant, random *rand.Rand, t *track, out *Effects) {
 	next := t.held.Seq + 1
 	if t.whole(next) || t.known < next {
 		t.missing = false
+		t.flows = t.flows && t.known >= next
 		return
 	}
 	if !t.missing {
 		t.missing, t.since = true, now.Mono
+		if t.flows { // what is missing behind what was pulled need not wait for the timer
+			t.since -= c.cfg.GapTimer
+		}
 	}
 	if t.pull != 0 && now.Mono < t.giveUp || now.Mono-t.since < c.cfg.GapTimer {
 		return
