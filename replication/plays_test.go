@@ -18,7 +18,8 @@ import (
 	"github.com/tributary-es/tributary/replication"
 )
 
-// TestPlays plays the files in testdata/plays, each of which tells one idea of the protocol. Nothing happens by itself: every
+// TestPlays plays the files in testdata/plays, each of which tells one idea of the protocol; together they show R4, I2, I3, I5,
+// I6, I11 and I14. Nothing happens by itself: every
 // message is carried by a line of the play, and what comes of it stands below. Logs are written as site/incarnation, events
 // as site/incarnation/seq. Regenerate with -rewrite, and read the difference. The verbs:
 //

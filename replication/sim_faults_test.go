@@ -8,11 +8,14 @@ import (
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/memstore"
 	"github.com/tributary-es/tributary/internal/hlc"
+	"github.com/tributary-es/tributary/replication"
 )
 
 // plan is how large a history is, and what of all that can go wrong does so in it.
 type plan struct {
 	sites, clients int
+	config         replication.Config // of every core
+	late           bool               // one site begins when the others have worked for a while
 	duration       time.Duration
 	think          time.Duration // of a client between two commands, at most
 	linkDelay      time.Duration // of a record in the topic until it is read, at most
@@ -78,6 +81,11 @@ func drawPlan(random interface {
 		think: time.Duration(30+random.IntN(150)) * time.Millisecond, linkDelay: 15 * time.Millisecond, mirrorDelay: 10 * time.Millisecond,
 		between: time.Duration(150+random.IntN(900)) * time.Millisecond,
 	}
+	p.config.TopicPatience = 3 * time.Second
+	if random.IntN(3) == 0 {
+		p.config.MaxWaiting, p.config.MaxReceive, p.config.MaxPull = 3+random.IntN(40), 1+random.IntN(10), 1+random.IntN(10)
+	}
+	p.late = random.IntN(4) == 0
 	sometimes := func(p float64) float64 {
 		if random.IntN(2) == 0 {
 			return 0
@@ -175,7 +183,7 @@ func (f *faults) happen(kind fault) {
 		}
 	case twoForget:
 		s.backup()
-		f.end(w.between(100*time.Millisecond, time.Second), func() {
+		f.end(w.between(400*time.Millisecond, 1500*time.Millisecond), func() {
 			if s.up {
 				f.putBack(s, s.backups[len(s.backups)-1], false)
 				s.topic.forgetBehind(s.log.DurableHeads())
@@ -252,14 +260,14 @@ func (f *faults) cut(kind fault, s, o *site) {
 
 // deafen keeps a site from hearing others for a while.
 func (f *faults) deafen(s *site, d time.Duration) {
-	for _, o := range f.w.sites {
-		f.w.network.sites[o.index][s.index] = o != s
-	}
-	f.end(d, func() {
+	set := func(deaf bool) {
 		for _, o := range f.w.sites {
-			f.w.network.sites[o.index][s.index] = false
+			f.w.network.sites[o.index][s.index] = deaf && o != s
+			f.w.network.topics[s.index][o.index] = deaf && o != s
 		}
-	})
+	}
+	set(true)
+	f.end(d, func() { set(false) })
 }
 
 // backup keeps a copy of what is durable.

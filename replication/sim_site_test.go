@@ -128,7 +128,9 @@ func (s *site) beginCore() {
 		}
 	}
 	s.ticking = 0
-	s.core = replication.New(replication.Config{Site: s.name, Peers: peers, TopicPatience: 3 * time.Second}, s.log.ID(), storage{s}, s.clock.at(s.w.now))
+	c := s.w.plan.config
+	c.Site, c.Peers = s.name, peers
+	s.core = replication.New(c, s.log.ID(), storage{s}, s.clock.at(s.w.now))
 	s.step(replication.Tick{})
 	for _, l := range s.links {
 		if l != nil {

@@ -53,7 +53,11 @@ func siteName(i int) string { return string(rune('a' + i)) }
 
 // begin opens the sites, lets the clients in, and has things go wrong.
 func (w *world) begin() {
-	for _, s := range w.sites {
+	for i, s := range w.sites {
+		if i == 0 && w.plan.late {
+			s.startIn(w.upTo(w.plan.duration))
+			continue
+		}
 		s.start()
 	}
 	for range w.plan.clients {
