@@ -79,6 +79,11 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 			err = errors.Join(err, n.Close())
 		}
 	}()
+	if config.Life != 0 {
+		if err := pebblestore.BeginLife(n.path(storeFolder), config.Life, n.storeOptions()); err != nil {
+			return nil, err
+		}
+	}
 	if n.local, err = pebblestore.Open(n.path(storeFolder), n.storeOptions()); err != nil {
 		if b, ok := FindServer(ctx, config.Data); ok {
 			return nil, fmt.Errorf("%w: a server with process id %d serves it on %s", err, b.PID, b.HTTP)

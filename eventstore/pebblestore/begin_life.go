@@ -1,0 +1,76 @@
+package pebblestore
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// BeginLife has the log in a folder, which nobody has open, go on in another life: it keeps all that it has, and what is
+// appended from now on has new dots. It is for a log that has lost events which others know: where its watermark told so,
+// that is settled by it. Again with the same life it does nothing.
+//
+// Errors: eventstore.ErrInvalid when the log is in a later life already; eventstore.ErrNotFound, ErrLocked, those of Open. After a
+// crash in the middle the log is in the one life or in the other.
+func BeginLife(dir string, incarnation uint32, o *Options) error {
+	if err := beginLife(dir, incarnation, o); err != nil {
+		return fmt.Errorf("begin life %d of the log in %s: %w", incarnation, dir, err)
+	}
+	return nil
+}
+
+func beginLife(dir string, incarnation uint32, o *Options) (err error) {
+	opts := o.withDefaults()
+	files := opts.fs()
+	if !exists(files, files.PathJoin(dir, "log")) || exists(files, files.PathJoin(dir, restoringName)) {
+		return fmt.Errorf("%w: there is no log", eventstore.ErrNotFound)
+	}
+	lock, err := lockFolder(files, dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	cache := pebble.NewCache(opts.CacheBytes)
+	defer cache.Unref()
+	db, err := openLogDB(markersLast{files}, files.PathJoin(dir, "log"), func() *pebble.Options { return opts.logOptions(markersLast{files}, cache) })
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	m, found, err := readMeta(db)
+	switch {
+	case err != nil:
+		return err
+	case !found:
+		return fmt.Errorf("%w: there is no log", eventstore.ErrNotFound)
+	case m.Incarnation == incarnation:
+		return nil
+	case m.Incarnation > incarnation:
+		return fmt.Errorf("%w: it is in life %d", eventstore.ErrInvalid, m.Incarnation)
+	}
+	if err := m.fits(&opts); err != nil {
+		return err
+	}
+	before := m.history()
+	head, err := readHead(db, &before, func(*eventstore.Recorded) {})
+	if err != nil {
+		return err
+	}
+	next := before.ended(head, incarnation)
+	if err := next.check(); err != nil {
+		return err
+	}
+	// A watermark of one life beside the log of another would keep the store from being written; without any, it is made anew.
+	mark := files.PathJoin(dir, "WATERMARK")
+	if err := files.Remove(mark); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove watermark: %w", err)
+	}
+	if err := syncFolder(files, dir); err != nil {
+		return err
+	}
+	m.Format, m.Incarnation, m.Lives = max(m.Format, 2), incarnation, next.earlier
+	return writeMeta(db, m)
+}
