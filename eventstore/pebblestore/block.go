@@ -57,7 +57,7 @@ func (w *blockWriter) add(r *eventstore.Recorded, content []byte) {
 	w.ends = append(w.ends, uint32(len(w.buf)))
 }
 
-// size is the length of the block if it were sealed now.
+// size is the length of the block if it were sealed now, without its notes.
 func (w *blockWriter) size() int { return len(w.buf) + 4*len(w.ends) + footerBytes }
 
 // seal returns the finished block, which is valid until the next reset.

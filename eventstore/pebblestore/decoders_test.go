@@ -61,7 +61,23 @@ func TestDecodersOfHostileBytes(t *testing.T) {
 		t.Fatal(err)
 	}
 	slot := appendSlot(nil, 7, mark{log: eventstore.LogID{Site: "sh", Incarnation: 1}})
+	noted := notedBlock(1, 12)
 	var made, again []byte
+	// believe makes a block's version and checksum right, so that all else is looked at.
+	believe := func(version byte) {
+		n := len(again)
+		if n < footerBytes {
+			return
+		}
+		again[n-5] = version
+		count, notes := int(binary.BigEndian.Uint32(again[n-9:])), 0
+		if version == notedVersion && n >= footerBytes+4 {
+			notes = 4 + int(binary.BigEndian.Uint32(again[n-footerBytes-4:]))
+		}
+		if ends := n - footerBytes - notes - 4*count; count < n && ends >= 0 {
+			binary.BigEndian.PutUint32(again[n-4:], crc32.Checksum(again[ends:n-4], castagnoli))
+		}
+	}
 	decoders := []struct {
 		name string
 		make func()
@@ -76,14 +92,18 @@ func TestDecodersOfHostileBytes(t *testing.T) {
 		}},
 		{"block", func() {
 			again = hostile(rng, sealed, again)
-			if n := len(again); n >= footerBytes { // so that the footer is believed
-				again[n-5] = blockVersion
-				count := int(binary.BigEndian.Uint32(again[n-9:]))
-				if ends := n - footerBytes - 4*count; count < n && ends >= 0 {
-					binary.BigEndian.PutUint32(again[n-4:], crc32.Checksum(again[ends:n-4], castagnoli))
-				}
-			}
+			believe(blockVersion)
 		}, func() error { return readBlock(12, again) }},
+		{"block with notes", func() {
+			again = hostile(rng, noted, again)
+			believe(notedVersion)
+		}, func() error { return readBlock(12, again) }},
+		{"notes", func() {
+			again = hostile(rng, noted[len(noted)-footerBytes-200:len(noted)-footerBytes-4], again)
+		}, func() error {
+			_, _, _ = readNotes(again, 12)
+			return nil
+		}},
 		{"watermark", func() { again = hostile(rng, slot, again) }, func() error {
 			_, _, _ = parseSlot(again)
 			return nil
@@ -93,7 +113,7 @@ func TestDecodersOfHostileBytes(t *testing.T) {
 			return nil
 		}},
 	}
-	result := reliability.Result{Test: "T25", What: "frames, blocks, watermarks and marks, damaged under right checksums", Seed: seed, Extra: map[string]any{}}
+	result := reliability.Result{Test: "T25", What: "frames, blocks, notes, watermarks and marks, damaged under right checksums", Seed: seed, Extra: map[string]any{}}
 	for _, d := range decoders {
 		input, allocated := 0, uint64(0)
 		var before, after runtime.MemStats

@@ -71,7 +71,7 @@ func (s *Store) timeOf(log eventstore.LogID, seq uint64) (hlc.Timestamp, error) 
 	return e.HLC, err
 }
 
-// learnTimes has the clock observe all that is held, and keeps the time of the last own event, which is asked for with each
+// learnTimes has the clock observe all that is held, and keeps the time of each log's last event, which is asked for with each
 // Receive. What only an archive knows that cannot be reached is of long ago. It does nothing where nothing is received.
 // REQUIRES: the databases are held.
 func (s *Store) learnTimes() error {
@@ -88,16 +88,23 @@ func (s *Store) learnTimes() error {
 	}
 	for i := range heads {
 		s.opts.Clock.Observe(heads[i].HLC)
-		if heads[i].Log == s.id {
-			s.recent.learn(heads[i])
-		}
+		s.recent.learn(heads[i])
 	}
 	return nil
 }
 
 // latest returns the time of the last event that is held, or one that is no less.
 func (s *Store) latest(logs logHeads) hlc.Timestamp {
-	if _, found := logs.of(s.id); !found {
+	known := func(log eventstore.LogID) bool {
+		_, found := logs.find(log)
+		return found
+	}
+	for i := range s.history.earlier {
+		if s.history.earlier[i].Seq > 0 && !known(s.history.log(i)) {
+			return ^hlc.Timestamp(0)
+		}
+	}
+	if !known(s.id) {
 		return ^hlc.Timestamp(0)
 	}
 	return logs.latest()

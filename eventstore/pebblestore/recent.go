@@ -143,12 +143,12 @@ func (r *recent) add(batches []keyedBatch) {
 	}
 }
 
-// learn keeps how far the store's own log is, unless that is known already.
-func (r *recent) learn(own eventstore.LogHead) {
+// learn keeps how far a log is held, unless that is known already.
+func (r *recent) learn(head eventstore.LogHead) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, found := r.logs.find(own.Log); !found {
-		r.logs = append(logHeads(nil), r.logs...).put(own)
+	if _, found := r.logs.find(head.Log); !found {
+		r.logs = append(logHeads(nil), r.logs...).put(head)
 		r.young.logs = r.logs
 	}
 }
