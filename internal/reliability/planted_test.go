@@ -1,6 +1,7 @@
 package reliability
 
 import (
+	"bytes"
 	"flag"
 	"fmt"
 	"os"
@@ -71,12 +72,16 @@ func show(t *testing.T, b *Planted) (caught []string) {
 	to := noticers[slices.IndexFunc(noticers, func(row noticer) bool { return row.file.MatchString(b.changes[0].file) })]
 	binary := b.Build(t, root, to.pkg)
 	for _, test := range to.tests {
-		run := exec.Command(binary, "-test.run", "^"+test+"$", "-test.timeout", "2m")
+		run := exec.Command(binary, "-test.run", "^"+test+"$", "-test.timeout", "10m")
 		run.Dir = filepath.Join(root, to.pkg)
 		run.Env = append(os.Environ(), Collect+"=") // what a broken store shows goes on no record
 		began := time.Now()
 		out, err := run.CombinedOutput()
 		if err == nil {
+			continue
+		}
+		if bytes.Contains(out, []byte("panic: test timed out")) { // as on a machine that is starved
+			t.Logf("%s took too long, which is not taken for noticing", test)
 			continue
 		}
 		caught = append(caught, test)
