@@ -38,9 +38,13 @@ var (
 	ErrWrongIncarnation = errors.New("position is not of this log")
 	// ErrCorrupt: stored data does not verify.
 	ErrCorrupt = errors.New("corrupt")
-	// ErrDamaged: files of the store are damaged, in a way that its repair finds, and mends where the log can be had from
-	// elsewhere. It matches ErrCorrupt too; what else does not verify is not for that repair.
+	// ErrDamaged: files of the log are damaged, in a way that may be mended while it is in use: by the store's repair, which
+	// finds it, where the log can be had from elsewhere. Who reads on and on tries again. It matches ErrCorrupt too; what else
+	// does not verify is not for that repair.
 	ErrDamaged = fmt.Errorf("files are damaged: %w", ErrCorrupt)
+	// ErrArchiveDamaged: a piece of the archive is not what was written, and is read again once it has been put back. The error
+	// is an *ArchiveDamageError; it matches ErrDamaged too, though the store's repair does not mend it.
+	ErrArchiveDamaged = fmt.Errorf("archive: %w", ErrDamaged)
 	// ErrReadOnly: the store takes no writes; the text says why and what to do.
 	ErrReadOnly = errors.New("read-only")
 	// ErrErased: the personal data of the subject are erased, for good; none can be read, and none recorded any more.
@@ -125,6 +129,23 @@ func (e *ArchiveError) Error() string {
 func (e *ArchiveError) Is(target error) bool {
 	return target == ErrArchiveUnavailable || target == ErrUnavailable
 }
+
+// ArchiveDamageError says which piece of the archive is not what was written. It matches ErrArchiveDamaged, ErrDamaged and
+// ErrCorrupt.
+type ArchiveDamageError struct {
+	// Segment is the name of the piece, Location the folder or the URL of the bucket that has it.
+	Segment, Location string
+	// Cause is what does not verify.
+	Cause error
+}
+
+// Error says what is damaged, where it is, and how that shows.
+func (e *ArchiveDamageError) Error() string {
+	return fmt.Sprintf("archive damaged: segment %s at %s: %v", e.Segment, e.Location, e.Cause)
+}
+
+// Unwrap makes the error match ErrArchiveDamaged and what its cause matches.
+func (e *ArchiveDamageError) Unwrap() []error { return []error{ErrArchiveDamaged, e.Cause} }
 
 // TruncatedError says from where on a log still has its events. It matches ErrTruncated.
 type TruncatedError struct {

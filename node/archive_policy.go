@@ -25,6 +25,20 @@ type archivePolicy struct {
 	mu    sync.Mutex // guards what follows
 	ended time.Time  // of the last try
 	err   error      // that it ended with
+	// unfit is why nothing can be archived to the policy's place, as far as is known.
+	unfit error
+}
+
+func (p *archivePolicy) unfitFor() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.unfit
+}
+
+func (p *archivePolicy) notFit(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.unfit = err
 }
 
 // checkArchivePolicy says what of a policy cannot be.

@@ -78,7 +78,7 @@ func (n *Node) stuckFollowers() []server.Dependency {
 	var out []server.Dependency
 	for _, m := range n.models {
 		if s := m.runner.Status(); s.State == projections.Stopped || s.State == projections.Damaged {
-			out = append(out, server.Dependency{Name: projectionPrefix + m.name, Mode: m.sink, Problem: string(s.State) + ": " + s.LastError + stuckHint(s.State)})
+			out = append(out, server.Dependency{Name: projectionPrefix + m.name, Mode: m.sink, Problem: string(s.State) + ": " + s.LastError + stuckHint(m.runner.Damage())})
 		}
 	}
 	for _, s := range n.sagas {
@@ -87,7 +87,7 @@ func (n *Node) stuckFollowers() []server.Dependency {
 			if errors.Is(err, eventstore.ErrDamaged) {
 				state = projections.Damaged
 			}
-			out = append(out, server.Dependency{Name: sagaPrefix + s.name, Mode: "store", Problem: string(state) + ": " + err.Error() + stuckHint(state)})
+			out = append(out, server.Dependency{Name: sagaPrefix + s.name, Mode: "store", Problem: string(state) + ": " + err.Error() + stuckHint(err)})
 		}
 	}
 	return out
@@ -98,8 +98,11 @@ const (
 	sagaPrefix       = "saga "
 )
 
-func stuckHint(s projections.State) string {
-	if s == projections.Damaged {
+func stuckHint(err error) string {
+	switch {
+	case errors.Is(err, eventstore.ErrArchiveDamaged):
+		return "; " + putBack + ", and it goes on by itself then"
+	case errors.Is(err, eventstore.ErrDamaged):
 		return "; tributary scrub --repair brings back from Kafka what is lost, and it goes on by itself then"
 	}
 	return ""

@@ -25,6 +25,7 @@ func TestSupervise(t *testing.T) {
 		told, gone int
 	}{
 		"damaged files":                      {err: rot, runs: 24, told: 1},
+		"a damaged archive":                  {err: &eventstore.ArchiveDamageError{Segment: "7", Cause: eventstore.ErrCorrupt}, runs: 24, told: 1},
 		"damaged files, and a good stretch":  {err: rot, steady: 10, runs: 26, told: 2},
 		"corrupt, and no repair mends it":    {err: eventstore.ErrCorrupt, runs: 1, gone: 1},
 		"something else that will not go on": {err: errors.New("odd"), runs: 1, gone: 1},

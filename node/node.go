@@ -182,6 +182,7 @@ func (n *Node) Run(ctx context.Context) error {
 	g.Go(func() error { return ignoreCancel(n.click.run(gctx)) })
 	g.Go(func() error { return n.supervise(gctx, "scrub", n.scrub) })
 	g.Go(func() error { return n.supervise(gctx, "archive", n.keepArchiving) })
+	g.Go(func() error { return n.watchArchives(gctx) })
 	for _, m := range n.models {
 		g.Go(func() error { return n.supervise(gctx, projectionPrefix+m.name, m.runner.Run) })
 	}

@@ -120,7 +120,7 @@ func (n *Node) health(ctx context.Context) []server.Dependency {
 	if out = append(out, redis); n.click.mode != Off {
 		out = append(out, click)
 	}
-	out = append(out, n.siteHealth(ctx)...)
+	out = append(append(out, n.archiveHealth()...), n.siteHealth(ctx)...)
 	return append(out, n.stuckFollowers()...)
 }
 

@@ -108,6 +108,9 @@ func (b *board) folded(p eventstore.Position, read uint64, oldest time.Time) {
 	b.settle()
 }
 
+// Damage returns what is wrong with the log while the state is Damaged, else nil.
+func (r *Runner) Damage() error { return r.board.damage() }
+
 // damage returns what is wrong with the log while the state is Damaged, else nil.
 func (b *board) damage() error {
 	b.mu.Lock()

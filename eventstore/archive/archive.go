@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -29,6 +30,7 @@ type Archive struct {
 	chunks   *chunks
 	alive    context.Context
 	end      context.CancelFunc
+	faults   faults
 }
 
 // New returns the archive at a location, in the bucket that was opened there.
@@ -61,6 +63,14 @@ func (a *Archive) Close() { a.end() }
 // unavailable says that a segment cannot be had.
 func (a *Archive) unavailable(s *Segment, err error) error {
 	return &eventstore.ArchiveError{Segment: s.Name, Location: a.location, Cause: err}
+}
+
+// Damaged says that what was read of a segment does not verify, and forgets it: it may be put back.
+func (a *Archive) Damaged(s *Segment, cause error) error {
+	a.chunks.forget(s.Name)
+	err := &eventstore.ArchiveDamageError{Segment: s.Name, Location: a.location, Cause: cause}
+	a.faults.note(s, err)
+	return err
 }
 
 // Put puts a sealed segment with its description into the bucket, and reads it back.
@@ -97,6 +107,25 @@ func (a *Archive) Remove(ctx context.Context, s *Segment) error {
 	return nil
 }
 
+// Probe puts a small object, reads it back and removes it. The error is a *eventstore.ArchiveError.
+func (a *Archive) Probe(ctx context.Context, name string) error {
+	s, body := &Segment{Name: name}, []byte("whether this can be written, read and removed")
+	if err := a.put(ctx, s, name, body); err != nil {
+		return err
+	}
+	patient, cancel := context.WithTimeout(ctx, a.patience)
+	defer cancel()
+	got := make([]byte, len(body))
+	err := a.bucket.ReadAt(patient, name, got, 0)
+	if err == nil && !bytes.Equal(got, body) {
+		err = errors.New("what was read is not what was written")
+	}
+	if err = errors.Join(err, a.bucket.Remove(patient, name)); err != nil {
+		return a.unavailable(s, err)
+	}
+	return nil
+}
+
 // Reach reads a segment's last byte, to see whether its place is what it was.
 func (a *Archive) Reach(ctx context.Context, s *Segment) error {
 	return a.read(ctx, s, make([]byte, 1), s.Bytes-1)
@@ -116,22 +145,28 @@ func (a *Archive) Check(ctx context.Context, s *Segment) error {
 		sum.Write(buf)
 	}
 	if got := hex.EncodeToString(sum.Sum(nil)); got != s.SHA256 {
-		return fmt.Errorf("segment %s at %s: %w: its SHA-256 is %s, should be %s", s.Name, a.location, eventstore.ErrCorrupt, got, s.SHA256)
+		return a.Damaged(s, fmt.Errorf("%w: its SHA-256 is %s, should be %s", eventstore.ErrCorrupt, got, s.SHA256))
 	}
+	a.faults.clear(s)
 	return nil
 }
 
 // read reads from the bucket, for no longer than it may take.
 func (a *Archive) read(ctx context.Context, s *Segment, p []byte, offset int64) error {
-	ctx, cancel := context.WithTimeout(ctx, a.patience)
+	patient, cancel := context.WithTimeout(ctx, a.patience)
 	defer cancel()
-	err := a.bucket.ReadAt(ctx, s.Name, p, offset)
+	err := a.bucket.ReadAt(patient, s.Name, p, offset)
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return fmt.Errorf("segment %s at %s: %w: it ends before byte %d, should have %d", s.Name, a.location, eventstore.ErrCorrupt, offset+int64(len(p)), s.Bytes)
+		return a.Damaged(s, fmt.Errorf("%w: it ends before byte %d, should have %d", eventstore.ErrCorrupt, offset+int64(len(p)), s.Bytes))
 	case err != nil:
-		return a.unavailable(s, err)
+		err = a.unavailable(s, err)
+		if ctx.Err() == nil { // else it is the reader who has gone
+			a.faults.note(s, err)
+		}
+		return err
 	}
+	a.faults.reached(s)
 	return nil
 }
 
@@ -157,6 +192,9 @@ func (a *Archive) table(s *Segment) ([]entry, error) {
 			return nil, 0, err
 		}
 		entries, err := parseTable(s, b)
+		if err != nil {
+			err = a.Damaged(s, err)
+		}
 		return entries, int64(len(b)), err
 	})
 	entries, _ := got.value.([]entry)

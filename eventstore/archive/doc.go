@@ -9,6 +9,6 @@
 // What may be relied on:
 //   - INVARIANT: a segment that was put is durable, whole, and was read back and compared with its SHA-256.
 //   - What cannot be read is an eventstore.ArchiveError, which names segment and place; it may pass.
-//   - A segment that is there but is not what was put is eventstore.ErrCorrupt.
+//   - A segment that is there but is not what was put is an eventstore.ArchiveDamageError. It is read anew the next time.
 //   - Memory is bounded by Options.CacheBytes and the tables of a few segments.
 package archive

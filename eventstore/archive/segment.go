@@ -130,7 +130,7 @@ func (w *Writer) Seal(folder string, s *Segment) []byte {
 // parseTable returns the entries of a segment from the end of its file. Errors match eventstore.ErrCorrupt.
 func parseTable(s *Segment, b []byte) ([]entry, error) {
 	corrupt := func(format string, args ...any) ([]entry, error) {
-		return nil, fmt.Errorf("segment %s: %w: %s", s.Name, eventstore.ErrCorrupt, fmt.Sprintf(format, args...))
+		return nil, fmt.Errorf("%w: %s", eventstore.ErrCorrupt, fmt.Sprintf(format, args...))
 	}
 	f := b[len(b)-footerBytes:]
 	if string(f[9:]) != magic || f[4] != segmentVersion {

@@ -221,6 +221,9 @@ func (w *writer) run(ctx context.Context) error {
 
 // stops reports whether trying again would do harm or be vain.
 func stops(err error) bool {
+	if errors.Is(err, eventstore.ErrDamaged) { // of the log, which may be mended
+		return false
+	}
 	for _, fatal := range []error{ErrFenced, ErrForked, ErrBehind, eventstore.ErrCorrupt, eventstore.ErrClosed, eventstore.ErrWrongIncarnation} {
 		if errors.Is(err, fatal) {
 			return true

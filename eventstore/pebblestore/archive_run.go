@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"slices"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -109,13 +108,8 @@ func (x *archiving) run(ctx context.Context) (err error) {
 	}
 	x.begun = s.archived.Load().end()
 	x.to = s.archiveAt(x.report.Location)
-	if err := x.reach(ctx); err != nil {
+	if err := s.archived.Load().reach(ctx, x.to); err != nil {
 		return err
-	}
-	if !x.o.DryRun {
-		if err := s.fillWholeIndex(ctx); err != nil {
-			return err
-		}
 	}
 	for at := s.archived.Load().head(&s.history); at.lsn < x.target; {
 		next, err := x.segment(ctx, at)
@@ -125,21 +119,6 @@ func (x *archiving) run(ctx context.Context) (err error) {
 		at = next
 	}
 	return x.free(ctx)
-}
-
-// reach looks whether what was archived at the place before is there. If it is not, a disk is not mounted, say, and what is
-// archived now would come to lie beside it.
-func (x *archiving) reach(ctx context.Context) error {
-	a := x.store.archived.Load()
-	if a == nil {
-		return nil
-	}
-	for _, segment := range slices.Backward(a.segments) {
-		if segment.in == x.to {
-			return x.to.Reach(ctx, segment.Segment)
-		}
-	}
-	return nil
 }
 
 // archiveFolder returns below which name the log's segments are in a bucket.
@@ -195,11 +174,10 @@ func (s *Store) fillWholeIndex(ctx context.Context) error {
 		return err
 	}
 	defer release()
-	letGo, err := s.useIndex()
-	if err != nil {
+	if err := s.index.hold(); err != nil {
 		return err
 	}
-	defer letGo()
+	defer s.index.letGo()
 	if err := s.index.db.Flush(); err != nil {
 		return fmt.Errorf("flush index: %w", err)
 	}
@@ -216,6 +194,11 @@ func (x *archiving) segment(ctx context.Context, at logHead) (logHead, error) {
 	s := x.store
 	body := x.writer.Seal(s.archiveFolder(), info)
 	if !x.o.DryRun {
+		if x.report.Segments == 0 {
+			if err := s.fillWholeIndex(ctx); err != nil {
+				return at, err
+			}
+		}
 		description, err := info.Description(s.plainMeta())
 		if err != nil {
 			return at, err
@@ -334,7 +317,7 @@ func (x *archiving) commit(ctx context.Context, segment archive.Segment) error {
 func (x *archiving) free(ctx context.Context) error {
 	s := x.store
 	end := s.archived.Load().end()
-	if x.o.DryRun || end == 0 || ctx.Err() != nil {
+	if x.o.DryRun || end == s.freed || ctx.Err() != nil {
 		return nil
 	}
 	release, err := s.useFor(ctx)
@@ -348,5 +331,6 @@ func (x *archiving) free(ctx context.Context) error {
 	if err := s.log.Compact(ctx, bytes.Clone(firstBlock), blockKey(end+1), false); err != nil {
 		return fmt.Errorf("free the space of archived blocks: %w", corrupted(err))
 	}
+	s.freed = end
 	return nil
 }

@@ -306,6 +306,12 @@ func TestArchivedLogReadsTheSame(t *testing.T) {
 	if report := mustArchive(t, s, ArchiveOptions{}); report.Events != 0 {
 		t.Fatalf("archived again: %+v", report)
 	}
+	log, index := s.log.Metrics().Flush.Count, s.index.db.Metrics().Flush.Count
+	fillForArchive(t, s, &now, 100, 1)
+	mustArchive(t, s, ArchiveOptions{WholeSegments: true})
+	if s.log.Metrics().Flush.Count != log || s.index.db.Metrics().Flush.Count != index {
+		t.Error("databases were flushed though there was nothing to archive")
+	}
 	fillForArchive(t, s, &now, 50, 3)
 	if report := mustArchive(t, s, ArchiveOptions{}); report.Events == 0 {
 		t.Fatal("nothing of what came later was archived")
@@ -565,7 +571,9 @@ func TestArchiveOpenedWhileTheStoreCloses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mustAppend(t, s, request("", eventstore.Stream("order", "1"), eventstore.Any, 2))
+	for range 2 {
+		mustAppend(t, s, request("", eventstore.Stream("order", "1"), eventstore.Any, 2))
+	}
 	ended, closed := make(chan error, 1), make(chan error, 1)
 	go func() {
 		_, err := s.Archive(context.Background(), ArchiveOptions{To: testBucket})
@@ -583,73 +591,5 @@ func TestArchiveOpenedWhileTheStoreCloses(t *testing.T) {
 	}
 	if err := s.archiveAt(testBucket).Check(context.Background(), &archive.Segment{Name: "1.segment", Bytes: 1}); err == nil {
 		t.Error("an archive of a closed store is read")
-	}
-}
-
-// Events are not archived beside those of a place that is not what it was, such as a disk that is not mounted.
-func TestArchivePlaceThatIsAway(t *testing.T) {
-	bucket := newMemBucket()
-	s, err := Open("store", &Options{Logger: quietLog, FS: vfs.NewMem(), OpenArchive: bucket.open})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	for i := range 4 {
-		mustAppend(t, s, request("", eventstore.Stream("order", fmt.Sprint(i)), eventstore.Any, 3))
-		if i == 1 {
-			mustArchive(t, s, ArchiveOptions{})
-		}
-	}
-	away := bucket.objects
-	bucket.objects = map[string][]byte{}
-	if report, err := s.Archive(t.Context(), ArchiveOptions{To: testBucket}); !errors.Is(err, eventstore.ErrArchiveUnavailable) || len(bucket.objects) > 0 {
-		t.Fatalf("archived %+v beside what is away: %v", report, err)
-	}
-	bucket.objects = away
-	mustArchive(t, s, ArchiveOptions{})
-}
-
-// A segment that was damaged and is put back is read again once it was verified, though the damage was kept in memory.
-func TestSegmentThatIsPutBack(t *testing.T) {
-	bucket := newMemBucket()
-	s, err := Open("store", &Options{Logger: quietLog, FS: vfs.NewMem(), OpenArchive: bucket.open, TailBytes: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	for i := range 3 {
-		mustAppend(t, s, request("", eventstore.Stream("order", fmt.Sprint(i)), eventstore.Any, 3))
-	}
-	mustArchive(t, s, ArchiveOptions{})
-	name := s.Archived()[0].Name
-	good := bytes.Clone(bucket.objects[name])
-	bad := bytes.Clone(good)
-	bad[len(bad)/4] ^= 1
-	bucket.objects[name] = bad
-	read := func() (err error) {
-		for _, err = range s.ReadAll(t.Context(), eventstore.Position{}, eventstore.Filter{}) {
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	if err := read(); !errors.Is(err, eventstore.ErrCorrupt) {
-		t.Fatalf("a damaged segment is read: %v", err)
-	}
-	bucket.objects[name] = good
-	if c, err := s.VerifyArchive(t.Context(), nil); err != nil || len(c.Faults) > 0 {
-		t.Fatalf("a segment that was put back has faults %v (%v)", c.Faults, err)
-	}
-	if err := read(); err != nil {
-		t.Errorf("a segment that was put back is not read: %v", err)
 	}
 }

@@ -64,10 +64,28 @@ func (a *archived) block(lsn uint64) (b block, raw []byte, err error) {
 	if err != nil {
 		return b, nil, err
 	}
-	if b, err = openBlock(last, raw); err != nil {
-		return b, raw, fmt.Errorf("segment %s at %s: %w", s.Name, s.in.Location(), err)
+	if b, err = openBlock(last, raw); err == nil {
+		err = b.whole()
+	}
+	if err != nil {
+		return block{}, nil, s.in.Damaged(s.Segment, err)
 	}
 	return b, raw, nil
+}
+
+// whole says what of the block's frames does not verify. Those who read blocks of the database find that out when they decode
+// them; of one that is archived it has to be said which segment it is from.
+func (b *block) whole() error {
+	for i := range b.count {
+		frame, err := b.frame(i)
+		if err != nil {
+			return err
+		}
+		if _, _, err := eventstore.FrameContent(frame); err != nil {
+			return fmt.Errorf("log block from lsn %d, event at lsn %d: %w", b.first, b.first+uint64(i), err)
+		}
+	}
+	return nil
 }
 
 // with returns what is archived with another segment. The segments that are there are shared.

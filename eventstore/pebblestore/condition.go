@@ -51,6 +51,10 @@ func (s *Store) lastOfItem(tenant string, item *eventstore.QueryItem, after uint
 		return last, nil
 	}
 	events := s.itemPlaces(tenant, item)
+	if err := s.index.hold(); err != nil {
+		return 0, err
+	}
+	defer s.index.letGo()
 	defer events.close()
 	at, err := events.floor(last)
 	if err != nil || at <= after {

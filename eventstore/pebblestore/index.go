@@ -23,7 +23,8 @@ type index struct {
 	db   *pebble.DB
 	// sealed: it can only be read, for there is no room on the disk.
 	sealed bool
-	// place is held by who looks something up, for no longer than that takes, and by who puts another index in its place.
+	// place is held by who looks something up, for no longer than that takes, and by who puts another index in its place. It is
+	// taken after all other locks.
 	place sync.RWMutex
 }
 

@@ -64,7 +64,8 @@ func (x *index) lose() error {
 	return x.close()
 }
 
-// useIndex keeps the index in its place until release is called, for those who fill it or read all of it.
+// useIndex keeps the index in its place until release is called, for those who fill it or read all of it. It is not called by
+// who holds the databases: who puts another index in its place takes them after this lock.
 func (s *Store) useIndex() (release func(), err error) {
 	s.indexing.RLock()
 	if s.index.db == nil {

@@ -56,12 +56,13 @@ type Store struct {
 	archived  atomic.Pointer[archived] // nil when all of the log is in the database
 	dropped   atomic.Uint64            // lsn up to which the contents of events were dropped
 	noted     atomic.Bool              // blocks may have notes: there are events of other logs, or there may be soon
-	archiving chan struct{}            // holds one while an archiving is under way
+	archiving chan struct{}            // holds one while an archiving is under way, which alone uses what follows
+	freed     uint64                   // lsn up to which the space of archived blocks was given back by this process
 	rewriting sync.Mutex               // held by who replaces or removes blocks of the log
 
 	scrubbing  chan struct{} // holds one while a scrub is under way
 	scrubState atomic.Pointer[ScrubState]
-	indexing   sync.RWMutex  // held by who fills the index or reads all of it, and by who puts another in its place
+	indexing   sync.RWMutex  // held by who fills the index or its filters, and by who puts another in its place
 	indexed    atomic.Uint64 // lsn up to which the index is filled
 
 	writing bool           // indexer, sequencer and committer run

@@ -198,11 +198,10 @@ func (v *verifier) scanIndex(ctx context.Context) (m mark, x indexCheck, err err
 		return m, x, err
 	}
 	defer release()
-	letGo, err := v.store.useIndex()
-	if err != nil {
+	if err := v.store.index.hold(); err != nil {
 		return m, x, err
 	}
-	defer letGo()
+	defer v.store.index.letGo()
 	it, err := v.store.index.db.NewIter(&pebble.IterOptions{})
 	if err != nil {
 		return m, x, corrupted(err)

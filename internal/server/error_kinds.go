@@ -148,7 +148,10 @@ func problemOf(err error, ifMatch bool) (p Problem, internal bool) {
 		}
 		if s.kind == kindDamaged {
 			p = untold(kindDamaged, "the server met stored data that are damaged; its log says which, as")
-			if errors.Is(err, eventstore.ErrDamaged) {
+			switch {
+			case errors.Is(err, eventstore.ErrArchiveDamaged):
+				p.Hint = putBackHint
+			case errors.Is(err, eventstore.ErrDamaged):
 				p.Hint = repairHint
 			}
 			return p, true
@@ -168,6 +171,9 @@ func untold(k kind, detail string) Problem {
 	p.Reference = reference
 	return p
 }
+
+// putBackHint is for damage in an archive, which the log names.
+const putBackHint = "GET /v1/health names the segment; put it back as it was from a copy of the archive, and it is read again"
 
 // repairHint is for damage that a scrub finds.
 const repairHint = "tributary scrub --repair names the damage, and brings back from Kafka what is lost"

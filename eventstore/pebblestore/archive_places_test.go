@@ -1,0 +1,139 @@
+package pebblestore
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// Events are not archived beside those of a place that is not what it was, such as a disk that is not mounted.
+func TestArchivePlaceThatIsAway(t *testing.T) {
+	bucket := newMemBucket()
+	s, err := Open("store", &Options{Logger: quietLog, FS: vfs.NewMem(), OpenArchive: bucket.open})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	for i := range 4 {
+		mustAppend(t, s, request("", eventstore.Stream("order", fmt.Sprint(i)), eventstore.Any, 3))
+		if i == 1 {
+			mustArchive(t, s, ArchiveOptions{})
+		}
+	}
+	away := bucket.objects
+	bucket.objects = map[string][]byte{}
+	if report, err := s.Archive(t.Context(), ArchiveOptions{To: testBucket}); !errors.Is(err, eventstore.ErrArchiveUnavailable) || len(bucket.objects) > 0 {
+		t.Fatalf("archived %+v beside what is away: %v", report, err)
+	}
+	bucket.objects = away
+	mustArchive(t, s, ArchiveOptions{})
+}
+
+// A segment that is damaged is named with its place, also by who looks; when it is put back it is read again, though the damage
+// was in memory.
+func TestSegmentThatIsPutBack(t *testing.T) {
+	bucket := newMemBucket()
+	s, err := Open("store", &Options{Logger: quietLog, FS: vfs.NewMem(), OpenArchive: bucket.open, TailBytes: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	for i := range 3 {
+		mustAppend(t, s, request("", eventstore.Stream("order", fmt.Sprint(i)), eventstore.Any, 3))
+	}
+	mustArchive(t, s, ArchiveOptions{})
+	name := s.Archived()[0].Name
+	good := bytes.Clone(bucket.objects[name])
+	bad := bytes.Clone(good)
+	bad[len(bad)/4] ^= 1
+	bucket.objects[name] = bad
+	read := func() (err error) {
+		for _, err = range s.ReadAll(t.Context(), eventstore.Position{}, eventstore.Filter{}) {
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	var damage *eventstore.ArchiveDamageError
+	if err := read(); !errors.As(err, &damage) || damage.Segment != name || damage.Location != testBucket || !errors.Is(err, eventstore.ErrDamaged) || !errors.Is(err, eventstore.ErrCorrupt) {
+		t.Fatalf("a damaged segment is read: %v", err)
+	}
+	for f, err := range s.ReadFrames(t.Context(), eventstore.Position{}, 1000) {
+		if !errors.Is(err, eventstore.ErrArchiveDamaged) {
+			t.Fatalf("%d frames of a damaged segment are read: %v", f.Count, err)
+		}
+	}
+	faults := func() []error { return s.ArchivePlaces()[0].Faults }
+	s.LookAtArchives(t.Context())
+	if f := faults(); len(f) != 1 || !errors.Is(f[0], eventstore.ErrArchiveDamaged) {
+		t.Errorf("the archive has the faults %v", f)
+	}
+	if c, err := s.VerifyArchive(t.Context(), nil); err != nil || len(c.Faults) != 1 {
+		t.Errorf("a damaged segment has faults %v (%v)", c.Faults, err)
+	}
+	bucket.objects[name] = good
+	if err := read(); err != nil {
+		t.Errorf("a segment that was put back is not read: %v", err)
+	}
+	if s.LookAtArchives(t.Context()); len(faults()) > 0 {
+		t.Errorf("the archive still has the faults %v", faults())
+	}
+	if c, err := s.VerifyArchive(t.Context(), nil); err != nil || len(c.Faults) > 0 {
+		t.Errorf("a segment that was put back has faults %v (%v)", c.Faults, err)
+	}
+}
+
+// An archive that is away is named, and no more when it is there again; a place that nothing can be put to is told before
+// anything is archived.
+func TestArchivesAreLookedAt(t *testing.T) {
+	bucket := newMemBucket()
+	s := openMem(t, vfs.NewMem(), Options{OpenArchive: bucket.open, TailBytes: 1})
+	for i := range 3 {
+		mustAppend(t, s, request("", eventstore.Stream("order", fmt.Sprint(i)), eventstore.Any, 3))
+	}
+	down := errors.New("connection refused")
+	if s.LookAtArchives(t.Context()); len(s.ArchivePlaces()) != 0 {
+		t.Error("nothing is archived, and there are places where it is")
+	}
+	for _, fails := range []string{"put", "read", "remove"} {
+		bucket.before = func(op, _ string) error {
+			if op == fails {
+				return down
+			}
+			return nil
+		}
+		if err := s.ProbeArchive(t.Context(), testBucket); !errors.Is(err, eventstore.ErrArchiveUnavailable) {
+			t.Errorf("a place where %s fails: %v", fails, err)
+		}
+	}
+	bucket.before = func(string, string) error { return nil }
+	if err := s.ProbeArchive(t.Context(), testBucket); err != nil || len(bucket.objects) > 0 {
+		t.Errorf("probed, and left %d objects: %v", len(bucket.objects), err)
+	}
+	mustArchive(t, s, ArchiveOptions{})
+	bucket.before = func(string, string) error { return down }
+	s.LookAtArchives(t.Context())
+	if f := s.ArchivePlaces(); len(f) != 1 || f[0].Location != testBucket || len(f[0].Faults) != 1 || !errors.Is(f[0].Faults[0], eventstore.ErrArchiveUnavailable) {
+		t.Errorf("an archive that is away: %+v", f)
+	}
+	if err := s.ProbeArchive(t.Context(), testBucket); !errors.Is(err, eventstore.ErrArchiveUnavailable) {
+		t.Errorf("a place that is away: %v", err)
+	}
+	bucket.before = func(string, string) error { return nil }
+	if s.LookAtArchives(t.Context()); len(s.ArchivePlaces()[0].Faults) > 0 {
+		t.Errorf("an archive that is there again: %v", s.ArchivePlaces()[0].Faults)
+	}
+}
