@@ -75,7 +75,7 @@ func ParseContentType(name string) (Encoding, error) {
 
 // Event is a fact that a caller proposes to record.
 type Event struct {
-	// ID is a UUID; a zero ID is replaced by a new UUIDv7.
+	// ID is a UUID; a zero ID is replaced by a new UUIDv7. No two events of one request have the same.
 	ID uuid.UUID
 	// Type is the stable wire name, "category.event.vN".
 	Type string

@@ -1,10 +1,13 @@
 package eventstore
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/google/uuid"
 )
 
 // Limits of a request. A store may set lower ones.
@@ -204,10 +207,44 @@ func (r *Request) Normalize() error {
 	if bytes > MaxRequestBytes {
 		return fmt.Errorf("%w: %d bytes in one request, the limit is %d", ErrTooLarge, bytes, MaxRequestBytes)
 	}
+	if id, twice := r.eventTwice(events); twice {
+		return invalidf("event id %s is given to two events of one request", id)
+	}
 	if r.Hash == (Hash{}) && r.ID != "" {
 		r.Hash = r.contentHash()
 	}
 	return nil
+}
+
+// eventTwice returns an id that two of the request's events have. Ids in ascending order, as UUIDv7 mostly are, need no
+// further look.
+func (r *Request) eventTwice(events int) (uuid.UUID, bool) {
+	if events < 2 {
+		return uuid.Nil, false
+	}
+	ascending, last := true, uuid.Nil
+	for i := range r.Appends {
+		for j := range r.Appends[i].Events {
+			if id := r.Appends[i].Events[j].ID; id != uuid.Nil {
+				ascending = ascending && bytes.Compare(last[:], id[:]) < 0
+				last = id
+			}
+		}
+	}
+	if ascending {
+		return uuid.Nil, false
+	}
+	seen := make(map[uuid.UUID]struct{}, events)
+	for i := range r.Appends {
+		for j := range r.Appends[i].Events {
+			id := r.Appends[i].Events[j].ID
+			if _, twice := seen[id]; twice && id != uuid.Nil {
+				return id, true
+			}
+			seen[id] = struct{}{}
+		}
+	}
+	return uuid.Nil, false
 }
 
 // streamTwice returns a stream that the request names more than once.

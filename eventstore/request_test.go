@@ -57,20 +57,26 @@ func TestNormalizeRefuses(t *testing.T) {
 		r    eventstore.Request
 		want string
 	}{
-		"nothing":             {eventstore.Request{}, "needs an id"},
-		"tenant":              {ask(func(r *eventstore.Request) { r.Tenant = "Acme" }), "tenant"},
-		"tenant of a stream":  {ask(func(r *eventstore.Request) { r.Tenant = "acme" }), "tenant"},
-		"id too long":         {ask(func(r *eventstore.Request) { r.ID = strings.Repeat("é", 65) }), "130 bytes"},
-		"id not UTF-8":        {ask(func(r *eventstore.Request) { r.ID = "\xff" }), "UTF-8"},
-		"id not printable":    {ask(func(r *eventstore.Request) { r.ID = "a\nb" }), "U+000A"},
-		"durability":          {ask(func(r *eventstore.Request) { r.Durability = 9 }), "durability"},
-		"no events":           {ask(func(r *eventstore.Request) { r.Appends[0].Events = nil }), "no events"},
-		"stream twice":        {ask(func(r *eventstore.Request) { r.Appends = append(r.Appends, r.Appends[0]) }), "twice"},
-		"stream of receipts":  {ask(func(r *eventstore.Request) { r.Appends[0].Stream.Category = eventstore.ReceiptCategory }), "receipts"},
-		"category":            {ask(func(r *eventstore.Request) { r.Appends[0].Stream.Category = "a/b" }), "category"},
-		"empty stream id":     {ask(func(r *eventstore.Request) { r.Appends[0].Stream.ID = "" }), "empty"},
-		"long stream id":      {ask(func(r *eventstore.Request) { r.Appends[0].Stream.ID = strings.Repeat("x", 257) }), "257 bytes"},
-		"expectation":         {ask(func(r *eventstore.Request) { r.Appends[0].Expect = -3 }), "expectation"},
+		"nothing":                        {eventstore.Request{}, "needs an id"},
+		"tenant":                         {ask(func(r *eventstore.Request) { r.Tenant = "Acme" }), "tenant"},
+		"tenant of a stream":             {ask(func(r *eventstore.Request) { r.Tenant = "acme" }), "tenant"},
+		"id too long":                    {ask(func(r *eventstore.Request) { r.ID = strings.Repeat("é", 65) }), "130 bytes"},
+		"id not UTF-8":                   {ask(func(r *eventstore.Request) { r.ID = "\xff" }), "UTF-8"},
+		"id not printable":               {ask(func(r *eventstore.Request) { r.ID = "a\nb" }), "U+000A"},
+		"durability":                     {ask(func(r *eventstore.Request) { r.Durability = 9 }), "durability"},
+		"no events":                      {ask(func(r *eventstore.Request) { r.Appends[0].Events = nil }), "no events"},
+		"stream twice":                   {ask(func(r *eventstore.Request) { r.Appends = append(r.Appends, r.Appends[0]) }), "twice"},
+		"stream of receipts":             {ask(func(r *eventstore.Request) { r.Appends[0].Stream.Category = eventstore.ReceiptCategory }), "receipts"},
+		"category":                       {ask(func(r *eventstore.Request) { r.Appends[0].Stream.Category = "a/b" }), "category"},
+		"empty stream id":                {ask(func(r *eventstore.Request) { r.Appends[0].Stream.ID = "" }), "empty"},
+		"long stream id":                 {ask(func(r *eventstore.Request) { r.Appends[0].Stream.ID = strings.Repeat("x", 257) }), "257 bytes"},
+		"expectation":                    {ask(func(r *eventstore.Request) { r.Appends[0].Expect = -3 }), "expectation"},
+		"tenant that begins with a dash": {ask(func(r *eventstore.Request) { r.Tenant = "-acme" }), "begin with a-z or 0-9"},
+		"event id twice": {ask(func(r *eventstore.Request) {
+			id := uuid.MustParse("01900000-0000-7000-8000-000000000001")
+			r.Appends = append(r.Appends, eventstore.StreamAppend{Stream: eventstore.Stream("order", "2"), Events: []eventstore.Event{{Type: "a.v1"}, {Type: "a.v1", ID: id}}})
+			r.Appends[0].Events[0].ID = id
+		}), "event id 01900000-0000-7000-8000-000000000001"},
 		"no type":             {askEvent(func(e *eventstore.Event) { e.Type = "" }), "event 1: "},
 		"long type":           {askEvent(func(e *eventstore.Event) { e.Type = strings.Repeat("x", 129) }), "129 bytes"},
 		"type not UTF-8":      {askEvent(func(e *eventstore.Event) { e.Type = "\xff" }), "UTF-8"},
@@ -88,6 +94,14 @@ func TestNormalizeRefuses(t *testing.T) {
 	fits := askEvent(func(e *eventstore.Event) { e.Tags = manyTags(16) })
 	if err := fits.Normalize(); err != nil {
 		t.Errorf("16 tags: %v", err)
+	}
+	ids := ask(func(r *eventstore.Request) {
+		for _, id := range []uuid.UUID{uuid.Nil, uuid.New(), uuid.Nil, uuid.New(), uuid.Nil} {
+			r.Appends[0].Events = append(r.Appends[0].Events, eventstore.Event{Type: "a.v1", ID: id})
+		}
+	})
+	if err := ids.Normalize(); err != nil {
+		t.Errorf("different ids, some of them to be made: %v", err)
 	}
 }
 

@@ -87,6 +87,9 @@ func validateName(what, name string) error {
 		if alnum || i == 0 && c == '$' || i > 0 && (c == '-' || c == '_' || c == '.') {
 			continue
 		}
+		if i == 0 && (c == '-' || c == '_' || c == '.') {
+			return invalidf("%s %q: it begins with %q, begin with a-z or 0-9", what, name, c)
+		}
 		return invalidf("%s %q: character %q is not allowed, use a-z, 0-9, '-', '_' and '.'", what, name, c)
 	}
 	return nil

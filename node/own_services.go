@@ -8,7 +8,10 @@ import (
 
 	"google.golang.org/protobuf/encoding/protojson"
 
+	"github.com/tributary-es/tributary/commands/saga"
 	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/eventstore/groups"
+	"github.com/tributary-es/tributary/eventstore/sealed"
 	"github.com/tributary-es/tributary/internal/server"
 	"github.com/tributary-es/tributary/internal/server/storeapi"
 	apiv1 "github.com/tributary-es/tributary/schemas/gen/tributary/api/v1"
@@ -41,10 +44,18 @@ func (n *Node) registerOwn() error {
 	})
 }
 
-// kept names what is not written by appends through the store API: what the domains' aggregates, sagas and projections
-// work with, unless the configuration lets it be.
+// kept names what is not written by appends through the store API: Tributary's own types of events, and what the domains'
+// aggregates, sagas and projections work with, unless the configuration lets that be.
 func (n *Node) kept() storeapi.Kept {
 	k := storeapi.Kept{Categories: map[string]bool{}, Types: map[string]bool{}}
+	keepTypes := func(types []string) {
+		for _, t := range types {
+			k.Types[t] = true
+		}
+	}
+	keepTypes(groups.Types())
+	keepTypes(sealed.Types())
+	keepTypes([]string{eventstore.ReceiptType, schemasType, saga.CheckpointType})
 	if n.config.RawAppends {
 		return k
 	}
@@ -53,11 +64,6 @@ func (n *Node) kept() storeapi.Kept {
 	}
 	for _, s := range n.sagas {
 		k.Categories[s.name] = true
-	}
-	keepTypes := func(types []string) {
-		for _, t := range types {
-			k.Types[t] = true
-		}
 	}
 	for _, d := range n.domains {
 		if d.Keys != nil {

@@ -24,6 +24,9 @@ const (
 	deletedType    = "group.deleted.v1"
 )
 
+// Types returns the types of all events of groups.
+func Types() []string { return []string{createdType, CheckpointType, resetType, deletedType} }
+
 // created is the payload of a createdType event. Cursor is where the group begins, by its settings' Start.
 type created struct {
 	Settings Settings `json:"settings"`

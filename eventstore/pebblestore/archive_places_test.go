@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -94,6 +95,39 @@ func TestSegmentThatIsPutBack(t *testing.T) {
 	if c, err := s.VerifyArchive(t.Context(), nil); err != nil || len(c.Faults) > 0 {
 		t.Errorf("a segment that was put back has faults %v (%v)", c.Faults, err)
 	}
+}
+
+// An index that is lost while the archive is away or damaged keeps a store from opening, and it is said what to do.
+func TestIndexLostAndArchiveAway(t *testing.T) {
+	files, bucket := vfs.NewMem(), newMemBucket()
+	s := openAt(t, files, "data/store", Options{OpenArchive: bucket.open})
+	for i := range 3 {
+		mustAppend(t, s, request("", eventstore.Stream("order", fmt.Sprint(i)), eventstore.Any, 3))
+	}
+	mustArchive(t, s, ArchiveOptions{})
+	name := s.Archived()[0].Name
+	if err := errors.Join(s.Close(), files.RemoveAll("data/store/index")); err != nil {
+		t.Fatal(err)
+	}
+	refused := func(want error, hints ...string) {
+		t.Helper()
+		_, err := Open("data/store", &Options{FS: files, Logger: quietLog, OpenArchive: bucket.open})
+		if !errors.Is(err, want) {
+			t.Fatalf("opened without index and archive: %v", err)
+		}
+		for _, hint := range append(hints, name, testBucket, "tributary restore", "start again") {
+			if !strings.Contains(err.Error(), hint) {
+				t.Errorf("%q is not in the error %v", hint, err)
+			}
+		}
+	}
+	bucket.before = func(string, string) error { return errors.New("away") }
+	refused(eventstore.ErrArchiveUnavailable, "have the archive reachable")
+	bucket.before = func(string, string) error { return nil }
+	bucket.objects[name][0] ^= 1
+	refused(eventstore.ErrArchiveDamaged, "put the segment back")
+	bucket.objects[name][0] ^= 1
+	openAt(t, files, "data/store", Options{OpenArchive: bucket.open})
 }
 
 // An archive that is away is named, and no more when it is there again; a place that nothing can be put to is told before

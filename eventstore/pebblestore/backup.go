@@ -26,7 +26,7 @@ const segmentBytes = 256 << 20
 // that was made is one that can be restored. The index is not part of it: a restore makes it anew.
 //
 // It calls progress, when not nil, now and then with events. When it fails, for want of space say, it removes what it
-// wrote, an empty lock file apart. A folder in which it was killed is marked, is no backup, and is used again by the next
+// wrote. A folder in which it was killed is marked, is no backup, and is used again by the next
 // try.
 //
 // Errors: eventstore.ErrInvalid when the folder holds something else, ErrLocked when another backup is being written into
@@ -68,7 +68,15 @@ func (b *backup) run(ctx context.Context, progress func(done, total uint64)) (_ 
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, lock.Close()) }()
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, removeIfThere(b.files, b.files.PathJoin(b.dir, lockName)))
+		}
+		err = errors.Join(err, lock.Close())
+	}()
+	if !exists(b.files, b.files.PathJoin(b.dir, lockName)) { // one that failed has removed it meanwhile
+		return nil, fmt.Errorf("%w: another backup has just failed there, try again", ErrLocked)
+	}
 	// Another backup may have been finished meanwhile. A marker that is there now is that of one that was killed.
 	if err := b.look(); err != nil {
 		return nil, err
@@ -124,7 +132,7 @@ func (b *backup) removeFiles() error {
 	return nil
 }
 
-// clear removes all that was written. The lock stays: another may have opened the file to wait for it.
+// clear removes all that was written but the lock.
 func (b *backup) clear() error {
 	if b.file != nil {
 		_ = b.file.Close() // it is removed

@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -25,7 +26,7 @@ func (s *Store) catchUp(head logHead) error {
 	for m.lsn < head.lsn {
 		batches, err := s.readKeyed(m.lsn+1, head.lsn)
 		if err != nil {
-			return fmt.Errorf("bring the index up to date: %w", err)
+			return fmt.Errorf("bring the index up to date: %w%s", err, archiveHint(err))
 		}
 		s.recent.add(batches)
 		m.logState = s.recent.state()
@@ -55,6 +56,19 @@ func (s *Store) readKeyed(from, to uint64) (batches []keyedBatch, err error) {
 		d.notes = d.notes[len(batch):]
 	}
 	return batches, nil
+}
+
+// archiveHint says what to do where the index cannot be made for want of what is archived.
+func archiveHint(err error) string {
+	switch {
+	case errors.Is(err, eventstore.ErrArchiveDamaged):
+		return "; the index has to be made from the whole log: put the segment back as it was, from a copy of the archive, and start again; " +
+			"without a copy, restore the log from a backup or from Kafka (tributary restore)"
+	case errors.Is(err, eventstore.ErrArchiveUnavailable):
+		return "; the index has to be made from the whole log, of which a part is archived: have the archive reachable at that place, and start again; " +
+			"if it is lost, restore the log from a backup or from Kafka (tributary restore)"
+	}
+	return ""
 }
 
 // catchUpBytes bounds the memory of one step of bringing the index up to date.

@@ -16,6 +16,9 @@ const (
 	keysUsedV1   = "keys.used.v1"
 )
 
+// Types returns the types of all events that this package records.
+func Types() []string { return []string{keysUsedV1, eventstore.SubjectErased} }
+
 // keysStream is where it is said.
 var keysStream = eventstore.Stream(keysCategory, "personal")
 

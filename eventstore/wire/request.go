@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/google/uuid"
@@ -95,9 +96,17 @@ func decodeExpect(m *storev1.StreamAppend) (eventstore.Expect, error) {
 	case *storev1.StreamAppend_Exists:
 		return is(eventstore.Exists, e.Exists)
 	case *storev1.StreamAppend_Version:
-		return eventstore.Exactly(e.Version), nil
+		return exactly(e.Version)
 	}
 	return eventstore.Any, nil
+}
+
+// exactly returns the expectation of a version. One that no stream can have would be told as another.
+func exactly(version uint64) (eventstore.Expect, error) {
+	if version > math.MaxInt64 {
+		return 0, invalidf("expected version %d is beyond what a stream can have, which is %d", version, int64(math.MaxInt64))
+	}
+	return eventstore.Exactly(version), nil
 }
 
 func decodeEvent(e *eventstore.Event, m *storev1.NewEvent) (err error) {

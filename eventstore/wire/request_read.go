@@ -223,7 +223,8 @@ func (d *RequestReader) streamAppend(a *eventstore.StreamAppend, b []byte) (expe
 			a.Expect = [...]eventstore.Expect{eventstore.Any, eventstore.NoStream, eventstore.Exists}[f.number-3]
 			expects = true
 		case 6:
-			a.Expect, expects = eventstore.Exactly(f.value), true
+			expects = true
+			a.Expect, err = exactly(f.value)
 		case 7:
 			last, err = d.event(&a.Events[events], last, f.bytes)
 			events++

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"errors"
+	"math"
 	"strings"
 	"testing"
 
@@ -77,20 +78,21 @@ func TestWrongRequests(t *testing.T) {
 	}
 	good := &storev1.NewEvent{Type: "a.v1"}
 	for want, m := range map[string]*storev1.AppendRequest{
-		"durability":        {Durability: "much"},
-		"request_hash":      {RequestHash: make([]byte, 31)},
-		"SHA-256":           {RequestHash: make([]byte, 33)},
-		"condition: after":  {Condition: &storev1.Condition{After: "1"}},
-		"set to false":      stream(&storev1.StreamAppend{Expect: &storev1.StreamAppend_NoStream{}}, good),
-		"thing/1":           stream(&storev1.StreamAppend{Expect: &storev1.StreamAppend_Any{}}, good),
-		"shard":             stream(&storev1.StreamAppend{Context: []*storev1.Known{{Shard: 1 << 16}}}, good),
-		"is not a UUID":     stream(&storev1.StreamAppend{}, &storev1.NewEvent{Id: "1"}),
-		"schema version":    stream(&storev1.StreamAppend{}, &storev1.NewEvent{SchemaVersion: 1 << 16}),
-		"kind":              stream(&storev1.StreamAppend{}, &storev1.NewEvent{Kind: "odd"}),
-		"content type":      stream(&storev1.StreamAppend{}, &storev1.NewEvent{ContentType: "text/plain"}),
-		"is no JSON":        stream(&storev1.StreamAppend{}, &storev1.NewEvent{PayloadJson: "{"}),
-		"both set":          stream(&storev1.StreamAppend{}, &storev1.NewEvent{Payload: []byte("a"), PayloadJson: "{}"}),
-		"of content type a": stream(&storev1.StreamAppend{}, &storev1.NewEvent{ContentType: "application/protobuf", PayloadJson: "{}"}),
+		"durability":                     {Durability: "much"},
+		"request_hash":                   {RequestHash: make([]byte, 31)},
+		"SHA-256":                        {RequestHash: make([]byte, 33)},
+		"condition: after":               {Condition: &storev1.Condition{After: "1"}},
+		"set to false":                   stream(&storev1.StreamAppend{Expect: &storev1.StreamAppend_NoStream{}}, good),
+		"18446744073709551615 is beyond": stream(&storev1.StreamAppend{Expect: &storev1.StreamAppend_Version{Version: math.MaxUint64}}, good),
+		"thing/1":                        stream(&storev1.StreamAppend{Expect: &storev1.StreamAppend_Any{}}, good),
+		"shard":                          stream(&storev1.StreamAppend{Context: []*storev1.Known{{Shard: 1 << 16}}}, good),
+		"is not a UUID":                  stream(&storev1.StreamAppend{}, &storev1.NewEvent{Id: "1"}),
+		"schema version":                 stream(&storev1.StreamAppend{}, &storev1.NewEvent{SchemaVersion: 1 << 16}),
+		"kind":                           stream(&storev1.StreamAppend{}, &storev1.NewEvent{Kind: "odd"}),
+		"content type":                   stream(&storev1.StreamAppend{}, &storev1.NewEvent{ContentType: "text/plain"}),
+		"is no JSON":                     stream(&storev1.StreamAppend{}, &storev1.NewEvent{PayloadJson: "{"}),
+		"both set":                       stream(&storev1.StreamAppend{}, &storev1.NewEvent{Payload: []byte("a"), PayloadJson: "{}"}),
+		"of content type a":              stream(&storev1.StreamAppend{}, &storev1.NewEvent{ContentType: "application/protobuf", PayloadJson: "{}"}),
 	} {
 		_, err := DecodeRequest(m)
 		if !errors.Is(err, eventstore.ErrInvalid) || !strings.Contains(err.Error(), want) {
