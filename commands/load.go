@@ -16,6 +16,21 @@ func Load[S, C, E any](
 	return load(ctx, store, a, tenant, id, nil)
 }
 
+// LoadHere is Load from the store of a bus, as commands that it is given now would find the state: seen from its site. at is
+// a position in the log, up to which at least all is in the state.
+func LoadHere[S, C, E any](
+	ctx context.Context, b *Bus, a Aggregate[S, C, E], tenant, id string,
+) (state S, version uint64, at eventstore.Position, err error) {
+	own, err := b.store.Log(ctx)
+	if err != nil {
+		return state, 0, at, fmt.Errorf("state of log: %w", err)
+	}
+	if state, version, err = Load(ctx, b.store, a, tenant, id); err != nil {
+		return state, 0, at, err
+	}
+	return a.SeenFrom(state, own.ID.Site), version, own.Durable, nil
+}
+
 // LoadAt is Load as of a version: of the stream's events in canonical order, as the log holds them now, those after it are not
 // folded. A stream that is not that long yet gives eventstore.ErrNotFound.
 func LoadAt[S, C, E any](

@@ -11,11 +11,13 @@ import (
 
 	"github.com/tributary-es/tributary/commands"
 	"github.com/tributary-es/tributary/commerce/api"
+	"github.com/tributary-es/tributary/commerce/cart"
 	"github.com/tributary-es/tributary/commerce/checkout"
 	"github.com/tributary-es/tributary/commerce/customer"
 	"github.com/tributary-es/tributary/commerce/inventory"
 	"github.com/tributary-es/tributary/commerce/order"
 	"github.com/tributary-es/tributary/commerce/payment"
+	"github.com/tributary-es/tributary/commerce/profile"
 	"github.com/tributary-es/tributary/commerce/returns"
 	"github.com/tributary-es/tributary/commerce/views"
 	"github.com/tributary-es/tributary/commerce/voucher"
@@ -33,14 +35,14 @@ func Shop() Domain {
 		Rows:     &Tables{Projection: views.Rows(), Schema: clickhouseschema.Shop()},
 		Sagas:    []Saga{RunSaga(checkout.Saga(checkout.Options{})), RunSaga(checkout.ReturnSaga())},
 		Services: shopServices,
-		Codecs:   []commands.Codec[proto.Message]{order.Codec(), inventory.Codec(), payment.Codec(), returns.Codec(), voucher.Codec(), customer.Codec()},
+		Codecs:   []commands.Codec[proto.Message]{order.Codec(), inventory.Codec(), payment.Codec(), returns.Codec(), voucher.Codec(), customer.Codec(), cart.Codec(), profile.Codec()},
 		Figures:  shopFigures,
 	}
 }
 
 // registerShop adds the aggregates of the shop, and the rules over several of their instances.
 func registerShop(b *commands.Bus) error {
-	return errors.Join(checkout.Register(b), voucher.Register(b), customer.Register(b))
+	return errors.Join(checkout.Register(b), voucher.Register(b), customer.Register(b), cart.Register(b), profile.Register(b))
 }
 
 func shopServices(p *Parts) []Service {

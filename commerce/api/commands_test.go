@@ -13,11 +13,13 @@ import (
 
 	"github.com/tributary-es/tributary/commands"
 	"github.com/tributary-es/tributary/commerce/api"
+	"github.com/tributary-es/tributary/commerce/cart"
 	"github.com/tributary-es/tributary/commerce/checkout"
 	"github.com/tributary-es/tributary/commerce/customer"
 	"github.com/tributary-es/tributary/commerce/inventory"
 	"github.com/tributary-es/tributary/commerce/order"
 	"github.com/tributary-es/tributary/commerce/payment"
+	"github.com/tributary-es/tributary/commerce/profile"
 	"github.com/tributary-es/tributary/commerce/returns"
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/memstore"
@@ -41,7 +43,7 @@ func shop(t *testing.T) (*api.Commands, *memstore.Store) {
 		}
 	})
 	bus := commands.NewBus(store, commands.Options{})
-	if err := errors.Join(checkout.Register(bus), customer.Register(bus)); err != nil {
+	if err := errors.Join(checkout.Register(bus), customer.Register(bus), cart.Register(bus), profile.Register(bus)); err != nil {
 		t.Fatal(err)
 	}
 	made := 0

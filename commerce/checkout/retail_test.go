@@ -7,12 +7,14 @@ import (
 	"testing"
 
 	"github.com/tributary-es/tributary/commands"
+	"github.com/tributary-es/tributary/commerce/cart"
 	"github.com/tributary-es/tributary/commerce/checkout"
 	"github.com/tributary-es/tributary/commerce/customer"
 	"github.com/tributary-es/tributary/commerce/inventory"
 	"github.com/tributary-es/tributary/commerce/money"
 	"github.com/tributary-es/tributary/commerce/order"
 	"github.com/tributary-es/tributary/commerce/payment"
+	"github.com/tributary-es/tributary/commerce/profile"
 	"github.com/tributary-es/tributary/commerce/retail"
 	"github.com/tributary-es/tributary/commerce/returns"
 	"github.com/tributary-es/tributary/commerce/voucher"
@@ -205,4 +207,5 @@ func (s *stage) decode(t testing.TB, r *eventstore.Recorded) any {
 
 var codecs = map[string]commands.Codec[order.Event]{
 	order.Category: order.Codec(), inventory.Category: inventory.Codec(), payment.Category: payment.Codec(), voucher.Category: voucher.Codec(), customer.Category: customer.Codec(), returns.Category: returns.Codec(),
+	cart.Category: cart.Codec(), profile.Category: profile.Codec(),
 }

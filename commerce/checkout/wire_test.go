@@ -60,6 +60,9 @@ func written() []proto.Message {
 		&commercev1.VoucherWithdrawn{Code: "V-1", Reason: "expired", AtMs: ms},
 		&commercev1.CreditLimitSet{CustomerId: "17850", Limit: pounds("500"), AtMs: ms},
 		&commercev1.CreditLimitLifted{CustomerId: "17850", AtMs: ms},
+		&commercev1.CartLineAdded{Line: "l3", StockCode: "85123A", Quantity: 6, Replaces: []string{"l1", "l2"}, AtMs: ms},
+		&commercev1.CartLinesRemoved{Lines: []string{"l3", "l4"}, AtMs: ms},
+		&commercev1.ProfileChanged{Language: proto.String("fr"), Currency: proto.String("EUR"), Newsletter: proto.Bool(true), AtMs: ms},
 	}
 }
 

@@ -1355,6 +1355,253 @@ func (x *LiftCreditLimitRequest) GetCustomerId() string {
 	return ""
 }
 
+// ChangeProfileRequest changes settings; fields that are left out stay as they are.
+type ChangeProfileRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Reference to the customer.
+	CustomerId string `protobuf:"bytes,1,opt,name=customer_id,json=customerId,proto3" json:"customer_id,omitempty"`
+	// Language that the customer reads, such as "fr"; empty means none in particular.
+	Language *string `protobuf:"bytes,2,opt,name=language,proto3,oneof" json:"language,omitempty"`
+	// ISO 4217 code of the currency in which prices are shown; empty means that of the shop.
+	Currency *string `protobuf:"bytes,3,opt,name=currency,proto3,oneof" json:"currency,omitempty"`
+	// Whether the customer wants the newsletter.
+	Newsletter    *bool `protobuf:"varint,4,opt,name=newsletter,proto3,oneof" json:"newsletter,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeProfileRequest) Reset() {
+	*x = ChangeProfileRequest{}
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeProfileRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeProfileRequest) ProtoMessage() {}
+
+func (x *ChangeProfileRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeProfileRequest.ProtoReflect.Descriptor instead.
+func (*ChangeProfileRequest) Descriptor() ([]byte, []int) {
+	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ChangeProfileRequest) GetCustomerId() string {
+	if x != nil {
+		return x.CustomerId
+	}
+	return ""
+}
+
+func (x *ChangeProfileRequest) GetLanguage() string {
+	if x != nil && x.Language != nil {
+		return *x.Language
+	}
+	return ""
+}
+
+func (x *ChangeProfileRequest) GetCurrency() string {
+	if x != nil && x.Currency != nil {
+		return *x.Currency
+	}
+	return ""
+}
+
+func (x *ChangeProfileRequest) GetNewsletter() bool {
+	if x != nil && x.Newsletter != nil {
+		return *x.Newsletter
+	}
+	return false
+}
+
+// AddToCartRequest adds units.
+type AddToCartRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the cart; the caller makes it.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Stock code, case matters.
+	StockCode string `protobuf:"bytes,2,opt,name=stock_code,json=stockCode,proto3" json:"stock_code,omitempty"`
+	// Units, at least 1.
+	Quantity      int64 `protobuf:"varint,3,opt,name=quantity,proto3" json:"quantity,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddToCartRequest) Reset() {
+	*x = AddToCartRequest{}
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddToCartRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddToCartRequest) ProtoMessage() {}
+
+func (x *AddToCartRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddToCartRequest.ProtoReflect.Descriptor instead.
+func (*AddToCartRequest) Descriptor() ([]byte, []int) {
+	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *AddToCartRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *AddToCartRequest) GetStockCode() string {
+	if x != nil {
+		return x.StockCode
+	}
+	return ""
+}
+
+func (x *AddToCartRequest) GetQuantity() int64 {
+	if x != nil {
+		return x.Quantity
+	}
+	return 0
+}
+
+// SetInCartRequest sets the units of a stock code.
+type SetInCartRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the cart.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Stock code, case matters.
+	StockCode string `protobuf:"bytes,2,opt,name=stock_code,json=stockCode,proto3" json:"stock_code,omitempty"`
+	// Units; 0 takes the stock code out.
+	Quantity      int64 `protobuf:"varint,3,opt,name=quantity,proto3" json:"quantity,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetInCartRequest) Reset() {
+	*x = SetInCartRequest{}
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetInCartRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetInCartRequest) ProtoMessage() {}
+
+func (x *SetInCartRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetInCartRequest.ProtoReflect.Descriptor instead.
+func (*SetInCartRequest) Descriptor() ([]byte, []int) {
+	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *SetInCartRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *SetInCartRequest) GetStockCode() string {
+	if x != nil {
+		return x.StockCode
+	}
+	return ""
+}
+
+func (x *SetInCartRequest) GetQuantity() int64 {
+	if x != nil {
+		return x.Quantity
+	}
+	return 0
+}
+
+// EmptyCartRequest names a cart.
+type EmptyCartRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the cart.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EmptyCartRequest) Reset() {
+	*x = EmptyCartRequest{}
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EmptyCartRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EmptyCartRequest) ProtoMessage() {}
+
+func (x *EmptyCartRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_commerce_api_v1_commands_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EmptyCartRequest.ProtoReflect.Descriptor instead.
+func (*EmptyCartRequest) Descriptor() ([]byte, []int) {
+	return file_tributary_commerce_api_v1_commands_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *EmptyCartRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
 var File_tributary_commerce_api_v1_commands_proto protoreflect.FileDescriptor
 
 const file_tributary_commerce_api_v1_commands_proto_rawDesc = "" +
@@ -1469,7 +1716,30 @@ const file_tributary_commerce_api_v1_commands_proto_rawDesc = "" +
 	"\bcurrency\x18\x03 \x01(\tR\bcurrency\"9\n" +
 	"\x16LiftCreditLimitRequest\x12\x1f\n" +
 	"\vcustomer_id\x18\x01 \x01(\tR\n" +
-	"customerId2\xf7\x12\n" +
+	"customerId\"\xc7\x01\n" +
+	"\x14ChangeProfileRequest\x12\x1f\n" +
+	"\vcustomer_id\x18\x01 \x01(\tR\n" +
+	"customerId\x12\x1f\n" +
+	"\blanguage\x18\x02 \x01(\tH\x00R\blanguage\x88\x01\x01\x12\x1f\n" +
+	"\bcurrency\x18\x03 \x01(\tH\x01R\bcurrency\x88\x01\x01\x12#\n" +
+	"\n" +
+	"newsletter\x18\x04 \x01(\bH\x02R\n" +
+	"newsletter\x88\x01\x01B\v\n" +
+	"\t_languageB\v\n" +
+	"\t_currencyB\r\n" +
+	"\v_newsletter\"]\n" +
+	"\x10AddToCartRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
+	"\n" +
+	"stock_code\x18\x02 \x01(\tR\tstockCode\x12\x1a\n" +
+	"\bquantity\x18\x03 \x01(\x03R\bquantity\"]\n" +
+	"\x10SetInCartRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
+	"\n" +
+	"stock_code\x18\x02 \x01(\tR\tstockCode\x12\x1a\n" +
+	"\bquantity\x18\x03 \x01(\x03R\bquantity\"\"\n" +
+	"\x10EmptyCartRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id2\x99\x18\n" +
 	"\x0eCommandService\x12\x89\x01\n" +
 	"\n" +
 	"PlaceOrder\x12,.tributary.commerce.api.v1.PlaceOrderRequest\x1a\".tributary.commerce.api.v1.Receipt\")\xa2\xbb\x18%\n" +
@@ -1500,7 +1770,15 @@ const file_tributary_commerce_api_v1_commands_proto_rawDesc = "" +
 	"\x0eSetCreditLimit\x120.tributary.commerce.api.v1.SetCreditLimitRequest\x1a\".tributary.commerce.api.v1.Receipt\"h\xa2\xbb\x18d\n" +
 	"\x03PUT\x12(/v1/customers/{customer_id}/credit-limit\x1a\x01**0Limit what a customer's open orders may be worth\x12\xc0\x01\n" +
 	"\x0fLiftCreditLimit\x121.tributary.commerce.api.v1.LiftCreditLimitRequest\x1a\".tributary.commerce.api.v1.Receipt\"V\xa2\xbb\x18R\n" +
-	"\x06DELETE\x12(/v1/customers/{customer_id}/credit-limit*\x1eLift a customer's credit limitBWZUgithub.com/tributary-es/tributary/schemas/gen/tributary/commerce/api/v1;commerceapiv1b\x06proto3"
+	"\x06DELETE\x12(/v1/customers/{customer_id}/credit-limit*\x1eLift a customer's credit limit\x12\xb7\x01\n" +
+	"\rChangeProfile\x12/.tributary.commerce.api.v1.ChangeProfileRequest\x1a\".tributary.commerce.api.v1.Receipt\"Q\xa2\xbb\x18M\n" +
+	"\x04POST\x12#/v1/customers/{customer_id}/profile\x1a\x01**\x1dChange settings of a customer\x12\x98\x01\n" +
+	"\tAddToCart\x12+.tributary.commerce.api.v1.AddToCartRequest\x1a\".tributary.commerce.api.v1.Receipt\":\xa2\xbb\x186\n" +
+	"\x04POST\x12\x14/v1/carts/{id}/lines\x1a\x01**\x15Put units into a cart\x12\xbf\x01\n" +
+	"\tSetInCart\x12+.tributary.commerce.api.v1.SetInCartRequest\x1a\".tributary.commerce.api.v1.Receipt\"a\xa2\xbb\x18]\n" +
+	"\x03PUT\x12!/v1/carts/{id}/lines/{stock_code}\x1a\x01**0Say how many units of a stock code are in a cart\x12\x88\x01\n" +
+	"\tEmptyCart\x12+.tributary.commerce.api.v1.EmptyCartRequest\x1a\".tributary.commerce.api.v1.Receipt\"*\xa2\xbb\x18&\n" +
+	"\x06DELETE\x12\x0e/v1/carts/{id}*\fEmpty a cartBWZUgithub.com/tributary-es/tributary/schemas/gen/tributary/commerce/api/v1;commerceapiv1b\x06proto3"
 
 var (
 	file_tributary_commerce_api_v1_commands_proto_rawDescOnce sync.Once
@@ -1514,7 +1792,7 @@ func file_tributary_commerce_api_v1_commands_proto_rawDescGZIP() []byte {
 	return file_tributary_commerce_api_v1_commands_proto_rawDescData
 }
 
-var file_tributary_commerce_api_v1_commands_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_tributary_commerce_api_v1_commands_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_tributary_commerce_api_v1_commands_proto_goTypes = []any{
 	(*Receipt)(nil),                // 0: tributary.commerce.api.v1.Receipt
 	(*PlaceOrderRequest)(nil),      // 1: tributary.commerce.api.v1.PlaceOrderRequest
@@ -1534,20 +1812,24 @@ var file_tributary_commerce_api_v1_commands_proto_goTypes = []any{
 	(*WithdrawVoucherRequest)(nil), // 15: tributary.commerce.api.v1.WithdrawVoucherRequest
 	(*SetCreditLimitRequest)(nil),  // 16: tributary.commerce.api.v1.SetCreditLimitRequest
 	(*LiftCreditLimitRequest)(nil), // 17: tributary.commerce.api.v1.LiftCreditLimitRequest
-	(*timestamppb.Timestamp)(nil),  // 18: google.protobuf.Timestamp
+	(*ChangeProfileRequest)(nil),   // 18: tributary.commerce.api.v1.ChangeProfileRequest
+	(*AddToCartRequest)(nil),       // 19: tributary.commerce.api.v1.AddToCartRequest
+	(*SetInCartRequest)(nil),       // 20: tributary.commerce.api.v1.SetInCartRequest
+	(*EmptyCartRequest)(nil),       // 21: tributary.commerce.api.v1.EmptyCartRequest
+	(*timestamppb.Timestamp)(nil),  // 22: google.protobuf.Timestamp
 }
 var file_tributary_commerce_api_v1_commands_proto_depIdxs = []int32{
 	3,  // 0: tributary.commerce.api.v1.PlaceOrderRequest.lines:type_name -> tributary.commerce.api.v1.OrderLine
-	18, // 1: tributary.commerce.api.v1.PlaceOrderRequest.placed_at:type_name -> google.protobuf.Timestamp
+	22, // 1: tributary.commerce.api.v1.PlaceOrderRequest.placed_at:type_name -> google.protobuf.Timestamp
 	2,  // 2: tributary.commerce.api.v1.PlaceOrderRequest.delivery:type_name -> tributary.commerce.api.v1.Contact
-	18, // 3: tributary.commerce.api.v1.OrderLine.at:type_name -> google.protobuf.Timestamp
+	22, // 3: tributary.commerce.api.v1.OrderLine.at:type_name -> google.protobuf.Timestamp
 	3,  // 4: tributary.commerce.api.v1.ReceiveReturnRequest.lines:type_name -> tributary.commerce.api.v1.OrderLine
-	18, // 5: tributary.commerce.api.v1.ReceiveReturnRequest.received_at:type_name -> google.protobuf.Timestamp
-	18, // 6: tributary.commerce.api.v1.ReceiveStockRequest.received_at:type_name -> google.protobuf.Timestamp
+	22, // 5: tributary.commerce.api.v1.ReceiveReturnRequest.received_at:type_name -> google.protobuf.Timestamp
+	22, // 6: tributary.commerce.api.v1.ReceiveStockRequest.received_at:type_name -> google.protobuf.Timestamp
 	4,  // 7: tributary.commerce.api.v1.AdjustStockRequest.document:type_name -> tributary.commerce.api.v1.Document
-	18, // 8: tributary.commerce.api.v1.AdjustStockRequest.adjusted_at:type_name -> google.protobuf.Timestamp
+	22, // 8: tributary.commerce.api.v1.AdjustStockRequest.adjusted_at:type_name -> google.protobuf.Timestamp
 	4,  // 9: tributary.commerce.api.v1.AdjustPaymentRequest.document:type_name -> tributary.commerce.api.v1.Document
-	18, // 10: tributary.commerce.api.v1.AdjustPaymentRequest.adjusted_at:type_name -> google.protobuf.Timestamp
+	22, // 10: tributary.commerce.api.v1.AdjustPaymentRequest.adjusted_at:type_name -> google.protobuf.Timestamp
 	1,  // 11: tributary.commerce.api.v1.CommandService.PlaceOrder:input_type -> tributary.commerce.api.v1.PlaceOrderRequest
 	5,  // 12: tributary.commerce.api.v1.CommandService.ConfirmOrder:input_type -> tributary.commerce.api.v1.ConfirmOrderRequest
 	6,  // 13: tributary.commerce.api.v1.CommandService.ShipOrder:input_type -> tributary.commerce.api.v1.ShipOrderRequest
@@ -1562,22 +1844,30 @@ var file_tributary_commerce_api_v1_commands_proto_depIdxs = []int32{
 	15, // 22: tributary.commerce.api.v1.CommandService.WithdrawVoucher:input_type -> tributary.commerce.api.v1.WithdrawVoucherRequest
 	16, // 23: tributary.commerce.api.v1.CommandService.SetCreditLimit:input_type -> tributary.commerce.api.v1.SetCreditLimitRequest
 	17, // 24: tributary.commerce.api.v1.CommandService.LiftCreditLimit:input_type -> tributary.commerce.api.v1.LiftCreditLimitRequest
-	0,  // 25: tributary.commerce.api.v1.CommandService.PlaceOrder:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 26: tributary.commerce.api.v1.CommandService.ConfirmOrder:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 27: tributary.commerce.api.v1.CommandService.ShipOrder:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 28: tributary.commerce.api.v1.CommandService.CancelOrder:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 29: tributary.commerce.api.v1.CommandService.ReceiveReturn:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 30: tributary.commerce.api.v1.CommandService.ReceiveStock:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 31: tributary.commerce.api.v1.CommandService.AdjustStock:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 32: tributary.commerce.api.v1.CommandService.MoveStockRights:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 33: tributary.commerce.api.v1.CommandService.AdjustPayment:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 34: tributary.commerce.api.v1.CommandService.RefundPayment:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 35: tributary.commerce.api.v1.CommandService.CreateVoucher:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 36: tributary.commerce.api.v1.CommandService.WithdrawVoucher:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 37: tributary.commerce.api.v1.CommandService.SetCreditLimit:output_type -> tributary.commerce.api.v1.Receipt
-	0,  // 38: tributary.commerce.api.v1.CommandService.LiftCreditLimit:output_type -> tributary.commerce.api.v1.Receipt
-	25, // [25:39] is the sub-list for method output_type
-	11, // [11:25] is the sub-list for method input_type
+	18, // 25: tributary.commerce.api.v1.CommandService.ChangeProfile:input_type -> tributary.commerce.api.v1.ChangeProfileRequest
+	19, // 26: tributary.commerce.api.v1.CommandService.AddToCart:input_type -> tributary.commerce.api.v1.AddToCartRequest
+	20, // 27: tributary.commerce.api.v1.CommandService.SetInCart:input_type -> tributary.commerce.api.v1.SetInCartRequest
+	21, // 28: tributary.commerce.api.v1.CommandService.EmptyCart:input_type -> tributary.commerce.api.v1.EmptyCartRequest
+	0,  // 29: tributary.commerce.api.v1.CommandService.PlaceOrder:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 30: tributary.commerce.api.v1.CommandService.ConfirmOrder:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 31: tributary.commerce.api.v1.CommandService.ShipOrder:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 32: tributary.commerce.api.v1.CommandService.CancelOrder:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 33: tributary.commerce.api.v1.CommandService.ReceiveReturn:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 34: tributary.commerce.api.v1.CommandService.ReceiveStock:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 35: tributary.commerce.api.v1.CommandService.AdjustStock:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 36: tributary.commerce.api.v1.CommandService.MoveStockRights:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 37: tributary.commerce.api.v1.CommandService.AdjustPayment:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 38: tributary.commerce.api.v1.CommandService.RefundPayment:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 39: tributary.commerce.api.v1.CommandService.CreateVoucher:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 40: tributary.commerce.api.v1.CommandService.WithdrawVoucher:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 41: tributary.commerce.api.v1.CommandService.SetCreditLimit:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 42: tributary.commerce.api.v1.CommandService.LiftCreditLimit:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 43: tributary.commerce.api.v1.CommandService.ChangeProfile:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 44: tributary.commerce.api.v1.CommandService.AddToCart:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 45: tributary.commerce.api.v1.CommandService.SetInCart:output_type -> tributary.commerce.api.v1.Receipt
+	0,  // 46: tributary.commerce.api.v1.CommandService.EmptyCart:output_type -> tributary.commerce.api.v1.Receipt
+	29, // [29:47] is the sub-list for method output_type
+	11, // [11:29] is the sub-list for method input_type
 	11, // [11:11] is the sub-list for extension type_name
 	11, // [11:11] is the sub-list for extension extendee
 	0,  // [0:11] is the sub-list for field type_name
@@ -1588,13 +1878,14 @@ func file_tributary_commerce_api_v1_commands_proto_init() {
 	if File_tributary_commerce_api_v1_commands_proto != nil {
 		return
 	}
+	file_tributary_commerce_api_v1_commands_proto_msgTypes[18].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_commerce_api_v1_commands_proto_rawDesc), len(file_tributary_commerce_api_v1_commands_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -33,6 +33,10 @@ const (
 	CommandService_WithdrawVoucher_FullMethodName = "/tributary.commerce.api.v1.CommandService/WithdrawVoucher"
 	CommandService_SetCreditLimit_FullMethodName  = "/tributary.commerce.api.v1.CommandService/SetCreditLimit"
 	CommandService_LiftCreditLimit_FullMethodName = "/tributary.commerce.api.v1.CommandService/LiftCreditLimit"
+	CommandService_ChangeProfile_FullMethodName   = "/tributary.commerce.api.v1.CommandService/ChangeProfile"
+	CommandService_AddToCart_FullMethodName       = "/tributary.commerce.api.v1.CommandService/AddToCart"
+	CommandService_SetInCart_FullMethodName       = "/tributary.commerce.api.v1.CommandService/SetInCart"
+	CommandService_EmptyCart_FullMethodName       = "/tributary.commerce.api.v1.CommandService/EmptyCart"
 )
 
 // CommandServiceClient is the client API for CommandService service.
@@ -71,6 +75,14 @@ type CommandServiceClient interface {
 	SetCreditLimit(ctx context.Context, in *SetCreditLimitRequest, opts ...grpc.CallOption) (*Receipt, error)
 	// LiftCreditLimit ends the limit of a customer.
 	LiftCreditLimit(ctx context.Context, in *LiftCreditLimitRequest, opts ...grpc.CallOption) (*Receipt, error)
+	// ChangeProfile changes settings of a customer, those that the request names.
+	ChangeProfile(ctx context.Context, in *ChangeProfileRequest, opts ...grpc.CallOption) (*Receipt, error)
+	// AddToCart puts units into a cart, beside those that are in it.
+	AddToCart(ctx context.Context, in *AddToCartRequest, opts ...grpc.CallOption) (*Receipt, error)
+	// SetInCart says how many units of a stock code are in a cart; 0 takes it out.
+	SetInCart(ctx context.Context, in *SetInCartRequest, opts ...grpc.CallOption) (*Receipt, error)
+	// EmptyCart takes everything out of a cart.
+	EmptyCart(ctx context.Context, in *EmptyCartRequest, opts ...grpc.CallOption) (*Receipt, error)
 }
 
 type commandServiceClient struct {
@@ -221,6 +233,46 @@ func (c *commandServiceClient) LiftCreditLimit(ctx context.Context, in *LiftCred
 	return out, nil
 }
 
+func (c *commandServiceClient) ChangeProfile(ctx context.Context, in *ChangeProfileRequest, opts ...grpc.CallOption) (*Receipt, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Receipt)
+	err := c.cc.Invoke(ctx, CommandService_ChangeProfile_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *commandServiceClient) AddToCart(ctx context.Context, in *AddToCartRequest, opts ...grpc.CallOption) (*Receipt, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Receipt)
+	err := c.cc.Invoke(ctx, CommandService_AddToCart_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *commandServiceClient) SetInCart(ctx context.Context, in *SetInCartRequest, opts ...grpc.CallOption) (*Receipt, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Receipt)
+	err := c.cc.Invoke(ctx, CommandService_SetInCart_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *commandServiceClient) EmptyCart(ctx context.Context, in *EmptyCartRequest, opts ...grpc.CallOption) (*Receipt, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Receipt)
+	err := c.cc.Invoke(ctx, CommandService_EmptyCart_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // CommandServiceServer is the server API for CommandService service.
 // All implementations must embed UnimplementedCommandServiceServer
 // for forward compatibility.
@@ -257,6 +309,14 @@ type CommandServiceServer interface {
 	SetCreditLimit(context.Context, *SetCreditLimitRequest) (*Receipt, error)
 	// LiftCreditLimit ends the limit of a customer.
 	LiftCreditLimit(context.Context, *LiftCreditLimitRequest) (*Receipt, error)
+	// ChangeProfile changes settings of a customer, those that the request names.
+	ChangeProfile(context.Context, *ChangeProfileRequest) (*Receipt, error)
+	// AddToCart puts units into a cart, beside those that are in it.
+	AddToCart(context.Context, *AddToCartRequest) (*Receipt, error)
+	// SetInCart says how many units of a stock code are in a cart; 0 takes it out.
+	SetInCart(context.Context, *SetInCartRequest) (*Receipt, error)
+	// EmptyCart takes everything out of a cart.
+	EmptyCart(context.Context, *EmptyCartRequest) (*Receipt, error)
 	mustEmbedUnimplementedCommandServiceServer()
 }
 
@@ -308,6 +368,18 @@ func (UnimplementedCommandServiceServer) SetCreditLimit(context.Context, *SetCre
 }
 func (UnimplementedCommandServiceServer) LiftCreditLimit(context.Context, *LiftCreditLimitRequest) (*Receipt, error) {
 	return nil, status.Error(codes.Unimplemented, "method LiftCreditLimit not implemented")
+}
+func (UnimplementedCommandServiceServer) ChangeProfile(context.Context, *ChangeProfileRequest) (*Receipt, error) {
+	return nil, status.Error(codes.Unimplemented, "method ChangeProfile not implemented")
+}
+func (UnimplementedCommandServiceServer) AddToCart(context.Context, *AddToCartRequest) (*Receipt, error) {
+	return nil, status.Error(codes.Unimplemented, "method AddToCart not implemented")
+}
+func (UnimplementedCommandServiceServer) SetInCart(context.Context, *SetInCartRequest) (*Receipt, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetInCart not implemented")
+}
+func (UnimplementedCommandServiceServer) EmptyCart(context.Context, *EmptyCartRequest) (*Receipt, error) {
+	return nil, status.Error(codes.Unimplemented, "method EmptyCart not implemented")
 }
 func (UnimplementedCommandServiceServer) mustEmbedUnimplementedCommandServiceServer() {}
 func (UnimplementedCommandServiceServer) testEmbeddedByValue()                        {}
@@ -582,6 +654,78 @@ func _CommandService_LiftCreditLimit_Handler(srv interface{}, ctx context.Contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _CommandService_ChangeProfile_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ChangeProfileRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CommandServiceServer).ChangeProfile(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CommandService_ChangeProfile_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CommandServiceServer).ChangeProfile(ctx, req.(*ChangeProfileRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CommandService_AddToCart_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AddToCartRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CommandServiceServer).AddToCart(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CommandService_AddToCart_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CommandServiceServer).AddToCart(ctx, req.(*AddToCartRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CommandService_SetInCart_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetInCartRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CommandServiceServer).SetInCart(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CommandService_SetInCart_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CommandServiceServer).SetInCart(ctx, req.(*SetInCartRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CommandService_EmptyCart_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(EmptyCartRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CommandServiceServer).EmptyCart(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CommandService_EmptyCart_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CommandServiceServer).EmptyCart(ctx, req.(*EmptyCartRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // CommandService_ServiceDesc is the grpc.ServiceDesc for CommandService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -644,6 +788,22 @@ var CommandService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "LiftCreditLimit",
 			Handler:    _CommandService_LiftCreditLimit_Handler,
+		},
+		{
+			MethodName: "ChangeProfile",
+			Handler:    _CommandService_ChangeProfile_Handler,
+		},
+		{
+			MethodName: "AddToCart",
+			Handler:    _CommandService_AddToCart_Handler,
+		},
+		{
+			MethodName: "SetInCart",
+			Handler:    _CommandService_SetInCart_Handler,
+		},
+		{
+			MethodName: "EmptyCart",
+			Handler:    _CommandService_EmptyCart_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -1182,6 +1182,317 @@ func (x *Credit) GetPosition() string {
 	return ""
 }
 
+// GetProfileRequest names a customer.
+type GetProfileRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Reference to the customer.
+	CustomerId    string `protobuf:"bytes,1,opt,name=customer_id,json=customerId,proto3" json:"customer_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetProfileRequest) Reset() {
+	*x = GetProfileRequest{}
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetProfileRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetProfileRequest) ProtoMessage() {}
+
+func (x *GetProfileRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetProfileRequest.ProtoReflect.Descriptor instead.
+func (*GetProfileRequest) Descriptor() ([]byte, []int) {
+	return file_tributary_commerce_api_v1_queries_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *GetProfileRequest) GetCustomerId() string {
+	if x != nil {
+		return x.CustomerId
+	}
+	return ""
+}
+
+// Profile is what a customer has set.
+type Profile struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Reference to the customer.
+	CustomerId string `protobuf:"bytes,1,opt,name=customer_id,json=customerId,proto3" json:"customer_id,omitempty"`
+	// Language that the customer reads; empty means none in particular.
+	Language string `protobuf:"bytes,2,opt,name=language,proto3" json:"language,omitempty"`
+	// ISO 4217 code of the currency in which prices are shown; empty means that of the shop.
+	Currency string `protobuf:"bytes,3,opt,name=currency,proto3" json:"currency,omitempty"`
+	// Whether the customer wants the newsletter.
+	Newsletter bool `protobuf:"varint,4,opt,name=newsletter,proto3" json:"newsletter,omitempty"`
+	// How many events the log holds of it; 0 means that nothing was ever set.
+	Version uint64 `protobuf:"varint,5,opt,name=version,proto3" json:"version,omitempty"`
+	// Position that the answer stands at.
+	Position      string `protobuf:"bytes,6,opt,name=position,proto3" json:"position,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Profile) Reset() {
+	*x = Profile{}
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Profile) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Profile) ProtoMessage() {}
+
+func (x *Profile) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Profile.ProtoReflect.Descriptor instead.
+func (*Profile) Descriptor() ([]byte, []int) {
+	return file_tributary_commerce_api_v1_queries_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Profile) GetCustomerId() string {
+	if x != nil {
+		return x.CustomerId
+	}
+	return ""
+}
+
+func (x *Profile) GetLanguage() string {
+	if x != nil {
+		return x.Language
+	}
+	return ""
+}
+
+func (x *Profile) GetCurrency() string {
+	if x != nil {
+		return x.Currency
+	}
+	return ""
+}
+
+func (x *Profile) GetNewsletter() bool {
+	if x != nil {
+		return x.Newsletter
+	}
+	return false
+}
+
+func (x *Profile) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Profile) GetPosition() string {
+	if x != nil {
+		return x.Position
+	}
+	return ""
+}
+
+// GetCartRequest names a cart.
+type GetCartRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the cart.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetCartRequest) Reset() {
+	*x = GetCartRequest{}
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetCartRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetCartRequest) ProtoMessage() {}
+
+func (x *GetCartRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetCartRequest.ProtoReflect.Descriptor instead.
+func (*GetCartRequest) Descriptor() ([]byte, []int) {
+	return file_tributary_commerce_api_v1_queries_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *GetCartRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// Cart is what is in a cart.
+type Cart struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the cart.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// What is in it, by stock code.
+	Lines []*CartLine `protobuf:"bytes,2,rep,name=lines,proto3" json:"lines,omitempty"`
+	// How many events the log holds of it; 0 means that there was never anything in it.
+	Version uint64 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
+	// Position that the answer stands at.
+	Position      string `protobuf:"bytes,4,opt,name=position,proto3" json:"position,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Cart) Reset() {
+	*x = Cart{}
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Cart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Cart) ProtoMessage() {}
+
+func (x *Cart) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Cart.ProtoReflect.Descriptor instead.
+func (*Cart) Descriptor() ([]byte, []int) {
+	return file_tributary_commerce_api_v1_queries_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Cart) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Cart) GetLines() []*CartLine {
+	if x != nil {
+		return x.Lines
+	}
+	return nil
+}
+
+func (x *Cart) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Cart) GetPosition() string {
+	if x != nil {
+		return x.Position
+	}
+	return ""
+}
+
+// CartLine is the units of a stock code in a cart.
+type CartLine struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Stock code, case matters.
+	StockCode string `protobuf:"bytes,1,opt,name=stock_code,json=stockCode,proto3" json:"stock_code,omitempty"`
+	// Units, at least 1.
+	Quantity      int64 `protobuf:"varint,2,opt,name=quantity,proto3" json:"quantity,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CartLine) Reset() {
+	*x = CartLine{}
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CartLine) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CartLine) ProtoMessage() {}
+
+func (x *CartLine) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CartLine.ProtoReflect.Descriptor instead.
+func (*CartLine) Descriptor() ([]byte, []int) {
+	return file_tributary_commerce_api_v1_queries_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *CartLine) GetStockCode() string {
+	if x != nil {
+		return x.StockCode
+	}
+	return ""
+}
+
+func (x *CartLine) GetQuantity() int64 {
+	if x != nil {
+		return x.Quantity
+	}
+	return 0
+}
+
 var File_tributary_commerce_api_v1_queries_proto protoreflect.FileDescriptor
 
 const file_tributary_commerce_api_v1_queries_proto_rawDesc = "" +
@@ -1279,7 +1590,31 @@ const file_tributary_commerce_api_v1_queries_proto_rawDesc = "" +
 	"\x05limit\x18\x03 \x01(\tR\x05limit\x12\x12\n" +
 	"\x04open\x18\x04 \x01(\tR\x04open\x12\x1a\n" +
 	"\bcurrency\x18\x05 \x01(\tR\bcurrency\x12\x1a\n" +
-	"\bposition\x18\x06 \x01(\tR\bposition2\x82\t\n" +
+	"\bposition\x18\x06 \x01(\tR\bposition\"4\n" +
+	"\x11GetProfileRequest\x12\x1f\n" +
+	"\vcustomer_id\x18\x01 \x01(\tR\n" +
+	"customerId\"\xb8\x01\n" +
+	"\aProfile\x12\x1f\n" +
+	"\vcustomer_id\x18\x01 \x01(\tR\n" +
+	"customerId\x12\x1a\n" +
+	"\blanguage\x18\x02 \x01(\tR\blanguage\x12\x1a\n" +
+	"\bcurrency\x18\x03 \x01(\tR\bcurrency\x12\x1e\n" +
+	"\n" +
+	"newsletter\x18\x04 \x01(\bR\n" +
+	"newsletter\x12\x18\n" +
+	"\aversion\x18\x05 \x01(\x04R\aversion\x12\x1a\n" +
+	"\bposition\x18\x06 \x01(\tR\bposition\" \n" +
+	"\x0eGetCartRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\x87\x01\n" +
+	"\x04Cart\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x129\n" +
+	"\x05lines\x18\x02 \x03(\v2#.tributary.commerce.api.v1.CartLineR\x05lines\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\x04R\aversion\x12\x1a\n" +
+	"\bposition\x18\x04 \x01(\tR\bposition\"E\n" +
+	"\bCartLine\x12\x1d\n" +
+	"\n" +
+	"stock_code\x18\x01 \x01(\tR\tstockCode\x12\x1a\n" +
+	"\bquantity\x18\x02 \x01(\x03R\bquantity2\xb0\v\n" +
 	"\fQueryService\x12~\n" +
 	"\bGetOrder\x12*.tributary.commerce.api.v1.GetOrderRequest\x1a .tributary.commerce.api.v1.Order\"$\xa2\xbb\x18 \n" +
 	"\x03GET\x12\x0f/v1/orders/{id}*\bAn order\x12\x93\x01\n" +
@@ -1295,7 +1630,12 @@ const file_tributary_commerce_api_v1_queries_proto_rawDesc = "" +
 	"GetVoucher\x12,.tributary.commerce.api.v1.GetVoucherRequest\x1a\".tributary.commerce.api.v1.Voucher\")\xa2\xbb\x18%\n" +
 	"\x03GET\x12\x13/v1/vouchers/{code}*\tA voucher\x12\xbe\x01\n" +
 	"\tGetCredit\x12+.tributary.commerce.api.v1.GetCreditRequest\x1a!.tributary.commerce.api.v1.Credit\"a\xa2\xbb\x18]\n" +
-	"\x03GET\x12\"/v1/customers/{customer_id}/credit*2A customer's credit limit, and what of it is takenBWZUgithub.com/tributary-es/tributary/schemas/gen/tributary/commerce/api/v1;commerceapiv1b\x06proto3"
+	"\x03GET\x12\"/v1/customers/{customer_id}/credit*2A customer's credit limit, and what of it is taken\x12\xa5\x01\n" +
+	"\n" +
+	"GetProfile\x12,.tributary.commerce.api.v1.GetProfileRequest\x1a\".tributary.commerce.api.v1.Profile\"E\xa2\xbb\x18A\n" +
+	"\x03GET\x12#/v1/customers/{customer_id}/profile*\x15A customer's settings\x12\x83\x01\n" +
+	"\aGetCart\x12).tributary.commerce.api.v1.GetCartRequest\x1a\x1f.tributary.commerce.api.v1.Cart\",\xa2\xbb\x18(\n" +
+	"\x03GET\x12\x0e/v1/carts/{id}*\x11What is in a cartBWZUgithub.com/tributary-es/tributary/schemas/gen/tributary/commerce/api/v1;commerceapiv1b\x06proto3"
 
 var (
 	file_tributary_commerce_api_v1_queries_proto_rawDescOnce sync.Once
@@ -1309,7 +1649,7 @@ func file_tributary_commerce_api_v1_queries_proto_rawDescGZIP() []byte {
 	return file_tributary_commerce_api_v1_queries_proto_rawDescData
 }
 
-var file_tributary_commerce_api_v1_queries_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_tributary_commerce_api_v1_queries_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_tributary_commerce_api_v1_queries_proto_goTypes = []any{
 	(*GetOrderRequest)(nil),            // 0: tributary.commerce.api.v1.GetOrderRequest
 	(*Order)(nil),                      // 1: tributary.commerce.api.v1.Order
@@ -1327,36 +1667,46 @@ var file_tributary_commerce_api_v1_queries_proto_goTypes = []any{
 	(*Voucher)(nil),                    // 13: tributary.commerce.api.v1.Voucher
 	(*GetCreditRequest)(nil),           // 14: tributary.commerce.api.v1.GetCreditRequest
 	(*Credit)(nil),                     // 15: tributary.commerce.api.v1.Credit
-	nil,                                // 16: tributary.commerce.api.v1.OrderCounts.ByStatusEntry
-	(*timestamppb.Timestamp)(nil),      // 17: google.protobuf.Timestamp
-	(*Contact)(nil),                    // 18: tributary.commerce.api.v1.Contact
+	(*GetProfileRequest)(nil),          // 16: tributary.commerce.api.v1.GetProfileRequest
+	(*Profile)(nil),                    // 17: tributary.commerce.api.v1.Profile
+	(*GetCartRequest)(nil),             // 18: tributary.commerce.api.v1.GetCartRequest
+	(*Cart)(nil),                       // 19: tributary.commerce.api.v1.Cart
+	(*CartLine)(nil),                   // 20: tributary.commerce.api.v1.CartLine
+	nil,                                // 21: tributary.commerce.api.v1.OrderCounts.ByStatusEntry
+	(*timestamppb.Timestamp)(nil),      // 22: google.protobuf.Timestamp
+	(*Contact)(nil),                    // 23: tributary.commerce.api.v1.Contact
 }
 var file_tributary_commerce_api_v1_queries_proto_depIdxs = []int32{
-	17, // 0: tributary.commerce.api.v1.Order.placed_at:type_name -> google.protobuf.Timestamp
+	22, // 0: tributary.commerce.api.v1.Order.placed_at:type_name -> google.protobuf.Timestamp
 	2,  // 1: tributary.commerce.api.v1.Order.lines:type_name -> tributary.commerce.api.v1.OrderedLine
-	18, // 2: tributary.commerce.api.v1.Order.delivery:type_name -> tributary.commerce.api.v1.Contact
-	16, // 3: tributary.commerce.api.v1.OrderCounts.by_status:type_name -> tributary.commerce.api.v1.OrderCounts.ByStatusEntry
+	23, // 2: tributary.commerce.api.v1.Order.delivery:type_name -> tributary.commerce.api.v1.Contact
+	21, // 3: tributary.commerce.api.v1.OrderCounts.by_status:type_name -> tributary.commerce.api.v1.OrderCounts.ByStatusEntry
 	1,  // 4: tributary.commerce.api.v1.ListCustomerOrdersResponse.orders:type_name -> tributary.commerce.api.v1.Order
 	11, // 5: tributary.commerce.api.v1.Sales.rows:type_name -> tributary.commerce.api.v1.SalesRow
-	0,  // 6: tributary.commerce.api.v1.QueryService.GetOrder:input_type -> tributary.commerce.api.v1.GetOrderRequest
-	3,  // 7: tributary.commerce.api.v1.QueryService.CountOrders:input_type -> tributary.commerce.api.v1.CountOrdersRequest
-	5,  // 8: tributary.commerce.api.v1.QueryService.ListCustomerOrders:input_type -> tributary.commerce.api.v1.ListCustomerOrdersRequest
-	7,  // 9: tributary.commerce.api.v1.QueryService.GetStock:input_type -> tributary.commerce.api.v1.GetStockRequest
-	9,  // 10: tributary.commerce.api.v1.QueryService.GetSales:input_type -> tributary.commerce.api.v1.GetSalesRequest
-	12, // 11: tributary.commerce.api.v1.QueryService.GetVoucher:input_type -> tributary.commerce.api.v1.GetVoucherRequest
-	14, // 12: tributary.commerce.api.v1.QueryService.GetCredit:input_type -> tributary.commerce.api.v1.GetCreditRequest
-	1,  // 13: tributary.commerce.api.v1.QueryService.GetOrder:output_type -> tributary.commerce.api.v1.Order
-	4,  // 14: tributary.commerce.api.v1.QueryService.CountOrders:output_type -> tributary.commerce.api.v1.OrderCounts
-	6,  // 15: tributary.commerce.api.v1.QueryService.ListCustomerOrders:output_type -> tributary.commerce.api.v1.ListCustomerOrdersResponse
-	8,  // 16: tributary.commerce.api.v1.QueryService.GetStock:output_type -> tributary.commerce.api.v1.Stock
-	10, // 17: tributary.commerce.api.v1.QueryService.GetSales:output_type -> tributary.commerce.api.v1.Sales
-	13, // 18: tributary.commerce.api.v1.QueryService.GetVoucher:output_type -> tributary.commerce.api.v1.Voucher
-	15, // 19: tributary.commerce.api.v1.QueryService.GetCredit:output_type -> tributary.commerce.api.v1.Credit
-	13, // [13:20] is the sub-list for method output_type
-	6,  // [6:13] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	20, // 6: tributary.commerce.api.v1.Cart.lines:type_name -> tributary.commerce.api.v1.CartLine
+	0,  // 7: tributary.commerce.api.v1.QueryService.GetOrder:input_type -> tributary.commerce.api.v1.GetOrderRequest
+	3,  // 8: tributary.commerce.api.v1.QueryService.CountOrders:input_type -> tributary.commerce.api.v1.CountOrdersRequest
+	5,  // 9: tributary.commerce.api.v1.QueryService.ListCustomerOrders:input_type -> tributary.commerce.api.v1.ListCustomerOrdersRequest
+	7,  // 10: tributary.commerce.api.v1.QueryService.GetStock:input_type -> tributary.commerce.api.v1.GetStockRequest
+	9,  // 11: tributary.commerce.api.v1.QueryService.GetSales:input_type -> tributary.commerce.api.v1.GetSalesRequest
+	12, // 12: tributary.commerce.api.v1.QueryService.GetVoucher:input_type -> tributary.commerce.api.v1.GetVoucherRequest
+	14, // 13: tributary.commerce.api.v1.QueryService.GetCredit:input_type -> tributary.commerce.api.v1.GetCreditRequest
+	16, // 14: tributary.commerce.api.v1.QueryService.GetProfile:input_type -> tributary.commerce.api.v1.GetProfileRequest
+	18, // 15: tributary.commerce.api.v1.QueryService.GetCart:input_type -> tributary.commerce.api.v1.GetCartRequest
+	1,  // 16: tributary.commerce.api.v1.QueryService.GetOrder:output_type -> tributary.commerce.api.v1.Order
+	4,  // 17: tributary.commerce.api.v1.QueryService.CountOrders:output_type -> tributary.commerce.api.v1.OrderCounts
+	6,  // 18: tributary.commerce.api.v1.QueryService.ListCustomerOrders:output_type -> tributary.commerce.api.v1.ListCustomerOrdersResponse
+	8,  // 19: tributary.commerce.api.v1.QueryService.GetStock:output_type -> tributary.commerce.api.v1.Stock
+	10, // 20: tributary.commerce.api.v1.QueryService.GetSales:output_type -> tributary.commerce.api.v1.Sales
+	13, // 21: tributary.commerce.api.v1.QueryService.GetVoucher:output_type -> tributary.commerce.api.v1.Voucher
+	15, // 22: tributary.commerce.api.v1.QueryService.GetCredit:output_type -> tributary.commerce.api.v1.Credit
+	17, // 23: tributary.commerce.api.v1.QueryService.GetProfile:output_type -> tributary.commerce.api.v1.Profile
+	19, // 24: tributary.commerce.api.v1.QueryService.GetCart:output_type -> tributary.commerce.api.v1.Cart
+	16, // [16:25] is the sub-list for method output_type
+	7,  // [7:16] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_tributary_commerce_api_v1_queries_proto_init() }
@@ -1371,7 +1721,7 @@ func file_tributary_commerce_api_v1_queries_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_commerce_api_v1_queries_proto_rawDesc), len(file_tributary_commerce_api_v1_queries_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -26,6 +26,8 @@ const (
 	QueryService_GetSales_FullMethodName           = "/tributary.commerce.api.v1.QueryService/GetSales"
 	QueryService_GetVoucher_FullMethodName         = "/tributary.commerce.api.v1.QueryService/GetVoucher"
 	QueryService_GetCredit_FullMethodName          = "/tributary.commerce.api.v1.QueryService/GetCredit"
+	QueryService_GetProfile_FullMethodName         = "/tributary.commerce.api.v1.QueryService/GetProfile"
+	QueryService_GetCart_FullMethodName            = "/tributary.commerce.api.v1.QueryService/GetCart"
 )
 
 // QueryServiceClient is the client API for QueryService service.
@@ -50,6 +52,10 @@ type QueryServiceClient interface {
 	GetVoucher(ctx context.Context, in *GetVoucherRequest, opts ...grpc.CallOption) (*Voucher, error)
 	// GetCredit returns a customer's limit and what of it is taken, from the log itself.
 	GetCredit(ctx context.Context, in *GetCreditRequest, opts ...grpc.CallOption) (*Credit, error)
+	// GetProfile returns a customer's settings, from the log itself.
+	GetProfile(ctx context.Context, in *GetProfileRequest, opts ...grpc.CallOption) (*Profile, error)
+	// GetCart returns what is in a cart, from the log itself.
+	GetCart(ctx context.Context, in *GetCartRequest, opts ...grpc.CallOption) (*Cart, error)
 }
 
 type queryServiceClient struct {
@@ -130,6 +136,26 @@ func (c *queryServiceClient) GetCredit(ctx context.Context, in *GetCreditRequest
 	return out, nil
 }
 
+func (c *queryServiceClient) GetProfile(ctx context.Context, in *GetProfileRequest, opts ...grpc.CallOption) (*Profile, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Profile)
+	err := c.cc.Invoke(ctx, QueryService_GetProfile_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *queryServiceClient) GetCart(ctx context.Context, in *GetCartRequest, opts ...grpc.CallOption) (*Cart, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Cart)
+	err := c.cc.Invoke(ctx, QueryService_GetCart_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // QueryServiceServer is the server API for QueryService service.
 // All implementations must embed UnimplementedQueryServiceServer
 // for forward compatibility.
@@ -152,6 +178,10 @@ type QueryServiceServer interface {
 	GetVoucher(context.Context, *GetVoucherRequest) (*Voucher, error)
 	// GetCredit returns a customer's limit and what of it is taken, from the log itself.
 	GetCredit(context.Context, *GetCreditRequest) (*Credit, error)
+	// GetProfile returns a customer's settings, from the log itself.
+	GetProfile(context.Context, *GetProfileRequest) (*Profile, error)
+	// GetCart returns what is in a cart, from the log itself.
+	GetCart(context.Context, *GetCartRequest) (*Cart, error)
 	mustEmbedUnimplementedQueryServiceServer()
 }
 
@@ -182,6 +212,12 @@ func (UnimplementedQueryServiceServer) GetVoucher(context.Context, *GetVoucherRe
 }
 func (UnimplementedQueryServiceServer) GetCredit(context.Context, *GetCreditRequest) (*Credit, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetCredit not implemented")
+}
+func (UnimplementedQueryServiceServer) GetProfile(context.Context, *GetProfileRequest) (*Profile, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetProfile not implemented")
+}
+func (UnimplementedQueryServiceServer) GetCart(context.Context, *GetCartRequest) (*Cart, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetCart not implemented")
 }
 func (UnimplementedQueryServiceServer) mustEmbedUnimplementedQueryServiceServer() {}
 func (UnimplementedQueryServiceServer) testEmbeddedByValue()                      {}
@@ -330,6 +366,42 @@ func _QueryService_GetCredit_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _QueryService_GetProfile_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetProfileRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(QueryServiceServer).GetProfile(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: QueryService_GetProfile_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(QueryServiceServer).GetProfile(ctx, req.(*GetProfileRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _QueryService_GetCart_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetCartRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(QueryServiceServer).GetCart(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: QueryService_GetCart_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(QueryServiceServer).GetCart(ctx, req.(*GetCartRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // QueryService_ServiceDesc is the grpc.ServiceDesc for QueryService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -364,6 +436,14 @@ var QueryService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetCredit",
 			Handler:    _QueryService_GetCredit_Handler,
+		},
+		{
+			MethodName: "GetProfile",
+			Handler:    _QueryService_GetProfile_Handler,
+		},
+		{
+			MethodName: "GetCart",
+			Handler:    _QueryService_GetCart_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
