@@ -166,6 +166,9 @@ func (n *Node) assemble() error {
 			return fmt.Errorf("domain %s: %w", d.Name, err)
 		}
 	}
+	if err := n.add(n.conflicts()); err != nil {
+		return err
+	}
 	return n.registerOwn()
 }
 

@@ -47,26 +47,27 @@ const (
 type cli struct {
 	globals
 
-	Serve   serveCmd   `cmd:"" help:"Run a server."`
-	Dev     devCmd     `cmd:"" help:"Run a server on throwaway data, with the sample shop loaded."`
-	Demo    demoCmd    `cmd:"" help:"Import retail files into a fresh folder and show what became of them."`
-	Import  importCmd  `cmd:"" help:"Import data into a shop."`
-	Events  eventsCmd  `cmd:"" help:"Read the log."`
-	Groups  groupsCmd  `cmd:"" help:"See to consumer groups."`
-	Rebuild rebuildCmd `cmd:"" help:"Rebuild a read model from the log."`
-	Parked  parkedCmd  `cmd:"" help:"See to events and saga instances that could not be applied."`
-	Erase   eraseCmd   `cmd:"" help:"Erase a person's data, for good."`
-	Keys    keysCmd    `cmd:"" help:"Back up and restore the keys of personal data."`
-	Schemas schemasCmd `cmd:"" help:"Show and check the schemas of events."`
-	Verify  verifyCmd  `cmd:"" help:"Verify the store, the mirror and the read models."`
-	Backup  backupCmd  `cmd:"" help:"Back the log up, while a server writes to it or not."`
-	Restore restoreCmd `cmd:"" help:"Restore a data folder from a backup or from Kafka."`
-	Archive archiveCmd `cmd:"" help:"Move old events to a folder or a bucket, where they stay readable."`
-	Scrub   scrubCmd   `cmd:"" help:"Look for rot in the store's files, and repair it."`
-	Bench   benchCmd   `cmd:"" help:"Measure."`
-	Setup   setupCmd   `cmd:"" help:"Fetch the engines that are missing."`
-	Doctor  doctorCmd  `cmd:"" help:"Say what is missing, and the line that gets it."`
-	Version versionCmd `cmd:"" help:"Print the version."`
+	Serve     serveCmd     `cmd:"" help:"Run a server."`
+	Dev       devCmd       `cmd:"" help:"Run a server on throwaway data, with the sample shop loaded."`
+	Demo      demoCmd      `cmd:"" help:"Import retail files into a fresh folder and show what became of them."`
+	Import    importCmd    `cmd:"" help:"Import data into a shop."`
+	Events    eventsCmd    `cmd:"" help:"Read the log."`
+	Conflicts conflictsCmd `cmd:"" help:"Show what happened at several sites at once, and what came of it."`
+	Groups    groupsCmd    `cmd:"" help:"See to consumer groups."`
+	Rebuild   rebuildCmd   `cmd:"" help:"Rebuild a read model from the log."`
+	Parked    parkedCmd    `cmd:"" help:"See to events and saga instances that could not be applied."`
+	Erase     eraseCmd     `cmd:"" help:"Erase a person's data, for good."`
+	Keys      keysCmd      `cmd:"" help:"Back up and restore the keys of personal data."`
+	Schemas   schemasCmd   `cmd:"" help:"Show and check the schemas of events."`
+	Verify    verifyCmd    `cmd:"" help:"Verify the store, the mirror and the read models."`
+	Backup    backupCmd    `cmd:"" help:"Back the log up, while a server writes to it or not."`
+	Restore   restoreCmd   `cmd:"" help:"Restore a data folder from a backup or from Kafka."`
+	Archive   archiveCmd   `cmd:"" help:"Move old events to a folder or a bucket, where they stay readable."`
+	Scrub     scrubCmd     `cmd:"" help:"Look for rot in the store's files, and repair it."`
+	Bench     benchCmd     `cmd:"" help:"Measure."`
+	Setup     setupCmd     `cmd:"" help:"Fetch the engines that are missing."`
+	Doctor    doctorCmd    `cmd:"" help:"Say what is missing, and the line that gets it."`
+	Version   versionCmd   `cmd:"" help:"Print the version."`
 }
 
 // globals are the flags that every command takes.

@@ -210,10 +210,10 @@ func TestSitesHaveTheSameRecords(t *testing.T) {
 			got := s.records(t, &sitesv1.ListConflictsRequest{})
 			plain := map[string]*sitesv1.Conflict{}
 			for _, c := range got {
-				if c.GetSeenBy() != s.name || c.GetPosition() == "" {
-					t.Errorf("seed %d: %s has a record seen by %q at %q", seed, s.name, c.GetSeenBy(), c.GetPosition())
+				if c.GetSeenBy() != s.name || c.GetSeenAt() == "" {
+					t.Errorf("seed %d: %s has a record seen by %q at %q", seed, s.name, c.GetSeenBy(), c.GetSeenAt())
 				}
-				c.SeenBy, c.Position = "", ""
+				c.SeenBy, c.SeenAt = "", ""
 				plain[c.GetId()] = c
 			}
 			if diff := cmp.Diff(want, plain, protocmp.Transform()); diff != "" {
@@ -317,7 +317,7 @@ func TestQueries(t *testing.T) {
 		{&sitesv1.ListConflictsRequest{Category: "order"}, 0},
 		{&sitesv1.ListConflictsRequest{Kind: "duplicate_command"}, 1},
 		{&sitesv1.ListConflictsRequest{Verdict: "merged"}, 0},
-		{&sitesv1.ListConflictsRequest{Since: timestamppb.New(all[0].GetAt().AsTime())}, 1},
+		{&sitesv1.ListConflictsRequest{Since: all[0].GetAt().AsTime().Format(time.RFC3339Nano)}, 1},
 	} {
 		if got := a.records(t, test.q); len(got) != test.want {
 			t.Errorf("%v gives %d conflicts, want %d", test.q, len(got), test.want)
@@ -331,7 +331,7 @@ func TestQueries(t *testing.T) {
 		t.Errorf("a conflict that is not there: %v", err)
 	}
 	for _, q := range []*sitesv1.ListConflictsRequest{
-		{Limit: 5000}, {Page: "x"}, {Page: "-1"}, {Kind: "odd"}, {Verdict: "odd"}, {Stream: "odd"},
+		{Limit: 5000}, {Page: "x"}, {Page: "-1"}, {Kind: "odd"}, {Verdict: "odd"}, {Stream: "odd"}, {Since: "yesterday"},
 	} {
 		if _, err := a.service().ListConflicts(t.Context(), q); !errors.Is(err, eventstore.ErrInvalid) {
 			t.Errorf("%v: %v", q, err)

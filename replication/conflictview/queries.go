@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -29,7 +30,7 @@ type Queries struct {
 	sitesv1.UnimplementedConflictsServer
 
 	Model queries.KeyReader
-	// Progress says how far the model is.
+	// Progress says how far the model is; nil where there are no other sites, and so no conflicts.
 	Progress queries.Progress
 }
 
@@ -48,6 +49,9 @@ func (q *Queries) record(ctx context.Context, id string) (*Record, error) {
 
 // ready waits until the model has what the caller's receipt says (X-Read-After), and returns how far it is.
 func (q *Queries) ready(ctx context.Context) (eventstore.Position, error) {
+	if q.Progress == nil {
+		return eventstore.Position{}, fmt.Errorf("%w: this site replicates with no other, so there are no conflicts", eventstore.ErrUnsupported)
+	}
 	md, _ := metadata.FromIncomingContext(ctx)
 	var want eventstore.Position
 	if tokens := md.Get("x-read-after"); len(tokens) > 0 {
@@ -84,6 +88,10 @@ func (q *Queries) ListConflicts(ctx context.Context, r *sitesv1.ListConflictsReq
 	if err != nil {
 		return nil, err
 	}
+	since, err := sinceOf(r)
+	if err != nil {
+		return nil, err
+	}
 	at, err := q.ready(ctx)
 	if err != nil {
 		return nil, err
@@ -111,7 +119,7 @@ func (q *Queries) ListConflicts(ctx context.Context, r *sitesv1.ListConflictsReq
 			if err != nil {
 				return nil, fmt.Errorf("conflict %q: %w", id, err)
 			}
-			if since := r.GetSince(); since != nil && record.AtMs < since.AsTime().UnixMilli() {
+			if record.AtMs < since {
 				return out, nil // all that follow are older
 			}
 			if record.wanted(r) {
@@ -153,6 +161,18 @@ func checked(r *sitesv1.ListConflictsRequest) (limit, offset int, err error) {
 	return limit, offset, nil
 }
 
+// sinceOf returns the time from which conflicts are wanted, in Unix milliseconds.
+func sinceOf(r *sitesv1.ListConflictsRequest) (int64, error) {
+	if r.GetSince() == "" {
+		return math.MinInt64, nil
+	}
+	t, err := time.Parse(time.RFC3339Nano, r.GetSince())
+	if err != nil {
+		return 0, fmt.Errorf("%w: since %q is not a time such as 2026-03-04T05:06:07Z", eventstore.ErrInvalid, r.GetSince())
+	}
+	return t.UnixMilli(), nil
+}
+
 func (r *Record) wanted(q *sitesv1.ListConflictsRequest) bool {
 	return (q.GetKind() == "" || r.Kind == q.GetKind()) && (q.GetVerdict() == "" || r.Verdict == q.GetVerdict()) &&
 		(q.GetCategory() == "" || r.Category == q.GetCategory())
@@ -162,7 +182,7 @@ func (r *Record) message() *sitesv1.Conflict {
 	m := &sitesv1.Conflict{
 		Id: r.ID, Stream: r.Stream, Category: r.Category, Type: r.Type, At: timestamppb.New(time.UnixMilli(r.AtMs)), Hlc: r.HLC,
 		Kind: r.Kind, Resolver: r.Resolver, Verdict: r.Verdict, Reason: r.Reason, Base: r.Base, Result: r.Result,
-		Position: r.Position, SeenBy: r.SeenBy,
+		SeenAt: r.Position, SeenBy: r.SeenBy,
 	}
 	for _, s := range r.With {
 		m.With = append(m.With, &sitesv1.ConflictSpan{Log: s.Log, From: s.From, To: s.To})

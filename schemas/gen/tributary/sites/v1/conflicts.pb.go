@@ -34,8 +34,8 @@ type ListConflictsRequest struct {
 	Kind string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
 	// Only those that ended in a way: merged, winner, voided, needs_review; empty: in any.
 	Verdict string `protobuf:"bytes,4,opt,name=verdict,proto3" json:"verdict,omitempty"`
-	// Only those of events from this time on.
-	Since *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=since,proto3" json:"since,omitempty"`
+	// Only those of events from this time on, RFC 3339; empty: from any.
+	Since string `protobuf:"bytes,5,opt,name=since,proto3" json:"since,omitempty"`
 	// How many to return at most, up to 1000; 0 means 100.
 	Limit uint32 `protobuf:"varint,6,opt,name=limit,proto3" json:"limit,omitempty"`
 	// The next_page of the answer before; empty: the first page.
@@ -102,11 +102,11 @@ func (x *ListConflictsRequest) GetVerdict() string {
 	return ""
 }
 
-func (x *ListConflictsRequest) GetSince() *timestamppb.Timestamp {
+func (x *ListConflictsRequest) GetSince() string {
 	if x != nil {
 		return x.Since
 	}
-	return nil
+	return ""
 }
 
 func (x *ListConflictsRequest) GetLimit() uint32 {
@@ -267,7 +267,7 @@ type Conflict struct {
 	// Digest of what counts, up to the event.
 	Result string `protobuf:"bytes,16,opt,name=result,proto3" json:"result,omitempty"`
 	// How far the site's log was when the record was written, and the site. Only these two differ between sites.
-	Position      string `protobuf:"bytes,17,opt,name=position,proto3" json:"position,omitempty"`
+	SeenAt        string `protobuf:"bytes,17,opt,name=seen_at,json=seenAt,proto3" json:"seen_at,omitempty"`
 	SeenBy        string `protobuf:"bytes,18,opt,name=seen_by,json=seenBy,proto3" json:"seen_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -415,9 +415,9 @@ func (x *Conflict) GetResult() string {
 	return ""
 }
 
-func (x *Conflict) GetPosition() string {
+func (x *Conflict) GetSeenAt() string {
 	if x != nil {
-		return x.Position
+		return x.SeenAt
 	}
 	return ""
 }
@@ -655,13 +655,13 @@ var File_tributary_sites_v1_conflicts_proto protoreflect.FileDescriptor
 
 const file_tributary_sites_v1_conflicts_proto_rawDesc = "" +
 	"\n" +
-	"\"tributary/sites/v1/conflicts.proto\x12\x12tributary.sites.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btributary/api/v1/http.proto\"\xd4\x01\n" +
+	"\"tributary/sites/v1/conflicts.proto\x12\x12tributary.sites.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btributary/api/v1/http.proto\"\xb8\x01\n" +
 	"\x14ListConflictsRequest\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x1a\n" +
 	"\bcategory\x18\x02 \x01(\tR\bcategory\x12\x12\n" +
 	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x18\n" +
-	"\averdict\x18\x04 \x01(\tR\averdict\x120\n" +
-	"\x05since\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x14\n" +
+	"\averdict\x18\x04 \x01(\tR\averdict\x12\x14\n" +
+	"\x05since\x18\x05 \x01(\tR\x05since\x12\x14\n" +
 	"\x05limit\x18\x06 \x01(\rR\x05limit\x12\x12\n" +
 	"\x04page\x18\a \x01(\tR\x04page\"\x8c\x01\n" +
 	"\x15ListConflictsResponse\x12:\n" +
@@ -669,7 +669,7 @@ const file_tributary_sites_v1_conflicts_proto_rawDesc = "" +
 	"\tnext_page\x18\x02 \x01(\tR\bnextPage\x12\x1a\n" +
 	"\bposition\x18\x03 \x01(\tR\bposition\"$\n" +
 	"\x12GetConflictRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"\xda\x04\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\xd7\x04\n" +
 	"\bConflict\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06stream\x18\x02 \x01(\tR\x06stream\x12\x1a\n" +
@@ -687,8 +687,8 @@ const file_tributary_sites_v1_conflicts_proto_rawDesc = "" +
 	"\voverwritten\x18\r \x03(\v2'.tributary.sites.v1.ConflictOverwrittenR\voverwritten\x12\x12\n" +
 	"\x04base\x18\x0e \x01(\tR\x04base\x12>\n" +
 	"\bbranches\x18\x0f \x03(\v2\".tributary.sites.v1.ConflictBranchR\bbranches\x12\x16\n" +
-	"\x06result\x18\x10 \x01(\tR\x06result\x12\x1a\n" +
-	"\bposition\x18\x11 \x01(\tR\bposition\x12\x17\n" +
+	"\x06result\x18\x10 \x01(\tR\x06result\x12\x17\n" +
+	"\aseen_at\x18\x11 \x01(\tR\x06seenAt\x12\x17\n" +
 	"\aseen_by\x18\x12 \x01(\tR\x06seenBy\"D\n" +
 	"\fConflictSpan\x12\x10\n" +
 	"\x03log\x18\x01 \x01(\tR\x03log\x12\x12\n" +
@@ -735,22 +735,21 @@ var file_tributary_sites_v1_conflicts_proto_goTypes = []any{
 	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
 }
 var file_tributary_sites_v1_conflicts_proto_depIdxs = []int32{
-	8, // 0: tributary.sites.v1.ListConflictsRequest.since:type_name -> google.protobuf.Timestamp
-	3, // 1: tributary.sites.v1.ListConflictsResponse.conflicts:type_name -> tributary.sites.v1.Conflict
-	8, // 2: tributary.sites.v1.Conflict.at:type_name -> google.protobuf.Timestamp
-	4, // 3: tributary.sites.v1.Conflict.with:type_name -> tributary.sites.v1.ConflictSpan
-	5, // 4: tributary.sites.v1.Conflict.void:type_name -> tributary.sites.v1.ConflictVoid
-	6, // 5: tributary.sites.v1.Conflict.overwritten:type_name -> tributary.sites.v1.ConflictOverwritten
-	7, // 6: tributary.sites.v1.Conflict.branches:type_name -> tributary.sites.v1.ConflictBranch
-	0, // 7: tributary.sites.v1.Conflicts.ListConflicts:input_type -> tributary.sites.v1.ListConflictsRequest
-	2, // 8: tributary.sites.v1.Conflicts.GetConflict:input_type -> tributary.sites.v1.GetConflictRequest
-	1, // 9: tributary.sites.v1.Conflicts.ListConflicts:output_type -> tributary.sites.v1.ListConflictsResponse
-	3, // 10: tributary.sites.v1.Conflicts.GetConflict:output_type -> tributary.sites.v1.Conflict
-	9, // [9:11] is the sub-list for method output_type
-	7, // [7:9] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	3, // 0: tributary.sites.v1.ListConflictsResponse.conflicts:type_name -> tributary.sites.v1.Conflict
+	8, // 1: tributary.sites.v1.Conflict.at:type_name -> google.protobuf.Timestamp
+	4, // 2: tributary.sites.v1.Conflict.with:type_name -> tributary.sites.v1.ConflictSpan
+	5, // 3: tributary.sites.v1.Conflict.void:type_name -> tributary.sites.v1.ConflictVoid
+	6, // 4: tributary.sites.v1.Conflict.overwritten:type_name -> tributary.sites.v1.ConflictOverwritten
+	7, // 5: tributary.sites.v1.Conflict.branches:type_name -> tributary.sites.v1.ConflictBranch
+	0, // 6: tributary.sites.v1.Conflicts.ListConflicts:input_type -> tributary.sites.v1.ListConflictsRequest
+	2, // 7: tributary.sites.v1.Conflicts.GetConflict:input_type -> tributary.sites.v1.GetConflictRequest
+	1, // 8: tributary.sites.v1.Conflicts.ListConflicts:output_type -> tributary.sites.v1.ListConflictsResponse
+	3, // 9: tributary.sites.v1.Conflicts.GetConflict:output_type -> tributary.sites.v1.Conflict
+	8, // [8:10] is the sub-list for method output_type
+	6, // [6:8] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_tributary_sites_v1_conflicts_proto_init() }

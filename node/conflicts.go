@@ -1,0 +1,33 @@
+package node
+
+import (
+	clickhouseschema "github.com/tributary-es/tributary/schemas/clickhouse"
+	sitesv1 "github.com/tributary-es/tributary/schemas/gen/tributary/sites/v1"
+
+	"github.com/tributary-es/tributary/replication/conflictview"
+)
+
+// Names of the read models of the conflicts between sites.
+const (
+	ConflictsRedisProjection      = conflictview.Name + "-redis"
+	ConflictsClickHouseProjection = conflictview.Name + "-clickhouse"
+)
+
+// conflicts is the domain of the conflicts between sites; where there are no others, it only says so.
+func (n *Node) conflicts() Domain {
+	if len(n.config.Peers) == 0 {
+		return Domain{Name: conflictview.Name, Services: func(*Parts) []Service {
+			return []Service{{&sitesv1.Conflicts_ServiceDesc, &conflictview.Queries{}}}
+		}}
+	}
+	o := conflictview.Options{Streams: n.sealed, Judge: n.bus.Judge, Site: n.config.Site}
+	keys := conflictview.Keys(o)
+	return Domain{
+		Name: conflictview.Name,
+		Keys: &keys,
+		Rows: &Tables{Projection: conflictview.Rows(o), Schema: clickhouseschema.Conflicts()},
+		Services: func(p *Parts) []Service {
+			return []Service{{&sitesv1.Conflicts_ServiceDesc, &conflictview.Queries{Model: p.Keys, Progress: p.KeysProgress}}}
+		},
+	}
+}
