@@ -149,7 +149,8 @@ func (s *site) readOwnTopic() {
 		}
 		s.compareTopic()
 		heads := s.topic.heads()
-		if own := s.view.own(s.w, s.name); len(heads) > 0 || own == 0 {
+		// An empty topic tells that nothing was ever published only where nothing ever was in it.
+		if own := s.view.own(s.w, s.name); len(heads) > 0 || own == 0 && s.topic.end() == 0 {
 			s.step(replication.Topic{Heads: heads})
 		}
 		s.wakeMirror()
