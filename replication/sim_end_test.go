@@ -236,7 +236,8 @@ func (o *oracle) commandsAreDone() {
 	}
 }
 
-// mostWait is how long, in the world's time, the sites may take to be alike once nothing goes wrong any more.
+// mostWait is how long, in the world's time, the sites may take to be alike once nothing goes wrong any more. Those that take
+// little at a time may take longer.
 const mostWait = 10 * time.Second
 
 // run plays a whole history: work and faults, calm, and the sites have to become alike by themselves.
@@ -250,6 +251,10 @@ func (w *world) run() {
 		w.oracle.forks()
 		return
 	}
+	most := mostWait
+	if w.plan.config.MaxPull > 0 {
+		most *= 3
+	}
 	for since := w.now; w.now-since < time.Second && !w.oracle.enough(); {
 		w.runUntil(w.now + 50*time.Millisecond)
 		if w.converged() {
@@ -257,8 +262,8 @@ func (w *world) run() {
 		}
 		since = w.now
 		w.alike = w.now - w.calmAt
-		if w.alike > mostWait {
-			w.oracle.violated("I5", "the sites are not alike after %s of calm: %s", mostWait, w.behind())
+		if w.alike > most {
+			w.oracle.violated("I5", "the sites are not alike after %s of calm: %s", most, w.behind())
 			break
 		}
 	}

@@ -83,7 +83,7 @@ func drawPlan(random interface {
 	}
 	p.config.TopicPatience = 3 * time.Second
 	if random.IntN(3) == 0 {
-		p.config.MaxWaiting, p.config.MaxReceive, p.config.MaxPull = 3+random.IntN(40), 1+random.IntN(10), 1+random.IntN(10)
+		p.config.MaxWaiting, p.config.MaxReceive, p.config.MaxPull = 25+random.IntN(40), 1+random.IntN(10), 1+random.IntN(10)
 	}
 	p.late = random.IntN(4) == 0
 	sometimes := func(p float64) float64 {

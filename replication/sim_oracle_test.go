@@ -327,7 +327,7 @@ func (o *oracle) reach() counts {
 		}
 	}
 	for i, t := range o.logs {
-		if seq := reach.at(i); seq > 0 && !t.births[seq-1].event.EndsBatch() {
+		if seq := min(reach.at(i), uint64(len(t.births))); seq > 0 && !t.births[seq-1].event.EndsBatch() {
 			reach.set(i, t.births[seq-1].event.Batch.FirstSeq-1)
 		}
 	}

@@ -23,14 +23,15 @@ type record struct {
 
 func (t *topic) end() int { return t.first + len(t.records) }
 
-// heads returns for each log the last event of it in the topic, in the order of LogID.Compare.
+// heads returns for each log the last event that was in the topic, as its records and heartbeats tell, in the order of
+// LogID.Compare.
 func (t *topic) heads() (heads []eventstore.LogHead) {
 	for i := range t.records {
-		e := &t.records[i].event
-		if t.records[i].beat != nil {
-			continue
+		r := &t.records[i]
+		h := eventstore.LogHead{Log: r.event.Dot.Log, Seq: r.event.Dot.Seq, HLC: r.event.HLC, Chain: r.event.Chain}
+		if r.beat != nil {
+			h = r.beat.Heads[slices.IndexFunc(r.beat.Heads, func(o eventstore.LogHead) bool { return o.Log == r.beat.Log })]
 		}
-		h := eventstore.LogHead{Log: e.Dot.Log, Seq: e.Dot.Seq, HLC: e.HLC, Chain: e.Chain}
 		at := slices.IndexFunc(heads, func(o eventstore.LogHead) bool { return o.Log == h.Log })
 		if at < 0 {
 			heads = append(heads, h)
