@@ -91,7 +91,7 @@ func (h *home) pay(ctx context.Context, stream eventstore.StreamID) error {
 }
 
 // Cells move back and forth while everybody writes: nobody ever writes what another may, no two write one stream without one
-// knowing of the other, every site comes to the same owners, and a shard that starts again knows what it knew.
+// knowing of the other, every site comes to the same owners, and a shard that starts again knows what it knew. R7.
 func TestCellsMove(t *testing.T) {
 	for seed := range uint64(60) {
 		random := rand.New(rand.NewPCG(seed, 3))
@@ -187,7 +187,7 @@ func (h *home) checkStream(t *testing.T, seed uint64, stream eventstore.StreamID
 }
 
 // A cell whose home is gone can be taken; of two that take it at once one has it, everywhere the same one, and what the old
-// home still wrote stands below what was written since.
+// home still wrote stands below what was written since. R7.
 func TestCellIsTaken(t *testing.T) {
 	all := homes(t, "bj", "sh", "sz")
 	stream := eventstore.Stream("payment", "1")

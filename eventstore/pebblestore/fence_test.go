@@ -7,7 +7,7 @@ import (
 	"github.com/tributary-es/tributary/eventstore"
 )
 
-// What the fence refuses leaves nothing, a request that was accepted before is answered all the same, and epochs are recorded.
+// What the fence refuses leaves nothing, a request that was accepted before is answered all the same, and epochs are recorded. R7.
 func TestFence(t *testing.T) {
 	epoch, here := uint32(7), true
 	away := eventstore.Stream("payment", "away")

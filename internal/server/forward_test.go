@@ -19,7 +19,7 @@ import (
 )
 
 // A call for a stream of another site is answered there, with what it came with, over both protocols; what that site refuses is
-// told as it was said, and no call goes round in circles.
+// told as it was said, and no call goes round in circles. R10.
 func TestCallsAreSentHome(t *testing.T) {
 	payment := eventstore.Stream("payment", "1")
 	away := &eventstore.NotHomeError{Stream: payment, Cell: 7, Home: "shard-02@sh", Epoch: 3}

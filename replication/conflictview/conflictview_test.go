@@ -173,7 +173,7 @@ func (s *site) records(t *testing.T, q *sitesv1.ListConflictsRequest) []*sitesv1
 	}
 }
 
-// Whatever the order in which sites learn of each other, every conflict is on record, no other is, and all sites have the same.
+// Whatever the order in which sites learn of each other, every conflict is on record, no other is, and all sites have the same. R8.
 func TestSitesHaveTheSameRecords(t *testing.T) {
 	for seed := range uint64(8) {
 		random := rand.New(rand.NewPCG(seed, 1))

@@ -142,7 +142,7 @@ func (p *progress) Save(name string, fromTS int64) error {
 }
 
 // Tables are followed while they are written to, through stopped syncers, failing targets and a killed database: every change
-// that was committed arrives, once and in its order, and nothing that was rolled back.
+// that was committed arrives, once and in its order, and nothing that was rolled back. R9.
 func TestEveryChangeOnceThroughRestarts(t *testing.T) {
 	srv := testenv.Postgres(t, "-c", "wal_level=logical")
 	conn := connect(t, srv)
