@@ -80,7 +80,11 @@ func CheckSchemasOf(listed []*apiv1.EventSchema, config Config) (SchemaReport, e
 			if s.GetDomain() != d.Name {
 				continue
 			}
-			m, err := schema.Decode(s.GetFiles(), s.GetMessage())
+			files, err := schema.Decode(s.GetFiles())
+			if err != nil {
+				return report, err
+			}
+			m, err := files.Message(s.GetMessage())
 			if err != nil {
 				return report, fmt.Errorf("schema of %s: %w", s.GetName(), err)
 			}

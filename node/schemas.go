@@ -46,8 +46,12 @@ func registrations(ctx context.Context, log eventstore.Reader, domain string) ([
 		if err := proto.Unmarshal(e.Payload, &event); err != nil {
 			return nil, fmt.Errorf("read schemas of %s at %s: %w", domain, e.Position, err)
 		}
+		files, err := schema.Decode(event.GetFiles())
+		if err != nil {
+			return nil, fmt.Errorf("read schemas of %s at %s: %w", domain, e.Position, err)
+		}
 		for _, r := range event.GetSchemas() {
-			m, err := schema.Decode(event.GetFiles(), r.GetMessage())
+			m, err := files.Message(r.GetMessage())
 			if err != nil {
 				return nil, fmt.Errorf("read schema of %s at %s: %w", r.GetName(), e.Position, err)
 			}

@@ -99,11 +99,11 @@ func (c *archiveRunCmd) Run(ctx context.Context, g *globals) error {
 		case report.Events == 0:
 			fmt.Fprintf(g.out, "nothing to archive; the log is archived up to %s\n", report.Archived)
 		case report.DryRun:
-			fmt.Fprintf(g.out, "would archive %d events, %s to %s, as %d segments of %d bytes in %s\n",
-				report.Events, report.First, report.Last, report.Segments, report.Bytes, report.To)
+			fmt.Fprintf(g.out, "would archive %d events, %s to %s, as %s of %d bytes in %s\n",
+				report.Events, report.First, report.Last, counted(report.Segments, "segment"), report.Bytes, report.To)
 		default:
-			fmt.Fprintf(g.out, "archived %d events, %s to %s, as %d segments of %d bytes in %s\n",
-				report.Events, report.First, report.Last, report.Segments, report.Bytes, report.To)
+			fmt.Fprintf(g.out, "archived %d events, %s to %s, as %s of %d bytes in %s\n",
+				report.Events, report.First, report.Last, counted(report.Segments, "segment"), report.Bytes, report.To)
 		}
 	})
 }
@@ -156,7 +156,7 @@ func (c *archiveDropCmd) Run(ctx context.Context, g *globals) (err error) {
 		if report.DryRun {
 			did = "would drop"
 		}
-		fmt.Fprintf(g.out, "%s %d events in %d segments, %d bytes less; the first that is left is %s\n", did, report.Events, report.Segments, report.Freed, report.First)
+		fmt.Fprintf(g.out, "%s %d events in %s, %d bytes less; the first that is left is %s\n", did, report.Events, counted(report.Segments, "segment"), report.Freed, report.First)
 	})
 }
 
@@ -216,7 +216,7 @@ func (c *archiveVerifyCmd) Run(ctx context.Context, g *globals) error {
 		return fmt.Errorf("verify archive: %w", err)
 	}
 	err = g.print(found, func() {
-		fmt.Fprintf(g.out, "%d segments, %d events, %d bytes\n", found.Segments, found.Events, found.Bytes)
+		fmt.Fprintf(g.out, "%s, %d events, %d bytes\n", counted(found.Segments, "segment"), found.Events, found.Bytes)
 		for _, name := range found.Unused {
 			fmt.Fprintln(g.out, "not of this log:", name)
 		}

@@ -86,8 +86,8 @@ func (c *benchAppendCmd) Run(ctx context.Context, g *globals) (err error) {
 			rows = append(rows, []string{"raw file", fmt.Sprintf("%.0f", r.RawRate), fmt.Sprintf("%.0f", r.RawP50Micros), fmt.Sprintf("%.0f", r.RawP99Micros)})
 		}
 		g.table(rows)
-		fmt.Fprintf(g.out, "%d clients, %d events of %d bytes an append, %d streams, expected version, local durability; medians of %d rounds\n",
-			c.Clients, c.Batch, c.Size, c.Streams, c.Rounds)
+		fmt.Fprintf(g.out, "%d clients, %d events of %d bytes an append, %d streams, expected version, local durability; medians of %s\n",
+			c.Clients, c.Batch, c.Size, c.Streams, counted(c.Rounds, "round"))
 		if c.Raw {
 			fmt.Fprintf(g.out, "ratio %.2f, median of the rounds\n", r.Ratio)
 		}

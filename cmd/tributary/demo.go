@@ -73,14 +73,17 @@ func (c *demoCmd) Run(ctx context.Context, g *globals) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.stop()) }()
+	if !c.Once { // it can be looked at while it is filled
+		awaitClickHouse(ctx, s.node)
+		if err := announce(g, s.node, "are in "+dir); err != nil {
+			return err
+		}
+	}
 	answer, err := demo(ctx, g, s, set)
 	if err != nil {
 		return err
 	}
 	if err := g.print(answer, func() { printDemo(g, answer) }); err != nil || c.Once {
-		return err
-	}
-	if err := announce(g, s.node, "are in "+dir); err != nil {
 		return err
 	}
 	return s.wait(ctx)

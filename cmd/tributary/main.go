@@ -62,7 +62,7 @@ type cli struct {
 	Verify    verifyCmd    `cmd:"" help:"Verify the store, the mirror and the read models."`
 	Backup    backupCmd    `cmd:"" help:"Back the log up, while a server writes to it or not."`
 	Restore   restoreCmd   `cmd:"" help:"Restore a data folder from a backup or from Kafka."`
-	Archive   archiveCmd   `cmd:"" help:"Move old events to a folder or a bucket, where they stay readable."`
+	Archive   archiveCmd   `cmd:"" help:"Move old events to a folder or a bucket, where they stay readable: archive --to PLACE with --before, --older-than or --keep-last; archive run --help has its flags."`
 	Scrub     scrubCmd     `cmd:"" help:"Look for rot in the store's files, and repair it."`
 	Bench     benchCmd     `cmd:"" help:"Measure."`
 	Setup     setupCmd     `cmd:"" help:"Fetch the engines that are missing."`

@@ -34,6 +34,14 @@ func (g *globals) print(v any, text func()) error {
 func (g *globals) say(format string, args ...any) { fmt.Fprintf(g.err, format+"\n", args...) }
 
 // table writes rows in columns to stdout.
+// counted returns a number with the word for what is counted, whose plural ends with s.
+func counted(n int, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %ss", n, one)
+}
+
 func (g *globals) table(rows [][]string) {
 	w := tabwriter.NewWriter(g.out, 0, 4, 2, ' ', 0)
 	for _, row := range rows {

@@ -17,6 +17,7 @@ func settle(ctx context.Context, g *globals, s *session) error {
 	bar := newProgress(g, "catch up", "events")
 	defer bar.end()
 	moved, seen := time.Now(), ""
+	told := moved
 	for tick := time.NewTicker(50 * time.Millisecond); ; {
 		st, err := admin.GetStatus(ctx, &apiv1.GetStatusRequest{})
 		if err != nil {
@@ -30,11 +31,16 @@ func settle(ctx context.Context, g *globals, s *session) error {
 			tick.Stop()
 			return nil
 		}
-		if now := progressOf(st); now != seen {
+		switch now := progressOf(st); {
+		case now != seen:
 			moved, seen = time.Now(), now
-		} else if time.Since(moved) > settlePatience {
+			told = moved
+		case time.Since(moved) > settlePatience:
 			tick.Stop()
 			return fmt.Errorf("nothing has moved for %s: %s", settlePatience, laggards(st))
+		case time.Since(told) > settleTells:
+			told = time.Now()
+			g.say("Nothing has moved for %s, and it is waited for %s at most: %s", time.Since(moved).Round(time.Second), settlePatience, laggards(st))
 		}
 		bar.set(int64(st.GetEvents()-min(behind, st.GetEvents())), int64(st.GetEvents()))
 		select {
@@ -66,8 +72,12 @@ func backlog(st *apiv1.Status) uint64 {
 	return behind
 }
 
-// settlePatience is how long settle waits while nothing moves.
-const settlePatience = time.Minute
+// settlePatience is how long settle waits while nothing moves: an engine that starts on a machine with much else to do takes
+// minutes. Every settleTells it says what it waits for.
+const (
+	settlePatience = 5 * time.Minute
+	settleTells    = 15 * time.Second
+)
 
 // progressOf is different whenever something has moved.
 func progressOf(st *apiv1.Status) string {

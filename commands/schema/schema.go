@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -155,17 +156,25 @@ func Encode(schemas []Schema) ([]byte, error) {
 	return out, nil
 }
 
-// Decode returns the message of a full name as files that Encode wrote describe it.
-func Decode(files []byte, message string) (protoreflect.MessageDescriptor, error) {
+// Files are what Encode wrote, read.
+type Files struct{ known *protoregistry.Files }
+
+// Decode reads files that Encode wrote, which takes as long for one message as for all.
+func Decode(files []byte) (Files, error) {
 	var set descriptorpb.FileDescriptorSet
 	if err := proto.Unmarshal(files, &set); err != nil {
-		return nil, fmt.Errorf("decode files of schemas: %w", err)
+		return Files{}, fmt.Errorf("decode files of schemas: %w", err)
 	}
 	known, err := protodesc.NewFiles(&set)
 	if err != nil {
-		return nil, fmt.Errorf("read files of schemas: %w", err)
+		return Files{}, fmt.Errorf("read files of schemas: %w", err)
 	}
-	d, err := known.FindDescriptorByName(protoreflect.FullName(message))
+	return Files{known}, nil
+}
+
+// Message returns the message of a full name as the files describe it.
+func (f Files) Message(message string) (protoreflect.MessageDescriptor, error) {
+	d, err := f.known.FindDescriptorByName(protoreflect.FullName(message))
 	if err != nil {
 		return nil, fmt.Errorf("message %s in the files of schemas: %w", message, err)
 	}

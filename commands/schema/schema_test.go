@@ -211,16 +211,27 @@ func TestFilesDescribeTheMessage(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		read, err := schema.Decode(files, string(s.Message.FullName()))
+		decoded, err := schema.Decode(files)
 		if err != nil {
 			t.Fatal(err)
+		}
+		read, err := decoded.Message(string(s.Message.FullName()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := decoded.Message("p.M"); err == nil {
+			t.Error("a message was read that the files do not have")
 		}
 		if (schema.Schema{Name: s.Name, Message: read}).Fingerprint() != s.Fingerprint() || len(schema.Compare(s.Message, read)) > 0 {
 			t.Errorf("%s is another after it was written and read", s.Message.FullName())
 		}
 	}
 	for _, broken := range [][]byte{{0xff}, {0x0a, 0x03, 0x0a, 0x01, 'x'}} {
-		if _, err := schema.Decode(broken, "p.M"); err == nil {
+		files, err := schema.Decode(broken)
+		if err == nil {
+			_, err = files.Message("p.M")
+		}
+		if err == nil {
 			t.Errorf("%x was read as the files of a schema", broken)
 		}
 	}

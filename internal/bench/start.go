@@ -80,7 +80,7 @@ func Start(ctx context.Context, dir string, l Load, events int, command func(ctx
 		return p.kill()
 	})
 	if err != nil {
-		return r, fmt.Errorf("fill the store: %w", err)
+		return r, fmt.Errorf("fill the store: %w", calledOff(ctx, err))
 	}
 	r.Rate, r.P50Micros, r.P99Micros, r.Events = filled.Rate, filled.P50, filled.P99, filled.Events
 	r.WrittenPerEvent, r.FilledMB, r.HighestMB = filled.Written/float64(filled.Events), filled.ResidentMB, filled.HighestMB
@@ -94,7 +94,7 @@ func Start(ctx context.Context, dir string, l Load, events int, command func(ctx
 			return p.stop()
 		})
 		if err != nil {
-			return r, fmt.Errorf("open the store: %w", err)
+			return r, fmt.Errorf("open the store: %w", calledOff(ctx, err))
 		}
 		if opened.Events < uint64(filled.Events) {
 			return r, fmt.Errorf("the store has %d events, %d were acknowledged", opened.Events, filled.Events)
@@ -102,6 +102,14 @@ func Start(ctx context.Context, dir string, l Load, events int, command func(ctx
 		*millis, r.StartedMB = opened.Millis, opened.ResidentMB
 	}
 	return r, nil
+}
+
+// calledOff returns what a process ended with, or that all of it was called off, which had the process killed.
+func calledOff(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("interrupted: %w", ctx.Err())
+	}
+	return err
 }
 
 // sideProcess is a process of StartSide.
