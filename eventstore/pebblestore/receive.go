@@ -47,8 +47,8 @@ func (r *received) each(p *pending, to []keyedBatch, batches [][]eventstore.Reco
 	return to, batches
 }
 
-// Receive implements eventstore.Replica. Several may be under way at once; those of one log are judged in the order in which
-// they were called, so that events may be sent on before those before them are durable.
+// Receive implements eventstore.Replica. Several may be under way at once: events are taken that follow those which are accepted
+// and not durable yet. Calls that overtake one another get ErrGap.
 func (s *Store) Receive(ctx context.Context, events []eventstore.Recorded) (eventstore.Position, error) {
 	if err := ctx.Err(); err != nil {
 		return eventstore.Position{}, err
