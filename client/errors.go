@@ -61,15 +61,24 @@ func (c *Client) errorOf(ctx context.Context, err error) error {
 		return err
 	}
 	f := &storev1.Failure{Code: uint32(s.Code()), Detail: s.Message()}
+	first := ""
 	for _, d := range s.Details() {
 		switch d := d.(type) {
 		case *errdetails.ErrorInfo:
 			f.Reason, f.Hint = d.GetReason(), d.GetMetadata()["hint"]
+			first = d.GetMetadata()["detail-"+wire.FirstDetail]
 		case *storev1.Conflict:
 			f.Conflict = d
 		}
 	}
-	return failureOf(f)
+	err = failureOf(f)
+	var e *Error
+	if errors.As(err, &e) && errors.Is(e.is, eventstore.ErrTruncated) {
+		if at, bad := eventstore.ParsePosition(first); bad == nil { // one that is not known here leaves the plain error
+			e.is = &eventstore.TruncatedError{First: at}
+		}
+	}
+	return err
 }
 
 // cutShort reports whether the server has left an append before it knew what became of it.

@@ -38,8 +38,8 @@ func TestErrorsSurviveTheWire(t *testing.T) {
 		"ErrUnavailable": eventstore.ErrUnavailable, "ErrOutcomeUnknown": eventstore.ErrOutcomeUnknown,
 		"ErrDurabilityTimeout": eventstore.ErrDurabilityTimeout, "ErrWrongIncarnation": eventstore.ErrWrongIncarnation,
 		"ErrReadOnly": eventstore.ErrReadOnly, "ErrErased": eventstore.ErrErased,
-		"ErrArchiveUnavailable": &eventstore.ArchiveError{}, "ErrTruncated": &eventstore.TruncatedError{},
-		"ErrCorrupt": eventstore.ErrCorrupt, "ErrDamaged": eventstore.ErrDamaged, "ErrClosed": eventstore.ErrClosed,
+		"ErrArchiveUnavailable": &eventstore.ArchiveError{}, "ErrTruncated": &eventstore.TruncatedError{First: eventstore.Position{Incarnation: 3, LSN: 77}},
+		"ErrCorrupt": eventstore.ErrCorrupt, "ErrDamaged": eventstore.ErrDamaged, "ErrArchiveDamaged": &eventstore.ArchiveDamageError{Cause: eventstore.ErrCorrupt}, "ErrClosed": eventstore.ErrClosed,
 	}
 	for _, name := range declared(t) {
 		if sent[name] == nil {
@@ -51,7 +51,7 @@ func TestErrorsSurviveTheWire(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			want := err
 			switch name {
-			case "ErrCorrupt", "ErrDamaged": // of the server's data, of which a client learns nothing
+			case "ErrCorrupt", "ErrDamaged", "ErrArchiveDamaged": // of the server's data, of which a client learns nothing
 				want = nil
 			case "ErrClosed": // the client is open
 				want = eventstore.ErrUnavailable
@@ -70,6 +70,10 @@ func TestErrorsSurviveTheWire(t *testing.T) {
 				if got == nil || want != nil && !errors.Is(got, want) || eventstore.ClassOf(got) != eventstore.ClassOf(err) {
 					t.Errorf("%s: %v, %s, want %v, %s", what, got, eventstore.ClassOf(got), want, eventstore.ClassOf(err))
 				}
+			}
+			var dropped *eventstore.TruncatedError
+			if errors.As(asking, &dropped) != (name == "ErrTruncated") || dropped != nil && dropped.First != (eventstore.Position{Incarnation: 3, LSN: 77}) {
+				t.Errorf("it is said that events before %v were dropped", dropped)
 			}
 		})
 	}

@@ -57,5 +57,8 @@ func (full) Is(target error) bool { return target == eventstore.ErrReadOnly }
 // Class says that it is worth trying again.
 func (full) Class() eventstore.Class { return eventstore.Transient }
 
+// FirstDetail names, among the details of "truncated", the position of the first event that was not dropped.
+const FirstDetail = "first"
+
 // MaxChunk is how many events a chunk of a subscription may be asked to hold.
 const MaxChunk = 10_000

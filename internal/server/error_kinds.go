@@ -196,6 +196,10 @@ func known(k kind, err error, ifMatch bool) Problem {
 	if isElsewhere {
 		p.Details = map[string]string{"home": elsewhere.Home, "cell": fmt.Sprint(elsewhere.Cell), "epoch": fmt.Sprint(elsewhere.Epoch)}
 	}
+	var dropped *eventstore.TruncatedError
+	if errors.As(err, &dropped) {
+		p.Details = map[string]string{wire.FirstDetail: dropped.First.String()}
+	}
 	if isConflict {
 		for _, s := range conflict.Conflicts {
 			p.Conflicts = append(p.Conflicts, ProblemConflict{Stream: s.Stream.String(), Want: s.Want.String(), Got: s.Got})
