@@ -9,6 +9,7 @@ package profile
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -90,12 +91,7 @@ func validate(c Change) error {
 
 // languageTag reports whether a text has the form of a language tag, or is empty.
 func languageTag(s string) bool {
-	for _, r := range s {
-		if !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-') {
-			return false
-		}
-	}
-	return len(s) <= 35
+	return len(s) <= 35 && strings.Trim(strings.ToLower(s), "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
 }
 
 // decide records the settings that are others than before.
