@@ -82,6 +82,10 @@ func (s *sequence) version(e *eventstore.Recorded) error {
 		s.recent[e.Stream] = 0
 		return nil
 	}
+	if seen && e.Version <= last && e.Dot.Log != s.own {
+		s.recent[e.Stream] = 0 // the log had lost it, and wrote on before it came back from another site
+		return nil
+	}
 	if seen && e.Version != last+1 {
 		return s.fault("version %d of stream %s was expected at %s, and version %d came", last+1, e.Stream, e.Position, e.Version)
 	}

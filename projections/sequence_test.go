@@ -41,6 +41,18 @@ func TestSequenceLetsADenseLogThrough(t *testing.T) {
 	}
 }
 
+// What the log had lost of an earlier life comes back behind what was written meanwhile, with the versions of then.
+func TestSequenceLetsALostTailComeBack(t *testing.T) {
+	earlier := ownLog
+	earlier.Incarnation = 1
+	s := newSequence("orders", ownLog, Cursor{Position: eventstore.Position{Incarnation: 2, LSN: 10}, Seq: 7})
+	c := chunkOf(15, 9, logged(ownLog, 11, 8, "a", 4), logged(earlier, 12, 30, "a", 4), logged(earlier, 13, 31, "a", 5),
+		logged(earlier, 14, 32, "b", 1), logged(ownLog, 15, 9, "a", 7))
+	if err := s.check(&c); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestSequenceStopsAtWhatIsOutOfOrder shows P2.
 func TestSequenceStopsAtWhatIsOutOfOrder(t *testing.T) {
 	for name, test := range map[string]struct {

@@ -76,6 +76,17 @@ func (t *target) connect(ctx context.Context, g *globals) (*session, error) {
 	return startSession(ctx, config)
 }
 
+// runningServer finds a server that runs, by its address or its folder.
+func runningServer(ctx context.Context, addr, data string) (*session, error) {
+	if addr != "" {
+		return dial(addr)
+	}
+	if b, ok := node.FindServer(ctx, data); ok {
+		return dial(b.GRPC)
+	}
+	return nil, fmt.Errorf("%w: no server runs on %s; name one with --addr, or start it with: tributary serve --data %s", eventstore.ErrInvalid, data, data)
+}
+
 // startSession runs a node for as long as the session lasts.
 func startSession(ctx context.Context, config node.Config) (*session, error) {
 	n, err := node.Open(ctx, config)

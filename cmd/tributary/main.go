@@ -64,6 +64,7 @@ type cli struct {
 	Restore   restoreCmd   `cmd:"" help:"Restore a data folder from a backup or from Kafka."`
 	Archive   archiveCmd   `cmd:"" help:"Move old events to a folder or a bucket, where they stay readable: archive --to PLACE with --before, --older-than or --keep-last; archive run --help has its flags."`
 	Scrub     scrubCmd     `cmd:"" help:"Look for rot in the store's files, and repair it."`
+	Sites     sitesCmd     `cmd:"" help:"See how this site stands with the others."`
 	Bench     benchCmd     `cmd:"" help:"Measure."`
 	Setup     setupCmd     `cmd:"" help:"Fetch the engines that are missing."`
 	Doctor    doctorCmd    `cmd:"" help:"Say what is missing, and the line that gets it."`

@@ -100,7 +100,13 @@ type checkpointState struct {
 	whole    int                  // of them in the last full one
 }
 
+// checkpointStream is where the checkpoints of this site stand: two sites that wrote to one stream would be in each other's way.
 func (r *Runner) checkpointStream() eventstore.StreamID {
+	return eventstore.StreamID{Tenant: eventstore.DefaultTenant, Category: "$saga", ID: r.definition.name + "@" + r.site}
+}
+
+// formerStream is where they stood as long as a log knew of one site only. It is read until there are others.
+func (r *Runner) formerStream() eventstore.StreamID {
 	return eventstore.StreamID{Tenant: eventstore.DefaultTenant, Category: "$saga", ID: r.definition.name}
 }
 
@@ -295,13 +301,17 @@ func (r *Runner) resume(ctx context.Context) (from eventstore.Position, err erro
 	if err != nil {
 		return from, fmt.Errorf("read checkpoint: %w", err)
 	}
-	version, err := r.store.Version(ctx, r.checkpointStream())
+	stream := r.checkpointStream()
+	version, err := r.store.Version(ctx, stream)
 	if err != nil {
 		return from, fmt.Errorf("read checkpoint: %w", err)
 	}
+	if version == 0 {
+		stream = r.formerStream()
+	}
 	var records []checkpointRecord
 	missing := 0 // the part that has to come next, where a full checkpoint has begun
-	for event, err := range r.store.ReadBackwards(ctx, r.checkpointStream(), 0) {
+	for event, err := range r.store.ReadBackwards(ctx, stream, 0) {
 		if err != nil {
 			return from, fmt.Errorf("read checkpoint: %w", err)
 		}
@@ -348,7 +358,7 @@ func (r *Runner) restore(open map[instanceKey]instanceRecord, from eventstore.Po
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.checkpoint.position, r.checkpoint.version = from, version
-	r.checkpoint.full = version > 0 // the checkpoints of another life may be mixed with those of this one
+	r.checkpoint.full = !from.IsZero() || version > 0 // the checkpoints of another life may be mixed with those of this one
 	for _, key := range slices.SortedFunc(maps.Keys(open), compareKeys) {
 		i := r.open(key)
 		i.recorded, i.listed = true, true

@@ -27,7 +27,7 @@ type checkpoint struct {
 func checkpoints(t testing.TB, store eventstore.Store, saga string) []checkpoint {
 	t.Helper()
 	var out []checkpoint
-	stream := eventstore.StreamID{Tenant: eventstore.DefaultTenant, Category: "$saga", ID: saga}
+	stream := eventstore.StreamID{Tenant: eventstore.DefaultTenant, Category: "$saga", ID: saga + "@local"}
 	for e, err := range store.Read(context.Background(), stream, 1) {
 		must(t, err)
 		if e.Kind != eventstore.KindSystem || e.Type != "saga.checkpoint.v1" {

@@ -332,6 +332,9 @@ func (a *audit) compare(r Record, e *eventstore.Recorded) {
 	want := *e
 	if at, ok := positionOf(r.Headers); ok && at.Incarnation >= e.Dot.Log.Incarnation && at.Incarnation < want.Position.Incarnation {
 		want.Position.Incarnation = at.Incarnation
+		if e.Dot.Log.Incarnation < a.state.ID.Incarnation && at.LSN < want.Position.LSN {
+			want.Position.LSN = at.LSN // it was lost, and came back from another site, to a later place
+		}
 	}
 	if diff := differences(a.enc.event(&want, a.frame.of(e)), r); len(diff) > 0 {
 		a.report.Changed++

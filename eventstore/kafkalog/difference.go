@@ -71,7 +71,8 @@ func before(a, b eventstore.Dot) bool {
 	return a.Seq < b.Seq
 }
 
-// ownEvents walks a log's own events in order.
+// ownEvents walks a log's own events in order, those of earlier lives first. In the log itself some of an earlier life may stand
+// behind ones of the present life: those that it had lost and got back from other sites.
 type ownEvents struct {
 	ctx   context.Context
 	store eventstore.Reader
@@ -81,6 +82,7 @@ type ownEvents struct {
 	has   bool
 
 	at   eventstore.Position // read so far
+	last eventstore.Dot      // the last own event that was read
 	pull func() (eventstore.Recorded, error, bool)
 	stop func()
 }
@@ -89,7 +91,11 @@ type ownEvents struct {
 func (o *ownEvents) next() error {
 	for fresh := false; ; {
 		if o.pull == nil {
-			o.pull, o.stop = iter.Pull2(o.store.ReadAll(o.ctx, o.at, eventstore.Filter{Chain: true}))
+			events, err := o.rest()
+			if err != nil {
+				return fmt.Errorf("read the log: %w", err)
+			}
+			o.pull, o.stop = iter.Pull2(events)
 			fresh = true
 		}
 		e, err, ok := o.pull()
@@ -106,10 +112,47 @@ func (o *ownEvents) next() error {
 		}
 		o.at = e.Position
 		if o.ours(&e) {
-			o.event, o.has = e, true
+			o.event, o.has, o.last = e, true, e.Dot
 			return nil
 		}
 	}
+}
+
+// rest returns the events behind the last one: life by life where there are several, else as they stand.
+func (o *ownEvents) rest() (iter.Seq2[eventstore.Recorded, error], error) {
+	replica, ok := o.store.(eventstore.Replica)
+	if !ok {
+		return o.store.ReadAll(o.ctx, o.at, eventstore.Filter{Chain: true}), nil
+	}
+	heads, err := replica.Heads(o.ctx)
+	if err != nil {
+		return nil, err
+	}
+	var lives []eventstore.LogID // in the order of their incarnations
+	for _, h := range heads {
+		if h.Log.Site == o.log.Site && h.Log.Shard == o.log.Shard {
+			lives = append(lives, h.Log)
+		}
+	}
+	if len(lives) == 1 {
+		return o.store.ReadAll(o.ctx, o.at, eventstore.Filter{Chain: true}), nil
+	}
+	return func(yield func(eventstore.Recorded, error) bool) {
+		for _, life := range lives {
+			after := uint64(0)
+			switch {
+			case life.Incarnation < o.last.Log.Incarnation:
+				continue
+			case life == o.last.Log:
+				after = o.last.Seq
+			}
+			for e, err := range replica.ReadLog(o.ctx, life, after) {
+				if !yield(e, err) || err != nil {
+					return
+				}
+			}
+		}
+	}, nil
 }
 
 func (o *ownEvents) ours(e *eventstore.Recorded) bool {

@@ -208,7 +208,7 @@ func TestLinkThroughTrouble(t *testing.T) {
 	})
 }
 
-// Of a life that is over a site may have lost the end, while it has the next one whole: the link gives that end.
+// Of a life that is over a site may have lost the end, while it has the next one whole: the link gives that end. Shows R5.
 func TestLinkGivesTheEndOfAnEarlierLife(t *testing.T) {
 	addr := openEmbedded(t)
 	first := newStore(t)

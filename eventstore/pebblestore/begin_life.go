@@ -64,13 +64,16 @@ func beginLife(dir string, incarnation uint32, o *Options) (err error) {
 		return err
 	}
 	// A watermark of one life beside the log of another would keep the store from being written; without any, it is made anew.
-	mark := files.PathJoin(dir, "WATERMARK")
-	if err := files.Remove(mark); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	path := files.PathJoin(dir, "WATERMARK")
+	if err := files.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove watermark: %w", err)
 	}
 	if err := syncFolder(files, dir); err != nil {
 		return err
 	}
 	m.Format, m.Incarnation, m.Lives = max(m.Format, 2), incarnation, next.earlier
-	return writeMeta(db, m)
+	if err := writeMeta(db, m); err != nil {
+		return err
+	}
+	return makeWatermark(files, path, mark{logState{logHead: next.onward(head)}, next.id})
 }

@@ -1,0 +1,222 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tributary-es/tributary/internal/testenv"
+)
+
+// twoSites are two servers that replicate, each with a topic and models of its own.
+type twoSites struct {
+	kafka string
+	names [2]string
+	grpc  [2]string // addresses
+	data  [2]string
+	flags [2][]string
+	at    [2]*serving
+}
+
+// freePorts returns addresses that were free just now.
+func freePorts(t *testing.T, n int) (addrs []string) {
+	t.Helper()
+	for range n {
+		var lc net.ListenConfig
+		l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		addrs = append(addrs, l.Addr().String())
+	}
+	return addrs
+}
+
+func newSites(t *testing.T) *twoSites {
+	t.Helper()
+	name := testenv.Unique(t)
+	s := &twoSites{kafka: testenv.SharedKafka(t).Addr(), names: [2]string{name + "-a", name + "-b"}}
+	addrs := freePorts(t, 2)
+	for i := range s.names {
+		s.grpc[i], s.data[i] = addrs[i], t.TempDir()
+		s.flags[i] = []string{
+			"--site", s.names[i], "--kafka", s.kafka, "--clickhouse", "off", "--peer", fmt.Sprintf("%s=%s,%s", s.names[1-i], addrs[1-i], s.kafka),
+		}
+	}
+	return s
+}
+
+// start starts a site, or starts it again, and returns when it takes commands.
+func (s *twoSites) start(t *testing.T, i int) *serving {
+	t.Helper()
+	args := append([]string{"serve", "--json", "--data", s.data[i], "--http", "127.0.0.1:0", "--grpc", s.grpc[i]}, s.flags[i]...)
+	p := &serving{program: start(t, built, args...), data: s.data[i], grpc: s.grpc[i]}
+	p.listening(t)
+	s.at[i] = p
+	return p
+}
+
+// listening takes what a server says of where it listens, and waits until it takes commands; one that goes on in another life says it
+// again.
+func (s *serving) listening(t *testing.T) {
+	t.Helper()
+	addresses := decoded[map[string]string](t, s.line(t))
+	s.http = strings.TrimSuffix(strings.TrimPrefix(addresses["page"], "http://"), "/")
+	eventually(t, "the site takes commands", func() bool {
+		ready, err := s.code(t, "/v1/health/ready")
+		if err != nil { // it has begun another life
+			addresses = decoded[map[string]string](t, s.line(t))
+			s.http = strings.TrimSuffix(strings.TrimPrefix(addresses["page"], "http://"), "/")
+		}
+		return ready == http.StatusOK
+	})
+}
+
+// code asks for a page that may not be there.
+func (s *serving) code(t *testing.T, path string) (int, error) {
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	resp, err := http.DefaultClient.Do(request(t, http.MethodGet, "http://"+s.http+path, "").WithContext(ctx))
+	if err != nil {
+		return 0, err
+	}
+	return resp.StatusCode, resp.Body.Close()
+}
+
+func (s *serving) order(t *testing.T, id string) {
+	t.Helper()
+	s.post(t, "/v1/orders", fmt.Sprintf(`{"id": %q, "customer_id": "17850", "country": "France",
+		"lines": [{"stock_code": "MUG-1", "description": "Mug", "quantity": 1, "unit_price": "4.25"}]}`, id))
+}
+
+// equal waits until both sites hold the same of every log, and know it.
+func (s *twoSites) equal(t *testing.T) {
+	t.Helper()
+	for i, at := range s.at {
+		eventually(t, "site "+s.names[i]+" has what the other has", func() bool {
+			r := at.get(t, "/v1/sites/compare")
+			rows, _ := r["comparisons"].([]any)
+			return r["equal"] == true && len(rows) >= 2
+		})
+	}
+}
+
+// sameOrders wants an order to read the same at both sites, once their models are there.
+func (s *twoSites) sameOrders(t *testing.T, ids ...string) {
+	t.Helper()
+	for _, id := range ids {
+		var got [2]string
+		eventually(t, "order "+id+" is the same at both sites", func() bool {
+			for i, at := range s.at {
+				resp, body := roundTrip(t, request(t, http.MethodGet, "http://"+at.http+"/v1/orders/"+id, ""))
+				order := object{}
+				if resp.StatusCode == http.StatusOK {
+					order = decoded[object](t, body)
+				}
+				delete(order, "position") // each site's own
+				got[i] = fmt.Sprint(order)
+			}
+			return got[0] == got[1] && strings.Contains(got[0], "17850")
+		})
+	}
+}
+
+// Orders are placed at both of two sites, also while one of them is dead, by kill -9; both have all of them in the end, from
+// the same events with the same chains, and what verify checks is whole at both. Then the folder of one is put back to an
+// earlier state: it goes on in another life, and gets back what it had lost. Shows R1, R4 and R6.
+func TestTwoSites(t *testing.T) {
+	s := newSites(t)
+	a, b := s.start(t, 0), s.start(t, 1)
+	for _, at := range s.at {
+		at.post(t, "/v1/stock/MUG-1/receive", `{"quantity": 100}`)
+	}
+	a.order(t, "A-1")
+	b.order(t, "B-1")
+	s.equal(t)
+	s.sameOrders(t, "A-1", "B-1")
+
+	// One dies, the other goes on.
+	b.kill()
+	for i := range 5 {
+		a.order(t, fmt.Sprintf("A-2%d", i))
+	}
+	eventually(t, "a says that it is alone", func() bool { return a.get(t, "/v1/sites")["mode"] == "isolated" })
+	b = s.start(t, 1)
+	b.order(t, "B-3")
+	s.equal(t)
+	s.sameOrders(t, "A-24", "B-3")
+	b.stop(t)
+	earlier := t.TempDir()
+	if err := os.CopyFS(earlier, os.DirFS(filepath.Join(s.data[1], "store"))); err != nil {
+		t.Fatal(err)
+	}
+	b = s.start(t, 1)
+	b.order(t, "B-4")
+	s.equal(t)
+
+	// The folder is put back: b gives no dot twice.
+	b.kill()
+	store := filepath.Join(s.data[1], "store")
+	if err := errors.Join(os.RemoveAll(store), os.CopyFS(store, os.DirFS(earlier))); err != nil {
+		t.Fatal(err)
+	}
+	b = s.start(t, 1)
+	eventually(t, "b goes on in another life", func() bool {
+		return strings.HasSuffix(fmt.Sprint(b.get(t, "/v1/sites")["log"]), "/2")
+	})
+	b.order(t, "B-5")
+	s.equal(t)
+	s.sameOrders(t, "A-1", "B-1", "A-24", "B-3", "B-4", "B-5")
+
+	if out := done(t, "sites", "verify", "--data", s.data[0]); !strings.Contains(out, "All sites hold the same events") {
+		t.Errorf("sites verify says\n%s", out)
+	}
+	for i := range s.at {
+		if r := verify(t, s.data[i]); len(r.Faults) > 0 || r.Kafka.Missing+r.Kafka.Duplicates > 0 || r.Redis.Orders != 10 {
+			t.Errorf("site %s: %+v", s.names[i], r)
+		}
+	}
+}
+
+// What is recorded at one site is at the other within milliseconds.
+func TestLagBetweenSites(t *testing.T) {
+	s := newSites(t)
+	a, b := s.start(t, 0), s.start(t, 1)
+	s.equal(t)
+	const orders = 60
+	lags := make([]time.Duration, 0, orders)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		b.events(t, "follow=true", func(e object) bool {
+			if e["type"] == "order.created.v1" {
+				at, err := time.Parse(time.RFC3339Nano, fmt.Sprint(e["recorded_at"]))
+				if err != nil {
+					t.Errorf("recorded_at %v: %v", e["recorded_at"], err)
+				}
+				lags = append(lags, time.Since(at))
+			}
+			return len(lags) == orders
+		})
+	}()
+	for i := range orders {
+		a.order(t, fmt.Sprintf("A-%d", i))
+	}
+	<-done
+	slices.Sort(lags)
+	p50, p99 := lags[orders/2], lags[orders-1]
+	t.Logf("from the commit at one site to a reader at the other, %d orders one after the other: p50 %s, most %s", orders, p50, p99)
+	// The heartbeats alone would make it a quarter of a second.
+	if p50 > 200*time.Millisecond {
+		t.Errorf("half of the events took longer than %s", p50)
+	}
+}
