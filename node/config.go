@@ -42,6 +42,9 @@ type Config struct {
 	Kafka string `json:"kafka,omitempty"`
 	// KafkaPort is the port of the embedded Kafka, for other sites to reach it; 0 takes a free one.
 	KafkaPort int `json:"kafka_port,omitempty"`
+	// Homed are the categories whose streams are written at one site at a time, the same at all sites; others are written at any.
+	// nil means those that the folder was last used with.
+	Homed []string `json:"homed,omitempty"`
 	// Peers are the other sites that this one replicates with; nil means those that the folder was last used with, an empty
 	// list none.
 	Peers []Peer `json:"peers,omitempty"`
@@ -117,6 +120,9 @@ func (c *Config) complete() error {
 	if c.Peers == nil {
 		c.Peers = last.Peers
 	}
+	if c.Homed == nil {
+		c.Homed = last.Homed
+	}
 	if c.Kafka == Embedded {
 		c.KafkaPort = cmp.Or(c.KafkaPort, last.KafkaPort)
 	}
@@ -173,6 +179,7 @@ func (c *Config) validate(last Config) error {
 		fault("--source kafka needs Kafka, which is switched off (--kafka)")
 	}
 	c.validatePeers(fault)
+	c.validateHomed(fault)
 	return errors.Join(faults...)
 }
 

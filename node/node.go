@@ -45,6 +45,7 @@ type Node struct {
 	snapshots *pebblestore.Snapshots // nil when they could not be opened
 	kafka     *kafkaPart
 	sites     *sitesPart
+	cells     *cellsPart
 	redis     *redisPart
 	click     *clickPart
 	sagas     []sagaRunner
@@ -84,6 +85,9 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 			return nil, err
 		}
 	}
+	if n.cells, err = newCells(&n.config); err != nil {
+		return nil, err
+	}
 	if n.local, err = pebblestore.Open(n.path(storeFolder), n.storeOptions()); err != nil {
 		if b, ok := FindServer(ctx, config.Data); ok {
 			return nil, fmt.Errorf("%w: a server with process id %d serves it on %s", err, b.PID, b.HTTP)
@@ -97,6 +101,9 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 		return nil, err
 	}
 	n.store = n.sites.guarded(n.kafka.durable(n.local))
+	if err := n.cells.open(ctx, n); err != nil {
+		return nil, err
+	}
 	if n.keys, err = openKeys(ctx, n); err != nil {
 		return nil, err
 	}
@@ -123,7 +130,7 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 	n.bus = commands.NewBus(n.sealed, options)
 	n.server = server.New(server.Options{
 		HTTPAddr: config.HTTP, GRPCAddr: config.GRPC, MaxStreams: config.MaxStreams, Logger: n.log, Version: config.Version, Run: n.run,
-		Health: n.health, Sample: n.sample, Page: n.page(),
+		Health: n.health, Sample: n.sample, Page: n.page(), Forward: n.forward,
 	})
 	if err := n.assemble(); err != nil {
 		return nil, err
@@ -153,7 +160,7 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 func (n *Node) storeOptions() *pebblestore.Options {
 	c := &n.config
 	return &pebblestore.Options{
-		Site: c.Site, Logger: n.log, Clock: n.clock,
+		Site: c.Site, Logger: n.log, Clock: n.clock, Fence: n.cells.check(),
 		CacheBytes: c.CacheBytes, MinFreeBytes: c.MinFreeBytes, BallastBytes: c.BallastBytes, StallAfter: c.StallAfter,
 		OpenArchive: openBucket, Checkpoints: checkpointTypes,
 	}
@@ -181,6 +188,7 @@ func (n *Node) Run(ctx context.Context) error {
 	defer stop()
 	g, gctx := errgroup.WithContext(followers)
 	g.Go(func() error { return ignoreCancel(n.kafka.run(gctx, n.sites.mayMirror)) })
+	g.Go(func() error { return n.supervise(gctx, "cells", n.cells.run) })
 	g.Go(func() error { return ignoreCancel(n.sites.run(gctx, n.recordChangedSchemas)) })
 	g.Go(func() error { return ignoreCancel(n.click.run(gctx)) })
 	g.Go(func() error { return n.supervise(gctx, "scrub", n.scrub) })

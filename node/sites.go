@@ -257,6 +257,9 @@ func (n *Node) registerSites() error {
 	for _, p := range n.config.Peers {
 		s.Peers = append(s.Peers, p.Site)
 	}
+	if err := n.server.Register(&sitesv1.Cells_ServiceDesc, &cells{part: n.cells}); err != nil {
+		return err
+	}
 	return n.server.Register(&sitesv1.Sites_ServiceDesc, s)
 }
 

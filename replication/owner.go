@@ -79,7 +79,7 @@ func (f *Fence) Digest() (digest [16]byte) {
 		h.Write(b[:])
 		h.Write([]byte(c.Home.String() + " " + c.Next.String() + "\n"))
 	}
-	h.Sum(digest[:0])
+	copy(digest[:], h.Sum(nil))
 	return digest
 }
 
@@ -169,9 +169,26 @@ func (o *Owner) read(ctx context.Context, cell uint16) (Cell, error) {
 }
 
 // Run follows the log until ctx ends: it takes in what other shards have done, and opens the cells that were sealed for this
-// one.
+// one. What passes by itself it waits for; it returns an error for what does not.
 func (o *Owner) Run(ctx context.Context) error {
-	for cell := range uint16(eventstore.Cells) { // those that were sealed for it before it stopped
+	for {
+		err := o.follow(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if eventstore.ClassOf(err) != eventstore.Transient || errors.Is(err, eventstore.ErrClosed) {
+			return err
+		}
+		o.log.Warn("who owns the cells cannot be followed, and is tried again", "error", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+func (o *Owner) follow(ctx context.Context) error {
+	for cell := range uint16(eventstore.Cells) { // those that were sealed for it before
 		if c, _ := o.fence.Cell(cell); c.Sealed && c.Next == o.fence.self {
 			if err := o.take(ctx, cell); err != nil {
 				return err
@@ -195,6 +212,7 @@ func (o *Owner) Run(ctx context.Context) error {
 				}
 			}
 		}
+		o.at = chunk.Position
 	}
 }
 

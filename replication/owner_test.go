@@ -145,6 +145,9 @@ func TestCellsMove(t *testing.T) {
 			t.Errorf("seed %d: %d paid, %d refused, %d moves: that shows nothing", seed, paid, refused, moves)
 		}
 		digest := all[0].fence.Digest()
+		if unmoved := homes(t, "bj", "sh", "sz")[0].fence.Digest(); digest == unmoved || unmoved == [16]byte{} {
+			t.Errorf("seed %d: the digest of moved cells is %x, of unmoved ones %x", seed, digest, unmoved)
+		}
 		for _, h := range all {
 			if got := h.fence.Digest(); got != digest {
 				t.Errorf("seed %d: %s and %s differ on who owns what", seed, all[0].shard, h.shard)

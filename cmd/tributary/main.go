@@ -52,6 +52,7 @@ type cli struct {
 	Demo      demoCmd      `cmd:"" help:"Import retail files into a fresh folder and show what became of them."`
 	Import    importCmd    `cmd:"" help:"Import data into a shop."`
 	Events    eventsCmd    `cmd:"" help:"Read the log."`
+	Cells     cellsCmd     `cmd:"" help:"See to who writes what is written at one site at a time."`
 	Conflicts conflictsCmd `cmd:"" help:"Show what happened at several sites at once, and what came of it."`
 	Groups    groupsCmd    `cmd:"" help:"See to consumer groups."`
 	Rebuild   rebuildCmd   `cmd:"" help:"Rebuild a read model from the log."`

@@ -42,11 +42,12 @@ type serveCmd struct {
 // siteFlags name the other sites.
 type siteFlags struct {
 	Peer      []string `help:"Another site to replicate with; may be repeated. off: none. Both are kept for the next time." placeholder:"SITE=GRPC_ADDR,KAFKA_ADDR" sep:"none"`
+	Homed     []string `help:"A category whose streams are written at one site at a time; may be repeated, the same at all sites. Kept for the next time." placeholder:"CATEGORY"`
 	KafkaPort int      `help:"Port of the embedded Kafka, for other sites to reach it; 0 takes a free one." placeholder:"PORT"`
 }
 
 func (f *siteFlags) apply(c *node.Config) (err error) {
-	c.KafkaPort = f.KafkaPort
+	c.KafkaPort, c.Homed = f.KafkaPort, f.Homed
 	c.Peers, err = node.ParsePeers(f.Peer)
 	return err
 }

@@ -32,7 +32,7 @@ const openAPIFile = "../../docs/openapi.json"
 var allServices = []*grpc.ServiceDesc{
 	&commerceapiv1.CommandService_ServiceDesc, &commerceapiv1.QueryService_ServiceDesc,
 	&apiv1.StreamService_ServiceDesc, &apiv1.AdminService_ServiceDesc, &storev1.EventStore_ServiceDesc,
-	&apiv1.SubjectService_ServiceDesc, &sitesv1.Sites_ServiceDesc, &sitesv1.Conflicts_ServiceDesc,
+	&apiv1.SubjectService_ServiceDesc, &sitesv1.Sites_ServiceDesc, &sitesv1.Conflicts_ServiceDesc, &sitesv1.Cells_ServiceDesc,
 }
 
 func fullDocument(t *testing.T) []byte {
@@ -40,7 +40,7 @@ func fullDocument(t *testing.T) []byte {
 	s := server.New(server.Options{Version: "dev"})
 	defer closed(t, s)
 	f := &fakes{}
-	for i, impl := range []any{fakeCommands{fakes: f}, fakeQueries{fakes: f}, &server.Streams{}, &server.Admin{}, storev1.UnimplementedEventStoreServer{}, &server.Subjects{}, sitesv1.UnimplementedSitesServer{}, sitesv1.UnimplementedConflictsServer{}} {
+	for i, impl := range []any{fakeCommands{fakes: f}, fakeQueries{fakes: f}, &server.Streams{}, &server.Admin{}, storev1.UnimplementedEventStoreServer{}, &server.Subjects{}, sitesv1.UnimplementedSitesServer{}, sitesv1.UnimplementedConflictsServer{}, sitesv1.UnimplementedCellsServer{}} {
 		if err := s.Register(allServices[i], impl); err != nil {
 			t.Fatal(err)
 		}

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/replication"
@@ -122,4 +123,9 @@ func (p *Peer) Meet(ctx context.Context, beats <-chan replication.Heartbeat, hea
 			return err
 		}
 	}
+}
+
+// Forward has the site answer a unary call that came here. ctx has the outgoing metadata; errors are gRPC statuses.
+func (p *Peer) Forward(ctx context.Context, method string, request, answer proto.Message) error {
+	return p.conn.Invoke(ctx, method, request, answer)
 }

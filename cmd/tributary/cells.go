@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/tributary-es/tributary/eventstore"
+	sitesv1 "github.com/tributary-es/tributary/schemas/gen/tributary/sites/v1"
+)
+
+// cellsCmd sees to who writes what is written at one site at a time.
+type cellsCmd struct {
+	List cellsListCmd `cmd:"" help:"Show which shard owns how many cells, and which of them move."`
+	Move cellsMoveCmd `cmd:"" help:"Give cells of this site to another; nothing is lost, and for a moment nobody writes them."`
+	Take cellsTakeCmd `cmd:"" help:"Take cells whose owner is gone for good. What it still wrote loses where both have written."`
+}
+
+// cells runs do with a client of the server's cells.
+func (t *target) cells(ctx context.Context, g *globals, do func(sitesv1.CellsClient) error) (err error) {
+	s, err := t.connect(ctx, g)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.stop()) }()
+	return do(sitesv1.NewCellsClient(s.conn))
+}
+
+type cellsListCmd struct {
+	Home   string `help:"Only those of a shard." placeholder:"shard-00@SITE"`
+	Stream string `help:"Only that of a stream." placeholder:"TENANT/CATEGORY/ID"`
+	target
+}
+
+// Run lists.
+func (c *cellsListCmd) Run(ctx context.Context, g *globals) error {
+	return c.cells(ctx, g, func(client sitesv1.CellsClient) error {
+		list, err := client.ListCells(ctx, &sitesv1.ListCellsRequest{Home: c.Home, Stream: c.Stream})
+		if err != nil {
+			return fmt.Errorf("list cells: %w", err)
+		}
+		return g.print(list, func() {
+			rows := [][]string{{"SHARD", "CELLS"}}
+			for _, s := range list.GetShares() {
+				rows = append(rows, []string{s.GetHome(), fmt.Sprint(s.GetCells())})
+			}
+			g.table(rows)
+			rows = [][]string{{"CELL", "OWNER", "EPOCH", "MOVING TO"}}
+			for _, cell := range list.GetCells() {
+				if cell.GetEpoch() > 0 || cell.GetMovingTo() != "" || c.Stream != "" {
+					rows = append(rows, []string{fmt.Sprint(cell.GetCell()), cell.GetHome(), fmt.Sprint(cell.GetEpoch()), cell.GetMovingTo()})
+				}
+			}
+			if len(rows) > 1 {
+				g.table(rows)
+			}
+			fmt.Fprintf(g.out, "digest %s\n", list.GetDigest())
+		})
+	})
+}
+
+type cellsMoveCmd struct {
+	Cell  []uint32 `arg:"" optional:"" help:"Numbers of cells."`
+	To    string   `help:"The shard that gets them." required:"" placeholder:"shard-00@SITE"`
+	Count int      `help:"In place of numbers: so many of those that this site owns." placeholder:"N"`
+	From  string   `help:"With --count: the shard of this site." placeholder:"shard-00@SITE"`
+	target
+}
+
+// Run moves.
+func (c *cellsMoveCmd) Run(ctx context.Context, g *globals) error {
+	if (len(c.Cell) > 0) == (c.Count > 0) || (c.Count > 0) != (c.From != "") {
+		return fmt.Errorf("%w: name cells, or say how many with --count and whose with --from", eventstore.ErrInvalid)
+	}
+	return c.cells(ctx, g, func(client sitesv1.CellsClient) error {
+		return eachCell(ctx, g, client, c.Cell, c.From, c.Count, "moves", func(cell uint32) (*sitesv1.Cell, error) {
+			return client.MoveCell(ctx, &sitesv1.MoveCellRequest{Cell: cell, To: c.To})
+		})
+	})
+}
+
+type cellsTakeCmd struct {
+	Cell   []uint32 `arg:"" optional:"" help:"Numbers of cells."`
+	From   string   `help:"In place of numbers: all cells of a shard." placeholder:"shard-00@SITE"`
+	Reason string   `help:"Why, for the record." required:"" placeholder:"TEXT"`
+	target
+}
+
+// Run takes.
+func (c *cellsTakeCmd) Run(ctx context.Context, g *globals) error {
+	if (len(c.Cell) > 0) == (c.From != "") {
+		return fmt.Errorf("%w: name cells, or the shard whose cells are taken with --from", eventstore.ErrInvalid)
+	}
+	return c.cells(ctx, g, func(client sitesv1.CellsClient) error {
+		return eachCell(ctx, g, client, c.Cell, c.From, 0, "is taken", func(cell uint32) (*sitesv1.Cell, error) {
+			return client.TakeCell(ctx, &sitesv1.TakeCellRequest{Cell: cell, Reason: c.Reason})
+		})
+	})
+}
+
+// eachCell does something with cells: those that are named, or some of a shard's, 0 for all.
+func eachCell(ctx context.Context, g *globals, client sitesv1.CellsClient, named []uint32, of string, most int, did string,
+	do func(cell uint32) (*sitesv1.Cell, error),
+) error {
+	if of != "" {
+		list, err := client.ListCells(ctx, &sitesv1.ListCellsRequest{Home: of})
+		if err != nil {
+			return fmt.Errorf("list cells: %w", err)
+		}
+		for _, cell := range list.GetCells() {
+			if cell.GetMovingTo() == "" && (most == 0 || len(named) < most) {
+				named = append(named, cell.GetCell())
+			}
+		}
+		if len(named) == 0 {
+			return fmt.Errorf("%w: %s owns no cells", eventstore.ErrNotFound, of)
+		}
+	}
+	out := &sitesv1.ListCellsResponse{}
+	for _, number := range named {
+		cell, err := do(number)
+		if err != nil {
+			return fmt.Errorf("cell %d, after %d others: %w", number, len(out.GetCells()), err)
+		}
+		out.Cells = append(out.Cells, cell)
+	}
+	return g.print(out, func() {
+		for _, cell := range out.GetCells() {
+			where := cell.GetHome()
+			if cell.GetMovingTo() != "" {
+				where = cell.GetMovingTo()
+			}
+			fmt.Fprintf(g.out, "cell %d %s: %s, epoch %d\n", cell.GetCell(), did, where, cell.GetEpoch())
+		}
+	})
+}
