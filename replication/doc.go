@@ -19,6 +19,7 @@
 //   - An event is received after all that its site had when it was decided: its Dep is covered first (I3).
 //   - What is missing is noticed within a heartbeat and GapTimer, also at the end of a log, and pulled from whoever has it;
 //     who wrote it need not live any more (I5).
+//   - What only a topic has, of a site that has lost it, is read from there again (I5).
 //   - A log whose content differs from what others have of it is not received any further, and that is said (I2).
 //   - A site that finds that it has lost events of its own, by what others know, takes no writes until it has begun another
 //     life; its earlier one is then learned from others, as a foreign log (I14).

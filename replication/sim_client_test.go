@@ -64,7 +64,11 @@ func (s *site) handle(cmd *command, answer func(done bool)) {
 		answer(true)
 		return
 	}
-	s.within(s.storeDelay(), func() {
+	thinks := s.storeDelay()
+	if s.w.chance(0.15) { // and much may come in between
+		thinks += s.w.upTo(200 * time.Millisecond)
+	}
+	s.within(thinks, func() {
 		if !s.takesWrites() {
 			answer(false)
 			return

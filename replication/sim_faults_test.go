@@ -2,6 +2,7 @@ package replication_test
 
 import (
 	"math"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -21,14 +22,15 @@ type plan struct {
 	linkDelay      time.Duration // of a record in the topic until it is read, at most
 	mirrorDelay    time.Duration // of a durable event until it is in the topic, at most
 
-	// Probabilities of what happens to messages and to records.
-	dropped, duplicated, slowMessages, answerLost float64
-	linkFaults                                    bool
-	storeBusy                                     float64
-	forks                                         bool
-	recordsDropped, recordsDuplicated, reordered  float64
-	between                                       time.Duration // two faults, on average
-	kinds                                         []fault
+	between time.Duration // two faults, on average
+	kinds   []fault
+	forks   bool // a disk and a topic forget the same
+
+	// Probabilities: of a message, of an answer to a client, of a receipt, of a record.
+	dropped, duplicated, slowMessages            float64
+	answerLost, storeBusy                        float64
+	linkFaults                                   bool
+	recordsDropped, recordsDuplicated, reordered float64
 }
 
 // fault is a kind of what goes wrong.
@@ -72,10 +74,7 @@ var faultNames = [numberFaults]string{
 }
 
 // drawPlan draws what a history is to be like.
-func drawPlan(random interface {
-	IntN(n int) int
-	Float64() float64
-}) plan {
+func drawPlan(random *rand.Rand) plan {
 	p := plan{
 		sites: 2 + random.IntN(3), clients: 3 + random.IntN(4), duration: time.Duration(3+random.IntN(6)) * time.Second,
 		think: time.Duration(30+random.IntN(150)) * time.Millisecond, linkDelay: 15 * time.Millisecond, mirrorDelay: 10 * time.Millisecond,
@@ -173,12 +172,15 @@ func (f *faults) happen(kind fault) {
 	case restore, rollback:
 		if w.chance(0.5) { // to what there was a moment ago, as a disk does that has not kept what it said it had
 			s.backup()
-			f.end(w.between(100*time.Millisecond, 2*time.Second), func() {
+			if w.chance(0.5) {
+				f.slowMirror(6 * time.Second)
+			}
+			f.end(w.between(100*time.Millisecond, 2500*time.Millisecond), func() {
 				if s.up {
 					f.putBack(s, s.backups[len(s.backups)-1], kind == restore)
 				}
 			})
-		} else if len(s.backups) > 0 {
+		} else {
 			f.putBack(s, s.backups[w.rand.IntN(len(s.backups))], kind == restore)
 		}
 	case twoForget:
@@ -206,9 +208,7 @@ func (f *faults) happen(kind fault) {
 		t.records = t.records[:len(t.records)-w.rand.IntN(min(len(t.records), 30)+1)]
 		w.oracle.excuse()
 	case slowMirror:
-		usual := w.plan.mirrorDelay
-		w.plan.mirrorDelay = w.between(200*time.Millisecond, 2*time.Second)
-		f.end(w.between(time.Second, 3*time.Second), func() { w.plan.mirrorDelay = usual })
+		f.slowMirror(w.between(200*time.Millisecond, 2*time.Second))
 	case stalledDisk:
 		s.stalled = true
 		f.end(w.between(time.Second, 3*time.Second), func() { s.stalled = false })
@@ -226,6 +226,12 @@ func (f *faults) end(d time.Duration, do func()) {
 			do()
 		}
 	})
+}
+
+// slowMirror has all mirrors take up to d for a while.
+func (f *faults) slowMirror(d time.Duration) {
+	f.w.plan.mirrorDelay = d
+	f.end(f.w.between(time.Second, 3*time.Second), func() { f.w.plan.mirrorDelay = 10 * time.Millisecond })
 }
 
 // cut keeps a site from another, or from a topic, for a while.
@@ -298,6 +304,9 @@ func (f *faults) putBack(s *site, backup *memstore.Log, noticed bool) {
 	w.putBack = true
 	w.oracle.putBack(s)
 	s.startIn(w.between(2*longestFlight, 4*time.Second))
+	if !noticed && w.chance(0.4) { // and then nobody tells it at once what it has lost
+		f.deafen(s, s.downTo-w.now+w.between(300*time.Millisecond, 2*time.Second))
+	}
 }
 
 // startIn has a site that is down start in a while.

@@ -80,6 +80,7 @@ func (s *site) found() {
 	s.log = memstore.NewLog(memstore.Options{
 		LogID: eventstore.LogID{Site: s.name, Incarnation: 1, Shard: 1}, Clock: s.newClock(), NewID: s.newID,
 	})
+	s.backups = append(s.backups, s.log.Copy(hlc.New(func() time.Time { return epoch }))) // a disk that is new
 	s.links = make([]*link, len(s.w.sites))
 	for i, owner := range s.w.sites {
 		if owner != s {

@@ -58,7 +58,7 @@ func (w *world) draw(number, asked int) *command {
 	case transfer:
 		c.stream, c.second = some("account", 2), some("wallet", 2)
 	case claimSeat:
-		c.stream = some("seat", 40)
+		c.stream = some("seat", 25)
 	}
 	return c
 }
