@@ -139,6 +139,8 @@ func TestMain(m *testing.M) {
 		appendForEver(nil)
 	case "work":
 		workForEver()
+	case "receive":
+		receiveForEver()
 	case "serve":
 		serveForEver()
 	case "fail at a point":

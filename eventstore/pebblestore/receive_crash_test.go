@@ -14,6 +14,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+	"github.com/google/uuid"
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/memstore"
 	"github.com/tributary-es/tributary/internal/hlc"
@@ -30,9 +31,18 @@ type elsewhere struct {
 // newElsewhere makes a log of batches that go into streams of their own and into those that all writers share. Its clock is
 // so far from the one of now.
 func newElsewhere(site string, batches int, ahead time.Duration) *elsewhere {
-	now := time.Now().Add(ahead)
+	return newElsewhereAt(site, batches, time.Now().Add(ahead))
+}
+
+// newElsewhereAt makes a log whose clock begins at a time.
+func newElsewhereAt(site string, batches int, now time.Time) *elsewhere {
+	ids := 0
 	l := memstore.NewLog(memstore.Options{
 		LogID: eventstore.LogID{Site: site, Incarnation: 3}, Clock: hlc.New(func() time.Time { return now }),
+		NewID: func() uuid.UUID {
+			ids++
+			return uuid.NewSHA1(uuid.Nil, fmt.Append(nil, site, ids))
+		},
 	})
 	for i := range batches {
 		now = now.Add(time.Millisecond)
@@ -114,17 +124,24 @@ func TestPowerLossWhileReceiving(t *testing.T) {
 		taken := receiveUntilFull(t, disk, logs, rng)
 		for _, one := range taken {
 			images++
-			examineReceived(t, one, logs, smallSizes(rng))
+			o := smallSizes(rng)
+			o.FS = one.disk
+			examineReceived(t, "data/store", &o, one.heldOf, logs)
 		}
 		disk = taken[rng.IntN(len(taken))].disk
 	}
 	t.Logf("%d images", images)
 }
 
-type heldImage struct {
-	disk *vfs.MemFS
+// heldOf is held at a moment.
+type heldOf struct {
 	logs []uint64
 	own  uint64
+}
+
+type heldImage struct {
+	heldOf
+	disk *vfs.MemFS
 }
 
 // receiveUntilFull opens a store, and has it append and receive until there are images enough.
@@ -140,7 +157,7 @@ func receiveUntilFull(t *testing.T, disk *vfs.MemFS, logs []*elsewhere, rng *ran
 		if full.Load() {
 			return
 		}
-		one := heldImage{own: told.own.Load()}
+		one := heldImage{heldOf: heldOf{own: told.own.Load()}}
 		for i := range told.logs {
 			one.logs = append(one.logs, told.logs[i].Load())
 		}
@@ -236,11 +253,10 @@ func receiveLog(t *testing.T, s *Store, l *elsewhere, told *atomic.Uint64, full 
 	}
 }
 
-// examineReceived compares what is left with what was sent and with what was told.
-func examineReceived(t *testing.T, one heldImage, logs []*elsewhere, o Options) {
+// examineReceived compares what is left in a folder with what was sent and with what was told.
+func examineReceived(t *testing.T, dir string, o *Options, one heldOf, logs []*elsewhere) {
 	t.Helper()
-	o.FS = one.disk
-	s, err := Open("data/store", &o)
+	s, err := Open(dir, o)
 	if err != nil {
 		t.Fatalf("open: %v", err)
 	}
