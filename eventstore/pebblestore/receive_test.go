@@ -235,6 +235,20 @@ func TestLivesWithOtherLogs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for lsn := uint64(3); lsn < uint64(len(all)); lsn += uint64(len(all)) / 12 { // in the middle of blocks, too
+		dir := fmt.Sprint("data/at", lsn)
+		mustRestore(t, files, "backup/one", dir, RestoreOptions{At: s.position(lsn)})
+		r := openAt(t, files, dir, Options{})
+		kept := logOf(t, r)
+		if uint64(len(kept)) < lsn {
+			t.Fatalf("%d events are kept up to lsn %d", len(kept), lsn)
+		}
+		checkKept(t, r, all[:len(kept)])
+		verified(t, r)
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for n, ro := range []RestoreOptions{{}, {At: s.position(uint64(len(all)) / 2)}, {Until: all[len(all)/2].Time()}} {
 		if n == 2 {
 			for i := len(all) / 3; ; i++ { // of an own event: others are of any time
