@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/google/uuid"
@@ -217,9 +218,14 @@ func (r *run) subscribe(ctx context.Context, after eventstore.Position, head uin
 		r.t.Fatalf("%s: subscribe: %v", r.config.name, err)
 	}
 	defer sub.Close()
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second) // what was acknowledged and is lost never comes
+	defer cancel()
 	r.events("subscription", func(yield func(eventstore.Recorded, error) bool) {
 		for at := after.LSN; at < head; {
 			chunk, err := sub.Next(ctx)
+			if ctx.Err() != nil {
+				r.t.Fatalf("%s: a subscription has come to lsn %d, events were acknowledged up to %d", r.config.name, at, head)
+			}
 			for _, e := range chunk.Events {
 				if !yield(e, nil) {
 					return

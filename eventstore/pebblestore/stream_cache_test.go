@@ -40,6 +40,7 @@ func TestStreamCacheKeepsItsLimit(t *testing.T) {
 		}
 	}
 	c.put(key(1), make([]uint64, 20), make([]byte, 200))
+	c.get(key(1))
 	for i := range 3000 {
 		c.put(key(1000+i), make([]uint64, 20), make([]byte, 200))
 		if lsns, frames := c.get(key(1)); len(lsns) != 20 || len(frames) != 200 {
