@@ -115,6 +115,9 @@ func drawPlan(random *rand.Rand) plan {
 			p.kinds = append(p.kinds, kind)
 		}
 	}
+	if slices.Contains(p.kinds, rollback) {
+		p.duration += 4 * time.Second // for who was put back is to do something again
+	}
 	return p
 }
 
@@ -181,7 +184,9 @@ func (f *faults) happen(kind fault) {
 				}
 			})
 		} else {
-			f.putBack(s, s.backups[w.rand.IntN(len(s.backups))], kind == restore)
+			// Later backups are of a history that is given up: dots may be given again that nobody has seen but they.
+			s.backups = s.backups[:1+w.rand.IntN(len(s.backups))]
+			f.putBack(s, s.backups[len(s.backups)-1], kind == restore)
 		}
 	case twoForget:
 		s.backup()

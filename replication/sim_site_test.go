@@ -28,7 +28,7 @@ type site struct {
 
 	topic  *topic
 	mirror mirror
-	links  []*link // by the index of the site whose topic it reads; nil for the own one
+	links  []*link // by the index of the site whose topic it reads; the own one, for earlier lives, is read at the start and when the core asks for it
 
 	syncing bool
 	stalled bool          // the disk takes its time
@@ -83,9 +83,7 @@ func (s *site) found() {
 	s.backups = append(s.backups, s.log.Copy(hlc.New(func() time.Time { return epoch }))) // a disk that is new
 	s.links = make([]*link, len(s.w.sites))
 	for i, owner := range s.w.sites {
-		if owner != s {
-			s.links[i] = &link{to: s, owner: owner}
-		}
+		s.links[i] = &link{to: s, owner: owner}
 	}
 }
 
@@ -134,9 +132,7 @@ func (s *site) beginCore() {
 	s.core = replication.New(c, s.log.ID(), storage{s}, s.clock.at(s.w.now))
 	s.step(replication.Tick{})
 	for _, l := range s.links {
-		if l != nil {
-			l.begin()
-		}
+		l.begin()
 	}
 	s.readOwnTopic()
 }

@@ -163,11 +163,10 @@ func (l *link) begin() {
 	l.wake()
 }
 
-// reread has a topic read again from where the site's hold of its logs ends. What of its own earlier lives only its topic
-// has comes back when others have it from there.
+// reread has a topic read again from where the site's hold of its logs ends.
 func (s *site) reread(r replication.Reread) {
 	for _, l := range s.links {
-		if l != nil && l.owner.name == r.Log.Site {
+		if l.owner.name == r.Log.Site {
 			l.begin()
 		}
 	}
