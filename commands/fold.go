@@ -163,7 +163,7 @@ func (f *folded) catchUp(ctx context.Context, from streamReader) error {
 // foldRecorded folds the next event of the stream as it was read from the log.
 func (f *folded) foldRecorded(r *eventstore.Recorded) error {
 	knowing := knowsAll(r, f.context, f.version)
-	if (f.branch || !knowing) && f.state.resolver().branchwise() {
+	if (f.branch || !knowing) && f.state.resolver().Branchwise() {
 		return errBranched
 	}
 	if f.ofOneLog(r) && r.Version != f.version+1 {

@@ -138,7 +138,7 @@ func (i *typedInstance[S, C, E]) judge(events []eventstore.Recorded) (Judgement,
 				o.review(i.rules.review(i.state, e))
 			}
 		}
-		return i.fold(r, o == nil || i.rules.kind.branchwise())
+		return i.fold(r, o == nil || i.rules.kind.Branchwise())
 	})
 }
 
@@ -171,7 +171,7 @@ func (j *judge) run(fold func(*eventstore.Recorded, *Outcome) (void string, err 
 	var out Judgement
 	var folded eventstore.Vector
 	var branches branch
-	if j.kind.branchwise() {
+	if j.kind.Branchwise() {
 		branches = branchOf(j.kind, j.events)
 		out.Open = branches.open
 	}
@@ -213,7 +213,7 @@ func (j *judge) conclude(o *Outcome, r *eventstore.Recorded, n int, void string,
 	if void != "" {
 		o.Verdict, o.Void = Voided, []Void{{r.Dot, void}}
 	}
-	if !j.kind.branchwise() {
+	if !j.kind.Branchwise() {
 		return
 	}
 	open := branches.unsettled(n)

@@ -117,9 +117,9 @@ func (r rules[S, E]) missing() string {
 	return ""
 }
 
-// branchwise reports whether the resolver keeps one branch of a stream and leaves the others: an event then counts or not by
+// Branchwise reports whether the resolver keeps one branch of a stream and leaves the others: an event then counts or not by
 // what the whole stream is, events behind it included.
-func (k ResolverKind) branchwise() bool { return k == ByHome || k == ByManual }
+func (k ResolverKind) Branchwise() bool { return k == ByHome || k == ByManual }
 
 // knowsAll reports whether an event was decided with the knowledge of the events before it in its stream: count in number,
 // covered by a vector.

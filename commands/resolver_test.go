@@ -3,6 +3,7 @@ package commands_test
 import (
 	"context"
 	"errors"
+	"iter"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -245,6 +246,79 @@ func TestManualWaitsForAPerson(t *testing.T) {
 	sz.note(t, "e")
 }
 
+// TestAConflictOutlivesARestart shows C16: a stream in conflict refuses commands, and can be settled, also by a bus that has
+// folded nothing and finds snapshots of everything that may have one.
+func TestAConflictOutlivesARestart(t *testing.T) {
+	a := keptPages(resolvers[commands.ByManual], 1)
+	o := commands.Options{Snapshots: &commands.MemorySnapshots{}, Log: quiet}
+	bj, sh := newSite(t, "bj", a, o), newSite(t, "sh", a, commands.Options{Log: quiet})
+	bj.note(t, "a")
+	exchange(t, bj, sh)
+	sh.clock = sh.clock.Add(time.Second)
+	bj.note(t, "b")
+	sh.note(t, "x")
+	exchange(t, bj, sh)
+	for _, when := range []string{"before", "after"} {
+		if _, err := bj.Dispatch(context.Background(), commands.Meta{}, note{"c"}); !errors.Is(err, commands.ErrConflicted) {
+			t.Errorf("%s the restart: error is %v, want a conflict", when, err)
+		}
+		bj.start(t, a, o)
+	}
+	dispatch(t, bj.Bus, commands.Meta{}, commands.Settle{Category: "page", ID: "1", Keep: eventstore.Dot{Log: sh.own, Seq: 1}})
+	bj.start(t, a, o)
+	if got := bj.seen(t).Notes; got != "ax" {
+		t.Errorf("settled, bj sees %q, want ax", got)
+	}
+}
+
+// meanwhile is a replica that something happens to just before a stream is read from a version on, once.
+type meanwhile struct {
+	replica
+	version uint64
+	happens func()
+}
+
+func (b *meanwhile) Read(ctx context.Context, s eventstore.StreamID, from uint64) iter.Seq2[eventstore.Recorded, error] {
+	if happens := b.happens; happens != nil && from == b.version {
+		b.happens = nil
+		happens()
+	}
+	return b.replica.Read(ctx, s, from)
+}
+
+// TestASnapshotBesideReceive shows C6: where an event is received that stands before what was folded, while a snapshot is taken
+// of that, a bus that starts with the snapshot decides on what the log gives.
+func TestASnapshotBesideReceive(t *testing.T) {
+	for _, logs := range []int{1, 2} {
+		a := keptPages(resolvers[commands.ByCRDT], 1)
+		o := commands.Options{Snapshots: &commands.MemorySnapshots{}, Log: quiet}
+		bj := newSite(t, "bj", a, commands.Options{Log: quiet})
+		early, late := newSite(t, "aa", a, commands.Options{Log: quiet}), newSite(t, "ab", a, commands.Options{Log: quiet})
+		early.note(t, "k")
+		late.note(t, "l")
+		bj.clock = bj.clock.Add(time.Minute)
+		want := "labc"
+		if logs == 2 {
+			exchange(t, bj, early)
+			want = "klabc"
+		}
+		for _, text := range []string{"a", "b", "c"} {
+			bj.note(t, text)
+		}
+		b := &meanwhile{replica: bj.replica, version: uint64(len(want)) - 1, happens: func() { bj.from(t, late, late.own, 1) }}
+		bj.replica = b
+		bj.start(t, a, o)
+		bj.seen(t)
+		if b.happens != nil {
+			t.Fatal("no snapshot was taken")
+		}
+		bj.start(t, a, o)
+		if got := bj.seen(t).Notes; got != want {
+			t.Errorf("with events of %d logs before, bj decides on %q, want %q", logs, got, want)
+		}
+	}
+}
+
 // TestSitesAgree shows C11, C12 and C13: over random histories of three sites, with snapshots and restarts, every state that a
 // bus decides on is the one that the log gives, sites that hold the same events agree on state and judgement, nothing is
 // void that was decided with the knowledge of all before it unless a person has said so, and each conflict has one outcome.
@@ -257,12 +331,7 @@ func TestSitesAgree(t *testing.T) {
 }
 
 func sitesAgree(t *rapid.T, kind commands.ResolverKind, resolver commands.Resolver[page, noted]) {
-	a := pages(resolver)
-	a.Snapshots = &commands.Snapshots[page]{
-		Version: 1, Every: 3,
-		Encode: func(p page) ([]byte, error) { return []byte(p.Notes), nil },
-		Decode: func(b []byte) (page, error) { return page{Notes: string(b)}, nil },
-	}
+	a := keptPages(resolver, 3)
 	var sites []*site
 	var options []commands.Options
 	for _, name := range []string{"bj", "sh", "sz"} {
@@ -274,9 +343,10 @@ func sitesAgree(t *rapid.T, kind commands.ResolverKind, resolver commands.Resolv
 		s := sites[i]
 		switch rapid.IntRange(0, 6).Draw(t, "step") {
 		case 0, 1, 2:
+			waits := len(s.judge(t).Open) > 0
 			_, err := s.Dispatch(context.Background(), commands.Meta{}, note{rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(t, "note")})
-			if conflicted := new(commands.ConflictedError); err != nil && (kind != commands.ByManual || !errors.As(err, &conflicted)) {
-				t.Fatal(err)
+			if conflicted := errors.Is(err, commands.ErrConflicted); conflicted != waits || err != nil && !conflicted {
+				t.Fatalf("error is %v, and the stream waits for a person: %v", err, waits)
 			}
 		case 3, 4:
 			// Causally, as a link does it.

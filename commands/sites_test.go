@@ -49,6 +49,17 @@ func pages(resolver commands.Resolver[page, noted]) commands.Aggregate[page, any
 	}
 }
 
+// keptPages is pages with a snapshot every so many events.
+func keptPages(resolver commands.Resolver[page, noted], every int) commands.Aggregate[page, any, noted] {
+	a := pages(resolver)
+	a.Snapshots = &commands.Snapshots[page]{
+		Version: 1, Every: every,
+		Encode: func(p page) ([]byte, error) { return []byte(p.Notes), nil },
+		Decode: func(b []byte) (page, error) { return page{Notes: string(b)}, nil },
+	}
+	return a
+}
+
 // once is a rule of a domain: a note that stands on the page already does not hold.
 func once(s page, e noted) string {
 	for _, c := range s.Notes {

@@ -121,23 +121,32 @@ func (b *Bus) identity(ctx context.Context, stream eventstore.StreamID, version 
 }
 
 // keep takes a snapshot of a state that has come far enough since the last one. What keeps it from that is logged: commands
-// go on without.
+// go on without. None is taken of a stream with branches: a state does not tell whether a person has to pick one, and every
+// event that follows may have another one count, so it is folded from all events each time.
 func (b *Bus) keep(ctx context.Context, a aggregate, f *folded) {
 	fold, every, ok := a.snapshots()
-	if !ok || b.options.Snapshots == nil || !f.due(f.version, every) {
+	if !ok || b.options.Snapshots == nil || f.branch || !f.due(f.version, every) {
 		return
 	}
 	size, err := b.save(ctx, fold, f)
+	if errors.Is(err, errRewound) {
+		return // the state is behind: what is decided on it is refused by the log, and then it is folded anew
+	}
 	if err != nil {
 		b.options.Log.Warn("no snapshot was taken", slog.String("stream", f.stream.String()), slog.Any("error", err))
 	}
 	f.kept = kept{f.version, size}
 }
 
+// save takes a snapshot of a state; errRewound when the event that it has folded last does not stand in its place any more, by
+// which the snapshot is known again.
 func (b *Bus) save(ctx context.Context, fold uint32, f *folded) (size int, err error) {
-	last, _, err := b.identity(ctx, f.stream, f.version)
+	last, at, err := b.identity(ctx, f.stream, f.version)
 	if err != nil {
 		return 0, err
+	}
+	if at != f.last {
+		return 0, errRewound
 	}
 	s := &systemv1.Snapshot{Stream: f.stream.String(), Version: f.version, Fold: fold, Last: last[:]}
 	if s.State, err = f.state.snapshot(); err != nil {
