@@ -29,8 +29,7 @@ type Config struct {
 	MaxStray, ClockPatience time.Duration
 
 	// MaxWaiting bounds the events of a log that are kept for later; what comes beyond them is dropped, and pulled in its
-	// time. A batch that has more events is never received: a Site refuses less than eventstore.MaxRequestEvents. Zero means
-	// 50,000.
+	// time. Zero means 50,000.
 	MaxWaiting int
 	// MaxReceive bounds the events that the store is given at a time (whole batches may exceed it), MaxPull those that are
 	// asked for at a time; zero means 5,000.

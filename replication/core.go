@@ -67,7 +67,7 @@ func (c *Core) Step(now Instant, random *rand.Rand, in Input) Effects {
 		return out
 	}
 	// What one log gets may be what another waits for, but only once it is durable: one round is enough.
-	for _, t := range slices.Clone(c.logs) { // advance may learn of logs
+	for _, t := range c.logs {
 		c.advance(now, t, &out)
 	}
 	for _, t := range c.logs {

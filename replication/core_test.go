@@ -140,24 +140,6 @@ func TestGapsAndCauses(t *testing.T) {
 	}
 }
 
-// A log that is first heard of while others advance keeps none of them waiting.
-func TestLogLearnedAmongOthers(t *testing.T) {
-	a, b, c, z, s := newSite(t, "a", "s"), newSite(t, "b", "a"), newSite(t, "c", "s"), newSite(t, "z", "s"), newSite(t, "s", "a", "b", "c", "z")
-	b.step(Arrived{a.write(t, "1", 1)})
-	for _, other := range []*site{b, c, z} {
-		events := other.write(t, "1", 1)
-		s.core.Step(s.now, s.rand, Arrived{events})
-		s.core.Step(s.now, s.rand, Refused{other.log.ID(), eventstore.ErrUnavailable})
-	}
-	if got := len(s.core.logs); got != 4 {
-		t.Fatalf("%d logs are known, want four: b's event was decided with one of a", got)
-	}
-	s.core.logs = append(make([]*track, 0, 4), s.core.logs[1:]...) // b has yet to be looked at, and there is room
-	if out := s.pass(time.Second); len(out.Receive) != 2 || len(s.core.logs) != 4 {
-		t.Errorf("the store is given %d logs, want those of c and z", len(out.Receive))
-	}
-}
-
 // A site whose folder was put back learns it from its topic, or from others, and goes on in another life.
 func TestFolderPutBack(t *testing.T) {
 	a := newSite(t, "a", "b")

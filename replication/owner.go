@@ -115,11 +115,14 @@ type Owner struct {
 	log   *slog.Logger
 	at    eventstore.Position // up to where the log is taken in
 
-	moves sync.Mutex // held while a cell is given away or taken: one at a time
+	moves sync.Mutex // held while a cell is read and the fence set, given away or taken: one at a time
 }
 
 // NewOwner reads from the store who owns what, and has the fence let through what this shard may write.
 func NewOwner(ctx context.Context, f *Fence, r *Ring, store eventstore.Store, log *slog.Logger) (*Owner, error) {
+	if log == nil {
+		log = slog.Default()
+	}
 	o := &Owner{fence: f, ring: r, store: store, log: log}
 	state, err := store.Log(ctx)
 	if err != nil {
@@ -139,7 +142,7 @@ func NewOwner(ctx context.Context, f *Fence, r *Ring, store eventstore.Store, lo
 		}
 	}
 	for cell := range moved {
-		if cells[cell], err = o.read(ctx, cell); err != nil {
+		if cells[cell], _, err = o.read(ctx, cell); err != nil {
 			return nil, err
 		}
 	}
@@ -156,16 +159,17 @@ func cellOf(e *eventstore.Recorded) (cell uint16, ok bool) {
 	return uint16(n), err == nil && n < eventstore.Cells && e.Stream == CellStream(uint16(n))
 }
 
-// read folds the stream of a cell.
-func (o *Owner) read(ctx context.Context, cell uint16) (Cell, error) {
+// read folds the stream of a cell, and returns the stream's version.
+func (o *Owner) read(ctx context.Context, cell uint16) (c Cell, version uint64, err error) {
 	var events []eventstore.Recorded
 	for e, err := range o.store.Read(ctx, CellStream(cell), 1) {
 		if err != nil {
-			return Cell{}, fmt.Errorf("read who owns cell %d: %w", cell, err)
+			return c, 0, fmt.Errorf("read who owns cell %d: %w", cell, err)
 		}
 		events = append(events, e)
 	}
-	return FoldCell(o.ring, cell, events)
+	c, err = FoldCell(o.ring, cell, events)
+	return c, uint64(len(events)), err
 }
 
 // Run follows the log until ctx ends: it takes in what other shards have done, and opens the cells that were sealed for this
@@ -219,45 +223,52 @@ func (o *Owner) follow(ctx context.Context) error {
 // take takes in what the log says of a cell, and opens it if it was sealed for this shard.
 func (o *Owner) take(ctx context.Context, cell uint16) error {
 	for {
-		c, err := o.read(ctx, cell)
-		if err != nil {
+		done, err := o.takeOnce(ctx, cell)
+		if done || err != nil && eventstore.ClassOf(err) != eventstore.Transient && !errors.Is(err, eventstore.ErrReadOnly) {
 			return err
 		}
-		before, _ := o.fence.Cell(cell)
-		o.fence.set(c)
-		if c != before {
-			o.log.Info("a cell has moved", "cell", cell, "home", c.Home.String(), "epoch", c.Epoch, "sealed", c.Sealed)
+		if err == nil {
+			continue // somebody was quicker
 		}
-		if !c.Sealed || c.Next != o.fence.self {
-			return nil
-		}
-		e, err := c.open(o.fence.self)
-		if err != nil {
-			return err
-		}
-		// Whoever was quicker is read in the next round.
-		if err := o.record(ctx, cell, e); err != nil && !errors.Is(err, eventstore.ErrConflict) {
-			if eventstore.ClassOf(err) != eventstore.Transient && !errors.Is(err, eventstore.ErrReadOnly) {
-				return err
-			}
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-time.After(100 * time.Millisecond):
-			}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(100 * time.Millisecond):
 		}
 	}
 }
 
-// record appends an event to a cell's stream, if that is as it was read.
-func (o *Owner) record(ctx context.Context, cell uint16, e eventstore.Event) error {
-	stream := CellStream(cell)
-	version, err := o.store.Version(ctx, stream)
+// takeOnce is take, but for what has to be tried again. It has the turn from reading on: nothing that is older than a move is
+// ever given to the fence.
+func (o *Owner) takeOnce(ctx context.Context, cell uint16) (done bool, err error) {
+	o.moves.Lock()
+	defer o.moves.Unlock()
+	c, version, err := o.read(ctx, cell)
 	if err != nil {
-		return fmt.Errorf("cell %d: %w", cell, err)
+		return false, err
 	}
-	_, err = o.store.Append(ctx, eventstore.Request{Appends: []eventstore.StreamAppend{{
-		Stream: stream, Expect: eventstore.Exactly(version), Events: []eventstore.Event{e},
+	before, _ := o.fence.Cell(cell)
+	o.fence.set(c)
+	if c != before {
+		o.log.Info("a cell has moved", "cell", cell, "home", c.Home.String(), "epoch", c.Epoch, "sealed", c.Sealed)
+	}
+	if !c.Sealed || c.Next != o.fence.self {
+		return true, nil
+	}
+	e, err := c.open(o.fence.self)
+	if err != nil {
+		return true, err
+	}
+	if err := o.record(ctx, cell, version, e); err != nil && !errors.Is(err, eventstore.ErrConflict) {
+		return false, err
+	}
+	return false, nil
+}
+
+// record appends an event to a cell's stream, if that is as it was read.
+func (o *Owner) record(ctx context.Context, cell uint16, version uint64, e eventstore.Event) error {
+	_, err := o.store.Append(ctx, eventstore.Request{Appends: []eventstore.StreamAppend{{
+		Stream: CellStream(cell), Expect: eventstore.Exactly(version), Events: []eventstore.Event{e},
 	}}})
 	if err != nil {
 		return fmt.Errorf("cell %d: %w", cell, err)
@@ -279,7 +290,10 @@ func (o *Owner) Move(ctx context.Context, cell uint16, to Shard) error {
 	}
 	o.moves.Lock()
 	defer o.moves.Unlock()
-	c, _ := o.fence.Cell(cell)
+	c, version, err := o.read(ctx, cell)
+	if err != nil {
+		return err
+	}
 	e, err := c.seal(o.fence.self, to)
 	if err != nil || c.Sealed {
 		return err
@@ -289,7 +303,7 @@ func (o *Owner) Move(ctx context.Context, cell uint16, to Shard) error {
 	o.fence.close(cell, to)
 	defer o.fence.open(cell)
 	ctx = context.WithoutCancel(ctx)
-	if err := o.record(ctx, cell, e); err != nil {
+	if err := o.record(ctx, cell, version, e); err != nil {
 		return err
 	}
 	c.Sealed, c.Next = true, to
@@ -310,7 +324,7 @@ func (o *Owner) Take(ctx context.Context, cell uint16, reason string) error {
 	}
 	o.moves.Lock()
 	defer o.moves.Unlock()
-	c, err := o.read(ctx, cell)
+	c, version, err := o.read(ctx, cell)
 	if err != nil {
 		return err
 	}
@@ -318,10 +332,10 @@ func (o *Owner) Take(ctx context.Context, cell uint16, reason string) error {
 	if err != nil {
 		return err
 	}
-	if err := o.record(ctx, cell, e); err != nil {
+	if err := o.record(ctx, cell, version, e); err != nil {
 		return err
 	}
-	if c, err = o.read(ctx, cell); err != nil {
+	if c, _, err = o.read(ctx, cell); err != nil {
 		return err
 	}
 	o.fence.set(c)

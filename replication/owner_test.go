@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -266,5 +268,50 @@ func TestFenceThatKnowsNothing(t *testing.T) {
 	}
 	if _, known := f.Cell(3); known {
 		t.Error("the fence knows a cell")
+	}
+}
+
+// pausedRead is a store whose first read goes on when it is told.
+type pausedRead struct {
+	eventstore.Store
+	once       sync.Once
+	read, goOn chan struct{}
+}
+
+func (p *pausedRead) Read(ctx context.Context, s eventstore.StreamID, from uint64) iter.Seq2[eventstore.Recorded, error] {
+	return func(yield func(eventstore.Recorded, error) bool) {
+		for e, err := range p.Store.Read(ctx, s, from) {
+			if !yield(e, err) {
+				return
+			}
+		}
+		p.once.Do(func() { close(p.read); <-p.goOn })
+	}
+}
+
+// Who follows the log while a cell moves does not open the fence again with what he read before. R7.
+func TestMoveBesideFollowing(t *testing.T) {
+	all := homes(t, "bj", "sh")
+	bj := all[0]
+	stream := eventstore.Stream("payment", "0")
+	for i := 1; bj.owner.ring.Of(eventstore.CellOf(stream)) != bj.shard; i++ {
+		stream = eventstore.Stream("payment", fmt.Sprint(i))
+	}
+	cell := eventstore.CellOf(stream)
+	slow := &pausedRead{Store: bj.store, read: make(chan struct{}), goOn: make(chan struct{})}
+	owner, err := NewOwner(t.Context(), bj.fence, bj.owner.ring, slow, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	followed, moved := make(chan error, 1), make(chan error, 1)
+	go func() { followed <- owner.take(t.Context(), cell) }()
+	<-slow.read
+	go func() { moved <- owner.Move(t.Context(), cell, all[1].shard) }()
+	close(slow.goOn)
+	if err := errors.Join(<-followed, <-moved); err != nil {
+		t.Fatal(err)
+	}
+	if err := bj.pay(t.Context(), stream); !errors.Is(err, eventstore.ErrNotHome) {
+		t.Errorf("a payment behind the seal of its cell: %v", err)
 	}
 }

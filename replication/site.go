@@ -121,10 +121,6 @@ func NewSite(o Options) (*Site, error) {
 		return nil, fmt.Errorf("%w: a site needs a name, a store and a topic", eventstore.ErrInvalid)
 	}
 	o.Config = o.withDefaults()
-	if o.MaxWaiting < eventstore.MaxRequestEvents {
-		return nil, fmt.Errorf("%w: a site with room for %d events of a log could never receive the largest batch, of %d",
-			eventstore.ErrInvalid, o.MaxWaiting, eventstore.MaxRequestEvents)
-	}
 	o.Config.Peers = nil
 	for name := range o.Peers {
 		o.Config.Peers = append(o.Config.Peers, name)

@@ -403,14 +403,3 @@ func TestSiteBeginsAnotherLife(t *testing.T) {
 		t.Error("a site that has ended takes writes")
 	}
 }
-
-// A site that could never receive the largest batch there may be is not made.
-func TestRoomForTheLargestBatch(t *testing.T) {
-	store := memstore.New(memstore.Options{LogID: eventstore.LogID{Site: "a", Incarnation: 1}})
-	for _, room := range []int{0, eventstore.MaxRequestEvents, eventstore.MaxRequestEvents - 1} {
-		_, err := NewSite(Options{Config: Config{Site: "a", MaxWaiting: room}, Store: store, Topic: newMemTopic(store)})
-		if refused := errors.Is(err, eventstore.ErrInvalid); refused != (room == eventstore.MaxRequestEvents-1) {
-			t.Errorf("with room for %d events: %v", room, err)
-		}
-	}
-}

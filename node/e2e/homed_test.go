@@ -1,0 +1,188 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/tributary-es/tributary/internal/testenv"
+)
+
+// book appends to a stream of a homed category, and returns what the site answers, and which other site has answered.
+func (s *serving) book(t *testing.T, stream, id string) (status int, by, body string) {
+	t.Helper()
+	resp, body := roundTrip(t, request(t, http.MethodPost, "http://"+s.http+"/v1/store/append", fmt.Sprintf(
+		`{"request_id": %q, "appends": [{"category": "ledger", "id": %q, "events": [{"type": "ledger.booked.v1", "payload_json": "{}"}]}]}`, id, stream)))
+	return resp.StatusCode, resp.Header.Get("X-Site"), body
+}
+
+// owner returns the cell of a stream and the site that writes it.
+func (s *serving) owner(t *testing.T, stream string) (cell, site string) {
+	t.Helper()
+	cells, _ := s.get(t, "/v1/cells?stream=default/ledger/"+stream)["cells"].([]any)
+	if len(cells) != 1 {
+		t.Fatalf("stream %s is in the cells %v", stream, cells)
+	}
+	c := cells[0].(map[string]any)
+	_, site, _ = strings.Cut(fmt.Sprint(c["home"]), "@")
+	return fmt.Sprint(c["cell"]), site
+}
+
+// What is homed is written at its home, whichever site is asked; a cell moves from one site to the other, and is taken from one
+// that was killed, which then asks the other itself. In the end both sites have every stream in one piece, without a conflict.
+func TestHomedStreams(t *testing.T) {
+	s := newSites(t)
+	for i := range s.flags {
+		s.flags[i] = append(s.flags[i], "--homed", "ledger")
+	}
+	a, b := s.start(t, 0), s.start(t, 1)
+	s.equal(t)
+	written := map[string]int{}
+	n := 0
+	book := func(at *serving, stream, by string) {
+		t.Helper()
+		n++
+		status, site, body := at.book(t, stream, fmt.Sprintf("%s-%d", s.names[0], n))
+		if status != http.StatusCreated || site != by {
+			t.Fatalf("booking on %s: %d by %q, want %q: %s", stream, status, site, by, body)
+		}
+		written[stream]++
+	}
+	elsewhere := func(stream string, at *serving) string {
+		_, home := at.owner(t, stream)
+		if at == a && home == s.names[0] || at == b && home == s.names[1] {
+			return ""
+		}
+		return home
+	}
+	homes := map[string]string{} // a stream of each site
+	for i := 0; len(homes) < 2; i++ {
+		stream := fmt.Sprint(i)
+		_, home := a.owner(t, stream)
+		homes[home] = stream
+		for _, at := range []*serving{a, b, a} {
+			book(at, stream, elsewhere(stream, at))
+		}
+	}
+
+	// A cell moves to b, which a learns; everybody goes on.
+	moved := homes[s.names[0]]
+	cell, _ := a.owner(t, moved)
+	done(t, "cells", "move", cell, "--to", "shard-00@"+s.names[1], "--data", s.data[0])
+	eventually(t, "the cell has come to b", func() bool {
+		_, atA := a.owner(t, moved)
+		_, atB := b.owner(t, moved)
+		return atA == s.names[1] && atB == s.names[1]
+	})
+	book(a, moved, s.names[1])
+	book(b, moved, "")
+	s.equal(t)
+
+	// b is killed: what is written there has to wait, until somebody takes it over.
+	b.kill()
+	theirs := homes[s.names[1]]
+	if status, _, body := a.book(t, theirs, "waits"); status != http.StatusServiceUnavailable {
+		t.Errorf("a stream of a site that is dead: %d: %s", status, body)
+	}
+	if took := tributary(t, "cells", "take", "--from", "shard-00@"+s.names[1], "--data", s.data[0]); took.code != 2 || !strings.Contains(took.stderr, "--reason") {
+		t.Errorf("taken without a reason: %+v", took)
+	}
+	done(t, "cells", "take", "--from", "shard-00@"+s.names[1], "--reason", "it was killed", "--data", s.data[0])
+	book(a, theirs, "")
+	book(a, moved, "")
+	b = s.start(t, 1)
+	s.equal(t)
+	eventually(t, "b knows that its cells were taken", func() bool { _, home := b.owner(t, theirs); return home == s.names[0] })
+	book(b, theirs, s.names[0])
+	s.equal(t)
+	for _, at := range s.at {
+		for stream, want := range written {
+			events, _ := at.get(t, "/v1/streams/ledger/"+stream)["events"].([]any)
+			for i, e := range events {
+				if version := e.(map[string]any)["version"]; version != fmt.Sprint(i+1) {
+					t.Errorf("event %d of %s has version %v", i+1, stream, version)
+				}
+			}
+			if len(events) != want {
+				t.Errorf("%s has %d events of stream %s, %d were written", s.names[0], len(events), stream, want)
+			}
+		}
+		if found, _ := at.get(t, "/v1/conflicts?category=ledger")["conflicts"].([]any); len(found) > 0 {
+			t.Errorf("conflicts in streams that are homed: %v", found)
+		}
+	}
+	if one, two := a.get(t, "/v1/cells")["digest"], b.get(t, "/v1/cells")["digest"]; one != two {
+		t.Errorf("the sites differ on who owns what: %v and %v", one, two)
+	}
+}
+
+// Two sites that do not hear of each other place the same order: one of them is void, at both, and on record at both with the
+// same words, in Redis and in ClickHouse.
+func TestConflictsAreOnRecord(t *testing.T) {
+	s := newSites(t)
+	click := testenv.SharedClickHouse(t)
+	database := strings.ReplaceAll(s.names[0], "-", "_")
+	clicks := [2]string{fmt.Sprintf("clickhouse://%s:%s@%s/%s", click.User(), click.Password(), click.TCPAddr(), database), "off"}
+	ports := freePorts(t, 2)
+	for i := range s.flags { // a broker that dies with its site
+		_, port, _ := strings.Cut(ports[i], ":")
+		s.flags[i] = []string{
+			"--site", s.names[i], "--kafka-port", port, "--clickhouse", clicks[i], "--peer", fmt.Sprintf("%s=%s,%s", s.names[1-i], s.grpc[1-i], ports[1-i]),
+		}
+	}
+	a, b := s.start(t, 0), s.start(t, 1)
+	s.equal(t)
+	b.kill()
+	a.order(t, "X-1")
+	a.order(t, "A-1")
+	a.kill()
+	b = s.start(t, 1)
+	b.order(t, "X-1")
+	b.order(t, "B-1")
+	a = s.start(t, 0)
+	s.equal(t)
+	s.sameOrders(t, "A-1", "B-1")
+
+	var found [2][]any
+	eventually(t, "both sites have the same conflicts on record", func() bool {
+		for i, at := range s.at {
+			found[i], _ = at.get(t, "/v1/conflicts")["conflicts"].([]any)
+			for _, c := range found[i] {
+				conflict := c.(map[string]any)
+				if conflict["seen_by"] != s.names[i] {
+					t.Fatalf("%s has a record of %v", s.names[i], conflict["seen_by"])
+				}
+				delete(conflict, "seen_by")
+				delete(conflict, "seen_at")
+			}
+		}
+		return len(found[0]) > 0 && fmt.Sprint(found[0]) == fmt.Sprint(found[1])
+	})
+	created := 0
+	for _, c := range found[0] {
+		conflict := c.(map[string]any)
+		if stream := fmt.Sprint(conflict["stream"]); !strings.HasSuffix(stream, "/X-1") {
+			t.Errorf("a conflict in stream %s, which one site alone has written", stream)
+		}
+		if conflict["type"] == "order.created.v1" {
+			created++
+			if conflict["verdict"] != "voided" || conflict["resolver"] != "domain" {
+				t.Errorf("the second order: %v", conflict)
+			}
+		}
+	}
+	if created != 1 {
+		t.Errorf("%d orders are in conflict, want the one that came second: %v", created, found[0])
+	}
+	if out := done(t, "conflicts", "--addr", b.grpc, "--category", "order", "--since", "1h"); !strings.Contains(out, "default/order/X-1") || !strings.Contains(out, "voided") {
+		t.Errorf("conflicts says\n%s", out)
+	}
+	eventually(t, "ClickHouse has them too", func() bool {
+		req := request(t, http.MethodPost, "http://"+click.HTTPAddr()+"/?database="+database+"_conflicts",
+			"SELECT count(), countIf(verdict = 'voided' AND type = 'order.created.v1'), uniqExact(id) FROM conflicts_now FORMAT TSV")
+		req.SetBasicAuth(click.User(), click.Password())
+		resp, body := roundTrip(t, req)
+		return resp.StatusCode == http.StatusOK && strings.TrimSpace(body) == fmt.Sprintf("%d\t1\t%d", len(found[0]), len(found[0]))
+	})
+}
