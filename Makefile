@@ -82,13 +82,15 @@ night: race ## the long form: race detector, reliability tests, planted bugs, lo
 	mkdir -p $(dir $(SEEN)) && rm -f $(SEEN)
 	TRIBUTARY_RELIABILITY=$(SEEN) go test -timeout 4h -count=1 -v ./eventstore/pebblestore ./eventstore/kafkalog -long
 	TRIBUTARY_RELIABILITY=$(SEEN) go test -timeout 90m -count=1 ./node/e2e -long $(if $(INPUTS),-demo.inputs '$(INPUTS)')
+	TRIBUTARY_RELIABILITY=$(SEEN) go test -timeout 4h -count=1 ./replication ./commands/escrow -long
 	TRIBUTARY_RELIABILITY=$(SEEN) $(MAKE) planted
 	TRIBUTARY_RELIABILITY=$(SEEN) go test -timeout 8h -count=1 -v ./internal/reliability -run '^TestFuzzTargets$$' -long -fuzz.each $(FUZZTIME)
 	go test -count=1 ./internal/reliability -update -results $(SEEN)
 
 .PHONY: planted
-planted: ## plants bugs in the store, one at a time, and wants the reliability tests to notice each
+planted: ## plants bugs, one at a time, and wants the reliability tests of the store and the simulation of sites to notice each
 	go test -timeout 90m -count=1 -v ./internal/reliability -run '^TestPlanted$$' -planted
+	go test -timeout 90m -count=1 -v ./replication -run '^TestPlanted$$' -planted
 
 .PHONY: vulncheck
 vulncheck: bin/govulncheck ## known vulnerabilities in what the binary really calls (needs the Go vulnerability database)

@@ -140,7 +140,7 @@ func TestConflictsAreOnRecord(t *testing.T) {
 	b = s.start(t, 1)
 	b.order(t, "X-1")
 	b.order(t, "B-1")
-	a = s.start(t, 0)
+	s.start(t, 0)
 	s.equal(t)
 	s.sameOrders(t, "A-1", "B-1")
 
