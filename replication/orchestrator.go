@@ -218,15 +218,18 @@ func (o *SyncOrchestrator) exchange(ctx context.Context, old *running, s Syncer,
 	return nil
 }
 
-// untilHealthy waits until a successor does its work as well as the one before.
+// untilHealthy waits until a successor does its work as well as the one before. What was tried comes with the health that it
+// had as a trial, with fewer keys: that does not count.
 func (o *SyncOrchestrator) untilHealthy(ctx context.Context, next, old *running) error {
 	ctx, cancel := context.WithTimeout(ctx, o.o.Patience)
 	defer cancel()
 	tick := time.NewTicker(min(o.o.Interval, 50*time.Millisecond))
 	defer tick.Stop()
 	for {
-		healthy, lag := next.syncer.HealthCheck()
-		if oldHealthy, oldLag := old.syncer.HealthCheck(); healthy && next.called() && (!oldHealthy || lag <= max(oldLag, o.o.Interval)) {
+		own := next.isOwn()
+		healthy, lag, _ := next.health()      // its status has the error
+		oldHealthy, oldLag, _ := old.health() // one that panics is not healthy
+		if own && healthy && (!oldHealthy || lag <= max(oldLag, o.o.Interval)) {
 			return nil
 		}
 		select {

@@ -12,14 +12,14 @@ import (
 // SyncerStatus is how a syncer is.
 type SyncerStatus struct {
 	Name string
-	// Healthy and Lag are what its HealthCheck says.
+	// Healthy and Lag are what its HealthCheck says; one that panics is not healthy.
 	Healthy bool
 	Lag     time.Duration
 	// Calls counts the calls of Sync, Failures those that ended with an error other than its context's.
 	Calls, Failures uint64
 	// FromTS is from where the next call would begin, in Unix nanoseconds.
 	FromTS int64
-	// LastError is that of the last call, empty when it had none.
+	// LastError is that of the last call, and that of a HealthCheck that panics; empty when there is none.
 	LastError string
 }
 
@@ -42,6 +42,9 @@ type running struct {
 	from            int64
 	calls, failures uint64
 	last            error
+	// own says that the syncer's health is that of the calls made here: one has returned nil, or it was seen not to be healthy
+	// since. Until then it may be that of earlier calls, which had other keys.
+	own bool
 	// trial is the one that has a part of the keys meanwhile.
 	trial *running
 }
@@ -49,6 +52,7 @@ type running struct {
 // run calls Sync until ctx ends.
 func (r *running) run(ctx context.Context) {
 	defer close(r.done)
+	_, _, _ = r.health() // a syncer that follows is not healthy now, and may be so soon
 	backoff := r.o.Backoff
 	for ctx.Err() == nil {
 		began := r.o.Now()
@@ -74,6 +78,8 @@ func (r *running) run(ctx context.Context) {
 		r.last = err
 		if err != nil {
 			r.failures++
+		} else {
+			r.own = true
 		}
 		r.mu.Unlock()
 		r.save()
@@ -116,10 +122,31 @@ func (r *running) watch(ctx context.Context) {
 
 // learn takes how far the syncer has come from what it says of its lag.
 func (r *running) learn() {
-	now := r.o.Now()
-	if healthy, lag := r.syncer.HealthCheck(); healthy {
+	now, own := r.o.Now(), r.isOwn() // before it is asked, for the answer may be that of the moment before
+	if healthy, lag, _ := r.health(); own && healthy {
 		r.advance(now.Add(-lag).UnixNano())
 	}
+}
+
+// health asks the syncer how it is, and takes a panic for not healthy.
+func (r *running) health() (healthy bool, lag time.Duration, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			healthy, lag, err = false, 0, fmt.Errorf("ask for the health: panic: %v", p)
+		}
+	}()
+	if healthy, lag = r.syncer.HealthCheck(); !healthy {
+		r.mu.Lock()
+		r.own = true
+		r.mu.Unlock()
+	}
+	return healthy, lag, nil
+}
+
+func (r *running) isOwn() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.own
 }
 
 func (r *running) advance(to int64) {
@@ -141,12 +168,6 @@ func (r *running) with(trial *running) {
 	r.trial = trial
 }
 
-func (r *running) called() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.calls > 0
-}
-
 // save keeps how far the syncer has come.
 func (r *running) save() {
 	if r.o.Progress == nil {
@@ -165,12 +186,12 @@ func (r *running) save() {
 }
 
 func (r *running) status() SyncerStatus {
-	healthy, lag := r.syncer.HealthCheck()
+	healthy, lag, err := r.health()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := SyncerStatus{Name: r.name, Healthy: healthy, Lag: lag, Calls: r.calls, Failures: r.failures, FromTS: r.from}
-	if r.last != nil {
-		s.LastError = r.last.Error()
+	if err = errors.Join(r.last, err); err != nil {
+		s.LastError = err.Error()
 	}
 	return s
 }

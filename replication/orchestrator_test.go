@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -47,8 +48,12 @@ type poller struct {
 	fail  error
 	boom  bool
 	sick  bool
+	dies  bool   // its HealthCheck panics
+	whole func() // called, with mu held, when it is given all keys
 	done  time.Time
 	calls []int64
+	// looked counts the calls of HealthCheck.
+	looked int
 }
 
 func (p *poller) Sync(_ context.Context, fromTS int64) error {
@@ -77,13 +82,52 @@ func (p *poller) Sync(_ context.Context, fromTS int64) error {
 func (p *poller) HealthCheck() (bool, time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.looked++; p.dies {
+		panic("no health")
+	}
 	return !p.done.IsZero() && p.fail == nil && !p.sick, time.Since(p.done)
 }
 
 func (p *poller) Share(keep func(string) bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.keep = keep
+	if p.keep = keep; keep == nil && p.whole != nil {
+		p.whole()
+	}
+}
+
+// held is a poller whose next call, when it is told to hold, brings nothing over and fails when it is let go.
+type held struct {
+	poller
+	hold bool // guarded by mu
+	let  chan struct{}
+}
+
+func (h *held) Sync(ctx context.Context, fromTS int64) error {
+	h.mu.Lock()
+	hold := h.hold
+	h.hold = false
+	h.mu.Unlock()
+	if !hold {
+		return h.poller.Sync(ctx, fromTS)
+	}
+	select {
+	case <-h.let:
+		return errors.New("a page failed")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// asked waits until the health was asked for a few times from now on.
+func (h *held) asked(t *testing.T) {
+	t.Helper()
+	count := func() (n int) {
+		h.set(func() { n = h.looked })
+		return n
+	}
+	now := count()
+	eventually(t, "the health is asked for", func() bool { return count() > now+10 })
 }
 
 func (p *poller) set(change func()) {
@@ -266,4 +310,66 @@ func TestSyncersAreTried(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A syncer that had a part of the keys, and has all of them now, comes with the health of before: nothing is learned from it
+// until it has brought over all.
+func TestHealthOfATrialIsNotThatOfTheWhole(t *testing.T) {
+	for _, promote := range []bool{true, false} {
+		t.Run(fmt.Sprintf("promote %v", promote), func(t *testing.T) {
+			from := newSource()
+			o := orchestrate(t, &progress{at: map[string]int64{}})
+			present := &held{poller: poller{name: "old", from: from}, let: make(chan struct{})}
+			if err := o.Add("user-sync", present); err != nil {
+				t.Fatal(err)
+			}
+			trial := &held{poller: poller{name: "new", from: from}, let: make(chan struct{})}
+			if err := o.Try("user-sync", trial, 0.5); err != nil {
+				t.Fatal(err)
+			}
+			from.put("first")
+			eventually(t, "the first is there", from.has("first"))
+			eventually(t, "the trial is well", func() bool { healthy, _ := trial.HealthCheck(); return healthy })
+			trial.set(func() { trial.fail = errors.New("bug") })
+			for i := range 100 {
+				from.put(fmt.Sprintf("user-%d", i))
+			}
+			late := time.Now().Add(2 * time.Millisecond).UnixNano()
+			eventually(t, "the other has come further", func() bool { return o.Status()[0].FromTS > late })
+			if promote {
+				trial.set(func() { trial.fail, trial.whole = nil, func() { trial.hold = true } })
+				present.set(func() { present.sick = true }) // anything is better
+				if err := o.Promote(t.Context(), "user-sync"); !errors.Is(err, eventstore.ErrUnavailable) {
+					t.Errorf("promoted before it had done all keys once: %v", err)
+				}
+			} else {
+				present.set(func() { present.whole = func() { present.hold = true } })
+				if err := o.Abandon("user-sync"); err != nil {
+					t.Fatal(err)
+				}
+				present.asked(t)
+				close(present.let)
+			}
+			eventually(t, "all is brought over", func() bool { return len(from.brought()) == 101 })
+		})
+	}
+}
+
+// A syncer whose HealthCheck panics is not healthy, and is run all the same.
+func TestHealthThatPanics(t *testing.T) {
+	from := newSource()
+	h := &held{poller: poller{name: "first", from: from, dies: true}, hold: true, let: make(chan struct{})}
+	o := orchestrate(t, nil)
+	if err := o.Add("user-sync", h); err != nil {
+		t.Fatal(err)
+	}
+	from.put("ann")
+	h.asked(t)
+	if s := o.Status()[0]; s.Healthy || !strings.Contains(s.LastError, "no health") {
+		t.Errorf("the health of one that panics: %+v", s)
+	}
+	close(h.let)
+	eventually(t, "ann is brought over", from.has("ann"))
+	h.set(func() { h.dies = false })
+	eventually(t, "the syncer is well", func() bool { s := o.Status()[0]; return s.Healthy && s.LastError == "" })
 }

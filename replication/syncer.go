@@ -14,7 +14,8 @@ type Syncer interface {
 	// There is one call under way at a time.
 	Sync(ctx context.Context, fromTS int64) error
 	// HealthCheck reports whether the syncer does its work, and its lag: everything that happened at the source more than
-	// this long ago has been brought over. It answers at once, from what the syncer knows.
+	// this long ago has been brought over. It answers at once, from what the syncer knows, and turns from not healthy to
+	// healthy only through a call of Sync. A syncer that follows is not healthy between two calls.
 	HealthCheck() (healthy bool, lag time.Duration)
 }
 
@@ -26,7 +27,8 @@ type Sharer interface {
 	Share(keep func(key string) bool)
 }
 
-// SyncProgress keeps how far each syncer has come, for the next time the program runs.
+// SyncProgress keeps how far each syncer has come, for the next time the program runs. Its methods have to be safe for
+// concurrent use: syncers run side by side, and two of one name while they are exchanged.
 type SyncProgress interface {
 	// Load returns the fromTS of a syncer, 0 when it has none yet.
 	Load(name string) (fromTS int64, err error)
