@@ -22,7 +22,8 @@ type Options struct {
 	// Filter chooses events; it must have no end.
 	Filter eventstore.Filter
 	// Apply is given events in the order of the log, at least one, and returns when they are done for good, each once for its
-	// dot. What it has returned nil for may be given again after an error, and when Sync is called anew.
+	// dot. What it has returned nil for may be given again after an error, and when Sync is called anew: so are those events
+	// that the store has received from other sites since it last recorded one of its own.
 	Apply func(ctx context.Context, events []eventstore.Recorded) error
 	// Quiet is after what time without news the store is asked how far it is; zero means 1 s.
 	Quiet time.Duration
@@ -78,7 +79,7 @@ func (s *Syncer) Sync(ctx context.Context, fromTS int64) error {
 	defer s.set(false, time.Time{})
 	var after eventstore.Position
 	if fromTS > 0 {
-		at, err := s.o.From.PositionAt(ctx, time.Unix(0, fromTS-1))
+		at, err := s.before(ctx, fromTS)
 		if err != nil {
 			return fmt.Errorf("find where to begin: %w", err)
 		}
@@ -90,6 +91,34 @@ func (s *Syncer) Sync(ctx context.Context, fromTS int64) error {
 	}
 	defer sub.Close()
 	return s.follow(ctx, sub)
+}
+
+// before returns a position before everything that the store recorded at fromTS or later, in Unix nanoseconds. When an event of
+// another log was received is not known: so it is that of the last event of the store's own, and those received after it
+// come again. Events are timed to the millisecond.
+func (s *Syncer) before(ctx context.Context, fromTS int64) (eventstore.Position, error) {
+	at, err := s.o.From.PositionAt(ctx, time.Unix(0, fromTS).Add(-time.Millisecond))
+	if err != nil || at.IsZero() {
+		return at, err
+	}
+	log, err := s.o.From.Log(ctx)
+	if err != nil {
+		return at, err
+	}
+	var end eventstore.Position
+	if at.LSN < log.Durable.LSN {
+		end = eventstore.Position{Incarnation: at.Incarnation, LSN: at.LSN + 1}
+	}
+	for e, err := range s.o.From.ReadAllBackwards(ctx, end, eventstore.Filter{MaxChunk: 100}) {
+		if err != nil {
+			return at, err
+		}
+		own := e.Dot.Log.Site == log.ID.Site && e.Dot.Log.Shard == log.ID.Shard // in an earlier life, too
+		if own && e.Position.LSN <= at.LSN {
+			return e.Position, nil
+		}
+	}
+	return eventstore.Position{}, nil
 }
 
 func (s *Syncer) set(running bool, applied time.Time) {

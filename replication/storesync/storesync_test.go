@@ -103,6 +103,88 @@ func TestStoreIsFollowedOverGRPC(t *testing.T) {
 	stop()
 }
 
+// What the store received from another site after a moment is given to who follows it from that moment on, although the events
+// themselves are older, and the store has recorded nothing of its own meanwhile.
+func TestEventsReceivedFromOthersAreFollowed(t *testing.T) {
+	far := memstore.New(memstore.Options{LogID: eventstore.LogID{Site: "far", Incarnation: 1}})
+	near := memstore.New(memstore.Options{LogID: eventstore.LogID{Site: "near", Incarnation: 1}})
+	defer far.Close()
+	defer near.Close()
+	add := func(s *memstore.Store) {
+		t.Helper()
+		if _, err := s.Append(t.Context(), eventstore.Request{Appends: []eventstore.StreamAppend{{
+			Stream: eventstore.Stream("order", "1"), Expect: eventstore.Any, Events: []eventstore.Event{{Type: "order.changed.v1"}},
+		}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var taken uint64
+	receive := func() {
+		t.Helper()
+		var events []eventstore.Recorded
+		for e, err := range far.ReadLog(t.Context(), eventstore.LogID{Site: "far", Incarnation: 1}, taken) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			events = append(events, e)
+		}
+		if _, err := near.Receive(t.Context(), events); err != nil {
+			t.Fatal(err)
+		}
+		taken += uint64(len(events))
+	}
+	moment := func() int64 { // no event is of the same millisecond, nor of the one before
+		now := time.Now().UnixNano()
+		time.Sleep(3 * time.Millisecond)
+		return now + int64(2*time.Millisecond)
+	}
+	// follow returns how many events come from a moment on, until one that is recorded last.
+	follow := func(from int64) int {
+		t.Helper()
+		add(near)
+		state, err := near.Log(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		got := 0
+		s, err := storesync.New(storesync.Options{From: near, Quiet: 10 * time.Millisecond, Apply: func(_ context.Context, events []eventstore.Recorded) error {
+			if got += len(events); events[len(events)-1].Position == state.Durable {
+				cancel()
+			}
+			return nil
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Sync(ctx, from); !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		return got
+	}
+	add(far)
+	receive()
+	first := moment()
+	add(far)
+	receive()
+	if got := follow(first); got != 3 {
+		t.Errorf("%d events came of a store without one of its own, want all 3", got)
+	}
+	second := moment()
+	for range 5 {
+		add(far)
+	}
+	receive()
+	if got := follow(second); got != 6 {
+		t.Errorf("%d events came of the 6 that the store has taken in since", got)
+	}
+	third := moment()
+	if got := follow(third); got != 1 {
+		t.Errorf("%d events came of the 1 that the store has recorded since", got)
+	}
+}
+
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	for end := time.Now().Add(30 * time.Second); !holds(); time.Sleep(time.Millisecond) {
