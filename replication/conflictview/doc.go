@@ -5,6 +5,8 @@
 //	                                                                                  replication.Conflicts   commands.Bus.Judge
 //
 // A record is a function of the stream's events up to a place in the log. As more events come, those of other sites that were
-// late, a record may come to name more of them, or end differently; the latest holds. Sites that hold the same events have the
-// same records, but for Seen and SeenBy, which say when and where this one was first written.
+// late, a record may come to name more of them, or end differently; the latest holds. Where one branch of a stream counts, an
+// event may change what came of conflicts before it, too: with each that is concurrent with others, or settles, all records of
+// the stream are written anew. Sites that hold the same events have the same records, but for Position and SeenBy, which say when
+// and where one was written last.
 package conflictview

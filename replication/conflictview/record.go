@@ -75,13 +75,14 @@ type finder struct {
 	seen    *seen
 }
 
-// of returns the records that an event brings about or changes, as its stream is up to the event.
+// of returns the records that an event brings about or may change, as its stream is up to the event. One that knew all before it
+// changes none, unless a person says with it what counts: it stands behind them, and has no branch of its own.
 func (f *finder) of(ctx context.Context, e *eventstore.Recorded) ([]Record, error) {
 	if eventstore.IsSystemCategory(e.Stream.Category) {
 		return nil, nil
 	}
-	news, err := f.seen.take(ctx, f.streams, e)
-	if err != nil || !news {
+	concurrent, err := f.seen.take(ctx, f.streams, e)
+	if err != nil || !concurrent && e.Kind != eventstore.KindResolution {
 		return nil, err
 	}
 	events, err := f.stream(ctx, e)
@@ -108,10 +109,11 @@ func (f *finder) of(ctx context.Context, e *eventstore.Recorded) ([]Record, erro
 	for i := range conflicts {
 		c := &conflicts[i]
 		place := slices.IndexFunc(events, func(r eventstore.Recorded) bool { return r.Dot == c.Event })
-		if place < at {
+		o := outcome(judged, c.Event)
+		if place < at && !o.Resolver.Branchwise() {
 			continue // it stands before the event, which changes nothing for it
 		}
-		records = append(records, f.record(c, &events[place], outcome(judged, c.Event), e.Position))
+		records = append(records, f.record(c, &events[place], o, e.Position))
 	}
 	return records, nil
 }

@@ -16,8 +16,8 @@ const Name = "conflicts"
 const Table = "conflicts"
 
 const (
-	keysVersion = 1
-	rowsVersion = 1
+	keysVersion = 2
+	rowsVersion = 2
 )
 
 // Keys of the model in Redis.
