@@ -135,6 +135,7 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 	if err := n.assemble(); err != nil {
 		return nil, err
 	}
+	n.sites.escrows(n.bus.Resolvers())
 	if err := n.registerSchemas(ctx); err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tributary-es/tributary/commands"
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/kafkalog"
 	"github.com/tributary-es/tributary/eventstore/sealed"
@@ -26,6 +27,8 @@ type sitesPart struct {
 	site  *replication.Site
 	peers []*peers.Peer
 	log   *slog.Logger
+	// escrowed are the categories in which the site decides on rights of its own.
+	escrowed map[string]bool
 
 	topicRead chan struct{} // closed when the own topic has been read as it was found
 	once      sync.Once
@@ -188,6 +191,31 @@ func (p *sitesPart) refused() error {
 	}
 }
 
+// refuses returns nil when the node takes a request, else an error that matches eventstore.ErrUnavailable. What is decided on
+// rights in an escrow waits until it is known which of them the site used in earlier lives of its log.
+func (p *sitesPart) refuses(r *eventstore.Request) error {
+	if err := p.refused(); err != nil {
+		return err
+	}
+	for i := range r.Appends {
+		if stream := r.Appends[i].Stream; p.escrowed[stream.Category] {
+			if err := p.site.Whole(); err != nil {
+				return fmt.Errorf("%w: stream %s waits for what the site did in an earlier life of its log: %w", eventstore.ErrUnavailable, stream, err)
+			}
+		}
+	}
+	return nil
+}
+
+// escrows has the node refuse what is decided on rights in an escrow while it may have forgotten that it used them. It comes
+// before run.
+func (p *sitesPart) escrows(resolvers map[string]commands.ResolverKind) {
+	p.escrowed = map[string]bool{}
+	for category, kind := range resolvers {
+		p.escrowed[category] = kind == commands.ByEscrow
+	}
+}
+
 func (p *sitesPart) close() error {
 	if p == nil {
 		return nil
@@ -220,7 +248,7 @@ func (g *guardedStore) Unwrap() eventstore.Store { return g.Store }
 
 // Append implements eventstore.Appender.
 func (g *guardedStore) Append(ctx context.Context, r eventstore.Request) (eventstore.Receipt, error) {
-	if err := g.sites.refused(); err != nil {
+	if err := g.sites.refuses(&r); err != nil {
 		return eventstore.Receipt{}, err
 	}
 	return g.Store.Append(ctx, r)
@@ -230,7 +258,7 @@ func (g *guardedStore) Append(ctx context.Context, r eventstore.Request) (events
 func (g *guardedStore) Begin(ctx context.Context, r eventstore.Request) (
 	receipt eventstore.Receipt, wait func(context.Context) (eventstore.Receipt, error), err error,
 ) {
-	if err := g.sites.refused(); err != nil {
+	if err := g.sites.refuses(&r); err != nil {
 		return receipt, nil, err
 	}
 	if below, ok := g.Store.(sealed.Stepped); ok {
@@ -242,13 +270,16 @@ func (g *guardedStore) Begin(ctx context.Context, r eventstore.Request) (
 
 // Enqueue implements eventstore.Enqueuer.
 func (g *guardedStore) Enqueue(ctx context.Context, requests []eventstore.Request, done func(int, eventstore.Answer)) {
-	if err := g.sites.refused(); err != nil {
-		for i := range requests {
+	taken := make([]eventstore.Request, 0, len(requests))
+	places := make([]int, 0, len(requests)) // of those taken
+	for i := range requests {
+		if err := g.sites.refuses(&requests[i]); err != nil {
 			done(i, eventstore.Answer{Err: err})
+			continue
 		}
-		return
+		taken, places = append(taken, requests[i]), append(places, i)
 	}
-	eventstore.Enqueue(ctx, g.Store, requests, done)
+	eventstore.Enqueue(ctx, g.Store, taken, func(i int, a eventstore.Answer) { done(places[i], a) })
 }
 
 // registerSites offers what sites say to each other, and of each other.
@@ -279,6 +310,9 @@ func (n *Node) siteHealth(ctx context.Context) []server.Dependency {
 	}
 	own.Mode = string(o.Mode)
 	out := []server.Dependency{own}
+	if err := n.sites.site.Whole(); err != nil && own.Up {
+		out = append(out, server.Dependency{Name: "earlier lives", Mode: "replicated", Problem: err.Error() + "; what is held in escrow is refused here"})
+	}
 	for _, p := range o.Peers {
 		d := server.Dependency{Name: "site " + p.Site, Mode: n.grpcOf(p.Site), Up: p.Up}
 		if !d.Up {

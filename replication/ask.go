@@ -55,7 +55,14 @@ func (s *Site) ask(ctx context.Context, do func(*Core)) error {
 // Writable returns nil when the site may record events of its own, else what keeps it from that.
 func (s *Site) Writable() error { return *s.writable.Load() }
 
-func (s *Site) setWritable(err error) { s.writable.Store(&err) }
+// Whole returns nil when the site has all that was born there in earlier lives of its log, else what is missing (Core.Whole).
+func (s *Site) Whole() error { return *s.whole.Load() }
+
+// setTaken notes what keeps the site from writing, and from deciding on what it alone decides.
+func (s *Site) setTaken(writable, whole error) {
+	s.writable.Store(&writable)
+	s.whole.Store(&whole)
+}
 
 // Peered returns when another site holds the own log durably up to a seq. It ends with ctx's error, or with ErrStopped.
 func (s *Site) Peered(ctx context.Context, seq uint64) error {

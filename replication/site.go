@@ -104,8 +104,8 @@ type Site struct {
 
 	// mirrored is the seq up to which the own log is in its topic.
 	mirrored atomic.Uint64
-	// writable is what keeps the site from writing.
-	writable atomic.Pointer[error]
+	// writable is what keeps the site from writing, whole what keeps it from deciding on what it alone decides.
+	writable, whole atomic.Pointer[error]
 
 	mu     sync.Mutex // guards all below
 	beats  map[chan Heartbeat]bool
@@ -142,7 +142,8 @@ func NewSite(o Options) (*Site, error) {
 		inbox: make(chan Input, 16), asks: make(chan func(*Core)), begun: make(chan struct{}), ended: make(chan struct{}),
 		beats: map[chan Heartbeat]bool{}, waits: map[chan struct{}]uint64{}, again: map[string]context.CancelFunc{}, lag: map[eventstore.LogID]time.Duration{},
 	}
-	s.setWritable(fmt.Errorf("%w: the site has not begun", ErrUnconfirmed))
+	unknown := fmt.Errorf("%w: the site has not begun", ErrUnconfirmed)
+	s.setTaken(unknown, unknown)
 	return s, nil
 }
 
@@ -150,7 +151,7 @@ func NewSite(o Options) (*Site, error) {
 // another life, and with the store's error when that cannot be asked. Brokers and sites that are away only make it wait.
 func (s *Site) Run(ctx context.Context) (err error) {
 	defer func() {
-		s.setWritable(ErrStopped)
+		s.setTaken(ErrStopped, ErrStopped)
 		close(s.ended)
 	}()
 	state, err := s.o.Store.Log(ctx)
@@ -210,7 +211,7 @@ func (r *run) loop() error {
 		case r.storage.err != nil:
 			return fmt.Errorf("replicate: %w", r.storage.err)
 		}
-		r.setWritable(r.core.Writable())
+		r.setTaken(r.core.Writable(), r.core.Whole())
 		r.alarm(out.Alarms)
 		if out.Life != 0 {
 			return &LifeError{r.own, out.Life}

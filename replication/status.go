@@ -117,6 +117,9 @@ func (c *Core) Whole() error {
 	if c.own.Incarnation == 1 {
 		return nil
 	}
+	if !c.origin.topic {
+		return fmt.Errorf("%w: its topic, which may have more of earlier lives of %s, is being read", ErrUnconfirmed, c.own.Site)
+	}
 	for _, p := range c.peers {
 		if !p.ever {
 			return fmt.Errorf("%w: %s has not said what it has of earlier lives of %s", ErrUnconfirmed, p.name, c.own.Site)
