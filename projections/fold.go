@@ -1,6 +1,12 @@
 package projections
 
-import "github.com/tributary-es/tributary/eventstore"
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
 
 // Recorder is a writer that can take back what was written since a mark, by which a sink drops the writes of an event that
 // could not be applied.
@@ -25,8 +31,9 @@ type ParkedEvent struct {
 }
 
 // Fold applies events in order through the writer w, of which rec is the recorder. Events that cannot be applied, and
-// those of streams that wait, are returned for the sink to keep within the same commit.
-func Fold[W any](p *Projection[W], w W, rec Recorder, lot *Lot, events []eventstore.Recorded) []ParkedEvent {
+// those of streams that wait, are returned for the sink to keep within the same commit. An error is that of a context that has
+// ended, which says nothing of the event: nothing that was written counts, and the sink fails the commit with it.
+func Fold[W any](p *Projection[W], w W, rec Recorder, lot *Lot, events []eventstore.Recorded) ([]ParkedEvent, error) {
 	var parked []ParkedEvent
 	for i := range events {
 		e := &events[i]
@@ -40,6 +47,9 @@ func Fold[W any](p *Projection[W], w W, rec Recorder, lot *Lot, events []eventst
 			if err == nil {
 				continue
 			}
+			if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+				return nil, fmt.Errorf("apply event at %s: %w", e.Position, err)
+			}
 			rec.Undo(mark)
 			reason = reasonOf(e, err)
 			if lot.Waiting == nil {
@@ -52,7 +62,7 @@ func Fold[W any](p *Projection[W], w W, rec Recorder, lot *Lot, events []eventst
 			Event:  e,
 		})
 	}
-	return parked
+	return parked, nil
 }
 
 // withheld is the reason of an event that may have put personal data into the error. Reasons are kept, logged and shown.

@@ -46,7 +46,10 @@ func TestReasonsHoldNothingPersonal(t *testing.T) {
 		"not opened": {event: event(nil, false), says: "no such person: sealed"},
 	} {
 		p.Open = c.open
-		parked := Fold(&p, noWrites{}, noWrites{}, &Lot{}, []eventstore.Recorded{c.event})
+		parked, err := Fold(&p, noWrites{}, noWrites{}, &Lot{}, []eventstore.Recorded{c.event})
+		if err != nil {
+			t.Fatal(err)
+		}
 		if len(parked) != 1 || strings.Contains(parked[0].Reason, name) || !strings.Contains(parked[0].Reason, c.says) {
 			t.Errorf("%s: parked %v, want it with %q", what, PlainParked(parked), c.says)
 			continue

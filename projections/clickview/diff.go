@@ -142,7 +142,9 @@ func (r *refolding) Close() error                                     { return n
 func (r *refolding) Commit(_ context.Context, _, to projections.Cursor, events []eventstore.Recorded) ([]projections.Parked, error) {
 	lot := projections.Lot{Skipped: r.without}
 	var rec rowwrites.Recorder
-	projections.Fold[projections.Rows](rec.Of(r.model.projection), &rec, &rec, &lot, events)
+	if _, err := projections.Fold[projections.Rows](rec.Of(r.model.projection), &rec, &rec, &lot, events); err != nil {
+		return nil, err
+	}
 	payload, err := rec.Payload()
 	if err != nil {
 		return nil, err

@@ -35,7 +35,10 @@ const parkedTable = "projection_parked"
 // fold applies events through a recorder and returns the step that adds what they wrote.
 func (m *model) fold(lot *projections.Lot, events []eventstore.Recorded) (*step, []projections.ParkedEvent, error) {
 	var rec rowwrites.Recorder
-	parked := projections.Fold[projections.Rows](rec.Of(m.projection), &rec, &rec, lot, events)
+	parked, err := projections.Fold[projections.Rows](rec.Of(m.projection), &rec, &rec, lot, events)
+	if err != nil {
+		return nil, nil, err
+	}
 	payload, err := rec.Payload()
 	if err != nil {
 		return nil, nil, err

@@ -110,7 +110,10 @@ func (k *Keys) commit(m *keyModel, from, to projections.Cursor, events []eventst
 	}
 	var rec keywrites.Recorder
 	lot := projections.Lot{Waiting: m.lot.waiting(), Skipped: k.skipped}
-	parked := projections.Fold[projections.Keys](&k.projection, &rec, &rec, &lot, events)
+	parked, err := projections.Fold[projections.Keys](&k.projection, &rec, &rec, &lot, events)
+	if err != nil {
+		return nil, err
+	}
 	if err := m.write(&rec); err != nil {
 		return nil, err
 	}

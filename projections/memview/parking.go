@@ -82,8 +82,11 @@ func (k *Keys) retry(stream eventstore.StreamID) (applied int, err error) {
 	events := k.live.lot.take(stream)
 	var rec keywrites.Recorder
 	lot := projections.Lot{Skipped: k.skipped}
-	parked := projections.Fold[projections.Keys](&k.projection, &rec, &rec, &lot, events)
-	if err := k.live.write(&rec); err != nil {
+	parked, err := projections.Fold[projections.Keys](&k.projection, &rec, &rec, &lot, events)
+	if err == nil {
+		err = k.live.write(&rec)
+	}
+	if err != nil {
 		k.live.lot.events = before
 		return 0, err
 	}

@@ -97,7 +97,11 @@ func (r *Rows) Commit(_ context.Context, from, to projections.Cursor, events []e
 	var parked []projections.ParkedEvent
 	for i := range events {
 		rec.begin(events[i].Position.LSN)
-		parked = append(parked, projections.Fold[projections.Rows](&r.projection, &rec, &rec, &lot, events[i:i+1])...)
+		p, err := projections.Fold[projections.Rows](&r.projection, &rec, &rec, &lot, events[i:i+1])
+		if err != nil {
+			return nil, err
+		}
+		parked = append(parked, p...)
 	}
 	if r.tables == nil {
 		r.tables = make(map[string][]Row)

@@ -1,7 +1,9 @@
 package projectiontest
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -77,6 +79,34 @@ func (s *suite[W]) testParked(t *testing.T) {
 	parked = commit(t, next, to, end, more)
 	if len(parked) != 1 || parked[0].Reason != "" || parked[0].Stream != account(100) {
 		t.Errorf("an event behind a parked one was not queued: %v", parked)
+	}
+}
+
+// testEnded shows P6: a context that ends while an event is applied says nothing of the event. The commit fails, and counts when it
+// is tried again.
+func (s *suite[W]) testEnded(t *testing.T) {
+	f := s.fixture(t, 30)
+	var ended error
+	apply := f.patient.Apply
+	f.patient.Apply = func(w W, e *eventstore.Recorded) error {
+		if err := apply(w, e); err != nil || ended == nil || e.Version != 2 {
+			return err
+		}
+		return fmt.Errorf("read beside the event: %w", ended)
+	}
+	sink := empty(t, f.sink(t))
+	events, to := read(t, f.log, projections.Cursor{})
+	for _, ended = range []error{context.Canceled, context.DeadlineExceeded} {
+		if parked, err := sink.Commit(t.Context(), projections.Cursor{}, to, events); !errors.Is(err, ended) || len(parked) > 0 {
+			t.Errorf("Commit gives %v and parks %d events, want %v and none", err, len(parked), ended)
+		}
+	}
+	ended = nil
+	if parked := commit(t, sink, projections.Cursor{}, to, events); len(parked) > 0 {
+		t.Errorf("tried again, Commit parks %d events", len(parked))
+	}
+	if got := digest(t, sink); got != s.undisturbed(t, f.log) {
+		t.Error("tried again, the model is another one")
 	}
 }
 

@@ -218,7 +218,10 @@ func (v *View) tryEdit(ctx context.Context, choose func(all []parkedEvent) (even
 	}
 	v.recorder.Clear()
 	var batch projections.Lot
-	parked := projections.Fold[projections.Keys](&v.projection, &v.recorder, &v.recorder, &batch, events)
+	parked, err := projections.Fold[projections.Keys](&v.projection, &v.recorder, &v.recorder, &batch, events)
+	if err != nil {
+		return 0, err
+	}
 	keys, err := v.recorder.Reduce()
 	if err != nil {
 		return 0, err
