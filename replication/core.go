@@ -87,8 +87,10 @@ func (c *Core) beat(now Instant, out *Effects) {
 	heads := slices.Clone(c.store.Heads())
 	for i := range heads {
 		if h := &heads[i]; h.Log == c.own && c.origin.mirrored < h.Seq {
-			*h = eventstore.LogHead{Log: c.own, Seq: c.origin.mirrored}
-			h.Chain, _ = c.store.ChainAt(c.own, h.Seq)
+			*h = eventstore.LogHead{Log: c.own}
+			if chain, held := c.store.ChainAt(c.own, c.origin.mirrored); held { // else nothing can be said of it
+				h.Seq, h.Chain = c.origin.mirrored, chain
+			}
 		}
 	}
 	for _, end := range c.origin.ends {

@@ -138,6 +138,7 @@ type Effects struct {
 type Storage interface {
 	// Heads returns how far each log is held, the site's own among them.
 	Heads() []eventstore.LogHead
-	// ChainAt returns the chain of a log after a seq; held is false when the log is not held that far.
+	// ChainAt returns the chain of a log after a seq; held is false when the log is not held that far, or what it has there was
+	// dropped or cannot be had at present.
 	ChainAt(log eventstore.LogID, seq uint64) (chain eventstore.Hash, held bool)
 }

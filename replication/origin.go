@@ -79,6 +79,7 @@ func (c *Core) compareOwn(theirs eventstore.LogHead, site string, out *Effects) 
 	}
 	chain, held := c.store.ChainAt(c.own, theirs.Seq)
 	switch {
+	case !held && theirs.Seq <= c.ownHead().Seq: // it cannot be compared, and is not lost
 	case !held:
 		c.lose(out, site, fmt.Sprintf("%s has %s up to seq %d, and here it ends at %d", site, c.own, theirs.Seq, c.ownHead().Seq))
 	case chain != theirs.Chain:

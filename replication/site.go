@@ -227,7 +227,8 @@ type source struct{}
 
 func (source) Uint64() uint64 { return rand.Uint64() }
 
-// storage answers the core from the store. What keeps the store from answering ends the run, whatever the core makes of it.
+// storage answers the core from the store. What keeps the store from answering ends the run, whatever the core makes of it; but
+// not that an event is in an archive that cannot be had.
 type storage struct {
 	ctx   context.Context //nolint:containedctx // of Run
 	store Store
@@ -246,7 +247,7 @@ func (s *storage) Heads() []eventstore.LogHead {
 // ChainAt implements Storage.
 func (s *storage) ChainAt(log eventstore.LogID, seq uint64) (eventstore.Hash, bool) {
 	chain, held, err := s.store.ChainAt(s.ctx, log, seq)
-	if err != nil && !errors.Is(err, eventstore.ErrTruncated) { // it was dropped
+	if err != nil && !errors.Is(err, eventstore.ErrTruncated) && eventstore.ClassOf(err) != eventstore.Transient {
 		s.err = errors.Join(s.err, err)
 	}
 	return chain, held && err == nil

@@ -218,7 +218,7 @@ func (c *Core) compare(t *track, theirs eventstore.LogHead, site string, out *Ef
 	if theirs.Seq < t.held.Seq {
 		var held bool
 		if ours, held = c.store.ChainAt(t.log, theirs.Seq); !held {
-			return // it was dropped
+			return // it cannot be compared
 		}
 	}
 	if ours != theirs.Chain {

@@ -1,0 +1,127 @@
+package replication
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/eventstore/memstore"
+)
+
+// archivedStore has its first events in an archive that is away.
+type archivedStore struct {
+	*memstore.Store
+	archived uint64 // seq
+	asked    atomic.Int64
+}
+
+func (s *archivedStore) ChainAt(ctx context.Context, log eventstore.LogID, seq uint64) (eventstore.Hash, bool, error) {
+	if seq > 0 && seq <= s.archived {
+		s.asked.Add(1)
+		return eventstore.Hash{}, false, eventstore.ErrArchiveUnavailable
+	}
+	return s.Store.ChainAt(ctx, log, seq)
+}
+
+// sayer is a site that says a head again and again, and answers no pull.
+type sayer struct{ head eventstore.LogHead }
+
+func (s sayer) Pull(context.Context, Pull) (eventstore.Hash, []eventstore.Recorded, error) {
+	return eventstore.Hash{}, nil, errAway
+}
+
+func (s sayer) Meet(ctx context.Context, beats <-chan Heartbeat, heard func(context.Context, Heartbeat) error) error {
+	for {
+		if err := heard(ctx, Heartbeat{Site: "b", Log: eventstore.LogID{Site: "b", Incarnation: 1}, Heads: []eventstore.LogHead{s.head}, Wall: time.Now(), Direct: true}); err != nil {
+			return err
+		}
+		select {
+		case <-beats:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// runSite runs a site until the test ends.
+func runSite(t *testing.T, o Options) *Site {
+	t.Helper()
+	o.Heartbeat, o.GapTimer, o.MaxBackoff = 10*time.Millisecond, 10*time.Millisecond, 20*time.Millisecond
+	s, err := NewSite(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	t.Cleanup(func() { cancel(); running.Wait() })
+	running.Go(func() {
+		if err := s.Run(ctx); err != nil {
+			t.Errorf("the site ends with %v", err)
+		}
+	})
+	return s
+}
+
+// waitFor waits for something that must come.
+func waitFor(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("it never came that %s", what)
+		}
+	}
+}
+
+// fill writes events one by one, and returns all that its log has.
+func fill(t *testing.T, s *memstore.Store, n int) (all []eventstore.Recorded) {
+	t.Helper()
+	for range n {
+		if _, err := s.Append(t.Context(), eventstore.Request{Appends: []eventstore.StreamAppend{{
+			Stream: eventstore.Stream("cart", "1"), Events: []eventstore.Event{{Type: "cart.changed.v1"}},
+		}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	state, err := s.Log(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for e, err := range s.ReadLog(t.Context(), state.ID, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, e)
+	}
+	return all
+}
+
+func storeOf(site string, incarnation uint32) *memstore.Store {
+	return memstore.New(memstore.Options{LogID: eventstore.LogID{Site: site, Incarnation: incarnation}})
+}
+
+// A site that lags says what this one has archived. While the archive is away the two cannot be compared there, and that is all:
+// the site goes on, and has lost nothing.
+func TestArchiveAwayWhilePeerLags(t *testing.T) {
+	own, foreign := storeOf("a", 1), storeOf("c", 1)
+	all, others := fill(t, own, 30), fill(t, foreign, 30)
+	if _, err := own.Receive(t.Context(), others); err != nil {
+		t.Fatal(err)
+	}
+	for name, e := range map[string]eventstore.Recorded{"own log": all[9], "another's": others[9]} {
+		t.Run(name, func(t *testing.T) {
+			store := &archivedStore{Store: own, archived: 20}
+			peer := sayer{eventstore.LogHead{Log: e.Dot.Log, Seq: 10, HLC: e.HLC, Chain: e.Chain}}
+			topic := newMemTopic(own)
+			topic.ends = []eventstore.LogHead{{Log: all[29].Dot.Log, Seq: 30, Chain: all[29].Chain}}
+			s := runSite(t, Options{Config: Config{Site: "a"}, Store: store, Topic: topic, Peers: map[string]Peer{"b": peer}})
+			waitFor(t, "the two were to be compared", func() bool { return store.asked.Load() > 1 })
+			waitFor(t, "the site takes writes", func() bool { return s.Writable() == nil })
+			if o, err := s.Overview(t.Context()); err != nil || len(o.Alarms) > 0 {
+				t.Errorf("the site says %+v (%v)", o, err)
+			}
+		})
+	}
+}
