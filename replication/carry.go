@@ -161,6 +161,9 @@ func (r *run) do(out *Effects) {
 	for _, reread := range out.Rereads {
 		r.reread(reread)
 	}
+	for _, log := range out.Broken {
+		r.pace.pass(log)
+	}
 	if out.Beat != nil {
 		r.publish(*out.Beat)
 	}

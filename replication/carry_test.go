@@ -2,6 +2,8 @@ package replication
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -102,6 +104,49 @@ func storeOf(site string, incarnation uint32) *memstore.Store {
 	return memstore.New(memstore.Options{LogID: eventstore.LogID{Site: site, Incarnation: incarnation}})
 }
 
+// awaitHeld returns when a store holds a log up to a seq, or with an error when it does not come to that.
+func awaitHeld(ctx context.Context, s *memstore.Store, log eventstore.LogID, seq uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	for {
+		heads, err := s.Heads(ctx)
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(heads, func(h eventstore.LogHead) bool { return h.Log == log && h.Seq >= seq }) {
+			return nil
+		}
+		select {
+		case <-time.After(time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("%s is never held up to %d, but %v: %w", log, seq, heads, ctx.Err())
+		}
+	}
+}
+
+// scriptLink is a link that brings what a test says.
+type scriptLink func(ctx context.Context, events func(context.Context, []eventstore.Recorded) error, said func(context.Context, eventstore.LogHead) error) error
+
+func (l scriptLink) Follow(ctx context.Context, _ func(context.Context) ([]eventstore.LogHead, error),
+	events func(context.Context, []eventstore.Recorded) error, said func(context.Context, eventstore.LogHead) error,
+) error {
+	if err := l(ctx, events, said); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// inPieces brings events five at a time.
+func inPieces(ctx context.Context, all []eventstore.Recorded, events func(context.Context, []eventstore.Recorded) error) error {
+	for piece := range slices.Chunk(all, 5) {
+		if err := events(ctx, piece); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // A site that lags says what this one has archived. While the archive is away the two cannot be compared there, and that is all:
 // the site goes on, and has lost nothing.
 func TestArchiveAwayWhilePeerLags(t *testing.T) {
@@ -123,5 +168,59 @@ func TestArchiveAwayWhilePeerLags(t *testing.T) {
 				t.Errorf("the site says %+v (%v)", o, err)
 			}
 		})
+	}
+}
+
+// A link that brings again what the store has is not held back by that, although nothing is received meanwhile.
+func TestLinkBringsWhatIsHeld(t *testing.T) {
+	from, to := storeOf("b", 1), storeOf("a", 1)
+	all := fill(t, from, 35)
+	log := all[0].Dot.Log
+	link := scriptLink(func(ctx context.Context, events func(context.Context, []eventstore.Recorded) error, _ func(context.Context, eventstore.LogHead) error) error {
+		if err := inPieces(ctx, all[:30], events); err != nil {
+			return err
+		}
+		if err := awaitHeld(ctx, to, log, 30); err != nil {
+			return err
+		}
+		return inPieces(ctx, all, events)
+	})
+	runSite(t, Options{
+		Config: Config{Site: "a"}, Store: to, Topic: newMemTopic(to), Links: map[string]Link{"b": link},
+		Peers: map[string]Peer{"b": sayer{eventstore.LogHead{Log: log}}}, MaxAhead: 10,
+	})
+	if err := awaitHeld(t.Context(), to, log, 35); err != nil {
+		t.Error(err)
+	}
+}
+
+// A log that is broken off does not keep the link from what comes behind it, in the next life.
+func TestBrokenLogLetsNextLifeThrough(t *testing.T) {
+	first, second, to := storeOf("b", 1), storeOf("b", 2), storeOf("a", 1)
+	one, two := fill(t, first, 40), fill(t, second, 5)
+	link := scriptLink(func(ctx context.Context, events func(context.Context, []eventstore.Recorded) error, said func(context.Context, eventstore.LogHead) error) error {
+		if err := inPieces(ctx, one[:5], events); err != nil {
+			return err
+		}
+		if err := awaitHeld(ctx, to, one[0].Dot.Log, 5); err != nil {
+			return err
+		}
+		if err := inPieces(ctx, one[10:20], events); err != nil { // they wait for those before
+			return err
+		}
+		if err := said(ctx, eventstore.LogHead{Log: one[0].Dot.Log, Seq: 3, Chain: eventstore.Hash{1}}); err != nil {
+			return err
+		}
+		if err := inPieces(ctx, one[20:], events); err != nil {
+			return err
+		}
+		return inPieces(ctx, two, events)
+	})
+	runSite(t, Options{
+		Config: Config{Site: "a"}, Store: to, Topic: newMemTopic(to), Links: map[string]Link{"b": link},
+		Peers: map[string]Peer{"b": sayer{eventstore.LogHead{Log: one[0].Dot.Log}}}, MaxAhead: 10,
+	})
+	if err := awaitHeld(t.Context(), to, two[0].Dot.Log, 5); err != nil {
+		t.Error(err)
 	}
 }

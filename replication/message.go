@@ -124,6 +124,8 @@ type Effects struct {
 	Receive []Receive
 	Pulls   []Pull
 	Rereads []Reread
+	// Broken are logs that are not received any further: of them nothing is kept.
+	Broken []eventstore.LogID
 	// Beat, when set, goes to all other sites.
 	Beat   *Heartbeat
 	Alarms []Alarm

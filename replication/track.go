@@ -237,6 +237,7 @@ func (c *Core) breakOff(t *track, kind AlarmKind, site, why string, out *Effects
 	t.broken = why
 	clear(t.waiting)
 	t.claims, t.pull = nil, 0
+	out.Broken = append(out.Broken, t.log)
 	out.alarm(kind, t.log, site, "%s", why)
 }
 
