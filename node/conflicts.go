@@ -1,6 +1,8 @@
 package node
 
 import (
+	"time"
+
 	clickhouseschema "github.com/tributary-es/tributary/schemas/clickhouse"
 	sitesv1 "github.com/tributary-es/tributary/schemas/gen/tributary/sites/v1"
 
@@ -13,6 +15,9 @@ const (
 	ConflictsClickHouseProjection = conflictview.Name + "-clickhouse"
 )
 
+// conflictTimeout bounds what is read of the log, perhaps of its archive, for the conflicts of one event.
+const conflictTimeout = time.Minute
+
 // conflicts is the domain of the conflicts between sites; where there are no others, it only says so.
 func (n *Node) conflicts() Domain {
 	if len(n.config.Peers) == 0 {
@@ -20,7 +25,7 @@ func (n *Node) conflicts() Domain {
 			return []Service{{&sitesv1.Conflicts_ServiceDesc, &conflictview.Queries{}}}
 		}}
 	}
-	o := conflictview.Options{Streams: n.sealed, Judge: n.bus.Judge, Site: n.config.Site}
+	o := conflictview.Options{Streams: n.sealed, Judge: n.bus.Judge, Site: n.config.Site, Life: n.life, Timeout: conflictTimeout}
 	keys := conflictview.Keys(o)
 	return Domain{
 		Name: conflictview.Name,

@@ -52,6 +52,9 @@ type Node struct {
 	models    []*model
 	domains   []joined
 	followers followers
+	// life ends when the followers end, for what they call that is given no context; end ends it.
+	life context.Context
+	end  context.CancelFunc
 
 	archivePolicy archivePolicy
 	server        *server.Server
@@ -75,6 +78,7 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 		return nil, err
 	}
 	n := &Node{config: config, log: config.Logger, started: time.Now(), run: uuid.NewString(), clock: hlc.New(nil), verifying: make(chan struct{}, 1)}
+	n.life, n.end = context.WithCancel(context.WithoutCancel(ctx))
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.Close())
@@ -188,6 +192,7 @@ func (n *Node) Run(ctx context.Context) error {
 	followers, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	g, gctx := errgroup.WithContext(followers)
+	defer context.AfterFunc(gctx, n.end)()
 	g.Go(func() error { return ignoreCancel(n.kafka.run(gctx, n.sites.mayMirror)) })
 	g.Go(func() error { return n.supervise(gctx, "cells", n.cells.run) })
 	g.Go(func() error { return ignoreCancel(n.sites.run(gctx, n.recordChangedSchemas)) })
@@ -214,6 +219,7 @@ func (n *Node) Run(ctx context.Context) error {
 // Close stops what Open started. It comes after Run has returned, and is safe to call twice.
 func (n *Node) Close() error {
 	n.closeOnce.Do(func() {
+		n.end()
 		var errs []error
 		if n.server != nil {
 			errs = append(errs, n.douseBeacon(), n.server.Close())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
@@ -102,7 +103,7 @@ func newSite(t *testing.T, name string, skew time.Duration, resolver commands.Re
 }
 
 func (s *site) options() conflictview.Options {
-	return conflictview.Options{Streams: s.store, Judge: s.bus.Judge, Site: s.name}
+	return conflictview.Options{Streams: s.store, Judge: s.bus.Judge, Site: s.name, Life: context.Background(), Timeout: time.Minute}
 }
 
 // write writes a note on a page, knowing what is there, or blindly.
@@ -349,6 +350,43 @@ func (s *site) truth(t *testing.T) map[string]*sitesv1.Conflict {
 		}
 	}
 	return want
+}
+
+// stuck is a log whose streams come from an archive that does not answer.
+type stuck struct{ eventstore.Reader }
+
+func (stuck) Read(ctx context.Context, _ eventstore.StreamID, _ uint64) iter.Seq2[eventstore.Recorded, error] {
+	return func(yield func(eventstore.Recorded, error) bool) {
+		<-ctx.Done()
+		yield(eventstore.Recorded{}, ctx.Err())
+	}
+}
+
+// An archive that does not answer holds up nobody for longer than the time that it is given, nor beyond the end of the node,
+// and no event is parked for it.
+func TestASlowArchiveIsNotWaitedFor(t *testing.T) {
+	a, b := newSite(t, "bj", 0, once), newSite(t, "sh", time.Minute, once)
+	a.write(t, "1", "x", "", false)
+	b.write(t, "1", "x", "", false)
+	a.learn(t, b, 10)
+	events := a.stream(t, "1")
+	to := projections.Cursor{Position: events[1].Position, Seq: 1}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	for want, change := range map[error]func(o *conflictview.Options){
+		context.DeadlineExceeded: func(o *conflictview.Options) { o.Timeout = time.Millisecond },
+		context.Canceled:         func(o *conflictview.Options) { o.Life = ended },
+	} {
+		o := a.options()
+		change(&o)
+		o.Streams = stuck{a.store}
+		keys, rows := memview.NewKeys(conflictview.Keys(o)), memview.NewRows(conflictview.Rows(o))
+		for _, sink := range []projections.Sink{keys, rows} {
+			if parked, err := sink.Commit(t.Context(), projections.Cursor{}, to, events); !errors.Is(err, want) || len(parked) > 0 {
+				t.Errorf("%T: error is %v and %d events are parked, want %v and none", sink, err, len(parked), want)
+			}
+		}
+	}
 }
 
 // Conflicts are found by stream, kind, verdict and time, and wrong requests are refused.

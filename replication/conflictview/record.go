@@ -69,19 +69,19 @@ type Judge func(category string, events []eventstore.Recorded) (commands.Judgeme
 
 // finder finds the conflicts that an event brings about.
 type finder struct {
-	streams eventstore.Reader
-	judge   Judge
-	site    string
-	seen    *seen
+	Options
+	seen *seen
 }
 
 // of returns the records that an event brings about or may change, as its stream is up to the event. One that knew all before it
 // changes none, unless a person says with it what counts: it stands behind them, and has no branch of its own.
-func (f *finder) of(ctx context.Context, e *eventstore.Recorded) ([]Record, error) {
+func (f *finder) of(e *eventstore.Recorded) ([]Record, error) {
 	if eventstore.IsSystemCategory(e.Stream.Category) {
 		return nil, nil
 	}
-	concurrent, err := f.seen.take(ctx, f.streams, e)
+	ctx, cancel := context.WithTimeout(f.Life, f.Timeout)
+	defer cancel()
+	concurrent, err := f.seen.take(ctx, f.Streams, e)
 	if err != nil || !concurrent && e.Kind != eventstore.KindResolution {
 		return nil, err
 	}
@@ -101,7 +101,7 @@ func (f *finder) of(ctx context.Context, e *eventstore.Recorded) ([]Record, erro
 	if len(conflicts) == 0 {
 		return nil, nil
 	}
-	judged, err := f.judge(e.Stream.Category, events)
+	judged, err := f.Judge(e.Stream.Category, events)
 	if err != nil {
 		return nil, fmt.Errorf("judge stream %s: %w", e.Stream, err)
 	}
@@ -121,7 +121,7 @@ func (f *finder) of(ctx context.Context, e *eventstore.Recorded) ([]Record, erro
 // stream returns the events of e's stream that the log had when it had come to e, in canonical order.
 func (f *finder) stream(ctx context.Context, e *eventstore.Recorded) ([]eventstore.Recorded, error) {
 	var events []eventstore.Recorded
-	for r, err := range f.streams.Read(ctx, e.Stream, 1) {
+	for r, err := range f.Streams.Read(ctx, e.Stream, 1) {
 		if err != nil {
 			return nil, fmt.Errorf("read stream %s: %w", e.Stream, err)
 		}
@@ -146,7 +146,7 @@ func (f *finder) record(c *replication.Conflict, e *eventstore.Recorded, o comma
 		HLC: uint64(c.HLC), AtMs: c.HLC.Time().UnixMilli(), Kind: string(c.Kind),
 		Resolver: string(o.Resolver), Verdict: string(o.Verdict), Reason: o.Reason,
 		Base: hex.EncodeToString(o.Base[:]), Result: hex.EncodeToString(o.Result[:]),
-		Position: at.String(), SeenBy: f.site,
+		Position: at.String(), SeenBy: f.Site,
 	}
 	for _, s := range c.With {
 		r.With = append(r.With, Span{s.Log.String(), s.From, s.To})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/projections"
@@ -36,10 +37,14 @@ type Options struct {
 	Judge   Judge
 	// Site is this site's name.
 	Site string
+	// Life ends what is being read of the log, so that a slow archive does not hold up whoever runs the projections; it ends no
+	// earlier than they do. Timeout bounds what is read for one event. An event that either cuts short is applied again.
+	Life    context.Context
+	Timeout time.Duration
 }
 
 func (o Options) finder() *finder {
-	return &finder{streams: o.Streams, judge: o.Judge, site: o.Site, seen: newSeen()}
+	return &finder{Options: o, seen: newSeen()}
 }
 
 // Keys returns the projection into Redis. Queries reads it.
@@ -50,7 +55,7 @@ func Keys(o Options) projections.Projection[projections.Keys] {
 	f := o.finder()
 	return projections.Projection[projections.Keys]{
 		Name: Name, Version: keysVersion, Apply: func(w projections.Keys, e *eventstore.Recorded) error {
-			records, err := f.of(context.Background(), e)
+			records, err := f.of(e)
 			if err != nil {
 				return err
 			}
@@ -76,7 +81,7 @@ func Rows(o Options) projections.Projection[projections.Rows] {
 	f := o.finder()
 	return projections.Projection[projections.Rows]{
 		Name: Name, Version: rowsVersion, Apply: func(w projections.Rows, e *eventstore.Recorded) error {
-			records, err := f.of(context.Background(), e)
+			records, err := f.of(e)
 			if err != nil {
 				return err
 			}
