@@ -20,7 +20,8 @@ const (
 
 // Change is what happened to a row.
 type Change struct {
-	// ID names the change for good: the same change never has another one, and no two have the same. It fits a request's ID.
+	// ID names the change for good: no two have the same, and a change that comes through the slot never has another one. An
+	// existing row that is read again is another change, with an ID of its own. It fits a request's ID.
 	ID     string
 	Kind   Kind
 	Schema string

@@ -2,8 +2,6 @@ package pgsync
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"strings"
 	"time"
@@ -11,8 +9,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// copyTable applies the rows of a table as a transaction sees them.
-func (c *session) copyTable(ctx context.Context, tx pgx.Tx, table string) (count int, err error) {
+// copyTable applies the rows of a table as a transaction sees them. Their IDs are those of the moment, not of what they say: a
+// row may have become again what it was, after changes that were applied.
+func (c *session) copyTable(ctx context.Context, tx pgx.Tx, table string, nextID func() string) (count int, err error) {
 	schema, name, _ := strings.Cut(table, ".")
 	key, err := keyColumns(ctx, tx, table)
 	if err != nil {
@@ -31,8 +30,7 @@ func (c *session) copyTable(ctx context.Context, tx pgx.Tx, table string) (count
 			f := rows.FieldDescriptions()[i]
 			row[i] = Column{Name: f.Name, Type: f.DataTypeOID, Value: string(value), Null: value == nil}
 		}
-		change := Change{Kind: Existing, Schema: schema, Table: name, New: row, Key: key, At: now}
-		change.ID = c.existingID(&change)
+		change := Change{ID: nextID(), Kind: Existing, Schema: schema, Table: name, New: row, Key: key, At: now}
 		if err := out.put(ctx, change); err != nil {
 			return 0, err
 		}
@@ -42,16 +40,6 @@ func (c *session) copyTable(ctx context.Context, tx pgx.Tx, table string) (count
 		return 0, fmt.Errorf("read the rows: %w", err)
 	}
 	return count, out.flush(ctx)
-}
-
-// existingID is made of the whole row, so that one which is read again, unchanged, is the same change.
-func (c *session) existingID(change *Change) string {
-	h := sha256.New()
-	fmt.Fprintf(h, "%q %q", change.Schema, change.Table)
-	for _, column := range change.New {
-		fmt.Fprintf(h, " %q %t %q", column.Name, column.Null, column.Value)
-	}
-	return c.o.Slot + "/existing/" + hex.EncodeToString(h.Sum(nil)[:16])
 }
 
 // keyColumns returns the columns by which the rows of a table are told apart.

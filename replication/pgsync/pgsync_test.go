@@ -68,12 +68,6 @@ func (g *target) apply(ctx context.Context, changes []pgsync.Change) error {
 			return err
 		}
 		key := strings.Join(append([]string{c.Table}, c.KeyOf()...), "/")
-		if c.Kind == pgsync.Existing { // what is read again is the same but for when
-			c.At = time.Time{}
-			if payload, err = json.Marshal(c); err != nil {
-				return err
-			}
-		}
 		if _, err = g.store.Append(ctx, eventstore.Request{ID: c.ID, Appends: []eventstore.StreamAppend{{
 			Stream: eventstore.Stream("row", key),
 			Events: []eventstore.Event{{Type: "row.changed.v1", Encoding: eventstore.JSON, Payload: payload}},

@@ -89,9 +89,14 @@ func (c *session) check(ctx context.Context) error {
 	return errors.Join(faults...)
 }
 
-// publish makes the publication, or brings it up to the tables.
+// publish makes the publication, or brings it up to the tables. When one is added, no slot has all rows any more (see markWhole):
+// what was in a table before it was published comes through none.
 func (c *session) publish(ctx context.Context) error {
-	rows, err := c.sql.Query(ctx, "SELECT schemaname || '.' || tablename FROM pg_publication_tables WHERE pubname = $1", c.o.Publication)
+	// Of a partitioned table pg_publication_tables has the partitions.
+	rows, err := c.sql.Query(ctx, `SELECT n.nspname || '.' || c.relname FROM pg_publication p JOIN pg_publication_rel r ON r.prpubid = p.oid
+		JOIN pg_class c ON c.oid = r.prrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE p.pubname = $1
+		UNION SELECT t.schemaname || '.' || t.tablename FROM pg_publication p JOIN pg_publication_tables t ON t.pubname = p.pubname
+		WHERE p.pubname = $1 AND p.puballtables`, c.o.Publication)
 	if err != nil {
 		return fmt.Errorf("look for publication %s: %w", c.o.Publication, err)
 	}
@@ -115,8 +120,55 @@ func (c *session) publish(ctx context.Context) error {
 	if there {
 		statement = "ALTER PUBLICATION " + c.o.Publication + " SET TABLE "
 	}
-	if _, err := c.sql.Exec(ctx, statement+strings.Join(tables, ", ")); err != nil {
+	statement += strings.Join(tables, ", ")
+	if slices.ContainsFunc(c.o.Tables, func(table string) bool { return !slices.Contains(published, table) }) {
+		statement += "; COMMENT ON PUBLICATION " + c.o.Publication + " IS NULL"
+	}
+	if _, err := c.sql.Exec(ctx, statement); err != nil { // both or none
 		return fmt.Errorf("publish the tables (the account has to own them): %w", err)
+	}
+	return nil
+}
+
+// wholeSlots begins the publication's comment, which goes on with the names of the slots that have all rows.
+const wholeSlots = "all rows are brought over for slots:"
+
+// whole returns the slots of the publication for which all rows were brought over that come through no slot.
+func whole(ctx context.Context, tx interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}, publication string) ([]string, error) {
+	var comment string
+	if err := tx.QueryRow(ctx, "SELECT coalesce(obj_description(oid, 'pg_publication'), '') FROM pg_publication WHERE pubname = $1", publication).Scan(&comment); err != nil {
+		return nil, fmt.Errorf("read the comment of publication %s: %w", publication, err)
+	}
+	slots, _ := strings.CutPrefix(comment, wholeSlots)
+	if slots == comment {
+		return nil, nil // it is not ours
+	}
+	return strings.Fields(slots), nil
+}
+
+// markWhole notes in the database whether all rows were brought over for the slot that come through no slot. A slot alone does not
+// say so: it is there before the rows are read, and stays when reading them breaks off, however that comes about.
+func (c *session) markWhole(ctx context.Context, is bool) error {
+	err := pgx.BeginFunc(ctx, c.sql, func(tx pgx.Tx) error {
+		// Syncers with slots of their own may share the publication.
+		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtext($1))", c.o.Publication); err != nil {
+			return err
+		}
+		slots, err := whole(ctx, tx, c.o.Publication)
+		if err != nil || slices.Contains(slots, c.o.Slot) == is {
+			return err
+		}
+		slots = slices.DeleteFunc(slots, func(slot string) bool { return slot == c.o.Slot })
+		if is {
+			slots = append(slots, c.o.Slot)
+		}
+		_, err = tx.Exec(ctx, "COMMENT ON PUBLICATION "+c.o.Publication+" IS '"+wholeSlots+" "+strings.Join(slots, " ")+"'")
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("note in publication %s which rows are brought over (the account has to own it): %w", c.o.Publication, err)
 	}
 	return nil
 }
@@ -153,7 +205,7 @@ func (c *session) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.copyTables(ctx, tx)
+	return c.copyTables(ctx, tx, made.ConsistentPoint)
 }
 
 // again applies the rows once more, for it is not known whether all of them were. Of those that were, some may be gone, which
@@ -186,7 +238,7 @@ func (c *session) again(ctx context.Context) error {
 	if err := c.repl.Close(ctx); err != nil {
 		return fmt.Errorf("leave slot %s: %w", c.o.Slot, err)
 	}
-	if err := other.copyTables(ctx, tx); err != nil {
+	if err := other.copyTables(ctx, tx, made.ConsistentPoint); err != nil {
 		return err
 	}
 	c.repl, err = c.dialReplication(ctx)
@@ -205,11 +257,15 @@ func (c *session) asOf(ctx context.Context, snapshot string) (pgx.Tx, error) {
 	return tx, nil
 }
 
-// copyTables applies the rows of all tables as a transaction sees them, and ends it.
-func (c *session) copyTables(ctx context.Context, tx pgx.Tx) (err error) {
+// copyTables applies the rows of all tables as a transaction sees them, and ends it; moment is the LSN as of which that is.
+func (c *session) copyTables(ctx context.Context, tx pgx.Tx, moment string) (err error) {
 	defer func() { err = errors.Join(err, ignoreClosed(tx.Rollback(context.WithoutCancel(ctx)))) }()
+	rows := 0
 	for _, table := range c.o.Tables {
-		n, err := c.copyTable(ctx, tx, table)
+		n, err := c.copyTable(ctx, tx, table, func() string {
+			rows++
+			return fmt.Sprintf("%s/existing/%s/%d", c.o.Slot, moment, rows)
+		})
 		if err != nil {
 			return fmt.Errorf("table %s: %w", table, err)
 		}

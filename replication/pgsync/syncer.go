@@ -36,8 +36,8 @@ func New(o Options) (*Syncer, error) {
 }
 
 // Sync brings over what happens until ctx ends. Where the database has no slot of its name, it makes it, and begins with the rows
-// that are there; from 0 it brings over the rows that are there once more; from anywhere else it goes on where the slot is, for all
-// that comes before has been applied.
+// that are there; from 0 it brings over the rows that are there once more, and so it does when that has broken off before, or a
+// table was added; from anywhere else it goes on where the slot is, for all that comes before has been applied.
 func (s *Syncer) Sync(ctx context.Context, fromTS int64) error {
 	defer s.down()
 	c, err := s.connect(ctx)
@@ -55,19 +55,35 @@ func (s *Syncer) Sync(ctx context.Context, fromTS int64) error {
 	if err != nil {
 		return err
 	}
-	switch {
-	case active:
-		err = fmt.Errorf("%w: slot %s is in use: another Syncer runs, or the server has not noticed yet that its last one is gone",
+	if active {
+		return fmt.Errorf("%w: slot %s is in use: another Syncer runs, or the server has not noticed yet that its last one is gone",
 			eventstore.ErrUnavailable, s.o.Slot)
-	case !there:
-		err = c.begin(ctx)
-	case fromTS <= 0:
-		err = c.again(ctx)
 	}
+	slots, err := whole(ctx, c.sql, s.o.Publication)
 	if err != nil {
 		return err
 	}
+	if !there || fromTS <= 0 || !slices.Contains(slots, s.o.Slot) {
+		if err := c.bring(ctx, there); err != nil {
+			return err
+		}
+	}
 	return c.follow(ctx, 0)
+}
+
+// bring applies the rows that are there, and notes it when all are. Until then each call of Sync does so.
+func (c *session) bring(ctx context.Context, there bool) error {
+	if err := c.markWhole(ctx, false); err != nil {
+		return err
+	}
+	rows := c.begin
+	if there {
+		rows = c.again
+	}
+	if err := rows(ctx); err != nil {
+		return err
+	}
+	return c.markWhole(ctx, true)
 }
 
 // HealthCheck implements replication.Syncer. The lag is that of the clock of the database, as far as it was heard of.
