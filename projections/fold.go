@@ -32,7 +32,8 @@ type ParkedEvent struct {
 
 // Fold applies events in order through the writer w, of which rec is the recorder. Events that cannot be applied, and
 // those of streams that wait, are returned for the sink to keep within the same commit. An error is that of a context that has
-// ended, which says nothing of the event: nothing that was written counts, and the sink fails the commit with it.
+// ended, or of an archive that cannot be reached, which says nothing of the event: nothing that was written counts, and the sink
+// fails the commit with it.
 func Fold[W any](p *Projection[W], w W, rec Recorder, lot *Lot, events []eventstore.Recorded) ([]ParkedEvent, error) {
 	var parked []ParkedEvent
 	for i := range events {
@@ -47,7 +48,7 @@ func Fold[W any](p *Projection[W], w W, rec Recorder, lot *Lot, events []eventst
 			if err == nil {
 				continue
 			}
-			if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+			if passing(err) {
 				return nil, fmt.Errorf("apply event at %s: %w", e.Position, err)
 			}
 			rec.Undo(mark)
@@ -63,6 +64,11 @@ func Fold[W any](p *Projection[W], w W, rec Recorder, lot *Lot, events []eventst
 		})
 	}
 	return parked, nil
+}
+
+// passing reports whether an error of Apply says nothing of the event.
+func passing(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, eventstore.ErrArchiveUnavailable)
 }
 
 // withheld is the reason of an event that may have put personal data into the error. Reasons are kept, logged and shown.

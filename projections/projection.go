@@ -16,8 +16,8 @@ type Projection[W any] struct {
 	Types []string
 	// Apply writes what the event means for the model. It is pure but for its writer, and never keeps w or e. An error
 	// parks the event's stream: nothing that was written for this event counts, and later events of the stream queue
-	// behind it until an operator retries or skips it. A panic counts as an error. Of an error that is context.Canceled or
-	// context.DeadlineExceeded the commit fails instead, and is tried again.
+	// behind it until an operator retries or skips it. A panic counts as an error. Of an error that is context.Canceled,
+	// context.DeadlineExceeded or eventstore.ErrArchiveUnavailable the commit fails instead, and is tried again.
 	Apply func(w W, e *eventstore.Recorded) error
 	// Open, when set, opens the sealed fields of an event that comes without them, as one does that was parked: sinks keep
 	// events sealed. A source that opens them has done it for the others.

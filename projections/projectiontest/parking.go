@@ -82,8 +82,8 @@ func (s *suite[W]) testParked(t *testing.T) {
 	}
 }
 
-// testEnded shows P6: a context that ends while an event is applied says nothing of the event. The commit fails, and counts when it
-// is tried again.
+// testEnded shows P6: a context that ends while an event is applied, or an archive that is away, says nothing of the event. The commit
+// fails, and counts when it is tried again.
 func (s *suite[W]) testEnded(t *testing.T) {
 	f := s.fixture(t, 30)
 	var ended error
@@ -96,7 +96,7 @@ func (s *suite[W]) testEnded(t *testing.T) {
 	}
 	sink := empty(t, f.sink(t))
 	events, to := read(t, f.log, projections.Cursor{})
-	for _, ended = range []error{context.Canceled, context.DeadlineExceeded} {
+	for _, ended = range []error{context.Canceled, context.DeadlineExceeded, eventstore.ErrArchiveUnavailable} {
 		if parked, err := sink.Commit(t.Context(), projections.Cursor{}, to, events); !errors.Is(err, ended) || len(parked) > 0 {
 			t.Errorf("Commit gives %v and parks %d events, want %v and none", err, len(parked), ended)
 		}

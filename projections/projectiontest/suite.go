@@ -20,7 +20,7 @@ func run[W any](t *testing.T, s suite[W]) {
 	t.Run("another version has no cursor", s.testVersion)
 	t.Run("what was lost is missed", s.testLost)
 	t.Run("parked events wait in order", s.testParked)
-	t.Run("what a context ends is not parked", s.testEnded)
+	t.Run("what only passes is not parked", s.testEnded)
 	t.Run("parked events are retried and skipped", s.testParking)
 	t.Run("a generation is filled beside the live model", s.testGeneration)
 	t.Run("a runner follows, rebuilds, and notices what was lost", s.testRunner)

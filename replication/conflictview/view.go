@@ -38,7 +38,8 @@ type Options struct {
 	// Site is this site's name.
 	Site string
 	// Life ends what is being read of the log, so that a slow archive does not hold up whoever runs the projections; it ends no
-	// earlier than they do. Timeout bounds what is read for one event. An event that either cuts short is applied again.
+	// earlier than they do. Timeout bounds what is read for one event. Pieces of an archive that are on their way are waited for
+	// all the same, each for as long as the archive does. An event that either cuts short is applied again.
 	Life    context.Context
 	Timeout time.Duration
 }
