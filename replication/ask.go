@@ -28,7 +28,7 @@ type Overview struct {
 func (s *Site) Overview(ctx context.Context) (Overview, error) {
 	var o Overview
 	if err := s.ask(ctx, func(c *Core) {
-		o = Overview{Status: c.Status(s.instant()), Log: s.own, Mirrored: s.mirrored.Load(), Writable: c.Writable()}
+		o = Overview{Status: c.Status(s.instant()), Log: s.own, Mirrored: s.mayLeave(s.own), Writable: c.Writable()}
 	}); err != nil {
 		return Overview{}, fmt.Errorf("ask the site: %w", err)
 	}
@@ -96,17 +96,14 @@ const maxPullBytes = 4 << 20
 
 // Pull implements Peer: it answers a pull of another site from what is durable here.
 //
-// INVARIANT: nothing of the site's own log is given that is not in its topic.
+// INVARIANT: nothing of the site's own log is given that is not in its topic (Mirrored).
 func (s *Site) Pull(ctx context.Context, p Pull) (chain eventstore.Hash, events []eventstore.Recorded, err error) {
 	select {
 	case <-s.begun:
 	default:
 		return chain, nil, ErrStopped
 	}
-	last := ^uint64(0)
-	if p.Log == s.own {
-		last = s.mirrored.Load()
-	}
+	last := s.mayLeave(p.Log)
 	through, size := min(p.Through, last), 0
 	chain, held, err := s.o.Store.ChainAt(ctx, p.Log, p.After)
 	if err != nil {
@@ -130,6 +127,20 @@ func (s *Site) Pull(ctx context.Context, p Pull) (chain eventstore.Hash, events 
 		events = append(events, e)
 	}
 	return chain, events, nil
+}
+
+// publish notes that the topic has a life of the own log up to an event.
+func (s *Site) publish(d eventstore.Dot) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.topic.add(s.own, d)
+}
+
+// mayLeave returns up to which seq a log may leave the site.
+func (s *Site) mayLeave(log eventstore.LogID) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.topic.mayLeave(s.own, log)
 }
 
 // Meet implements Peer: another site tells what comes from beats, and is told what this one says.
@@ -170,8 +181,8 @@ func (s *Site) subscribe() (beats chan Heartbeat, leave func()) {
 	}
 }
 
-// publish gives a heartbeat to all who listen. One that was not taken in time is old.
-func (s *Site) publish(h Heartbeat) {
+// spread gives a heartbeat to all who listen. One that was not taken in time is old.
+func (s *Site) spread(h Heartbeat) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for beats := range s.beats {
@@ -179,6 +190,6 @@ func (s *Site) publish(h Heartbeat) {
 		case <-beats:
 		default:
 		}
-		beats <- h // publish alone fills it, one at a time
+		beats <- h // spread alone fills it, one at a time
 	}
 }

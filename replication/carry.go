@@ -67,6 +67,11 @@ func (r *run) carryTopic() {
 			// An empty topic of a log that has events was made anew, and tells nothing of what others may have; unless nobody can
 			// have anything of this life that is not here.
 			if len(heads) > 0 || state.Seq == 0 || r.o.Begun {
+				for _, h := range heads {
+					if h.Log != r.own {
+						r.publish(eventstore.Dot{Log: h.Log, Seq: h.Seq})
+					}
+				}
 				if err := r.put(ctx, Topic{heads}); err != nil {
 					return err
 				}
@@ -74,11 +79,8 @@ func (r *run) carryTopic() {
 			read = true
 		}
 		return r.o.Topic.Mirrored(ctx, func(ctx context.Context, d eventstore.Dot) error {
-			if d.Log != r.own {
-				return nil
-			}
-			r.mirrored.Store(d.Seq)
-			return r.put(ctx, Mirrored{d.Seq})
+			r.publish(d)
+			return r.put(ctx, Mirrored{d})
 		})
 	})
 }
@@ -165,7 +167,7 @@ func (r *run) do(out *Effects) {
 		r.pace.pass(log)
 	}
 	if out.Beat != nil {
-		r.publish(*out.Beat)
+		r.spread(*out.Beat)
 	}
 }
 

@@ -2,6 +2,7 @@ package replication
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -223,4 +224,31 @@ func TestBrokenLogLetsNextLifeThrough(t *testing.T) {
 	if err := awaitHeld(t.Context(), to, two[0].Dot.Log, 5); err != nil {
 		t.Error(err)
 	}
+}
+
+// A site gives of an earlier life what its topic has, and the rest when it cannot go on in that life any more.
+func TestPullOfAnEarlierLife(t *testing.T) {
+	first, store := storeOf("a", 1), storeOf("a", 2)
+	lost := fill(t, first, 3)
+	if _, err := store.Receive(t.Context(), lost); err != nil {
+		t.Fatal(err)
+	}
+	topic := newMemTopic(store)
+	topic.ends = []eventstore.LogHead{{Log: lost[1].Dot.Log, Seq: 2, HLC: lost[1].HLC, Chain: lost[1].Chain}}
+	s := runSite(t, Options{
+		Config: Config{Site: "a", Begun: true}, Store: store, Topic: topic, Peers: map[string]Peer{"b": sayer{}},
+	})
+	gives := func() int {
+		_, events, err := s.Pull(t.Context(), Pull{Log: lost[0].Dot.Log, Through: 3})
+		if err != nil && !errors.Is(err, ErrStopped) { // it has yet to begin
+			t.Fatal(err)
+		}
+		return len(events)
+	}
+	waitFor(t, "the topic is read", func() bool { return s.Whole() == nil })
+	if got := gives(); got != 2 {
+		t.Errorf("the site gives %d events of life 1, and its topic has 2", got)
+	}
+	fill(t, store, 1)
+	waitFor(t, "the site gives all of life 1", func() bool { return gives() == 3 })
 }

@@ -56,7 +56,7 @@ func (c *Core) Step(now Instant, random *rand.Rand, in Input) Effects {
 	case Refused:
 		c.refused(now, &in, &out)
 	case Mirrored:
-		c.origin.mirrored = max(c.origin.mirrored, in.Seq)
+		c.origin.add(c.own, in.Dot)
 	case Topic:
 		c.topicRead(in.Heads, &out)
 	case Tick:
@@ -86,10 +86,11 @@ func (c *Core) beat(now Instant, out *Effects) {
 	c.nextBeat = now.Mono + c.cfg.Heartbeat
 	heads := slices.Clone(c.store.Heads())
 	for i := range heads {
-		if h := &heads[i]; h.Log == c.own && c.origin.mirrored < h.Seq {
-			*h = eventstore.LogHead{Log: c.own}
-			if chain, held := c.store.ChainAt(c.own, c.origin.mirrored); held { // else nothing can be said of it
-				h.Seq, h.Chain = c.origin.mirrored, chain
+		if h := &heads[i]; c.origin.mayLeave(c.own, h.Log) < h.Seq {
+			most := c.origin.mayLeave(c.own, h.Log)
+			*h = eventstore.LogHead{Log: h.Log}
+			if chain, held := c.store.ChainAt(h.Log, most); held { // else nothing can be said of it
+				h.Seq, h.Chain = most, chain
 			}
 		}
 	}

@@ -80,7 +80,7 @@ func (s *site) write(t *testing.T, stream string, n int) []eventstore.Recorded {
 	}
 	s.log.Sync()
 	all := s.log.OfLog(s.log.ID(), 0, 1000)
-	s.step(Mirrored{uint64(len(all))})
+	s.step(Mirrored{all[len(all)-1].Dot})
 	return all[len(all)-n:]
 }
 
@@ -137,6 +137,44 @@ func TestGapsAndCauses(t *testing.T) {
 	}
 	if conflicts := Conflicts(c.log.Stream(eventstore.Stream("cart", "1"))); len(conflicts) != 0 {
 		t.Errorf("conflicts %+v, want none: b knew all of a", conflicts)
+	}
+}
+
+// What an earlier life has left unpublished does not leave the site before it is in the topic, or anything of the present one is.
+func TestEarlierLifeLeavesThroughTheTopic(t *testing.T) {
+	a := newSite(t, "a", "b")
+	a.write(t, "1", 1)
+	first := a.log.ID()
+	end := a.log.DurableHeads()
+	a.write(t, "1", 1) // the topic does not have it
+	a.log.Live(2)
+	says := func() (seq uint64) {
+		for _, h := range a.pass(time.Second).Beat.Heads {
+			if h.Log == first {
+				seq = h.Seq
+			}
+		}
+		return seq
+	}
+	begin := func() {
+		a.core = New(Config{Site: "a", Peers: []string{"b"}, Begun: true}, a.log.ID(), logStorage{a.log}, a.now)
+		if got := says(); got != 0 {
+			t.Errorf("before its topic is read, the site says that it has %d events of life 1", got)
+		}
+		a.step(Topic{end})
+		if got := says(); got != 1 {
+			t.Errorf("the site says that it has %d events of life 1, and its topic has 1", got)
+		}
+	}
+	begin()
+	a.step(Mirrored{eventstore.Dot{Log: first, Seq: 2}})
+	if got := says(); got != 2 {
+		t.Errorf("the site says that it has %d events of life 1, and its topic has both", got)
+	}
+	begin()
+	a.step(Mirrored{eventstore.Dot{Log: a.log.ID(), Seq: 1}})
+	if got := says(); got != 2 {
+		t.Errorf("the site says that it has %d events of life 1, and cannot go on in it any more", got)
 	}
 }
 

@@ -54,8 +54,11 @@ type Refused struct {
 	Err error
 }
 
-// Mirrored: the site's own log is in its topic up to a seq. INVARIANT: nothing of it leaves the site before.
-type Mirrored struct{ Seq uint64 }
+// Mirrored: the site's own log, in its present life or an earlier one, is in its topic up to an event.
+//
+// INVARIANT: nothing of the present life leaves the site before; and nothing of an earlier one before either it, or anything of
+// the present one, is there: until then the site could be put back to where it goes on in the earlier life.
+type Mirrored struct{ eventstore.Dot }
 
 // Topic says how the site's own topic ends, after it was read to there: for each life of the site's log the last event, with
 // the chain after it. It is given once, and not at all where the topic cannot be read, or is empty although the store has

@@ -3,6 +3,7 @@ package replication
 import (
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"time"
 
@@ -23,7 +24,7 @@ type originLog struct {
 	confirmed bool
 	topic     bool   // the topic was read
 	known     uint32 // the highest incarnation of the site's log that anybody has spoken of
-	mirrored  uint64 // seq
+	inTopic
 	// ends is how the topic ended for earlier lives: the others are told, for nobody else may know that there is so much.
 	ends    []eventstore.LogHead
 	durable uint64 // seq, as it was last asked for
@@ -51,6 +52,35 @@ func (o *originLog) life(own, log eventstore.LogID) {
 	}
 }
 
+// inTopic is how much of the site's log its topic is known to have: up to which seq the present life, and each earlier one.
+type inTopic struct {
+	mirrored uint64
+	earlier  map[eventstore.LogID]uint64
+}
+
+// add notes that the topic has a life of the log up to an event.
+func (t *inTopic) add(own eventstore.LogID, d eventstore.Dot) {
+	if d.Log == own {
+		t.mirrored = max(t.mirrored, d.Seq)
+		return
+	}
+	if t.earlier == nil {
+		t.earlier = map[eventstore.LogID]uint64{}
+	}
+	t.earlier[d.Log] = max(t.earlier[d.Log], d.Seq)
+}
+
+// mayLeave returns up to which seq a log may leave the site (Mirrored).
+func (t *inTopic) mayLeave(own, log eventstore.LogID) uint64 {
+	switch {
+	case log == own:
+		return t.mirrored
+	case log.Site == own.Site && log.Shard == own.Shard && t.mirrored == 0:
+		return t.earlier[log]
+	}
+	return math.MaxUint64
+}
+
 // topicRead takes how the site's own topic ends.
 func (c *Core) topicRead(heads []eventstore.LogHead, out *Effects) {
 	o := &c.origin
@@ -65,6 +95,7 @@ func (c *Core) topicRead(heads []eventstore.LogHead, out *Effects) {
 		t := c.track(h.Log)
 		t.known = max(t.known, h.Seq)
 		o.ends = append(o.ends, h)
+		o.add(c.own, eventstore.Dot{Log: h.Log, Seq: h.Seq})
 	}
 	if o.known > c.own.Incarnation {
 		c.lose(out, c.cfg.Site, fmt.Sprintf("its topic has events of its life %d, and this is life %d", o.known, c.own.Incarnation))

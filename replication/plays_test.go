@@ -2,6 +2,7 @@ package replication_test
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -260,7 +261,9 @@ func (p *stage) publish(a *actor) {
 			left--
 		}
 	}
-	p.step(a, replication.Mirrored{Seq: published[a.log.ID()]})
+	for _, log := range slices.SortedFunc(maps.Keys(published), eventstore.LogID.Compare) {
+		p.step(a, replication.Mirrored{Dot: eventstore.Dot{Log: log, Seq: published[log]}})
+	}
 }
 
 // speak has a site's next heartbeat heard.

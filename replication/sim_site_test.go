@@ -258,7 +258,7 @@ func (s *site) answer(p replication.Pull) replication.Pulled {
 		return replication.Pulled{Pull: p, Err: errNotHeld}
 	}
 	events := s.log.OfLog(p.Log, p.After, 1<<16)
-	if p.Log == s.log.ID() { // of which nothing leaves the site except what is in its topic
+	if own := s.log.ID(); p.Log == own || p.Log.Site == s.name && s.mirror.published[own].Seq == 0 { // of which nothing leaves the site except what is in its topic
 		published := s.mirror.published[p.Log].Seq
 		events = events[:min(uint64(len(events)), max(published, p.After)-p.After)]
 	}

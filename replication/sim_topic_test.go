@@ -1,6 +1,7 @@
 package replication_test
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -100,10 +101,10 @@ func (s *site) copyToTopic() {
 	}
 }
 
-// tellMirrored tells the core how much of the log is in the topic.
+// tellMirrored tells the core how much of each life of the log is in the topic.
 func (s *site) tellMirrored() {
-	if seq := s.mirror.published[s.log.ID()].Seq; seq > 0 {
-		s.step(replication.Mirrored{Seq: seq})
+	for _, log := range slices.SortedFunc(maps.Keys(s.mirror.published), eventstore.LogID.Compare) {
+		s.step(replication.Mirrored{Dot: eventstore.Dot{Log: log, Seq: s.mirror.published[log].Seq}})
 	}
 }
 

@@ -102,12 +102,11 @@ type Site struct {
 	own   eventstore.LogID
 	start time.Time
 
-	// mirrored is the seq up to which the own log is in its topic.
-	mirrored atomic.Uint64
 	// writable is what keeps the site from writing, whole what keeps it from deciding on what it alone decides.
 	writable, whole atomic.Pointer[error]
 
 	mu     sync.Mutex // guards all below
+	topic  inTopic
 	beats  map[chan Heartbeat]bool
 	waits  map[chan struct{}]uint64      // who waits for a seq to be held by another site
 	again  map[string]context.CancelFunc // by site, has its link begin again
