@@ -84,13 +84,13 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 			err = errors.Join(err, n.Close())
 		}
 	}()
+	if n.cells, err = newCells(&n.config); err != nil {
+		return nil, err
+	}
 	if config.Life != 0 {
 		if err := pebblestore.BeginLife(n.path(storeFolder), config.Life, n.storeOptions()); err != nil {
 			return nil, err
 		}
-	}
-	if n.cells, err = newCells(&n.config); err != nil {
-		return nil, err
 	}
 	if n.local, err = pebblestore.Open(n.path(storeFolder), n.storeOptions()); err != nil {
 		if b, ok := FindServer(ctx, config.Data); ok {
