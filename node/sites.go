@@ -24,9 +24,10 @@ type LifeError = replication.LifeError
 
 // sitesPart is what joins the node with other sites. It is empty where there are none.
 type sitesPart struct {
-	site  *replication.Site
-	peers []*peers.Peer
-	log   *slog.Logger
+	site    *replication.Site
+	service *peers.Service // nil before it is offered
+	peers   []*peers.Peer
+	log     *slog.Logger
 	// escrowed are the categories in which the site decides on rights of its own.
 	escrowed map[string]bool
 
@@ -221,6 +222,9 @@ func (p *sitesPart) close() error {
 		return nil
 	}
 	var errs []error
+	if p.service != nil {
+		errs = append(errs, p.service.Close())
+	}
 	for _, peer := range p.peers {
 		errs = append(errs, peer.Close())
 	}
@@ -291,6 +295,7 @@ func (n *Node) registerSites() error {
 	if err := n.server.Register(&sitesv1.Cells_ServiceDesc, &cells{part: n.cells}); err != nil {
 		return err
 	}
+	n.sites.service = s
 	return n.server.Register(&sitesv1.Sites_ServiceDesc, s)
 }
 

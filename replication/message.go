@@ -118,7 +118,6 @@ const (
 	AlarmSkew      AlarmKind = "skew"      // events from the future: the log waits
 	AlarmClock     AlarmKind = "clock"     // this site's clock strays from the others'
 	AlarmLost      AlarmKind = "lost"      // this site's log lacks events that others have
-	AlarmRefused   AlarmKind = "refused"   // the store does not take what a link brought
 	AlarmUnordered AlarmKind = "unordered" // what a link brought cannot be: batches that are not whole, wrong dots
 )
 

@@ -369,7 +369,7 @@ func (o *oracle) alarm(s *site, a replication.Alarm) {
 	switch a.Kind {
 	case replication.AlarmFork:
 		o.violated("I2", "%s says that a log is forked: %s", s.name, a.Text)
-	case replication.AlarmRefused, replication.AlarmUnordered:
+	case replication.AlarmUnordered:
 		o.violated("I2", "%s does not take what it was given: %s", s.name, a.Text)
 	}
 }

@@ -54,7 +54,8 @@ func serve(t *testing.T, store *memstore.Store, name, addr string, named ...stri
 		t.Fatal(err)
 	}
 	s := grpc.NewServer()
-	sitesv1.RegisterSitesServer(s, &peers.Service{Site: site, Name: name, Peers: named, Log: store.Log})
+	service := &peers.Service{Site: site, Name: name, Peers: named, Log: store.Log}
+	sitesv1.RegisterSitesServer(s, service)
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {
@@ -63,7 +64,14 @@ func serve(t *testing.T, store *memstore.Store, name, addr string, named ...stri
 		}
 	})
 	running.Go(func() { _ = s.Serve(l) })
-	stop = sync.OnceFunc(func() { cancel(); s.Stop(); running.Wait() })
+	stop = sync.OnceFunc(func() {
+		cancel()
+		s.Stop()
+		if err := service.Close(); err != nil {
+			t.Error(err)
+		}
+		running.Wait()
+	})
 	t.Cleanup(stop)
 	// Until it runs, a site answers nobody.
 	if _, err := site.Overview(t.Context()); err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -26,6 +27,14 @@ type Service struct {
 	Peers []string
 	// Log returns the site's own log.
 	Log func(ctx context.Context) (eventstore.LogState, error)
+
+	listening sync.WaitGroup // what listens to sites that meet
+}
+
+// Close returns when nothing of the calls that were answered is under way any more. It comes after the server has stopped.
+func (s *Service) Close() error {
+	s.listening.Wait()
+	return nil
 }
 
 // named refuses a site that nobody has named.
@@ -52,8 +61,7 @@ func (s *Service) Beat(stream sitesv1.Sites_BeatServer) error {
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
 	beats := make(chan replication.Heartbeat)
-	// Recv ends when this method has returned, and so does this goroutine.
-	go func() {
+	s.listening.Go(func() { // Recv ends when this method has returned
 		defer close(beats)
 		for request, err := first, error(nil); ; request, err = stream.Recv() {
 			var h replication.Heartbeat
@@ -75,7 +83,7 @@ func (s *Service) Beat(stream sitesv1.Sites_BeatServer) error {
 				return
 			}
 		}
-	}()
+	})
 	err = s.Site.Meet(ctx, beats, func(_ context.Context, h replication.Heartbeat) error {
 		return stream.Send(&sitesv1.BeatResponse{Heartbeat: heartbeatMessage(&h)})
 	})
