@@ -97,6 +97,7 @@ func (c *Config) validateHomed(fault func(format string, args ...any)) {
 type cells struct {
 	sitesv1.UnimplementedCellsServer
 	part *cellsPart
+	site *replication.Site
 }
 
 func (c *cells) ready() error {
@@ -163,6 +164,19 @@ func (c *cells) MoveCell(ctx context.Context, r *sitesv1.MoveCellRequest) (*site
 
 // TakeCell takes a cell whose owner is gone.
 func (c *cells) TakeCell(ctx context.Context, r *sitesv1.TakeCellRequest) (*sitesv1.Cell, error) {
+	if err := c.ready(); err != nil {
+		return nil, err
+	}
+	if r.GetCell() < eventstore.Cells {
+		cell, _ := c.part.fence.Cell(uint16(r.GetCell()))
+		o, err := c.site.Overview(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(o.Peers, func(p replication.PeerStatus) bool { return p.Site == cell.Home.Region && p.Up }) {
+			return nil, fmt.Errorf("%w: cell %d belongs to %s, which is heard: have it moved there (cells move)", eventstore.ErrInvalid, r.GetCell(), cell.Home)
+		}
+	}
 	return c.change(r.GetCell(), func(cell uint16) error { return c.part.owner.Take(ctx, cell, r.GetReason()) })
 }
 

@@ -20,7 +20,7 @@ import (
 
 // registerOwn offers the services that every node has.
 func (n *Node) registerOwn() error {
-	streams := &server.Streams{Store: n.sealed, PayloadJSON: n.payloadJSON, Void: n.bus.Void}
+	streams := &server.Streams{Store: n.sealed, Heads: n.local.Heads, PayloadJSON: n.payloadJSON, Void: n.bus.Void}
 	if err := n.server.Register(&apiv1.StreamService_ServiceDesc, streams); err != nil {
 		return err
 	}

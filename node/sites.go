@@ -292,7 +292,7 @@ func (n *Node) registerSites() error {
 	for _, p := range n.config.Peers {
 		s.Peers = append(s.Peers, p.Site)
 	}
-	if err := n.server.Register(&sitesv1.Cells_ServiceDesc, &cells{part: n.cells}); err != nil {
+	if err := n.server.Register(&sitesv1.Cells_ServiceDesc, &cells{part: n.cells, site: n.sites.site}); err != nil {
 		return err
 	}
 	n.sites.service = s

@@ -26,6 +26,13 @@ var passedOn = []string{
 // when it cannot be sent on. The header X-Site says who has answered: positions in the answer are of that site's log.
 func (s *Server) forward(ctx context.Context, home, method string, req any, refusal error) (any, error) {
 	in, _ := metadata.FromIncomingContext(ctx)
+	if raw, ok := req.(interface{ Message() (proto.Message, error) }); ok { // in its wire form
+		m, err := raw.Message()
+		if err != nil {
+			return nil, err
+		}
+		req = m
+	}
 	request, ok := req.(proto.Message)
 	if !ok || len(in.Get(forwardedBy)) > 0 {
 		return nil, refusal

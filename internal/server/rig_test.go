@@ -90,7 +90,7 @@ func start(tb testing.TB, o server.Options, f *fakes) *rig {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	streams := &server.Streams{Store: store, Void: f.void}
+	streams := &server.Streams{Store: store, Heads: store.Heads, Void: f.void}
 	for _, service := range []struct {
 		desc *grpc.ServiceDesc
 		impl any

@@ -19,6 +19,8 @@ type Streams struct {
 	apiv1.UnimplementedStreamServiceServer
 
 	Store eventstore.Reader
+	// Heads says of which logs the store has events; nil stands for its own alone.
+	Heads func(context.Context) ([]eventstore.LogHead, error)
 	// PayloadJSON renders a payload whose schema is known; an empty answer means that it is not.
 	PayloadJSON func(*eventstore.Recorded) string
 	// Void says of a stream which events do not count, and why; nil stands for none ever.
@@ -91,7 +93,11 @@ func (s *Streams) begin(ctx context.Context, id eventstore.StreamID, r *apiv1.Re
 		p.end, err = s.Store.VersionAt(ctx, id, p.asOf)
 	}
 	p.response.Version = p.end
-	if err == nil && s.several(ctx) {
+	several := false
+	if err == nil {
+		several, err = s.several(ctx)
+	}
+	if err == nil && several {
 		// What came later may stand before what was there then.
 		p.end, err = s.Store.Version(ctx, id)
 		if err == nil && s.Void != nil {
@@ -109,13 +115,12 @@ func (s *Streams) begin(ctx context.Context, id eventstore.StreamID, r *apiv1.Re
 }
 
 // several reports whether the log has events of several logs, which a stream may be mixed of.
-func (s *Streams) several(ctx context.Context) bool {
-	replica, ok := s.Store.(eventstore.Replica)
-	if !ok {
-		return false
+func (s *Streams) several(ctx context.Context) (bool, error) {
+	if s.Heads == nil {
+		return false, nil
 	}
-	heads, err := replica.Heads(ctx)
-	return err == nil && len(heads) > 1
+	heads, err := s.Heads(ctx)
+	return len(heads) > 1, err
 }
 
 // add puts the next event on the page, and reports whether to go on.

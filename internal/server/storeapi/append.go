@@ -2,10 +2,12 @@ package storeapi
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/wire"
@@ -28,6 +30,18 @@ var ServiceDesc = func() grpc.ServiceDesc {
 type appendRequest struct {
 	storev1.AppendRequest
 	wire.Raw
+}
+
+// Message returns the request as a message, for who sends it on.
+func (m *appendRequest) Message() (proto.Message, error) {
+	if m.Bytes == nil {
+		return &m.AppendRequest, nil
+	}
+	request := &storev1.AppendRequest{}
+	if err := proto.Unmarshal(m.Bytes, request); err != nil {
+		return nil, fmt.Errorf("%w: %w", eventstore.ErrInvalid, err)
+	}
+	return request, nil
 }
 
 // handleAppend takes the place of the generated handler.

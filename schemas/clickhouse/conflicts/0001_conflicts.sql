@@ -26,4 +26,4 @@ ORDER BY (category, id, position, row)
 SETTINGS non_replicated_deduplication_window = 1000;
 
 CREATE VIEW IF NOT EXISTS {db}.conflicts_now AS
-SELECT * FROM {db}.conflicts ORDER BY id, position DESC, row DESC LIMIT 1 BY id;
+SELECT * EXCEPT (position, row), position, row FROM {db}.conflicts ORDER BY id, position DESC, row DESC LIMIT 1 BY id;
