@@ -46,7 +46,7 @@ var noticers = []noticer{
 		"TestDropThatFails", "TestPowerLossWhileArchiving", "TestPowerLossWhileDropping", "TestConformanceWhileArchiving",
 	}},
 	{regexp.MustCompile(``), "eventstore/pebblestore", []string{
-		"TestConfigurations", "TestPowerLoss", "TestLinearizable", "TestLinearizableKilled", "TestFailPoints", "TestKill9", "TestMutations", "TestPowerLossInABatchOfManyBlocks",
+		"TestNothingUnsyncedShows", "TestConfigurations", "TestPowerLoss", "TestLinearizable", "TestLinearizableKilled", "TestFailPoints", "TestKill9", "TestMutations", "TestPowerLossInABatchOfManyBlocks",
 	}},
 }
 
