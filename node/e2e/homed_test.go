@@ -79,6 +79,10 @@ func TestHomedStreams(t *testing.T) {
 	book(b, moved, "")
 	s.equal(t)
 
+	if took := tributary(t, "cells", "take", "--from", "shard-00@"+s.names[1], "--reason", "impatience", "--data", s.data[0]); took.code != 2 || !strings.Contains(took.stderr, "is heard") {
+		t.Errorf("cells of a site that is heard are taken: %+v", took)
+	}
+
 	// b is killed: what is written there has to wait, until somebody takes it over.
 	b.kill()
 	theirs := homes[s.names[1]]
@@ -88,6 +92,7 @@ func TestHomedStreams(t *testing.T) {
 	if took := tributary(t, "cells", "take", "--from", "shard-00@"+s.names[1], "--data", s.data[0]); took.code != 2 || !strings.Contains(took.stderr, "--reason") {
 		t.Errorf("taken without a reason: %+v", took)
 	}
+	eventually(t, "a does not hear b", func() bool { return a.get(t, "/v1/sites")["mode"] == "isolated" })
 	done(t, "cells", "take", "--from", "shard-00@"+s.names[1], "--reason", "it was killed", "--data", s.data[0])
 	book(a, theirs, "")
 	book(a, moved, "")
@@ -174,6 +179,18 @@ func TestConflictsAreOnRecord(t *testing.T) {
 	}
 	if created != 1 {
 		t.Errorf("%d orders are in conflict, want the one that came second: %v", created, found[0])
+	}
+	for _, at := range s.at {
+		events, _ := at.get(t, "/v1/streams/order/X-1")["events"].([]any)
+		void := 0
+		for _, e := range events {
+			if e.(map[string]any)["voided"] == true {
+				void++
+			}
+		}
+		if void == 0 {
+			t.Errorf("of the events of an order that was placed twice none is void: %v", events)
+		}
 	}
 	if out := done(t, "conflicts", "--addr", b.grpc, "--category", "order", "--since", "1h"); !strings.Contains(out, "default/order/X-1") || !strings.Contains(out, "voided") {
 		t.Errorf("conflicts says\n%s", out)
