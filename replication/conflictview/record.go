@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"reflect"
 	"slices"
 
 	"github.com/tributary-es/tributary/commands"
@@ -27,7 +28,8 @@ type Record struct {
 	Resolver string `json:"resolver"`
 	Verdict  string `json:"verdict"`
 	Reason   string `json:"reason,omitempty"`
-	// Void are the events that do not count because of it, Overwritten the fields of others that the event set unseen.
+	// Void are the events that do not count because of it, Overwritten the fields of others that the event set unseen; the first
+	// hundred of each.
 	Void        []Void        `json:"void,omitempty"`
 	Overwritten []Overwritten `json:"overwritten,omitempty"`
 	// Base, Branches and Result are digests of what both sides knew, of each side, and of what counts.
@@ -73,7 +75,17 @@ type finder struct {
 	seen *seen
 }
 
-// of returns the records that an event brings about or may change, as its stream is up to the event. One that knew all before it
+// maxJudged bounds the streams of which it is said what came of their conflicts: judging takes a time and a memory that grow with
+// the square of what sites have written at once. maxListed bounds the events that a record names as void, and as overwritten.
+const (
+	maxJudged = 1000
+	maxListed = 100
+)
+
+// unjudged is the reason of a record of a stream that is too long.
+var unjudged = fmt.Sprintf("the stream has more than %d events: what came of the conflict is not on record, the state of the aggregate has it", maxJudged)
+
+// of returns the records that an event brings about or changes, as its stream is up to the event. One that knew all before it
 // changes none, unless a person says with it what counts: it stands behind them, and has no branch of its own.
 func (f *finder) of(e *eventstore.Recorded) ([]Record, error) {
 	if eventstore.IsSystemCategory(e.Stream.Category) {
@@ -89,31 +101,61 @@ func (f *finder) of(e *eventstore.Recorded) ([]Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	pointers := make([]*eventstore.Recorded, len(events))
-	at := 0
-	for i := range events {
-		pointers[i] = &events[i]
-		if events[i].Dot == e.Dot {
-			at = i
+	after, err := f.records(events)
+	if err != nil || len(after) == 0 {
+		return nil, err
+	}
+	// What was on record before is what its stream without it gives: so that what is written depends on the log alone.
+	at := slices.IndexFunc(events, func(r eventstore.Recorded) bool { return r.Dot == e.Dot })
+	before, err := f.records(slices.Delete(events, at, at+1))
+	if err != nil {
+		return nil, err
+	}
+	had := make(map[string]*Record, len(before))
+	for i := range before {
+		had[before[i].ID] = &before[i]
+	}
+	changed := after[:0]
+	for i := range after {
+		if r := &after[i]; had[r.ID] == nil || !reflect.DeepEqual(had[r.ID], r) {
+			changed = append(changed, *r)
 		}
+	}
+	for i := range changed {
+		changed[i].Position, changed[i].SeenBy = e.Position.String(), f.Site
+	}
+	return changed, nil
+}
+
+// records returns the records of a stream, but for when and where they are written.
+func (f *finder) records(events []eventstore.Recorded) ([]Record, error) {
+	pointers := make([]*eventstore.Recorded, len(events))
+	places := make(map[eventstore.Dot]int, len(events))
+	for i := range events {
+		pointers[i], places[events[i].Dot] = &events[i], i
 	}
 	conflicts := replication.Conflicts(pointers)
-	if len(conflicts) == 0 {
-		return nil, nil
+	outcomes := make(map[eventstore.Dot]*commands.Outcome, len(conflicts))
+	if len(conflicts) > 0 && len(events) <= maxJudged {
+		judged, err := f.Judge(events[0].Stream.Category, events)
+		if err != nil {
+			return nil, fmt.Errorf("judge stream %s: %w", events[0].Stream, err)
+		}
+		for i := range judged.Outcomes {
+			outcomes[judged.Outcomes[i].Event] = &judged.Outcomes[i]
+		}
 	}
-	judged, err := f.Judge(e.Stream.Category, events)
-	if err != nil {
-		return nil, fmt.Errorf("judge stream %s: %w", e.Stream, err)
-	}
-	var records []Record
+	records := make([]Record, 0, len(conflicts))
 	for i := range conflicts {
 		c := &conflicts[i]
-		place := slices.IndexFunc(events, func(r eventstore.Recorded) bool { return r.Dot == c.Event })
-		o := outcome(judged, c.Event)
-		if place < at && !o.Resolver.Branchwise() {
-			continue // it stands before the event, which changes nothing for it
+		o := outcomes[c.Event]
+		if o == nil {
+			o = &commands.Outcome{Event: c.Event}
+			if len(events) > maxJudged {
+				o.Verdict, o.Reason = commands.NeedsReview, unjudged
+			}
 		}
-		records = append(records, f.record(c, &events[place], o, e.Position))
+		records = append(records, record(c, &events[places[c.Event]], o))
 	}
 	return records, nil
 }
@@ -132,29 +174,20 @@ func (f *finder) stream(ctx context.Context, e *eventstore.Recorded) ([]eventsto
 	return events, nil
 }
 
-func outcome(j commands.Judgement, event eventstore.Dot) commands.Outcome {
-	i := slices.IndexFunc(j.Outcomes, func(o commands.Outcome) bool { return o.Event == event })
-	if i < 0 {
-		return commands.Outcome{Event: event}
-	}
-	return j.Outcomes[i]
-}
-
-func (f *finder) record(c *replication.Conflict, e *eventstore.Recorded, o commands.Outcome, at eventstore.Position) Record {
+func record(c *replication.Conflict, e *eventstore.Recorded, o *commands.Outcome) Record {
 	r := Record{
 		ID: c.Event.String(), Stream: c.Stream.String(), Category: c.Stream.Category, Type: e.Type,
 		HLC: uint64(c.HLC), AtMs: c.HLC.Time().UnixMilli(), Kind: string(c.Kind),
 		Resolver: string(o.Resolver), Verdict: string(o.Verdict), Reason: o.Reason,
 		Base: hex.EncodeToString(o.Base[:]), Result: hex.EncodeToString(o.Result[:]),
-		Position: at.String(), SeenBy: f.Site,
 	}
 	for _, s := range c.With {
 		r.With = append(r.With, Span{s.Log.String(), s.From, s.To})
 	}
-	for _, v := range o.Void {
+	for _, v := range o.Void[:min(len(o.Void), maxListed)] {
 		r.Void = append(r.Void, Void{v.Event.String(), v.Reason})
 	}
-	for _, w := range o.Overwritten {
+	for _, w := range o.Overwritten[:min(len(o.Overwritten), maxListed)] {
 		r.Overwritten = append(r.Overwritten, Overwritten{w.Event.String(), w.Field})
 	}
 	for _, b := range o.Branches {

@@ -17,8 +17,8 @@ const Name = "conflicts"
 const Table = "conflicts"
 
 const (
-	keysVersion = 2
-	rowsVersion = 2
+	keysVersion = 3
+	rowsVersion = 3
 )
 
 // Keys of the model in Redis.
