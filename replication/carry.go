@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -67,6 +68,12 @@ func (r *run) carryTopic() {
 			// An empty topic of a log that has events was made anew, and tells nothing of what others may have; unless nobody can
 			// have anything of this life that is not here.
 			if len(heads) > 0 || state.Seq == 0 || r.o.Begun {
+				// A new site looks like one that has lost its disk together with its topic: the others tell them apart.
+				if len(heads) == 0 && !r.o.Begun {
+					if err := r.allHeard(ctx); err != nil {
+						return err
+					}
+				}
 				for _, h := range heads {
 					if h.Log != r.own {
 						r.publish(eventstore.Dot{Log: h.Log, Seq: h.Seq})
@@ -101,6 +108,26 @@ func (r *run) reread(reread Reread) {
 	defer r.mu.Unlock()
 	if again := r.again[reread.Log.Site]; again != nil {
 		again()
+	}
+}
+
+// allHeard returns when every other site has spoken for itself. When that takes too long, the core begins another life.
+func (r *run) allHeard(ctx context.Context) error {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		o, err := r.Overview(ctx)
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(o.Peers, func(p PeerStatus) bool { return p.Heard < 0 }) {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 

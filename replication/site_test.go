@@ -403,3 +403,61 @@ func TestSiteBeginsAnotherLife(t *testing.T) {
 		t.Error("a site that has ended takes writes")
 	}
 }
+
+// A site that has lost its disk together with its topic looks like a new one. It gives no dot again: it waits for the others, who
+// know, and goes on in another life. R4.
+func TestLostDiskIsNoNewSite(t *testing.T) {
+	r := newRig("a", "b")
+	before := memstore.New(memstore.Options{LogID: eventstore.LogID{Site: "a", Incarnation: 1}})
+	if _, err := before.Append(t.Context(), eventstore.Request{Appends: []eventstore.StreamAppend{{
+		Stream: eventstore.Stream("cart", "1"), Events: []eventstore.Event{{Type: "cart.changed.v1"}},
+	}}}); err != nil {
+		t.Fatal(err)
+	}
+	for e, err := range before.ReadLog(t.Context(), eventstore.LogID{Site: "a", Incarnation: 1}, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.stores["b"].Receive(t.Context(), []eventstore.Recorded{e}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range r.names {
+		other := map[string]string{"a": "b", "b": "a"}[name]
+		site, err := NewSite(Options{
+			Config: Config{Site: name, Heartbeat: 10 * time.Millisecond}, Store: r.stores[name], Topic: r.topics[name],
+			Links: map[string]Link{other: r.links[name][other]}, Peers: map[string]Peer{other: r.peers[name][other]},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.sites[name] = site
+		r.peers[other][name].site.Store(site)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	running.Go(func() {
+		time.Sleep(50 * time.Millisecond) // a is there first
+		if err := r.sites["b"].Run(ctx); err != nil {
+			t.Errorf("b ends with %v", err)
+		}
+	})
+	ended := make(chan error, 1)
+	running.Go(func() { ended <- r.sites["a"].Run(ctx) })
+	for {
+		select {
+		case err := <-ended:
+			var life *LifeError
+			if !errors.As(err, &life) || life.Incarnation != 2 {
+				t.Errorf("the site ends with %v, want life 2", err)
+			}
+			return
+		default:
+			if r.sites["a"].Writable() == nil {
+				t.Fatal("a site that has lost its disk takes writes in the life that it had")
+			}
+		}
+	}
+}

@@ -36,7 +36,7 @@ func TestHomedStreams(t *testing.T) {
 	for i := range s.flags {
 		s.flags[i] = append(s.flags[i], "--homed", "ledger")
 	}
-	a, b := s.start(t, 0), s.start(t, 1)
+	a, b := s.both(t)
 	s.equal(t)
 	written := map[string]int{}
 	n := 0
@@ -136,7 +136,7 @@ func TestConflictsAreOnRecord(t *testing.T) {
 			"--site", s.names[i], "--kafka-port", port, "--clickhouse", clicks[i], "--peer", fmt.Sprintf("%s=%s,%s", s.names[1-i], s.grpc[1-i], ports[1-i]),
 		}
 	}
-	a, b := s.start(t, 0), s.start(t, 1)
+	a, b := s.both(t)
 	s.equal(t)
 	b.kill()
 	a.order(t, "X-1")

@@ -55,14 +55,28 @@ func newSites(t *testing.T) *twoSites {
 	return s
 }
 
-// start starts a site, or starts it again, and returns when it takes commands.
+// both starts both sites for the first time: new ones wait for each other.
+func (s *twoSites) both(t *testing.T) (a, b *serving) {
+	t.Helper()
+	a, b = s.launch(t, 0), s.launch(t, 1)
+	a.listening(t)
+	b.listening(t)
+	return a, b
+}
+
+// start starts a site again, and returns when it takes commands.
 func (s *twoSites) start(t *testing.T, i int) *serving {
 	t.Helper()
-	args := append([]string{"serve", "--json", "--data", s.data[i], "--http", "127.0.0.1:0", "--grpc", s.grpc[i]}, s.flags[i]...)
-	p := &serving{program: start(t, built, args...), data: s.data[i], grpc: s.grpc[i]}
+	p := s.launch(t, i)
 	p.listening(t)
-	s.at[i] = p
 	return p
+}
+
+func (s *twoSites) launch(t *testing.T, i int) *serving {
+	t.Helper()
+	args := append([]string{"serve", "--json", "--data", s.data[i], "--http", "127.0.0.1:0", "--grpc", s.grpc[i]}, s.flags[i]...)
+	s.at[i] = &serving{program: start(t, built, args...), data: s.data[i], grpc: s.grpc[i]}
+	return s.at[i]
 }
 
 // listening takes what a server says of where it listens, and waits until it takes commands; one that goes on in another life says it
@@ -135,7 +149,7 @@ func (s *twoSites) sameOrders(t *testing.T, ids ...string) {
 // earlier state: it goes on in another life, and gets back what it had lost. Shows R1, R4 and R6.
 func TestTwoSites(t *testing.T) {
 	s := newSites(t)
-	a, b := s.start(t, 0), s.start(t, 1)
+	a, b := s.both(t)
 	for _, at := range s.at {
 		at.post(t, "/v1/stock/MUG-1/receive", `{"quantity": 100}`)
 	}
@@ -191,7 +205,7 @@ func TestTwoSites(t *testing.T) {
 // What is recorded at one site comes to a reader at the other by itself; the test says how soon.
 func TestLagBetweenSites(t *testing.T) {
 	s := newSites(t)
-	a, b := s.start(t, 0), s.start(t, 1)
+	a, b := s.both(t)
 	s.equal(t)
 	const orders = 60
 	lags := make([]time.Duration, 0, orders)
