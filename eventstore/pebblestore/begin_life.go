@@ -75,5 +75,9 @@ func beginLife(dir string, incarnation uint32, o *Options) (err error) {
 	if err := writeMeta(db, m); err != nil {
 		return err
 	}
-	return makeWatermark(files, path, mark{logState{logHead: next.onward(head)}, next.id})
+	at := next.begin()
+	if head.lsn > 0 {
+		at = next.onward(head)
+	}
+	return makeWatermark(files, path, mark{logState{logHead: at}, next.id})
 }

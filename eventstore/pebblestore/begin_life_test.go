@@ -73,3 +73,31 @@ func TestBeginLife(t *testing.T) {
 		t.Errorf("opened again the store holds %+v (%v)", again, err)
 	}
 }
+
+// A log that has nothing goes on in another life as well, and takes appends and what it had lost.
+func TestBeginLifeOfAnEmptyLog(t *testing.T) {
+	fs := vfs.NewMem()
+	if err := openAt(t, fs, "a", Options{}).Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, life := range []uint32{2, 5} {
+		if err := BeginLife("a", life, &Options{FS: fs, Logger: quietLog}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		s := openAt(t, fs, "a", Options{})
+		receipt := mustAppend(t, s, eventstore.Request{Appends: []eventstore.StreamAppend{{
+			Stream: eventstore.Stream("cart", "1"), Events: []eventstore.Event{{Type: "cart.changed.v1"}},
+		}}})
+		if receipt.Position.Incarnation != 5 {
+			t.Errorf("the receipt is for %s, want life 5", receipt.Position)
+		}
+		if report, err := s.Verify(context.Background(), nil); err != nil || len(report.Faults) > 0 {
+			t.Errorf("verify finds %+v (%v)", report, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
