@@ -78,6 +78,9 @@ func (c *streamCache) put(k headKey, lsns []uint64, frames []byte) {
 		i = len(p.entries)
 		p.at[k] = i
 		p.entries = append(p.entries, next)
+		if p.hand >= i {
+			p.hand = 0 // what has just come is looked at last
+		}
 	case len(lsns) < len(p.entries[i].lsns), len(lsns) == len(p.entries[i].lsns) && next.frames == nil:
 		return
 	default:
@@ -112,8 +115,7 @@ func (p *streamPart) turn() {
 		p.bytes -= len(e.frames)
 		e.frames = nil
 	default:
-		p.remove(p.hand) // the last one takes its place, and is looked at next
-		return
+		p.remove(p.hand) // the last one takes its place, which may just have come: it has a round before it is looked at
 	}
 	p.hand++
 }

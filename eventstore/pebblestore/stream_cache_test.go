@@ -39,6 +39,10 @@ func TestStreamCacheKeepsItsLimit(t *testing.T) {
 			t.Fatalf("step %d: %d entries of %d bytes, counted as %d and %d, limit %d", i, len(p.entries), bytes, len(p.at), p.bytes, c.limit)
 		}
 	}
+	// What there is was used a moment ago, all of it alike: it has to have gone first.
+	for i := range 1000 {
+		c.put(key(10_000+i), make([]uint64, 20), make([]byte, 200))
+	}
 	c.put(key(1), make([]uint64, 20), make([]byte, 200))
 	c.get(key(1))
 	for i := range 3000 {
