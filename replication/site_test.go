@@ -439,7 +439,9 @@ func TestLostDiskIsNoNewSite(t *testing.T) {
 	defer running.Wait()
 	defer cancel()
 	running.Go(func() {
-		time.Sleep(50 * time.Millisecond) // a is there first
+		if _, err := r.sites["a"].Overview(ctx); err != nil { // a is there first
+			t.Errorf("a does not run: %v", err)
+		}
 		if err := r.sites["b"].Run(ctx); err != nil {
 			t.Errorf("b ends with %v", err)
 		}
