@@ -71,7 +71,7 @@ performance: build ## measure what docs/performance.md shows of the event store 
 	go run ./internal/bench/figures measure $(ARGS)
 
 .PHONY: bench-peers
-bench-peers: build ## the same work on NATS, PostgreSQL, etcd, Redis and UmaDB, as far as the machine has them (ARGS="-duration 2s -peers redis")
+bench-peers: build ## the same work on NATS, PostgreSQL, etcd, Redis and UmaDB, as far as the machine has them (ARGS="-duration 2s -peers redis"; ARGS=-lag: between sites, beside MirrorMaker 2)
 	cd internal/bench/peers && go run . $(ARGS)
 
 # What the reliability tests of a night print; see docs/reliability.md.

@@ -18,6 +18,7 @@ type benchCmd struct {
 	Read      benchReadCmd      `cmd:"" help:"Read a whole log, in process or over gRPC."`
 	Load      benchLoadCmd      `cmd:"" help:"Load whole streams, in process or over gRPC."`
 	Subscribe benchSubscribeCmd `cmd:"" help:"Follow a log live with many subscribers, slow ones among them."`
+	Lag       benchLagCmd       `cmd:"" help:"Append at one running site and follow at another: how long until an event is there."`
 	Start     benchStartCmd     `cmd:"" help:"Open a large store after kill -9 and after a clean stop."`
 	StartSide benchStartSideCmd `cmd:"" hidden:"" help:"The process that bench start starts."`
 }

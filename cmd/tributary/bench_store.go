@@ -95,6 +95,35 @@ func (c *benchSubscribeCmd) Run(ctx context.Context, g *globals) error {
 	})
 }
 
+// benchLagCmd measures how long events take from site to site.
+type benchLagCmd struct {
+	From     string        `help:"gRPC address of the server that is appended to." placeholder:"HOST:PORT" required:""`
+	To       string        `help:"gRPC address of the server at which the log is followed." placeholder:"HOST:PORT" required:""`
+	Clients  int           `help:"Clients that append, each to a stream of its own." default:"64"`
+	Rate     float64       `help:"Appends a second." default:"2000"`
+	Size     int           `help:"Bytes of an event's payload, at least 24." default:"512"`
+	Duration time.Duration `help:"How long is measured." default:"10s"`
+}
+
+// Run measures and prints. What it has appended stays in the logs of the sites, in the category bench.
+func (c *benchLagCmd) Run(ctx context.Context, g *globals) error {
+	load := bench.Load{Clients: c.Clients, Batch: 1, Size: c.Size, Streams: c.Clients, Rounds: 1, Duration: c.Duration, GRPC: true, Rate: c.Rate}
+	if err := load.Validate(); err != nil {
+		return fmt.Errorf("%w: bench lag: %w", eventstore.ErrInvalid, err)
+	}
+	if c.Rate == 0 {
+		return fmt.Errorf("%w: bench lag: --rate is above 0: as fast as can be, a queue would be measured", eventstore.ErrInvalid)
+	}
+	r, err := bench.Lag(ctx, c.From, c.To, load)
+	if err != nil {
+		return err
+	}
+	return g.print(r, func() {
+		fmt.Fprintf(g.out, "%d events of %d bytes, %.0f a second: at the other site after p50 %.1f ms, p99 %.1f ms; appended after p50 %.1f ms, p99 %.1f ms\n",
+			r.Events, max(c.Size, 24), r.Rate, r.P50Micros/1000, r.P99Micros/1000, r.AppendP50Micros/1000, r.AppendP99Micros/1000)
+	})
+}
+
 // measured has a measurement done and prints what came of it; of says what a latency is of.
 func measured(g *globals, f *benchFolder, name, units string, load bench.Load, of string,
 	measure func(dir string, progress func(done, total int)) (bench.Result, error),

@@ -92,7 +92,7 @@ type driver struct {
 var drivers = []driver{
 	{modules: "github.com/cockroachdb/pebble github.com/cockroachdb/pebble/v2", owners: "eventstore/pebblestore"},
 	{modules: "github.com/minio/minio-go/v7", owners: "eventstore/archive/s3"},
-	{modules: "github.com/segmentio/kafka-go", owners: "eventstore/kafkalog"},
+	{modules: "github.com/segmentio/kafka-go", owners: "eventstore/kafkalog internal/bench/peers"},
 	{modules: "github.com/redis/go-redis github.com/redis/go-redis/v9", owners: "projections/redisview internal/bench/peers"},
 	{modules: "github.com/ClickHouse/clickhouse-go github.com/ClickHouse/clickhouse-go/v2 github.com/ClickHouse/ch-go", owners: "projections/clickview"},
 	{modules: "go.etcd.io/etcd github.com/hashicorp/consul/api", owners: "internal/bench/peers"},

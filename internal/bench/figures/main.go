@@ -25,23 +25,23 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return errors.New("say measure, peers or write")
+		return errors.New("say measure, peers, lag or write")
 	}
 	switch args[0] {
 	case "measure":
 		if err := measure(ctx, args[1:]); err != nil {
 			return err
 		}
-	case "peers":
+	case "peers", "lag":
 		if len(args) != 2 {
-			return errors.New("peers wants the file with the lines of internal/bench/peers")
+			return errors.New(args[0] + " wants the file with the lines of internal/bench/peers")
 		}
-		if err := takePeers(args[1]); err != nil {
+		if err := take(args[0] == "lag", args[1]); err != nil {
 			return err
 		}
 	case "write":
 	default:
-		return fmt.Errorf("%q is unknown: say measure, peers or write", args[0])
+		return fmt.Errorf("%q is unknown: say measure, peers, lag or write", args[0])
 	}
 	return write()
 }
@@ -106,28 +106,41 @@ func runOnce(ctx context.Context, binary string, row *Row) (map[string]json.RawM
 	return answer, nil
 }
 
-// takePeers replaces the lines of the peers.
-func takePeers(path string) error {
+// take replaces the lines of the peers, or those of the lag between sites.
+func take(lag bool, path string) error {
 	record, err := readRecord()
 	if err != nil {
 		return err
 	}
+	lines, err := readLines(path)
+	if err != nil {
+		return err
+	}
+	if lag {
+		record.Lag, record.LagDate = lines, today()
+	} else {
+		record.Peers, record.PeersDate = lines, today()
+	}
+	return record.save()
+}
+
+func readLines(path string) ([]Peer, error) {
 	file, err := os.Open(path)
 	if err != nil {
-		return fmt.Errorf("read lines of peers: %w", err)
+		return nil, fmt.Errorf("read lines of peers: %w", err)
 	}
 	defer file.Close()
-	record.Peers, record.PeersDate = nil, today()
+	var peers []Peer
 	lines := bufio.NewScanner(file)
 	for lines.Scan() {
 		var p Peer
 		if err := json.Unmarshal(lines.Bytes(), &p); err != nil {
-			return fmt.Errorf("line of a peer %q: %w", lines.Text(), err)
+			return nil, fmt.Errorf("line of a peer %q: %w", lines.Text(), err)
 		}
-		record.Peers = append(record.Peers, p)
+		peers = append(peers, p)
 	}
 	if err := lines.Err(); err != nil {
-		return fmt.Errorf("read lines of peers: %w", err)
+		return nil, fmt.Errorf("read lines of peers: %w", err)
 	}
-	return record.save()
+	return peers, nil
 }

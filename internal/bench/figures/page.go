@@ -12,6 +12,7 @@ const (
 	pagePath   = "docs/performance.md"
 	storeBegin = "<!-- figures:store, written by internal/bench/figures -->\n"
 	peersBegin = "<!-- figures:peers, written by internal/bench/figures -->\n"
+	lagBegin   = "<!-- figures:lag, written by internal/bench/figures -->\n"
 	marksEnd   = "<!-- figures:end -->\n"
 )
 
@@ -21,7 +22,10 @@ func (r *Record) page(page string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return between(page, peersBegin, r.peersTable())
+	if page, err = between(page, peersBegin, r.peersTable()); err != nil {
+		return "", err
+	}
+	return between(page, lagBegin, r.lagTable())
 }
 
 // between replaces what stands between a mark and the next end.
@@ -135,6 +139,20 @@ func (r *Record) peersTable() string {
 			fmt.Fprintf(&b, "- %s: %s\n", p.Peer, p.Check)
 		}
 	}
+	return b.String()
+}
+
+// lagTable has who carries the events a line.
+func (r *Record) lagTable() string {
+	if len(r.Lag) == 0 {
+		return "Not measured yet.\n"
+	}
+	var b strings.Builder
+	b.WriteString("| carried by | rate | p50 | p99 | what is there then |\n|---|---|---|---|---|\n")
+	for _, p := range r.Lag {
+		fmt.Fprintf(&b, "| %s %s | %s | %s | %s | %s |\n", p.Peer, p.Version, rate(p.Rate), millis(p.P50), millis(p.P99), p.Check)
+	}
+	fmt.Fprintf(&b, "\nOne run, %s, one after the other on the same two Kafka servers.\n", r.LagDate)
 	return b.String()
 }
 

@@ -42,13 +42,14 @@ func TestTables(t *testing.T) {
 			{Peer: "one", Version: "1", Check: "by version", Work: "append-1", Rate: 1500, P99: 1000},
 			{Peer: "two", Version: "2", Check: "by tag", Work: "load", Rate: 2_000_000},
 		},
+		Lag: []Peer{{Peer: "carrier", Version: "3", Check: "copied", Work: "lag", Rate: 2000, P50: 4000, P99: 9000}},
 	}
-	page, err := record.page("before\n" + storeBegin + "old\n" + marksEnd + "middle\n" + peersBegin + marksEnd + "after\n")
+	page, err := record.page("before\n" + storeBegin + "old\n" + marksEnd + "middle\n" + peersBegin + marksEnd + "between\n" + lagBegin + marksEnd + "after\n")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"before\n", "middle\n", "after\n",
+		"before\n", "middle\n", "between\n", "after\n", "| carrier 3 | 2.0 k/s | 4.00 ms | 9.00 ms | copied |\n",
 		"| append in process, 64 clients | 0.9 of the raw file, not under 0.80 | 0.80 of the raw file (0.70–0.95) | 100 k/s (90 k/s–110 k/s) | 0.50 ms (0.50 ms–0.50 ms) | 2.00 ms (2.00 ms–2.00 ms) | 3, 2026-01-02 |",
 		"| append in process, 1 client | 0.75 of the raw file, not under 0.70 | not measured yet |",
 		"| one 1 | 1.5 k/s (1.0 ms) | – |", "| two 2 | – | 2.00 M/s |", "- two: by tag\n",

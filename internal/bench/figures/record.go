@@ -13,9 +13,11 @@ type Record struct {
 	// Machine says what ran the rows.
 	Machine string `json:"machine"`
 	Rows    []Seen `json:"rows"`
-	// Peers are the lines of internal/bench/peers, of one run.
+	// Peers are the lines of internal/bench/peers, of one run; Lag those that it prints with -lag.
 	PeersDate string `json:"peers_date,omitempty"`
 	Peers     []Peer `json:"peers,omitempty"`
+	LagDate   string `json:"lag_date,omitempty"`
+	Lag       []Peer `json:"lag,omitempty"`
 }
 
 // Seen is what a row's runs answered.
@@ -33,6 +35,7 @@ type Peer struct {
 	Check   string  `json:"check"`
 	Work    string  `json:"work"`
 	Rate    float64 `json:"rate"`
+	P50     float64 `json:"p50_us"`
 	P99     float64 `json:"p99_us"`
 }
 

@@ -22,8 +22,8 @@ type child struct {
 	err  error // of the process, once gone is closed
 }
 
-// startChild starts a program and waits until something listens on the port.
-func startChild(ctx context.Context, dir string, port int, as *syscall.Credential, program string, args ...string) (*child, error) {
+// spawn starts a program.
+func spawn(dir string, as *syscall.Credential, program string, args ...string) (*child, error) {
 	c := &child{cmd: exec.Command(program, args...), log: filepath.Join(dir, "peer.log"), gone: make(chan struct{})}
 	log, err := os.Create(c.log)
 	if err != nil {
@@ -36,6 +36,15 @@ func startChild(ctx context.Context, dir string, port int, as *syscall.Credentia
 		return nil, fmt.Errorf("start %s: %w", program, err)
 	}
 	go func() { c.err = c.cmd.Wait(); close(c.gone) }()
+	return c, nil
+}
+
+// startChild starts a program and waits until something listens on the port.
+func startChild(ctx context.Context, dir string, port int, as *syscall.Credential, program string, args ...string) (*child, error) {
+	c, err := spawn(dir, as, program, args...)
+	if err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {

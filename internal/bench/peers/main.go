@@ -35,6 +35,8 @@ func run(ctx context.Context) error {
 	only := flag.String("works", "", "names, separated by commas; empty means all")
 	dir := flag.String("dir", "", "where the data go, below a folder that is removed afterwards; empty means the folder for temporary files")
 	asJSON := flag.Bool("json", false, "print one JSON object a row on standard output instead of the table")
+	lag := flag.Bool("lag", false, "measure how long events take between two sites, beside MirrorMaker 2, in place of the works")
+	rate := flag.Float64("rate", 2000, "with -lag: events a second")
 	serve := flag.String("serve", "", "be the server of a peer that is embedded (used by the program itself)")
 	port := flag.Int("port", 0, "for -serve")
 	build := flag.String("build", "", "build a peer from its sources: umadb")
@@ -53,7 +55,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if s.duration < 100*time.Millisecond || s.size < 1 || s.streams < 1 || s.loaded < 1 {
+	if s.duration < 100*time.Millisecond || s.size < 1 || s.streams < 1 || s.loaded < 1 || *rate < 1 {
 		return errors.New("-duration is at least 100 ms, the other numbers are at least 1")
 	}
 	wanted, err := chosenWorks(*only)
@@ -68,8 +70,17 @@ func run(ctx context.Context) error {
 	if err := os.Chmod(scratch, 0o755); err != nil { // a peer may run under another account
 		return fmt.Errorf("open the folder: %w", err)
 	}
-	rows, err := measure(ctx, scratch, peers, wanted, s)
-	if !*asJSON {
+	var rows []Row
+	if *lag {
+		rows, err = measureLag(ctx, scratch, s, *rate)
+	} else {
+		rows, err = measure(ctx, scratch, peers, wanted, s)
+	}
+	switch {
+	case !*asJSON && *lag:
+		fmt.Print(lagTable(rows))
+		return err
+	case !*asJSON:
 		printTable(os.Stdout, rows, wanted)
 		return err
 	}
