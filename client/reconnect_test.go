@@ -12,6 +12,7 @@ import (
 
 	"github.com/tributary-es/tributary/client"
 	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/internal/cable"
 	"github.com/tributary-es/tributary/internal/testenv"
 )
 
@@ -36,7 +37,7 @@ func one(id string, expect eventstore.Expect) eventstore.Request {
 }
 
 // cutAgainAndAgain cuts the link after every so many appends, until done is closed.
-func cutAgainAndAgain(link *testenv.Link, appended *atomic.Int64, every int64, done <-chan struct{}) (cuts int) {
+func cutAgainAndAgain(link *cable.Cable, appended *atomic.Int64, every int64, done <-chan struct{}) (cuts int) {
 	for next := every; ; {
 		select {
 		case <-done:

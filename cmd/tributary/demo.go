@@ -13,11 +13,12 @@ import (
 )
 
 // demoCmd imports retail files into a fresh folder, waits until every read model has caught up, and shows what became of
-// them, each figure read back from the place that it names.
+// them, each figure read back from the place that it names. With sites it has several of them take the orders at once.
 type demoCmd struct {
-	Input []string `help:"Retail file, plain or gz; may be repeated." required:"" placeholder:"FILE" type:"path" sep:"none"`
+	Input []string `help:"Retail file, plain or gz; may be repeated. With --sites the default is the sample that comes with the program." placeholder:"FILE" type:"path" sep:"none"`
 	Data  string   `help:"Data folder, new or empty; default: a throwaway one." placeholder:"DIR" type:"path"`
 	Once  bool     `help:"End when the figures are printed, instead of serving on."`
+	drillFlags
 	listenFlags
 	engineFlags
 }
@@ -44,6 +45,15 @@ type demoSeconds struct {
 
 // Run runs the demo. The input is checked whole before anything is started or written.
 func (c *demoCmd) Run(ctx context.Context, g *globals) (err error) {
+	if len(c.Sites) > 0 {
+		return c.sites(ctx, g)
+	}
+	if err := c.drillFlags.refuse(); err != nil {
+		return err
+	}
+	if len(c.Input) == 0 {
+		return fmt.Errorf("%w: name retail files with --input", eventstore.ErrInvalid)
+	}
 	set, err := retail.Read(c.Input...)
 	if err != nil {
 		return err

@@ -201,11 +201,9 @@ func announce(g *globals, n *node.Node, data string) error {
 
 // loadSample imports the sample and shows what it did.
 func loadSample(ctx context.Context, g *globals, n *node.Node) (err error) {
-	set, err := retail.ReadSources(retail.Source{Name: retailsample.Name, Open: func() (io.ReadCloser, error) {
-		return io.NopCloser(strings.NewReader(retailsample.Compressed())), nil
-	}})
+	set, err := readSample()
 	if err != nil {
-		return fmt.Errorf("read the sample: %w", err)
+		return err
 	}
 	s, err := dial(n.GRPCAddr())
 	if err != nil {
@@ -229,6 +227,17 @@ func loadSample(ctx context.Context, g *globals, n *node.Node) (err error) {
 	fmt.Fprintf(g.out, "\nThe sample: %d lines of real orders as %d commands (%d repeated) in %.1f s.\n\n", answer.Lines, answer.Items, answer.Repeated, answer.Seconds)
 	g.table(figureRows(f))
 	return nil
+}
+
+// readSample reads the sample that comes with the program.
+func readSample() (*retail.Set, error) {
+	set, err := retail.ReadSources(retail.Source{Name: retailsample.Name, Open: func() (io.ReadCloser, error) {
+		return io.NopCloser(strings.NewReader(retailsample.Compressed())), nil
+	}})
+	if err != nil {
+		return nil, fmt.Errorf("read the sample: %w", err)
+	}
+	return set, nil
 }
 
 // figureRows is what became of an import, each figure with the place it was read from.

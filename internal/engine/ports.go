@@ -36,6 +36,15 @@ func freePort() (int, error) {
 	return 0, errors.New("find a free loopback port: 1000 attempts were in vain")
 }
 
+// FreeAddr returns host:port on loopback for a server that is to have the same over restarts; nobody listens there now.
+func FreeAddr() (string, error) {
+	port, err := freePort()
+	if err != nil {
+		return "", err
+	}
+	return loopback(port), nil
+}
+
 func portIsFree(port int) bool {
 	l, err := net.Listen("tcp4", loopback(port))
 	if err != nil {

@@ -67,7 +67,9 @@ var layers = []layer{
 	{pkg: "internal/hlc", may: "", foreign: "none"},
 	{pkg: "internal/lint", may: "", foreign: "none"},
 	{pkg: "internal/engine", may: ""},
-	{pkg: "internal/testenv", may: "internal/engine"},
+	{pkg: "internal/cable", may: "", foreign: "github.com/twmb/franz-go"},
+	{pkg: "internal/drill", may: "internal/cable internal/engine eventstore commands/escrow commerce/inventory commerce/retail commerce/retail/importer"},
+	{pkg: "internal/testenv", may: "internal/cable internal/engine"},
 	{pkg: "internal/reliability", may: "", foreign: "none"},
 	{pkg: "internal/server", may: "commands queries projections replication eventstore eventstore/groups eventstore/wire internal/*"},
 	{pkg: "internal/server/*", may: "commands queries projections replication eventstore eventstore/wire internal/*"},
@@ -77,7 +79,7 @@ var layers = []layer{
 
 	{pkg: "node", may: everything},
 	{pkg: "node/*", may: everything},
-	{pkg: "cmd/*", may: "node node/* client eventstore internal/engine internal/bench commerce/retail commerce/retail/importer testdata/retail"},
+	{pkg: "cmd/*", may: "node node/* client eventstore internal/drill internal/engine internal/bench commerce/retail commerce/retail/importer testdata/retail"},
 	{pkg: "examples/*", may: "eventstore commands projections projections/* queries node client"},
 }
 
@@ -97,7 +99,7 @@ var drivers = []driver{
 	{modules: "github.com/ClickHouse/clickhouse-go github.com/ClickHouse/clickhouse-go/v2 github.com/ClickHouse/ch-go", owners: "projections/clickview"},
 	{modules: "go.etcd.io/etcd github.com/hashicorp/consul/api", owners: "internal/bench/peers"},
 	{modules: "github.com/jackc/pgx github.com/jackc/pglogrepl", owners: "replication/pgsync internal/bench/peers"},
-	{modules: "github.com/twmb/franz-go github.com/alicebob/miniredis/v2", owners: "eventstore/kafkalog/embedded projections/redisview/embedded internal/engine internal/testenv node node/*"},
+	{modules: "github.com/twmb/franz-go github.com/alicebob/miniredis/v2", owners: "eventstore/kafkalog/embedded projections/redisview/embedded internal/cable internal/engine internal/testenv node node/*"},
 	{modules: "github.com/alecthomas/kong github.com/vbauerster/mpb/v8", owners: "cmd/*"},
 }
 

@@ -22,6 +22,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tributary-es/tributary/internal/cable"
 	"github.com/tributary-es/tributary/internal/engine"
 )
 
@@ -279,6 +280,17 @@ func run(m *testing.M, checks []func() error) int {
 		}
 	}
 	return code
+}
+
+// Proxy starts a cable to target (host:port) that ends with the test.
+func Proxy(t testing.TB, target string) *cable.Cable {
+	t.Helper()
+	c, err := cable.New(target)
+	if err != nil {
+		t.Fatalf("testenv: %v", err)
+	}
+	t.Cleanup(c.Close)
+	return c
 }
 
 // Unique returns a short name in lower-case letters, digits and underscores, different at every call: for a database, a

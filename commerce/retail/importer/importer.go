@@ -114,7 +114,7 @@ func (r *run) one(ctx context.Context, item retail.Item) error {
 func (r *run) patiently(ctx context.Context, item retail.Item) (*commerceapiv1.Receipt, error) {
 	giveUp := time.Now().Add(r.options.Patience)
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
-		receipt, err := r.issue(ctx, item)
+		receipt, err := Issue(ctx, r.client, item)
 		switch status.Code(err) {
 		case codes.Unavailable, codes.Aborted, codes.DeadlineExceeded, codes.ResourceExhausted:
 		default:
@@ -131,28 +131,29 @@ func (r *run) patiently(ctx context.Context, item retail.Item) (*commerceapiv1.R
 	}
 }
 
-func (r *run) issue(ctx context.Context, item retail.Item) (*commerceapiv1.Receipt, error) {
+// Issue gives the command of an item, once. Its idempotency key is for the caller to put into ctx.
+func Issue(ctx context.Context, client commerceapiv1.CommandServiceClient, item retail.Item) (*commerceapiv1.Receipt, error) {
 	wait := grpc.WaitForReady(true)
 	switch i := item.(type) {
 	case retail.OpeningStock:
-		return r.client.ReceiveStock(ctx, &commerceapiv1.ReceiveStockRequest{StockCode: i.StockCode, Quantity: i.Units, Reference: i.Key()}, wait)
+		return client.ReceiveStock(ctx, &commerceapiv1.ReceiveStockRequest{StockCode: i.StockCode, Quantity: i.Units, Reference: i.Key()}, wait)
 	case retail.Order:
-		return r.client.PlaceOrder(ctx, &commerceapiv1.PlaceOrderRequest{
+		return client.PlaceOrder(ctx, &commerceapiv1.PlaceOrderRequest{
 			Id: i.Invoice, CustomerId: i.Customer, Country: i.Country, Currency: retail.Currency,
 			Lines: lines(i.Lines, 1), PlacedAt: timestamppb.New(i.At),
 		}, wait)
 	case retail.Return:
-		return r.client.ReceiveReturn(ctx, &commerceapiv1.ReceiveReturnRequest{
+		return client.ReceiveReturn(ctx, &commerceapiv1.ReceiveReturnRequest{
 			Id: i.Invoice, CustomerId: i.Customer, Country: i.Country, Currency: retail.Currency,
 			Lines: lines(i.Lines, -1), ReceivedAt: timestamppb.New(i.At),
 		}, wait)
 	case retail.StockAdjustment:
-		return r.client.AdjustStock(ctx, &commerceapiv1.AdjustStockRequest{
+		return client.AdjustStock(ctx, &commerceapiv1.AdjustStockRequest{
 			StockCode: i.Line.StockCode, Delta: i.Change, Reason: i.Line.Description, Document: document(i.Line),
 			AdjustedAt: timestamppb.New(i.Line.At),
 		}, wait)
 	case retail.PaymentAdjustment:
-		return r.client.AdjustPayment(ctx, &commerceapiv1.AdjustPaymentRequest{
+		return client.AdjustPayment(ctx, &commerceapiv1.AdjustPaymentRequest{
 			Id: i.Line.Invoice, Amount: i.Line.Amount.String(), Currency: i.Line.Amount.Currency(), Reason: i.Line.Description,
 			Document: document(i.Line), StockCode: i.Line.StockCode, AdjustedAt: timestamppb.New(i.Line.At),
 		}, wait)

@@ -1,4 +1,4 @@
-package testenv_test
+package cable_test
 
 import (
 	"bufio"
@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tributary-es/tributary/internal/testenv"
+	"github.com/tributary-es/tributary/internal/cable"
 )
 
 // echo starts a server that sends every byte back.
@@ -33,6 +33,17 @@ func echo(t *testing.T) (addr string) {
 		}
 	}()
 	return listener.Addr().String()
+}
+
+// lay lays a cable that ends with the test.
+func lay(t *testing.T, target string) *cable.Cable {
+	t.Helper()
+	c, err := cable.New(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
 }
 
 func dial(t *testing.T, addr string) net.Conn {
@@ -73,36 +84,36 @@ func askAnew(t *testing.T, addr, line string) (answer string, err error) {
 	return answer, err
 }
 
-func TestLinkCarriesBytes(t *testing.T) {
-	link := testenv.Proxy(t, echo(t))
-	if answer, _, err := ask(dial(t, link.Addr()), "hello"); answer != "hello\n" || err != nil {
+func TestCableCarriesBytes(t *testing.T) {
+	c := lay(t, echo(t))
+	if answer, _, err := ask(dial(t, c.Addr()), "hello"); answer != "hello\n" || err != nil {
 		t.Fatalf("got %q, %v", answer, err)
 	}
 }
 
 func TestCutEndsConnectionsUntilRestore(t *testing.T) {
-	link := testenv.Proxy(t, echo(t))
-	conn := dial(t, link.Addr())
+	c := lay(t, echo(t))
+	conn := dial(t, c.Addr())
 	if _, _, err := ask(conn, "before"); err != nil {
 		t.Fatal(err)
 	}
-	link.Cut()
+	c.Cut()
 	if answer, _, err := ask(conn, "on the old connection"); err == nil {
-		t.Fatalf("a cut link answered %q", answer)
+		t.Fatalf("a cut cable answered %q", answer)
 	}
-	if answer, err := askAnew(t, link.Addr(), "on a new connection"); err == nil {
-		t.Fatalf("a cut link answered %q", answer)
+	if answer, err := askAnew(t, c.Addr(), "on a new connection"); err == nil {
+		t.Fatalf("a cut cable answered %q", answer)
 	}
-	link.Restore()
-	if answer, err := askAnew(t, link.Addr(), "after"); answer != "after\n" || err != nil {
+	c.Restore()
+	if answer, err := askAnew(t, c.Addr(), "after"); answer != "after\n" || err != nil {
 		t.Fatalf("after Restore: %q, %v", answer, err)
 	}
 }
 
 func TestStallHoldsBytesBackAndRestoreDeliversThem(t *testing.T) {
-	link := testenv.Proxy(t, echo(t))
-	conn := dial(t, link.Addr())
-	link.Stall()
+	c := lay(t, echo(t))
+	conn := dial(t, c.Addr())
+	c.Stall()
 	if _, err := io.WriteString(conn, "late\n"); err != nil {
 		t.Fatal(err)
 	}
@@ -110,9 +121,9 @@ func TestStallHoldsBytesBackAndRestoreDeliversThem(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n, err := conn.Read(make([]byte, 16)); !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Fatalf("a stalled link gave %d bytes, %v", n, err)
+		t.Fatalf("a stalled cable gave %d bytes, %v", n, err)
 	}
-	link.Restore()
+	c.Restore()
 	if err := conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
@@ -122,27 +133,27 @@ func TestStallHoldsBytesBackAndRestoreDeliversThem(t *testing.T) {
 }
 
 func TestLatencyDelaysEachWay(t *testing.T) {
-	link := testenv.Proxy(t, echo(t))
-	conn := dial(t, link.Addr())
-	link.Latency(60 * time.Millisecond)
+	c := lay(t, echo(t))
+	conn := dial(t, c.Addr())
+	c.Latency(60 * time.Millisecond)
 	if _, took, err := ask(conn, "slow"); err != nil || took < 120*time.Millisecond {
 		t.Fatalf("a round trip took %s, want at least 120ms (%v)", took, err)
 	}
-	link.Restore()
+	c.Restore()
 	if _, took, err := ask(conn, "quick"); err != nil || took > 100*time.Millisecond {
 		t.Fatalf("after Restore a round trip took %s (%v)", took, err)
 	}
 }
 
-func TestLinkToNobodyResets(t *testing.T) {
+func TestCableToNobodyResets(t *testing.T) {
 	listener, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	addr := listener.Addr().String()
 	listener.Close()
-	link := testenv.Proxy(t, addr)
-	if answer, err := askAnew(t, link.Addr(), "anyone?"); err == nil {
+	c := lay(t, addr)
+	if answer, err := askAnew(t, c.Addr(), "anyone?"); err == nil {
 		t.Fatalf("got %q from nobody", answer)
 	}
 }

@@ -1,0 +1,136 @@
+package drill
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	apiv1 "github.com/tributary-es/tributary/schemas/gen/tributary/api/v1"
+	commerceapiv1 "github.com/tributary-es/tributary/schemas/gen/tributary/commerce/api/v1"
+	sitesv1 "github.com/tributary-es/tributary/schemas/gen/tributary/sites/v1"
+)
+
+// Conflicts says what happened at several sites at once.
+type Conflicts struct {
+	Total int `json:"total"`
+	// By counts them by category, kind, resolver and verdict.
+	By []ConflictCount `json:"by"`
+	// Digest is that of the records of each site, without who wrote them and when; Equal says that all are the same.
+	Digest map[string]string `json:"digest"`
+	Equal  bool              `json:"equal"`
+}
+
+// ConflictCount counts conflicts that are alike.
+type ConflictCount struct {
+	Category string `json:"category"`
+	Kind     string `json:"kind"`
+	Resolver string `json:"resolver"`
+	Verdict  string `json:"verdict"`
+	Count    int    `json:"count"`
+}
+
+// conflicts reads the records of all sites.
+func (s *Sites) conflicts(ctx context.Context) (Conflicts, error) {
+	c := Conflicts{Digest: map[string]string{}, Equal: true}
+	for i, one := range s.all {
+		records, err := one.conflicts(ctx)
+		if err != nil {
+			return c, err
+		}
+		digest := sha256.New()
+		counts := map[ConflictCount]int{}
+		for _, k := range records {
+			counts[ConflictCount{Category: k.GetCategory(), Kind: k.GetKind(), Resolver: k.GetResolver(), Verdict: k.GetVerdict()}]++
+			k.SeenAt, k.SeenBy = "", ""
+			body, err := proto.MarshalOptions{Deterministic: true}.Marshal(k)
+			if err != nil {
+				return c, fmt.Errorf("conflict %s: %w", k.GetId(), err)
+			}
+			fmt.Fprintf(digest, "%d ", len(body))
+			digest.Write(body)
+		}
+		c.Digest[one.Name] = hex.EncodeToString(digest.Sum(nil))
+		c.Equal = c.Equal && c.Digest[one.Name] == c.Digest[s.all[0].Name]
+		if i > 0 {
+			continue
+		}
+		c.Total = len(records)
+		for alike, n := range counts {
+			alike.Count = n
+			c.By = append(c.By, alike)
+		}
+		slices.SortFunc(c.By, func(a, b ConflictCount) int {
+			return cmp.Or(cmp.Compare(a.Category, b.Category), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Resolver, b.Resolver), cmp.Compare(a.Verdict, b.Verdict))
+		})
+	}
+	return c, nil
+}
+
+// conflicts returns all records of a site, by id.
+func (s *Site) conflicts(ctx context.Context) (records []*sitesv1.Conflict, err error) {
+	client := sitesv1.NewConflictsClient(s.conn)
+	for request := (&sitesv1.ListConflictsRequest{Limit: 1000}); ; {
+		page, err := client.ListConflicts(ctx, request)
+		if err != nil {
+			return nil, fmt.Errorf("list the conflicts of site %s: %w", s.Name, err)
+		}
+		records = append(records, page.GetConflicts()...)
+		if request.Page = page.GetNextPage(); request.GetPage() == "" {
+			break
+		}
+	}
+	slices.SortFunc(records, func(a, b *sitesv1.Conflict) int { return cmp.Compare(a.GetId(), b.GetId()) })
+	return records, nil
+}
+
+// ReadModel is what the read models of a site show.
+type ReadModel struct {
+	// Orders are counted by their status, as Redis has them; OnHand are the units of all stock codes there.
+	Orders map[string]int64 `json:"orders"`
+	OnHand int64            `json:"on_hand"`
+	// Sales are net sales by month, as ClickHouse has them; nil where there is none.
+	Sales map[string]string `json:"sales,omitempty"`
+	// Parked are events and checkouts that wait for a person.
+	Parked int `json:"parked"`
+}
+
+// readModel asks a site's read models; codes are the stock codes there are.
+func (s *Site) readModel(ctx context.Context, codes []string) (m ReadModel, err error) {
+	fail := func(err error) (ReadModel, error) {
+		return m, fmt.Errorf("read the models of site %s: %w", s.Name, err)
+	}
+	queries := commerceapiv1.NewQueryServiceClient(s.conn)
+	counts, err := queries.CountOrders(ctx, &commerceapiv1.CountOrdersRequest{})
+	if err != nil {
+		return fail(err)
+	}
+	m.Orders = counts.GetByStatus()
+	for _, code := range codes {
+		stock, err := queries.GetStock(ctx, &commerceapiv1.GetStockRequest{StockCode: code})
+		if err != nil {
+			return fail(err)
+		}
+		m.OnHand += stock.GetOnHand()
+	}
+	if !s.opts.NoClickHouse {
+		sales, err := queries.GetSales(ctx, &commerceapiv1.GetSalesRequest{Group: "by-month", Limit: 10_000})
+		if err != nil {
+			return fail(err)
+		}
+		m.Sales = map[string]string{}
+		for _, row := range sales.GetRows() {
+			m.Sales[row.GetKey()] = row.GetNet()
+		}
+	}
+	parked, err := apiv1.NewAdminServiceClient(s.conn).ListParked(ctx, &apiv1.ListParkedRequest{})
+	if err != nil {
+		return fail(err)
+	}
+	m.Parked = len(parked.GetEvents()) + len(parked.GetInstances())
+	return m, nil
+}
