@@ -16,7 +16,7 @@ type track struct {
 	// known is the highest seq that anybody has spoken of.
 	known uint64
 	// waiting holds events after held by seq: what came before others that are missing, or before what it depends on.
-	waiting map[uint64]eventstore.Recorded
+	waiting map[uint64]*eventstore.Recorded
 	// claims are heads that sites have named beyond held, to be compared when it comes there.
 	claims []claim
 
@@ -55,7 +55,7 @@ type claim struct {
 func newTrack(log eventstore.LogID) *track {
 	return &track{
 		log: log, held: eventstore.LogHead{Log: log, Chain: eventstore.ChainStart(log)},
-		waiting: map[uint64]eventstore.Recorded{},
+		waiting: map[uint64]*eventstore.Recorded{},
 	}
 }
 
@@ -83,7 +83,7 @@ func (t *track) keep(e *eventstore.Recorded, most int) {
 		return
 	}
 	if _, have := t.waiting[seq]; !have {
-		t.waiting[seq] = *e
+		t.waiting[seq] = e
 	}
 }
 
@@ -92,14 +92,15 @@ func (c *Core) advance(now Instant, t *track, out *Effects) {
 	if t.writing || t.broken != "" || now.Mono < t.retry {
 		return
 	}
-	var run []eventstore.Recorded
+	run := make([]eventstore.Recorded, 0, min(len(t.waiting), c.cfg.MaxReceive))
 	t.skewed = false
 	for len(run) < c.cfg.MaxReceive {
-		batch, whole := t.batch(t.held.Seq + uint64(len(run)) + 1)
-		if !whole || !c.ready(now, t, batch, out) {
+		before := len(run)
+		run = t.batch(run, t.held.Seq+uint64(before)+1)
+		if len(run) == before || !c.ready(now, t, run[before:], out) {
+			run = run[:before]
 			break
 		}
-		run = append(run, batch...)
 	}
 	if len(run) > 0 {
 		t.writing = true
@@ -107,25 +108,25 @@ func (c *Core) advance(now Instant, t *track, out *Effects) {
 	}
 }
 
-// batch returns the events of the batch that begins at a seq, if they are all here.
-func (t *track) batch(seq uint64) (events []eventstore.Recorded, whole bool) {
+// batch appends the events of the batch that begins at a seq to run, if they are all here.
+func (t *track) batch(run []eventstore.Recorded, seq uint64) []eventstore.Recorded {
 	if !t.whole(seq) {
-		return nil, false
+		return run
 	}
 	for i := range uint64(max(t.waiting[seq].Batch.Count, 1)) {
-		events = append(events, t.waiting[seq+i])
+		run = append(run, *t.waiting[seq+i])
 	}
-	return events, true
+	return run
 }
 
 // whole reports whether the events of the batch that begins at a seq are all here.
 func (t *track) whole(seq uint64) bool {
-	first, ok := t.waiting[seq]
-	if !ok {
+	first := t.waiting[seq]
+	if first == nil {
 		return false
 	}
 	for i := uint64(1); i < uint64(first.Batch.Count); i++ {
-		if _, ok := t.waiting[seq+i]; !ok {
+		if t.waiting[seq+i] == nil {
 			return false
 		}
 	}
