@@ -75,7 +75,7 @@ func (r *Request) fill(rec *Recorded, stream StreamID, cell uint16, e *Event, ne
 // empty. Duplicate is false and Reached is Local: the caller knows better.
 func ReceiptOf(batch []Recorded) Receipt {
 	first, last := &batch[0], &batch[len(batch)-1]
-	receipt := Receipt{ID: first.CommandID, First: first.Position, Position: last.Position}
+	receipt := Receipt{ID: first.CommandID, First: first.Position, Position: last.Position, Dot: last.Dot}
 	if first.Type == ReceiptType && first.Stream.Category == ReceiptCategory {
 		return receipt
 	}

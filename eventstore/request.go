@@ -145,6 +145,9 @@ type Receipt struct {
 	Streams []StreamReceipt
 	// First and Position are the places of the first and last of the request's events in the log.
 	First, Position Position
+	// Dot is the identity of the last of the request's events, the same at every site. What holds it holds the request, and all
+	// that it was decided with.
+	Dot Dot
 	// Duplicate is true when the request had been applied before and this is the receipt of that time.
 	Duplicate bool
 	// Reached is the durability that was reached when the receipt was given.

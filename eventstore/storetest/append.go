@@ -36,7 +36,7 @@ var appendTests = []test{
 		r.Appends = append(r.Appends, eventstore.StreamAppend{Stream: stock, Events: events("inventory.received.v1", 2)})
 		f.equal("receipt", f.mustAppend(r), eventstore.Receipt{
 			Streams: []eventstore.StreamReceipt{{Stream: order, First: 3, Last: 5}, {Stream: stock, First: 1, Last: 2}},
-			First:   at(3), Position: at(7), Reached: eventstore.Local,
+			First:   at(3), Position: at(7), Dot: dot(7), Reached: eventstore.Local,
 		})
 		state := f.head()
 		f.equal("durable", state.Durable, at(7))

@@ -19,7 +19,7 @@ var idempotencyTests = []test{
 		f.equal("receipt", original, eventstore.Receipt{
 			ID:      "place-536365",
 			Streams: []eventstore.StreamReceipt{{Stream: order, First: 1, Last: 2}, {Stream: stock, First: 1, Last: 1}},
-			First:   at(1), Position: at(3),
+			First:   at(1), Position: at(3), Dot: dot(3),
 		})
 		f.mustAppend(one(order, eventstore.Exactly(2), 1))
 
@@ -83,7 +83,7 @@ var idempotencyTests = []test{
 	{"request without events", func(f *fixture) {
 		r := eventstore.Request{ID: "nothing-to-do", Hash: eventstore.Hash{7}, Metadata: eventstore.Metadata{Actor: "clerk"}}
 		original := f.mustAppend(r)
-		f.equal("receipt", original, eventstore.Receipt{ID: "nothing-to-do", First: at(1), Position: at(1)})
+		f.equal("receipt", original, eventstore.Receipt{ID: "nothing-to-do", First: at(1), Position: at(1), Dot: dot(1)})
 		f.reopen()
 		original.Duplicate = true
 		f.equal("duplicate", f.mustAppend(r), original)
@@ -141,7 +141,7 @@ var idempotencyTests = []test{
 			}
 			r.Duplicate = false
 			f.equal("receipt", r, eventstore.Receipt{
-				ID: "same", Streams: []eventstore.StreamReceipt{{Stream: order, First: 1, Last: 3}}, First: at(1), Position: at(3),
+				ID: "same", Streams: []eventstore.StreamReceipt{{Stream: order, First: 1, Last: 3}}, First: at(1), Position: at(3), Dot: dot(3),
 			})
 		}
 		f.equal("originals", originals, 1)

@@ -273,6 +273,7 @@ func foreignRequests(f *fixture) {
 	f.receive(b.all())
 	want := eventstore.Receipt{
 		ID: "x", Streams: []eventstore.StreamReceipt{{Stream: order, First: 1, Last: 2}}, First: at(3), Position: at(4), Duplicate: true,
+		Dot: eventstore.Dot{Log: b.ID(), Seq: 3},
 	}
 	b.append(f, ask("y", 1))
 	f.receive(c.all())

@@ -230,6 +230,11 @@ func one(s eventstore.StreamID, expect eventstore.Expect, n int) eventstore.Requ
 // at returns a position of the log under test.
 func at(lsn uint64) eventstore.Position { return eventstore.Position{Incarnation: 1, LSN: lsn} }
 
+// dot returns the identity of an event that was born in the log under test.
+func dot(seq uint64) eventstore.Dot {
+	return eventstore.Dot{Log: eventstore.LogID{Site: "local", Incarnation: 1}, Seq: seq}
+}
+
 // checkDense checks that the events are all there is between two positions, in whole batches, each stream and the log's
 // own seq without a gap. versions carries the streams' heads from call to call.
 func checkDense(f *fixture, after uint64, got []eventstore.Recorded, versions map[eventstore.StreamID]uint64) {

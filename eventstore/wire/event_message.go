@@ -2,8 +2,6 @@ package wire
 
 import (
 	"fmt"
-	"strconv"
-	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -28,7 +26,7 @@ func DecodeEvent(m *storev1.RecordedEvent) (e eventstore.Recorded, err error) {
 	if e.Position, err = eventstore.ParsePosition(m.GetPosition()); err != nil {
 		return e, err
 	}
-	if e.Dot, err = decodeDot(m.GetDot()); err != nil {
+	if e.Dot, err = eventstore.ParseDot(m.GetDot()); err != nil {
 		return e, err
 	}
 	err = decodeEvent(&e.Event, &storev1.NewEvent{
@@ -44,19 +42,4 @@ func DecodeEvent(m *storev1.RecordedEvent) (e eventstore.Recorded, err error) {
 		e.Batch.FirstSeq = e.Dot.Seq + 1 - uint64(e.Batch.Count)
 	}
 	return e, err
-}
-
-// decodeDot reads what Dot.String writes.
-func decodeDot(text string) (d eventstore.Dot, err error) {
-	shard, rest, ok1 := strings.Cut(strings.TrimPrefix(text, "shard-"), "@")
-	site, rest, ok2 := strings.Cut(rest, "/")
-	incarnation, seq, ok3 := strings.Cut(rest, "/")
-	n, err1 := strconv.ParseUint(shard, 10, 16)
-	i, err2 := strconv.ParseUint(incarnation, 10, 32)
-	d.Seq, err = strconv.ParseUint(seq, 10, 64)
-	if !ok1 || !ok2 || !ok3 || err1 != nil || err2 != nil || err != nil {
-		return d, invalidf("%q does not name an event, as shard-00@site/1/42 does", text)
-	}
-	d.Log = eventstore.LogID{Site: site, Incarnation: uint32(i), Shard: uint16(n)}
-	return d, nil
 }

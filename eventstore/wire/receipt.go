@@ -14,6 +14,9 @@ func EncodeReceipt(r *eventstore.Receipt) *storev1.Receipt {
 		Duplicate: r.Duplicate, Durability: r.Reached.String(),
 		Streams: make([]*storev1.StreamReceipt, len(r.Streams)),
 	}
+	if r.Dot != (eventstore.Dot{}) {
+		m.Dot = r.Dot.String()
+	}
 	for i, s := range r.Streams {
 		m.Streams[i] = &storev1.StreamReceipt{Category: s.Stream.Category, Id: s.Stream.ID, First: s.First, Last: s.Last}
 	}
@@ -31,6 +34,11 @@ func DecodeReceipt(tenant string, m *storev1.Receipt) (r eventstore.Receipt, err
 	}
 	if r.Reached, err = eventstore.ParseDurability(m.GetDurability()); err != nil {
 		return r, fmt.Errorf("receipt: %w", err)
+	}
+	if m.GetDot() != "" {
+		if r.Dot, err = eventstore.ParseDot(m.GetDot()); err != nil {
+			return r, fmt.Errorf("receipt: %w", err)
+		}
 	}
 	for _, s := range m.GetStreams() {
 		stream := eventstore.StreamID{Tenant: tenant, Category: s.GetCategory(), ID: s.GetId()}

@@ -60,6 +60,8 @@ func readReceipt(b []byte, of *eventstore.Request) (r eventstore.Receipt, err er
 			r.Duplicate = f.value != 0
 		case 6:
 			r.Reached, err = eventstore.ParseDurability(string(f.bytes))
+		case 7:
+			r.Dot, err = eventstore.ParseDot(string(f.bytes))
 		default:
 			err = errElse
 		}

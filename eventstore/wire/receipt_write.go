@@ -31,7 +31,11 @@ func appendReceipt(dst []byte, r *eventstore.Receipt) []byte {
 	if r.Duplicate {
 		dst = appendNumber(dst, 5, 1)
 	}
-	return appendString(dst, 6, r.Reached.String())
+	dst = appendString(dst, 6, r.Reached.String())
+	if r.Dot != (eventstore.Dot{}) {
+		dst = appendBytes(dst, 7, appendDot(small[:0], r.Dot))
+	}
+	return dst
 }
 
 // sizeNumber returns how many bytes a number takes, whose tag has one.

@@ -53,6 +53,7 @@ func TestRoundTrips(t *testing.T) {
 
 	receipt := eventstore.Receipt{
 		ID: "r-1", First: eventstore.Position{Incarnation: 2, LSN: 8}, Position: eventstore.Position{Incarnation: 2, LSN: 9}, Duplicate: true, Reached: eventstore.Kafka,
+		Dot:     eventstore.Dot{Log: eventstore.LogID{Site: "sh", Incarnation: 2, Shard: 11}, Seq: 7},
 		Streams: []eventstore.StreamReceipt{{Stream: eventstore.StreamID{Tenant: "acme", Category: "thing", ID: "x"}, First: 1, Last: 2}},
 	}
 	gotReceipt, err := DecodeReceipt("acme", travel(t, EncodeReceipt(&receipt), &storev1.Receipt{}))

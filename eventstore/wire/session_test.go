@@ -31,6 +31,7 @@ func receiptOf(r *eventstore.Request, random *rand.Rand) eventstore.Receipt {
 	if random.IntN(4) > 0 {
 		receipt.First = eventstore.Position{Incarnation: 1, LSN: random.Uint64N(1 << 40)}
 		receipt.Position = eventstore.Position{Incarnation: 1, LSN: random.Uint64()}
+		receipt.Dot = eventstore.Dot{Log: eventstore.LogID{Site: "sh", Incarnation: random.Uint32N(300), Shard: uint16(random.Uint32N(200))}, Seq: random.Uint64()}
 	}
 	for i := range r.Appends {
 		s := eventstore.StreamReceipt{Stream: r.Appends[i].Stream, First: random.Uint64N(9), Last: random.Uint64()}

@@ -35,7 +35,7 @@ type AppendRequest struct {
 	Appends []*StreamAppend `protobuf:"bytes,3,rep,name=appends,proto3" json:"appends,omitempty"`
 	// Has to hold as well, if set.
 	Condition *Condition `protobuf:"bytes,4,opt,name=condition,proto3" json:"condition,omitempty"`
-	// When to answer: "local" (synced to this server's disk, the default), "kafka", "peer". Empty means that of the metadata
+	// When to answer: "local" (synced to this server's disk, the default), "kafka", "peer" (on disk at another site). Empty means that of the metadata
 	// x-durability, if any.
 	Durability string `protobuf:"bytes,5,opt,name=durability,proto3" json:"durability,omitempty"`
 	// Recorded with each event. Empty fields are taken from the metadata x-causation-id, x-correlation-id, traceparent and
@@ -683,7 +683,9 @@ type Receipt struct {
 	// The request had been recorded before, and this is the receipt of that time.
 	Duplicate bool `protobuf:"varint,5,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
 	// What was reached: "local", "kafka", "peer".
-	Durability    string `protobuf:"bytes,6,opt,name=durability,proto3" json:"durability,omitempty"`
+	Durability string `protobuf:"bytes,6,opt,name=durability,proto3" json:"durability,omitempty"`
+	// Identity of its last event, the same at every site: shard@site/incarnation/seq.
+	Dot           string `protobuf:"bytes,7,opt,name=dot,proto3" json:"dot,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -756,6 +758,13 @@ func (x *Receipt) GetDuplicate() bool {
 func (x *Receipt) GetDurability() string {
 	if x != nil {
 		return x.Durability
+	}
+	return ""
+}
+
+func (x *Receipt) GetDot() string {
+	if x != nil {
+		return x.Dot
 	}
 	return ""
 }
@@ -2789,7 +2798,7 @@ const file_tributary_store_v1_store_proto_rawDesc = "" +
 	"\x04tags\x18\x02 \x03(\tR\x04tags\"V\n" +
 	"\tCondition\x123\n" +
 	"\x05query\x18\x01 \x03(\v2\x1d.tributary.store.v1.QueryItemR\x05query\x12\x14\n" +
-	"\x05after\x18\x02 \x01(\tR\x05after\"\xd5\x01\n" +
+	"\x05after\x18\x02 \x01(\tR\x05after\"\xe7\x01\n" +
 	"\aReceipt\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12;\n" +
@@ -2799,7 +2808,8 @@ const file_tributary_store_v1_store_proto_rawDesc = "" +
 	"\tduplicate\x18\x05 \x01(\bR\tduplicate\x12\x1e\n" +
 	"\n" +
 	"durability\x18\x06 \x01(\tR\n" +
-	"durability\"e\n" +
+	"durability\x12\x10\n" +
+	"\x03dot\x18\a \x01(\tR\x03dot\"e\n" +
 	"\rStreamReceipt\x12\x1a\n" +
 	"\bcategory\x18\x01 \x01(\tR\bcategory\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x14\n" +
