@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/eventstore/durable"
 	"github.com/tributary-es/tributary/eventstore/kafkalog"
 	"github.com/tributary-es/tributary/eventstore/kafkalog/embedded"
 	"github.com/tributary-es/tributary/eventstore/sealed"
@@ -50,15 +51,23 @@ func openKafka(n *Node) (*kafkaPart, error) {
 	return k, nil
 }
 
-// Erasures must not wait for Kafka.
-var _ sealed.Stepped = (*kafkalog.DurableStore)(nil)
+// Erasures must not wait for Kafka, nor for other sites.
+var _ sealed.Stepped = (*durable.Store)(nil)
 
-// durable returns the store with durability Kafka, where there is a mirror.
-func (k *kafkaPart) durable(s eventstore.Store) eventstore.Store {
-	if k.mirror == nil {
+// durable returns the store with the classes of durability that are kept here: Kafka where there is a mirror, Peer where there
+// are other sites.
+func (n *Node) durable(s eventstore.Store) eventstore.Store {
+	keepers := map[eventstore.Durability]durable.Keeper{}
+	if n.kafka.mirror != nil {
+		keepers[eventstore.Kafka] = n.kafka.mirror
+	}
+	if n.sites.site != nil {
+		keepers[eventstore.Peer] = n.sites.site
+	}
+	if len(keepers) == 0 {
 		return s
 	}
-	return kafkalog.WithMirror(s, k.mirror)
+	return durable.New(s, keepers)
 }
 
 // run mirrors until ctx ends, once it may begin. A mirror that must not go on says so and stops; commands go on without it.

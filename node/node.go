@@ -37,7 +37,7 @@ type Node struct {
 	verifying chan struct{}
 
 	local     *pebblestore.Store
-	store     eventstore.Store // local, with durability Kafka where there is a mirror; personal fields are sealed in it
+	store     eventstore.Store // local, with durability Kafka and Peer where they are kept; personal fields are sealed in it
 	groups    *groups.Groups
 	keys      *keyPart
 	sealed    *sealed.Store // store, which seals and opens them
@@ -104,7 +104,7 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 	if n.sites, err = openSites(n); err != nil {
 		return nil, err
 	}
-	n.store = n.sites.guarded(n.kafka.durable(n.local))
+	n.store = n.sites.guarded(n.durable(n.local))
 	if err := n.cells.open(ctx, n); err != nil {
 		return nil, err
 	}

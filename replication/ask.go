@@ -64,33 +64,6 @@ func (s *Site) setTaken(writable, whole error) {
 	s.whole.Store(&whole)
 }
 
-// Peered returns when another site holds the own log durably up to a seq. It ends with ctx's error, or with ErrStopped.
-func (s *Site) Peered(ctx context.Context, seq uint64) error {
-	held, wait := false, make(chan struct{})
-	if err := s.ask(ctx, func(c *Core) {
-		if held = c.Peered(seq); !held {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.waits[wait] = seq
-		}
-	}); err != nil || held {
-		return err
-	}
-	defer func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.waits, wait)
-	}()
-	select {
-	case <-wait:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-s.ended:
-		return ErrStopped
-	}
-}
-
 // maxPullBytes bounds the payload of an answer to a pull; the last batch may exceed it.
 const maxPullBytes = 4 << 20
 
@@ -181,15 +154,34 @@ func (s *Site) subscribe() (beats chan Heartbeat, leave func()) {
 	}
 }
 
-// spread gives a heartbeat to all who listen. One that was not taken in time is old.
+// spread gives a heartbeat to all who listen. What was not taken in time goes with it.
 func (s *Site) spread(h Heartbeat) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for beats := range s.beats {
+		next := h
 		select {
-		case <-beats:
+		case before := <-beats:
+			next = before.and(&h)
 		default:
 		}
-		beats <- h // spread alone fills it, one at a time
+		beats <- next // spread alone fills it, one at a time
 	}
+}
+
+// and returns what a heartbeat and a later one of the same site say together: what it holds only grows while it runs.
+func (h *Heartbeat) and(later *Heartbeat) Heartbeat {
+	both := *later
+	both.Partial = h.Partial && later.Partial
+	both.Heads = slices.Clone(later.Heads)
+	for _, head := range h.Heads {
+		i, found := slices.BinarySearchFunc(both.Heads, head, func(a, b eventstore.LogHead) int { return a.Log.Compare(b.Log) })
+		switch {
+		case !found:
+			both.Heads = slices.Insert(both.Heads, i, head)
+		case both.Heads[i].Seq < head.Seq:
+			both.Heads[i] = head
+		}
+	}
+	return both
 }

@@ -209,6 +209,7 @@ func (r *run) receive(receive Receive) {
 		if head, err = r.headOf(receive.Log, seq); err == nil {
 			r.pace.received(head)
 			r.lagged(receive.Log, time.Since(born))
+			r.sayHeld(head)
 			in = Received{head}
 		}
 	}
@@ -262,18 +263,6 @@ func (r *run) alarm(alarms []Alarm) {
 	defer r.mu.Unlock()
 	r.alarms = append(r.alarms, alarms...)
 	r.alarms = r.alarms[max(0, len(r.alarms)-maxAlarms):]
-}
-
-// tell wakes those who wait for another site to hold what it holds by now.
-func (r *run) tell(core *Core) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for wait, seq := range r.waits {
-		if core.Peered(seq) {
-			close(wait)
-			delete(r.waits, wait)
-		}
-	}
 }
 
 func (r *run) lagged(log eventstore.LogID, lag time.Duration) {

@@ -173,6 +173,10 @@ func (c *Core) heard(now Instant, in *Heartbeat, out *Effects) {
 	if p == nil {
 		return // of this site itself, from its own topic, or of one that nobody has named
 	}
+	if in.Partial {
+		c.heardMore(now, p, in.Heads)
+		return
+	}
 	if in.Direct {
 		p.heard, p.ever, p.ahead = now.Mono, true, in.Wall.Sub(now.Wall)
 		clear(p.heads) // a site that was put back to an earlier state has less than it once had
@@ -189,6 +193,26 @@ func (c *Core) heard(now Instant, in *Heartbeat, out *Effects) {
 		t := c.track(h.Log)
 		t.known = max(t.known, h.Seq)
 		c.compare(t, h, in.Site, out)
+	}
+}
+
+// heardMore takes what a site holds beyond what it said before. It counts once the site has said all that it holds, which was
+// compared with what is held here; what it has added is compared when it next says all.
+func (c *Core) heardMore(now Instant, p *peer, heads []eventstore.LogHead) {
+	if !p.ever {
+		return
+	}
+	p.heard = now.Mono
+	for _, h := range heads {
+		if p.heads[h.Log].Seq < h.Seq {
+			p.heads[h.Log] = h
+		}
+		c.origin.life(c.own, h.Log)
+		if h.Log != c.own {
+			if t := c.track(h.Log); t.known < h.Seq {
+				t.known = h.Seq
+			}
+		}
 	}
 }
 

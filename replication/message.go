@@ -32,6 +32,8 @@ type Heartbeat struct {
 	Wall time.Time
 	// Direct says that it came from the site itself just now, not from a topic where it may have stood for long.
 	Direct bool
+	// Partial says that Heads names only logs of which more is held than was said before; what was said of others stands.
+	Partial bool
 }
 
 // Pulled is the answer to a Pull.

@@ -223,7 +223,7 @@ const mostSkew = 500 * time.Millisecond
 func (o *oracle) peered(s *site) {
 	i, t := o.log(s.log.ID())
 	seq := s.view.held.at(i)
-	if seq == 0 || o.w.putBack || s.core == nil || !s.core.Peered(seq) {
+	if seq == 0 || o.w.putBack || s.core == nil || s.core.Elsewhere().At(t.id) < seq {
 		return
 	}
 	for _, other := range o.w.sites {

@@ -61,6 +61,10 @@ type Options struct {
 	MaxAhead, MaxAheadBytes int
 	// MaxBackoff bounds the pause between vain attempts; zero means 2 s.
 	MaxBackoff time.Duration
+	// MaxPeerLag and MaxPeerBehind are how far, in time and in events of the own log, another site may be behind and still be waited
+	// for (Available); zero means 5 s and 100,000.
+	MaxPeerLag    time.Duration
+	MaxPeerBehind uint64
 	// Logger is told of alarms, and of links and sites that come and go; nil is silent.
 	Logger *slog.Logger
 }
@@ -105,10 +109,11 @@ type Site struct {
 	// writable is what keeps the site from writing, whole what keeps it from deciding on what it alone decides.
 	writable, whole atomic.Pointer[error]
 
+	elsewhere elsewhere
+
 	mu     sync.Mutex // guards all below
 	topic  inTopic
 	beats  map[chan Heartbeat]bool
-	waits  map[chan struct{}]uint64      // who waits for a seq to be held by another site
 	again  map[string]context.CancelFunc // by site, has its link begin again
 	lag    map[eventstore.LogID]time.Duration
 	alarms []Alarm
@@ -133,13 +138,20 @@ func NewSite(o Options) (*Site, error) {
 	if o.MaxBackoff <= 0 {
 		o.MaxBackoff = 2 * time.Second
 	}
+	if o.MaxPeerLag <= 0 {
+		o.MaxPeerLag = 5 * time.Second
+	}
+	if o.MaxPeerBehind == 0 {
+		o.MaxPeerBehind = 100_000
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Site{
 		o: o, log: o.Logger, pace: newPace(o.MaxAhead, o.MaxAheadBytes),
 		inbox: make(chan Input, 16), asks: make(chan func(*Core)), begun: make(chan struct{}), ended: make(chan struct{}),
-		beats: map[chan Heartbeat]bool{}, waits: map[chan struct{}]uint64{}, again: map[string]context.CancelFunc{}, lag: map[eventstore.LogID]time.Duration{},
+		elsewhere: elsewhere{waits: map[chan struct{}]eventstore.Dot{}},
+		beats:     map[chan Heartbeat]bool{}, again: map[string]context.CancelFunc{}, lag: map[eventstore.LogID]time.Duration{},
 	}
 	unknown := fmt.Errorf("%w: the site has not begun", ErrUnconfirmed)
 	s.setTaken(unknown, unknown)
@@ -216,7 +228,9 @@ func (r *run) loop() error {
 			return &LifeError{r.own, out.Life}
 		}
 		r.do(&out)
-		r.tell(r.core)
+		if _, heard := in.(Heartbeat); heard {
+			r.noteElsewhere()
+		}
 		wake.Reset(out.Wake - r.instant().Mono)
 	}
 }

@@ -133,12 +133,15 @@ func (c *Core) Whole() error {
 	return nil
 }
 
-// Peered reports whether another site holds the own log durably up to a seq.
-func (c *Core) Peered(seq uint64) bool {
+// Elsewhere returns how far each log is held, durably, by some other site, as far as they have said.
+func (c *Core) Elsewhere() eventstore.Vector {
+	var held eventstore.Vector
 	for _, p := range c.peers {
-		if p.heads[c.own].Seq >= seq {
-			return true
+		for log, h := range p.heads {
+			if h.Seq > 0 && (log != c.own || c.origin.lost == "") { // what they have of a log that is not this one does not count
+				held = held.With(eventstore.Dot{Log: log, Seq: h.Seq})
+			}
 		}
 	}
-	return false
+	return held
 }

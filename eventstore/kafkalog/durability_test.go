@@ -7,13 +7,19 @@ import (
 	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/eventstore/durable"
 	"github.com/tributary-es/tributary/eventstore/kafkalog"
 )
 
-func durable(size int) eventstore.Request {
+func inTopic(size int) eventstore.Request {
 	r := request(size)
 	r.Durability = eventstore.Kafka
 	return r
+}
+
+// withMirror returns a store whose durability Kafka a mirror keeps.
+func withMirror(s eventstore.Store, m *kafkalog.Mirror) *durable.Store {
+	return durable.New(s, map[eventstore.Durability]durable.Keeper{eventstore.Kafka: m})
 }
 
 func TestDurabilityKafka(t *testing.T) {
@@ -22,10 +28,10 @@ func TestDurabilityKafka(t *testing.T) {
 		o := fast(broker.Addr())
 		o.RequestTimeout = 20 * time.Second // a paused broker is only slow
 		mirror := kafkalog.NewMirror(s, o)
-		store := kafkalog.WithMirror(s, mirror)
+		store := withMirror(s, mirror)
 		ctx := context.Background()
 
-		if _, err := store.Append(ctx, durable(1)); !errors.Is(err, eventstore.ErrUnavailable) {
+		if _, err := store.Append(ctx, inTopic(1)); !errors.Is(err, eventstore.ErrUnavailable) {
 			t.Fatalf("before the mirror runs: %v", err)
 		}
 		run, cancel := context.WithCancel(ctx)
@@ -44,7 +50,7 @@ func TestDurabilityKafka(t *testing.T) {
 			t.Fatalf("a refused append left %d events", seq)
 		}
 
-		r := durable(3)
+		r := inTopic(3)
 		receipt, err := store.Append(ctx, r)
 		if err != nil || receipt.Reached != eventstore.Kafka || receipt.Duplicate {
 			t.Fatalf("receipt %+v, %v", receipt, err)
@@ -63,7 +69,7 @@ func TestDurabilityKafka(t *testing.T) {
 		if err := broker.Pause(); err != nil {
 			t.Fatal(err)
 		}
-		r = durable(2)
+		r = inTopic(2)
 		short, stop := context.WithTimeout(ctx, 300*time.Millisecond)
 		receipt, err = store.Append(short, r)
 		stop()
@@ -90,7 +96,7 @@ func TestDurabilityKafka(t *testing.T) {
 		broker.Kill()
 		eventually(t, "the mirror notices", func() bool { return mirror.Status().State != kafkalog.StateMirroring })
 		before := head(t, s).Seq
-		if _, err := store.Append(ctx, durable(1)); !errors.Is(err, eventstore.ErrUnavailable) {
+		if _, err := store.Append(ctx, inTopic(1)); !errors.Is(err, eventstore.ErrUnavailable) {
 			t.Fatalf("with the broker down: %v", err)
 		}
 		if local, err := store.Append(ctx, request(1)); err != nil || local.Reached != eventstore.Local {
@@ -106,11 +112,11 @@ func TestDurabilityKafka(t *testing.T) {
 func TestDurabilityOfRefusedAppends(t *testing.T) {
 	s := newStore(t)
 	m := runMirror(t, s, fast(openEmbedded(t)))
-	store := kafkalog.WithMirror(s, m.Mirror)
+	store := withMirror(s, m.Mirror)
 	if err := m.Ready(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	r := durable(1)
+	r := inTopic(1)
 	r.Appends[0].Expect = eventstore.Exactly(7)
 	if receipt, err := store.Append(context.Background(), r); !errors.Is(err, eventstore.ErrConflict) || !receipt.Position.IsZero() {
 		t.Fatalf("%+v, %v", receipt, err)
@@ -127,13 +133,13 @@ func TestDurabilityOfRefusedAppends(t *testing.T) {
 func TestDurabilityOfEnqueuedAppends(t *testing.T) {
 	s := newStore(t)
 	m := runMirror(t, s, fast(openEmbedded(t)))
-	store := kafkalog.WithMirror(s, m.Mirror)
+	store := withMirror(s, m.Mirror)
 	if err := m.Ready(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	refused := durable(1)
+	refused := inTopic(1)
 	refused.Appends[0].Expect = eventstore.Exactly(7)
-	requests := []eventstore.Request{request(1), durable(1), durable(2), refused, request(1)}
+	requests := []eventstore.Request{request(1), inTopic(1), inTopic(2), refused, request(1)}
 	answers := make(chan eventstore.Answer, len(requests))
 	got := map[int]chan eventstore.Answer{}
 	for i := range requests {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/eventstore/durable"
 	"github.com/tributary-es/tributary/eventstore/kafkalog"
 	"github.com/tributary-es/tributary/eventstore/kafkalog/embedded"
 	"github.com/tributary-es/tributary/eventstore/memstore"
@@ -33,7 +34,7 @@ func Example() {
 	run, stop := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() { done <- mirror.Run(run) }()
-	store := kafkalog.WithMirror(log, mirror)
+	store := durable.New(log, map[eventstore.Durability]durable.Keeper{eventstore.Kafka: mirror})
 	if err := mirror.Ready(ctx); err != nil {
 		panic(err)
 	}

@@ -39,6 +39,8 @@ var noticers = []noticer{
 		"TestSitesSellTheirOwn", "TestSoldAtTwoSitesApart", "TestReservationsAreSettledWhereTheyWereMade", "TestOneReservationAtTwoSites",
 	}},
 	{regexp.MustCompile(`^commerce/order/`), "commerce/order", []string{"TestMovedAtTwoSites"}},
+	{regexp.MustCompile(`^replication/`), "replication", []string{"TestPeerIsTheOtherSitesDisk", "TestNobodyToWaitFor", "TestMoreCountsAfterAll"}},
+	{regexp.MustCompile(`^eventstore/durable/`), "eventstore/durable", []string{"TestAppendWaitsForItsClass", "TestRefusedBeforeItIsRecorded"}},
 	{regexp.MustCompile(`^node/`), "node", []string{"TestDropWaitsForFollowers", "TestDropWaitsForEachFollower"}},
 	{regexp.MustCompile(`archive|/dropped\.go$|/read_stream\.go$`), "eventstore/pebblestore", []string{
 		"TestArchivedLogReadsTheSame", "TestArchiveThatRots", "TestSeamOfArchiveAndLog", "TestReadWhileArchivedBlocksGo", "TestStartAfterAKillNeedsNoArchive",

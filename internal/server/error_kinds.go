@@ -18,6 +18,7 @@ import (
 	"github.com/tributary-es/tributary/eventstore/groups"
 	"github.com/tributary-es/tributary/eventstore/wire"
 	"github.com/tributary-es/tributary/queries"
+	"github.com/tributary-es/tributary/replication"
 )
 
 // kind is what all problems of one type share.
@@ -193,6 +194,10 @@ func known(k kind, err error, ifMatch bool) Problem {
 		k = kindMoving
 	}
 	p := k.problem(err.Error())
+	var unpeered *replication.UnpeeredError
+	if errors.As(err, &unpeered) {
+		p.Details = map[string]string{"mode": string(unpeered.Mode)}
+	}
 	if isElsewhere {
 		p.Details = map[string]string{"home": elsewhere.Home, "cell": fmt.Sprint(elsewhere.Cell), "epoch": fmt.Sprint(elsewhere.Epoch)}
 	}

@@ -28,7 +28,7 @@ func hashOf(b []byte) (h eventstore.Hash, err error) {
 }
 
 func heartbeatMessage(h *replication.Heartbeat) *sitesv1.Heartbeat {
-	m := &sitesv1.Heartbeat{Site: h.Site, Log: logMessage(h.Log), Wall: timestamppb.New(h.Wall)}
+	m := &sitesv1.Heartbeat{Site: h.Site, Log: logMessage(h.Log), Wall: timestamppb.New(h.Wall), Partial: h.Partial}
 	for _, head := range h.Heads {
 		m.Heads = append(m.Heads, &sitesv1.Head{Log: logMessage(head.Log), Seq: head.Seq, Hlc: uint64(head.HLC), Chain: head.Chain[:]})
 	}
@@ -37,7 +37,7 @@ func heartbeatMessage(h *replication.Heartbeat) *sitesv1.Heartbeat {
 
 // heartbeatOf returns a heartbeat that has come from its site just now.
 func heartbeatOf(m *sitesv1.Heartbeat) (h replication.Heartbeat, err error) {
-	h = replication.Heartbeat{Site: m.GetSite(), Log: logOf(m.GetLog()), Wall: m.GetWall().AsTime(), Direct: true}
+	h = replication.Heartbeat{Site: m.GetSite(), Log: logOf(m.GetLog()), Wall: m.GetWall().AsTime(), Direct: true, Partial: m.GetPartial()}
 	if h.Log.Site != h.Site {
 		return h, fmt.Errorf("%w: a heartbeat of site %q names log %s", eventstore.ErrInvalid, h.Site, h.Log)
 	}

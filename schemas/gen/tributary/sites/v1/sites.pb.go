@@ -165,7 +165,10 @@ type Heartbeat struct {
 	// What it holds. Of its own log as far as it is in its topic.
 	Heads []*Head `protobuf:"bytes,3,rep,name=heads,proto3" json:"heads,omitempty"`
 	// Its time of day.
-	Wall          *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=wall,proto3" json:"wall,omitempty"`
+	Wall *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=wall,proto3" json:"wall,omitempty"`
+	// Heads names only logs of which more is held than was said before: sent when that has become durable, between those that
+	// come at regular times.
+	Partial       bool `protobuf:"varint,5,opt,name=partial,proto3" json:"partial,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -226,6 +229,13 @@ func (x *Heartbeat) GetWall() *timestamppb.Timestamp {
 		return x.Wall
 	}
 	return nil
+}
+
+func (x *Heartbeat) GetPartial() bool {
+	if x != nil {
+		return x.Partial
+	}
+	return false
 }
 
 // BeatRequest is a heartbeat of the site that calls.
@@ -1043,12 +1053,13 @@ const file_tributary_sites_v1_sites_proto_rawDesc = "" +
 	"\x03log\x18\x01 \x01(\v2\x17.tributary.sites.v1.LogR\x03log\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x10\n" +
 	"\x03hlc\x18\x03 \x01(\x06R\x03hlc\x12\x14\n" +
-	"\x05chain\x18\x04 \x01(\fR\x05chain\"\xaa\x01\n" +
+	"\x05chain\x18\x04 \x01(\fR\x05chain\"\xc4\x01\n" +
 	"\tHeartbeat\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12)\n" +
 	"\x03log\x18\x02 \x01(\v2\x17.tributary.sites.v1.LogR\x03log\x12.\n" +
 	"\x05heads\x18\x03 \x03(\v2\x18.tributary.sites.v1.HeadR\x05heads\x12.\n" +
-	"\x04wall\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04wall\"J\n" +
+	"\x04wall\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04wall\x12\x18\n" +
+	"\apartial\x18\x05 \x01(\bR\apartial\"J\n" +
 	"\vBeatRequest\x12;\n" +
 	"\theartbeat\x18\x01 \x01(\v2\x1d.tributary.sites.v1.HeartbeatR\theartbeat\"K\n" +
 	"\fBeatResponse\x12;\n" +

@@ -34,7 +34,7 @@ type Receipt struct {
 	Version uint64 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
 	// Position of its last event: give it as X-Read-After to a query to read your own write.
 	Position string `protobuf:"bytes,4,opt,name=position,proto3" json:"position,omitempty"`
-	// Durability that was reached: local or kafka.
+	// Durability that was reached: local, kafka or peer.
 	Durability string `protobuf:"bytes,5,opt,name=durability,proto3" json:"durability,omitempty"`
 	// True when the command had been applied before and this is the receipt of that time.
 	Duplicate     bool `protobuf:"varint,6,opt,name=duplicate,proto3" json:"duplicate,omitempty"`

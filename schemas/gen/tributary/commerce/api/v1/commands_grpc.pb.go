@@ -45,7 +45,7 @@ const (
 //
 // CommandService takes the commands of the shop. Every command may carry the metadata (over HTTP: headers)
 // Idempotency-Key: a repeated command returns the original receipt; If-Match: the version that its stream must stand at;
-// X-Durability: local or kafka. Refusals are problem answers (RFC 9457) over HTTP and status details over gRPC.
+// X-Durability: local, kafka or peer. Refusals are problem answers (RFC 9457) over HTTP and status details over gRPC.
 type CommandServiceClient interface {
 	// PlaceOrder creates an order; the checkout then reserves stock, takes payment and ships it.
 	PlaceOrder(ctx context.Context, in *PlaceOrderRequest, opts ...grpc.CallOption) (*Receipt, error)
@@ -279,7 +279,7 @@ func (c *commandServiceClient) EmptyCart(ctx context.Context, in *EmptyCartReque
 //
 // CommandService takes the commands of the shop. Every command may carry the metadata (over HTTP: headers)
 // Idempotency-Key: a repeated command returns the original receipt; If-Match: the version that its stream must stand at;
-// X-Durability: local or kafka. Refusals are problem answers (RFC 9457) over HTTP and status details over gRPC.
+// X-Durability: local, kafka or peer. Refusals are problem answers (RFC 9457) over HTTP and status details over gRPC.
 type CommandServiceServer interface {
 	// PlaceOrder creates an order; the checkout then reserves stock, takes payment and ships it.
 	PlaceOrder(context.Context, *PlaceOrderRequest) (*Receipt, error)
