@@ -55,6 +55,10 @@ type Meta struct {
 	// Expect is what the caller believes of the version of the first command's stream, deciders' commands apart. A conflict with it is returned,
 	// not retried.
 	Expect eventstore.Expect
+	// RestsOn are events without which the commands make no sense, such as the one that a process acts on. The message is
+	// refused with CodeVoid when one of them stands in a stream that a command is for, and is void there when the events that
+	// are decided would be recorded.
+	RestsOn []eventstore.Dot
 	// Durability is where the events must be before Dispatch returns.
 	Durability eventstore.Durability
 	eventstore.Metadata
@@ -65,6 +69,9 @@ type Message struct {
 	Meta
 	Commands []any
 }
+
+// CodeVoid is the code of the Rejection of a message that rests on an event which is void (Meta.RestsOn).
+const CodeVoid = "void"
 
 // Rejection is a business no: the command was understood and refused. It is not retried.
 type Rejection struct {

@@ -31,6 +31,8 @@ type folded struct {
 	// has to pick one.
 	branch bool
 	open   []eventstore.Dot
+	// void are the events that do not count, as far as they were read from the log since the last snapshot.
+	void []eventstore.Dot
 
 	footprint
 	born

@@ -172,8 +172,12 @@ func (f *folded) foldRecorded(r *eventstore.Recorded) error {
 			Err: fmt.Errorf("follows version %d: %w", f.version, eventstore.ErrCorrupt),
 		}
 	}
-	if _, err := f.state.fold(r, knowing); err != nil {
+	void, err := f.state.fold(r, knowing)
+	if err != nil {
 		return &AggregateError{Stream: f.stream, Version: r.Version, Err: err}
+	}
+	if void != "" {
+		f.void = append(f.void, r.Dot)
 	}
 	f.count(r)
 	return nil
@@ -203,10 +207,10 @@ func (f *folded) foldBranch(ctx context.Context, from streamReader) error {
 	b := branchOf(f.state.resolver(), events)
 	for i := range events {
 		r := &events[i]
-		if b.void[i] == "" {
-			if _, err := f.state.fold(r, true); err != nil {
-				return &AggregateError{Stream: f.stream, Version: r.Version, Err: err}
-			}
+		if b.void[i] != "" {
+			f.void = append(f.void, r.Dot)
+		} else if _, err := f.state.fold(r, true); err != nil {
+			return &AggregateError{Stream: f.stream, Version: r.Version, Err: err}
 		}
 		f.count(r)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -80,6 +81,9 @@ func (b *Bus) decideAndAppend(ctx context.Context, p *plan, refresh bool) (event
 	}
 	err := p.checkExpect()
 	if err == nil {
+		err = p.checkRest()
+	}
+	if err == nil {
 		err = b.decide(ctx, p)
 	}
 	if err != nil {
@@ -154,6 +158,19 @@ func (p *plan) checkExpect() error {
 	return &eventstore.ConflictError{Conflicts: []eventstore.StreamConflict{
 		{Stream: first.stream, Want: want, Got: first.version},
 	}}
+}
+
+// checkRest refuses a message that rests on an event which is void. Appends expect the streams as they were folded, so what
+// has come meanwhile has this done again.
+func (p *plan) checkRest() error {
+	for _, w := range p.work {
+		for _, dot := range w.void {
+			if slices.Contains(p.message.RestsOn, dot) {
+				return Reject(CodeVoid, fmt.Sprintf("event %s of stream %s, on which this rests, is void", dot, w.stream))
+			}
+		}
+	}
+	return nil
 }
 
 // decide runs the commands through their aggregates and deciders.

@@ -64,6 +64,9 @@ func (a *Aggregate[S, C, E]) check() error {
 		if name := personalEvent(a.Codec); name != "" {
 			faults = append(faults, fmt.Errorf("event %s has personal fields, which must not be in snapshots", name))
 		}
+		if a.rules().begins != nil {
+			faults = append(faults, errors.New("Snapshots do not know which event of several began an instance (Domain.Begins)"))
+		}
 	}
 	return errors.Join(append(faults, declarationOf(a.Codec))...)
 }
@@ -145,6 +148,25 @@ type typedInstance[S, C, E any] struct {
 	aggregate *Aggregate[S, C, E]
 	rules     rules[S, E]
 	state     S
+	beginnings
+}
+
+// beginnings are the events that began an instance, where the resolver tells them: the one that counts, and void ones. Of one
+// that this process has just decided the dot is not known.
+type beginnings struct {
+	counts  eventstore.Dot
+	unnamed bool
+	void    []eventstore.Dot
+}
+
+// ofVoid returns the void beginning that an event goes on with, not knowing the one that counts; not ok when there is none.
+func (b *beginnings) ofVoid(r *eventstore.Recorded) (begun eventstore.Dot, ok bool) {
+	for _, begun := range b.void {
+		if r.Knew(&eventstore.Recorded{Dot: begun}) && !r.Knew(&eventstore.Recorded{Dot: b.counts}) {
+			return begun, true
+		}
+	}
+	return begun, false
 }
 
 func (i *typedInstance[S, C, E]) resolver() ResolverKind { return i.rules.kind }
@@ -195,10 +217,23 @@ func (i *typedInstance[S, C, E]) fold(r *eventstore.Recorded, knowing bool) (voi
 	if err != nil {
 		return "", err
 	}
+	begins := i.rules.begins != nil && i.rules.begins(e)
 	if !knowing && i.rules.holds != nil {
+		if i.unnamed {
+			return "", errRewound // read from the log it has a name
+		}
+		if begun, ok := i.ofVoid(r); ok && !begins {
+			return fmt.Sprintf("it goes on with what %s began, which is void", begun), nil
+		}
 		if reason := i.rules.holds(i.state, e); reason != "" {
+			if begins {
+				i.void = append(i.void, r.Dot)
+			}
 			return reason, nil
 		}
+	}
+	if begins {
+		i.counts, i.unnamed = r.Dot, r.Dot.Seq == 0
 	}
 	i.stand(r.Dot.Log.Site)
 	i.state = i.aggregate.Evolve(i.state, e)

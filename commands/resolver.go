@@ -49,6 +49,10 @@ type Domain[S, E any] struct {
 	// reason, or why it does not. It is asked for such events alone, is pure, and changes neither. An event that does not hold
 	// is void: Evolve is not given it.
 	Holds func(S, E) (reason string)
+	// Begins, when set, says of an event that it begins what the others go on with. Where two sites have begun one instance
+	// at once, the second beginning is void by Holds, and so is what was decided with the knowledge of it alone: what was
+	// meant for the one does not move the other. It goes with no Snapshots.
+	Begins func(E) bool
 }
 
 // Escrow is for quantities that must not be overdrawn: each site has rights to a part of them, spends no others, and so needs
@@ -72,6 +76,7 @@ type rules[S, E any] struct {
 	kind   ResolverKind
 	fields func(E) []string
 	holds  func(S, E) string
+	begins func(E) bool
 	at     func(S, string) S
 	review func(S, E) string
 }
@@ -81,7 +86,11 @@ func (CRDT[S, E]) rules() rules[S, E] { return rules[S, E]{kind: ByCRDT} }
 func (r LastWriter[S, E]) rules() rules[S, E] {
 	return rules[S, E]{kind: ByLastWriter, fields: r.Fields}
 }
-func (r Domain[S, E]) rules() rules[S, E] { return rules[S, E]{kind: ByDomain, holds: r.Holds} }
+
+func (r Domain[S, E]) rules() rules[S, E] {
+	return rules[S, E]{kind: ByDomain, holds: r.Holds, begins: r.Begins}
+}
+
 func (r Escrow[S, E]) rules() rules[S, E] {
 	return rules[S, E]{kind: ByEscrow, at: r.At, review: r.Review}
 }

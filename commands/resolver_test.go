@@ -148,6 +148,94 @@ func TestDomainVoidsWhatDoesNotHold(t *testing.T) {
 	}
 }
 
+// begun is a domain in which a capital begins the page, and another one does not hold.
+var begun = commands.Domain[page, noted]{
+	Holds: func(s page, e noted) string {
+		if s.Notes != "" && strings.ToUpper(e.Text) == e.Text {
+			return "the page was begun"
+		}
+		return ""
+	},
+	Begins: func(e noted) bool { return strings.ToUpper(e.Text) == e.Text },
+}
+
+// TestWhatGoesOnWithAVoidBeginning is void with it, at both sites, folded from memory and from the log; what was decided with
+// the knowledge of the beginning that counts is not.
+func TestWhatGoesOnWithAVoidBeginning(t *testing.T) {
+	bj, sh := newSite(t, "bj", pages(begun), commands.Options{}), newSite(t, "sh", pages(begun), commands.Options{})
+	bj.note(t, "A")
+	sh.clock = sh.clock.Add(time.Second)
+	sh.note(t, "X")
+	sh.note(t, "y")
+	bj.clock = bj.clock.Add(2 * time.Second)
+	bj.note(t, "b")
+	sh.from(t, bj, bj.own, 1)
+	sh.clock = sh.clock.Add(2 * time.Second)
+	sh.note(t, "z") // knows A, and not b
+	exchange(t, bj, sh)
+	for _, s := range []*site{bj, sh} {
+		if got := s.seen(t).Notes; got != "Abz" {
+			t.Errorf("%s sees %q, want Abz", s.own.Site, got)
+		}
+		j := s.judge(t)
+		if len(j.Void) != 2 || j.Void[0].Event.Seq != 1 || j.Void[1].Event.Seq != 2 || !strings.Contains(j.Void[1].Reason, "shard-00@sh/1/1 began, which is void") {
+			t.Errorf("void at %s are %+v, want X and y", s.own.Site, j.Void)
+		}
+	}
+	a := pages(begun)
+	a.Snapshots = keptPages(begun, 1).Snapshots
+	if err := commands.Register(commands.NewBus(bj.replica, commands.Options{}), a, any(note{})); err == nil || !strings.Contains(err.Error(), "Begins") {
+		t.Errorf("an aggregate with Begins and Snapshots is registered: %v", err)
+	}
+}
+
+// TestMessagesThatRestOnWhatIsVoid are refused and leave nothing, also when the event that voids it comes after they were
+// decided.
+func TestMessagesThatRestOnWhatIsVoid(t *testing.T) {
+	for kind, resolver := range map[string]commands.Resolver[page, noted]{"domain": begun, "home": commands.Home[page, noted]{}} {
+		t.Run(kind, func(t *testing.T) {
+			bj, sh := newSite(t, "bj", pages(resolver), commands.Options{}), newSite(t, "sh", pages(resolver), commands.Options{})
+			first := bj.note(t, "A")
+			sh.clock = sh.clock.Add(time.Second)
+			sh.note(t, "X")
+			x := sh.events(t)[0].Dot
+			// It is heard of while the message is appended.
+			late := &lateStore{replica: sh.replica, before: func() { sh.from(t, bj, bj.own, 1) }}
+			bus := commands.NewBus(late, commands.Options{})
+			must(t, commands.Register(bus, pages(resolver), any(note{})))
+			_, err := bus.Dispatch(context.Background(), commands.Meta{ID: "m", RestsOn: []eventstore.Dot{x}}, note{"y"})
+			var r *commands.Rejection
+			if !errors.As(err, &r) || r.Code != commands.CodeVoid {
+				t.Errorf("a message that rests on a void event: %v, want it refused", err)
+			}
+			if n := len(sh.events(t)); n != 2 {
+				t.Errorf("the page has %d events, want the two beginnings", n)
+			}
+			// What rests on an event that counts is done.
+			exchange(t, bj, sh)
+			a := eventstore.Dot{Log: bj.own, Seq: 1}
+			dispatch(t, bj.Bus, commands.Meta{RestsOn: []eventstore.Dot{a}}, note{"b"})
+			if first.Duplicate || bj.seen(t).Notes != "Ab" {
+				t.Errorf("bj sees %q, want Ab", bj.seen(t).Notes)
+			}
+		})
+	}
+}
+
+// lateStore does something before its first append.
+type lateStore struct {
+	replica
+	before func()
+}
+
+func (l *lateStore) Append(ctx context.Context, r eventstore.Request) (eventstore.Receipt, error) {
+	if before := l.before; before != nil {
+		l.before = nil
+		before()
+	}
+	return l.replica.Append(ctx, r)
+}
+
 // TestLastWriterSaysWhatWasOverwritten: what was set at both sites unseen is on record, field by field.
 func TestLastWriterSaysWhatWasOverwritten(t *testing.T) {
 	bj, sh := newSite(t, "bj", pages(resolvers[commands.ByLastWriter]), commands.Options{}), newSite(t, "sh", pages(resolvers[commands.ByLastWriter]), commands.Options{})

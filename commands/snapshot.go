@@ -122,10 +122,11 @@ func (b *Bus) identity(ctx context.Context, stream eventstore.StreamID, version 
 
 // keep takes a snapshot of a state that has come far enough since the last one. What keeps it from that is logged: commands
 // go on without. None is taken of a stream with branches: a state does not tell whether a person has to pick one, and every
-// event that follows may have another one count, so it is folded from all events each time.
+// event that follows may have another one count, so it is folded from all events each time. Nor is one taken of a stream with
+// void events, which a state does not tell either.
 func (b *Bus) keep(ctx context.Context, a aggregate, f *folded) {
 	fold, every, ok := a.snapshots()
-	if !ok || b.options.Snapshots == nil || f.branch || !f.due(f.version, every) {
+	if !ok || b.options.Snapshots == nil || f.branch || len(f.void) > 0 || !f.due(f.version, every) {
 		return
 	}
 	size, err := b.save(ctx, fold, f)

@@ -86,17 +86,17 @@ type Dot struct {
 func (d Dot) String() string { return d.Log.String() + "/" + strconv.FormatUint(d.Seq, 10) }
 
 // ParseDot reads what Dot.String writes.
-func ParseDot(text string) (d Dot, err error) {
+func ParseDot(text string) (Dot, error) {
 	shard, rest, ok1 := strings.Cut(strings.TrimPrefix(text, "shard-"), "@")
 	site, rest, ok2 := strings.Cut(rest, "/")
 	incarnation, seq, ok3 := strings.Cut(rest, "/")
 	n, err1 := strconv.ParseUint(shard, 10, 16)
 	i, err2 := strconv.ParseUint(incarnation, 10, 32)
-	d.Seq, err = strconv.ParseUint(seq, 10, 64)
-	if !ok1 || !ok2 || !ok3 || err1 != nil || err2 != nil || err != nil {
-		return d, invalidf("%q does not name an event, as shard-00@site/1/42 does", text)
+	s, err3 := strconv.ParseUint(seq, 10, 64)
+	d := Dot{LogID{Site: site, Incarnation: uint32(i), Shard: uint16(n)}, s}
+	if !ok1 || !ok2 || !ok3 || err1 != nil || err2 != nil || err3 != nil || ValidateSite(site) != nil || d.String() != text {
+		return Dot{}, invalidf("%q does not name an event, as shard-00@site/1/42 does", text)
 	}
-	d.Log = LogID{Site: site, Incarnation: uint32(i), Shard: uint16(n)}
 	return d, nil
 }
 

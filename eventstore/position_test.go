@@ -26,6 +26,23 @@ func TestPositionToken(t *testing.T) {
 	}
 }
 
+func TestDotText(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		want := eventstore.Dot{Log: eventstore.LogID{
+			Site: rapid.StringMatching("[a-z0-9][a-z0-9-]{0,15}").Draw(t, "site"), Incarnation: rapid.Uint32().Draw(t, "incarnation"), Shard: rapid.Uint16().Draw(t, "shard"),
+		}, Seq: rapid.Uint64().Draw(t, "seq")}
+		got, err := eventstore.ParseDot(want.String())
+		if err != nil || got != want {
+			t.Fatalf("%s parses as %v, %v", want, got, err)
+		}
+	})
+	for _, text := range []string{"", "shard-00@/1/1", "shard-0@bj/1/1", "00@bj/1/1", "shard-00@bj/1", "shard-00@bj/1/1/1", "shard-00@bj/x/1", "shard-00@BJ/1/1", "shard-00/1/1"} {
+		if d, err := eventstore.ParseDot(text); !errors.Is(err, eventstore.ErrInvalid) {
+			t.Errorf("event %q parses as %v, %v", text, d, err)
+		}
+	}
+}
+
 // FuzzTexts feeds what clients name positions, streams and versions with: what is taken is written as it was read.
 func FuzzTexts(f *testing.F) {
 	f.Add("1-42")

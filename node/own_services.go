@@ -64,6 +64,10 @@ func (n *Node) kept() storeapi.Kept {
 	}
 	for _, s := range n.sagas {
 		k.Categories[s.name] = true
+		k.Categories[s.name+"."+n.config.Site] = true // where several sites write
+		for _, p := range n.config.Peers {
+			k.Categories[s.name+"."+p.Site] = true
+		}
 	}
 	for _, d := range n.domains {
 		if d.Keys != nil {

@@ -3,8 +3,10 @@ package node
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/tributary-es/tributary/commands/saga"
+	"github.com/tributary-es/tributary/eventstore"
 	apiv1 "github.com/tributary-es/tributary/schemas/gen/tributary/api/v1"
 )
 
@@ -15,9 +17,26 @@ type Saga func(n *Node) (name string, r *saga.Runner, err error)
 func RunSaga[S any](d saga.Definition[S]) Saga {
 	return func(n *Node) (string, *saga.Runner, error) {
 		// A saga reads the log as it is, with personal fields sealed: its steps and messages stay in the log for good.
-		r, err := saga.New(n.store, n.bus, d, saga.Options{Log: n.log})
+		o := saga.Options{Log: n.log}
+		others, err := n.hasOthers()
+		if err != nil {
+			return d.Name, nil, err
+		}
+		if others {
+			o.Void = n.bus.Void
+		}
+		r, err := saga.New(n.store, n.bus, d, o)
 		return d.Name, r, err
 	}
+}
+
+// hasOthers reports whether there are other sites, or were, so that the log holds events of theirs.
+func (n *Node) hasOthers() (bool, error) {
+	heads, err := n.local.Heads(context.Background())
+	if err != nil {
+		return false, fmt.Errorf("ask the store: %w", err)
+	}
+	return len(n.config.Peers) > 0 || slices.ContainsFunc(heads, func(h eventstore.LogHead) bool { return h.Log.Site != n.config.Site }), nil
 }
 
 type sagaRunner struct {

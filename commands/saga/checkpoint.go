@@ -48,7 +48,9 @@ const frame = 128
 func (i *instanceRecord) size() int { return frame + quoted(i.Tenant) + quoted(i.ID) }
 
 // size returns a bound of the bytes that a trigger takes in a checkpoint.
-func (in *inputRecord) size() int { return frame + quoted(in.Stream) + quoted(in.Type) }
+func (in *inputRecord) size() int {
+	return frame + quoted(in.Stream) + quoted(in.Type) + quoted(in.Dot.String())
+}
 
 // quoted returns a bound of the bytes that a string takes as JSON.
 func quoted(s string) (bytes int) {

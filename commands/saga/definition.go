@@ -8,8 +8,8 @@ import (
 
 // Definition declares a saga whose instances have a state of type S.
 type Definition[S any] struct {
-	// Name is the category of the instances' streams, such as "checkout", and part of every idempotency key. It never
-	// changes.
+	// Name is the category of the instances' streams, such as "checkout", and part of every idempotency key; where several
+	// sites write it is followed by a dot and the site. It never changes.
 	Name string
 	// Triggers are the wire names of the events that start or move an instance.
 	Triggers []string
@@ -26,15 +26,31 @@ type Definition[S any] struct {
 	React func(s S, in Input) (S, []Action, error)
 }
 
-// Input is what an instance reacts to: Triggered, Succeeded, Refused or Fired. All carry the time at which the input was
+// Input is what an instance reacts to: Triggered, Voided, Succeeded, Refused or Fired. All carry the time at which the input was
 // first reacted to, in UTC; it is recorded and the same at every later fold.
 type Input interface{ input() }
 
 // Triggered: an event happened that the definition names. The event is shared and must not be changed. Each event is an
 // input once, in the order of its stream. After the instance is complete, there are no more.
+//
+// An instance begins with what was born at its site. What another site records goes to an instance that there is already, as
+// far as it counts, and as long as what began the instance does.
 type Triggered struct {
 	Event *eventstore.Recorded
-	At    time.Time
+	// Instance names the instance among those of all sites: it is its id, followed by @ and the site where several sites write.
+	// What the commands make under a name of their own choice should have this one, since another site may have an instance of
+	// the same id.
+	Instance string
+	At       time.Time
+}
+
+// Voided: an event of a trigger's type does not count, which was born at this site, in the stream of one of the instance's
+// triggers: another site had written the stream before, and nobody here knew. It is an input once, before what counts in its
+// place. It comes after the instance is complete too, which is then open again, unless the reaction completes or ignores it.
+type Voided struct {
+	Event  *eventstore.Recorded
+	Reason string
+	At     time.Time
 }
 
 // Succeeded: the commands that were sent under Key are in the log.
@@ -60,6 +76,7 @@ type Fired struct {
 }
 
 func (Triggered) input() {}
+func (Voided) input()    {}
 func (Succeeded) input() {}
 func (Refused) input()   {}
 func (Fired) input()     {}
@@ -99,14 +116,14 @@ type SetTimer struct {
 type CancelTimer struct{ Name string }
 
 // Complete ends the instance. Timers are forgotten. Sends that are still under way, those of the same step included, are
-// carried out and their outcomes recorded, but React sees no more inputs.
+// carried out and their outcomes recorded, but React sees no more inputs, apart from Voided.
 type Complete struct {
 	// Outcome says how it ended, in a word that is recorded: "shipped", "cancelled".
 	Outcome string
 }
 
-// Ignore, as the only action, says that a trigger is of no interest: nothing is recorded, and where it was the first of
-// its instance there is no instance. The state must be as it was.
+// Ignore, as the only action, says that a trigger, or that one is void, is of no interest: nothing is recorded, and where it
+// was the first of its instance there is no instance. The state must be as it was.
 type Ignore struct{}
 
 func (Send) action()        {}

@@ -3,6 +3,7 @@ package saga
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -17,7 +18,10 @@ type instanceKey struct{ tenant, id string }
 // is guarded by Runner.mu.
 type instance struct {
 	instanceKey
-	stream eventstore.StreamID
+	// category is that of its stream and part of its ids, name is what Triggered.Instance says. All three are zero until it is
+	// known under which name the instance acts.
+	category, name string
+	stream         eventstore.StreamID
 
 	// memory is the fold of the stream's steps; nil until it is loaded.
 	memory *memory
@@ -30,6 +34,8 @@ type instance struct {
 	failures int
 	// reloads counts how often the memory was dropped since the last step was recorded.
 	reloads int
+	// unreviewed: what other sites have done to the streams of its triggers has not been looked at since it was loaded.
+	unreviewed bool
 
 	// Guarded by Runner.mu.
 	phase    phase
@@ -71,6 +77,11 @@ type arrival struct {
 	told bool // a checkpoint lists it as waiting. INVARIANT: of the triggers in an inbox the first ones are told of.
 }
 
+// foreign reports whether the arrival is an event of another site than the given one.
+func (a *arrival) foreign(site string) bool {
+	return a.in.Dot != dotText{} && a.in.Dot.Log.Site != site
+}
+
 // shift takes the first arrival from the inbox. REQUIRES: Runner.mu is held.
 func (i *instance) shift() {
 	if a := i.inbox[0]; a.told {
@@ -85,10 +96,16 @@ func (i *instance) shift() {
 // memory is what an instance knows of itself.
 type memory struct {
 	reactor reactor
-	version uint64 // steps in the log
-	seen    map[string]uint64
-	used    map[string]bool
-	sends   []*outgoing // not answered, in order
+	version uint64 // steps that count
+	height  uint64 // events of the stream
+	began   eventstore.Dot
+	// seen are the triggers that were reacted to, void the events that it was told are void, and passed what it has ignored of
+	// what other sites did.
+	seen         map[seenKey]uint64
+	void, passed map[eventstore.Dot]bool
+	streams      []eventstore.StreamID // of its triggers
+	used         map[string]bool
+	sends        []*outgoing // not answered, in order
 	// messages are all sends, as the outbox shows them.
 	messages []*Message
 	timers   map[string]time.Time
@@ -106,8 +123,17 @@ type outgoing struct {
 	notBefore time.Time
 }
 
+// seenKey names the events of a stream that were born in one log. They are seen in the order of their seqs.
+type seenKey struct {
+	stream string
+	log    eventstore.LogID
+}
+
 func newMemory(r reactor) *memory {
-	return &memory{reactor: r, seen: map[string]uint64{}, used: map[string]bool{}, timers: map[string]time.Time{}}
+	return &memory{
+		reactor: r, seen: map[seenKey]uint64{}, void: map[eventstore.Dot]bool{}, passed: map[eventstore.Dot]bool{},
+		used: map[string]bool{}, timers: map[string]time.Time{},
+	}
 }
 
 // knows reports whether the arrival needs no reaction any more.
@@ -116,16 +142,17 @@ func (m *memory) knows(a *arrival) bool {
 		return true
 	}
 	if a.in.Kind == kindTriggered {
-		return a.in.Version <= m.seen[a.in.Stream]
+		return a.in.Dot.Seq <= m.seen[a.in.seenKey()] || m.void[a.in.Dot.Dot] || m.passed[a.in.Dot.Dot]
 	}
 	due, set := m.timers[a.in.Timer]
 	return !set || !due.Equal(*a.in.Due)
 }
 
 // react brings the state forward by an input and returns the step to record. Once an instance is done only the outcomes of
-// its last sends are recorded, and nobody reacts to them. After an error the memory is of no use.
+// its last sends are recorded, and nobody reacts to them, but what is void can have it begin again. After an error the memory
+// is of no use.
 func (m *memory) react(in Input, record inputRecord, at time.Time) (planned, error) {
-	if m.done {
+	if m.done && record.Kind != kindVoided {
 		return plan(record, at, nil, m.used)
 	}
 	actions, err := m.reactor.react(in)
@@ -151,11 +178,14 @@ func (m *memory) follow(trigger *eventstore.Recorded) {
 }
 
 // apply takes note that a step is in the log; causation is the step's event id.
-func (m *memory) apply(p *planned, name string, of instanceKey, causation string) {
+func (m *memory) apply(p *planned, name string, of *instance, causation string) {
 	m.version++
 	switch in := &p.record.In; in.Kind {
 	case kindTriggered:
-		m.seen[in.Stream] = max(m.seen[in.Stream], in.Version)
+		m.triggered(in)
+	case kindVoided:
+		m.void[in.Dot.Dot] = true
+		m.done, m.outcome = false, ""
 	case kindFired:
 		delete(m.timers, in.Timer)
 	default:
@@ -176,6 +206,17 @@ func (m *memory) apply(p *planned, name string, of instanceKey, causation string
 	if p.record.Complete != nil {
 		m.done, m.outcome = true, *p.record.Complete
 		clear(m.timers)
+	}
+}
+
+func (m *memory) triggered(in *inputRecord) {
+	if m.version == 1 {
+		m.began = in.Dot.Dot
+	}
+	key := in.seenKey()
+	m.seen[key] = max(m.seen[key], in.Dot.Seq)
+	if stream, err := eventstore.ParseStreamID(in.Stream); err == nil && !slices.Contains(m.streams, stream) {
+		m.streams = append(m.streams, stream)
 	}
 }
 

@@ -82,13 +82,15 @@ func (r *Runner) readFrom(p eventstore.Position) {
 
 // take hands a trigger to its instance, or to the tenant's collector when it has none, and waits for room first.
 //
-// INVARIANT: what was born at another site is no trigger: the saga of that site acts on it, and two would act twice.
+// INVARIANT: what was born at another site begins nothing: the saga of that site acts on it, and two would act twice. An
+// instance that there is already learns of it.
 func (r *Runner) take(e *eventstore.Recorded) {
-	if e.Dot.Log.Site != r.site {
+	foreign := e.Dot.Log.Site != r.site
+	if foreign && r.options.Void == nil {
 		return
 	}
 	id, fault := r.instanceOf(e)
-	if id == "" && fault == nil {
+	if id == "" && fault == nil || foreign && fault != nil {
 		return
 	}
 	if news := r.accept(e, id, fault); news {
@@ -109,7 +111,7 @@ func (r *Runner) accept(e *eventstore.Recorded, id string, fault error) (news bo
 	}
 	event := *e
 	a := &arrival{
-		in:    inputRecord{Kind: kindTriggered, Stream: e.Stream.String(), Version: e.Version, Type: e.Type},
+		in:    inputOf(kindTriggered, e),
 		event: &event,
 		mark:  &mark{before: beforeBatch(e)},
 	}

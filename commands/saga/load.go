@@ -10,10 +10,16 @@ import (
 // load folds the steps of an instance's stream.
 func (r *Runner) load(ctx context.Context, i *instance) error {
 	m := newMemory(r.definition.fresh())
+	var folded eventstore.Vector
 	for event, err := range r.store.Read(ctx, i.stream, 1) {
 		if err != nil {
 			return storeFault("load instance", err)
 		}
+		m.height++
+		if event.Dot.Log.Site != r.site || beside(&event, folded) {
+			continue
+		}
+		folded = folded.With(event.Dot)
 		if err := r.fold(ctx, i, m, &event); err != nil {
 			return fmt.Errorf("load instance, step %d: %w", event.Version, err)
 		}
@@ -22,11 +28,23 @@ func (r *Runner) load(ctx context.Context, i *instance) error {
 	defer r.mu.Unlock()
 	i.memory = m
 	i.messages = m.messages
+	i.unreviewed = r.options.Void != nil && m.version > 0
 	if i.recorded = i.recorded || m.version > 0; !i.listed {
 		r.checkpoint.dirty[i.instanceKey] = true
 	}
 	r.syncTimers(i)
 	return nil
+}
+
+// beside reports whether a step was recorded without the knowledge of steps that stand before it: in another life of the log,
+// which had lost them. They count, as they do in every stream that its home writes (commands.Home), and it does not.
+func beside(step *eventstore.Recorded, folded eventstore.Vector) bool {
+	for _, d := range folded {
+		if d.Log != step.Dot.Log && !step.Knew(&eventstore.Recorded{Dot: d}) {
+			return true
+		}
+	}
+	return false
 }
 
 // fold reacts again to the input of a recorded step.
@@ -46,7 +64,7 @@ func (r *Runner) fold(ctx context.Context, i *instance, m *memory, event *events
 	if difference := p.differs(step); difference != "" {
 		return broken(fmt.Errorf("the definition does not react to its history as it did: %s", difference))
 	}
-	m.apply(&p, r.definition.name, i.instanceKey, event.Event.ID.String())
+	m.apply(&p, r.definition.name, i, event.Event.ID.String())
 	return nil
 }
 
@@ -59,10 +77,17 @@ func (r *Runner) input(ctx context.Context, i *instance, m *memory, step *stepRe
 		if err != nil {
 			return nil, err
 		}
+		in.Dot = dotText{event.Dot}
 		m.follow(event)
-		return Triggered{Event: event, At: step.At}, nil
+		return Triggered{Event: event, Instance: i.name, At: step.At}, nil
+	case kindVoided:
+		event, err := r.trigger(ctx, in)
+		if err != nil {
+			return nil, err
+		}
+		return Voided{Event: event, Reason: in.Reason, At: step.At}, nil
 	case kindSucceeded:
-		receipt, _, err := r.store.Receipt(ctx, i.tenant, CommandID(r.definition.name, i.id, in.Key))
+		receipt, _, err := r.store.Receipt(ctx, i.tenant, CommandID(i.category, i.id, in.Key))
 		if err != nil {
 			return nil, storeFault(fmt.Sprintf("receipt of %q", in.Key), err)
 		}
@@ -75,7 +100,8 @@ func (r *Runner) input(ctx context.Context, i *instance, m *memory, step *stepRe
 	return nil, broken(fmt.Errorf("step's input %q is unknown", in.Kind))
 }
 
-// trigger reads a trigger from its stream.
+// trigger reads a trigger from its stream. In a stream that several sites have written it does not stand before the place that
+// its version says, but may stand behind it.
 func (r *Runner) trigger(ctx context.Context, in *inputRecord) (*eventstore.Recorded, error) {
 	stream, err := eventstore.ParseStreamID(in.Stream)
 	if err != nil {
@@ -85,10 +111,9 @@ func (r *Runner) trigger(ctx context.Context, in *inputRecord) (*eventstore.Reco
 		if err != nil {
 			return nil, storeFault("read trigger", err)
 		}
-		if event.Version == in.Version {
+		if in.Dot == (dotText{event.Dot}) || in.Dot == (dotText{}) && event.Version == in.Version && event.Dot.Log.Site == r.site {
 			return &event, nil
 		}
-		break
 	}
 	return nil, broken(fmt.Errorf("trigger %s, version %d, is not in the log", in.Stream, in.Version))
 }

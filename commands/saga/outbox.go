@@ -38,9 +38,9 @@ type Message struct {
 	At time.Time
 }
 
-func newMessage(saga string, of instanceKey, s Send, at time.Time) *Message {
+func newMessage(saga string, of *instance, s Send, at time.Time) *Message {
 	return &Message{
-		ID: CommandID(saga, of.id, s.Key), Tenant: of.tenant, Saga: saga, Instance: of.id, Key: s.Key,
+		ID: CommandID(of.category, of.id, s.Key), Tenant: of.tenant, Saga: saga, Instance: of.id, Key: s.Key,
 		Topic: s.Topic, Note: s.Note, Compensation: s.Compensation, Status: StatusPending, At: at,
 	}
 }

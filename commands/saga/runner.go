@@ -41,6 +41,10 @@ type Options struct {
 	Grace time.Duration
 	// Recent is how many messages of ended instances the outbox still shows; zero means 1,000.
 	Recent int
+	// Void is set where other sites write streams that are written here: it says which events of a stream do not count, and why
+	// (commands.Bus.Void). Instances that begin then have the site in their names, and those whose triggers do not count are
+	// told.
+	Void func(ctx context.Context, stream eventstore.StreamID) (map[eventstore.Dot]string, error)
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 	// Log is told of parked instances and of checkpoints that could not be written; nil means slog.Default().

@@ -9,13 +9,9 @@ import (
 
 // open adds an instance. REQUIRES: mu is held.
 func (r *Runner) open(key instanceKey) *instance {
-	i := &instance{instanceKey: key, stream: r.streamOf(key), timers: map[string]*alarm{}}
+	i := &instance{instanceKey: key, timers: map[string]*alarm{}}
 	r.instances[key] = i
 	return i
-}
-
-func (r *Runner) streamOf(key instanceKey) eventstore.StreamID {
-	return eventstore.StreamID{Tenant: key.tenant, Category: r.definition.name, ID: key.id}
 }
 
 // enter moves an instance to a phase and keeps the counts. REQUIRES: mu is held.

@@ -29,6 +29,7 @@ type stepRecord struct {
 // The kinds of inputs, as step events name them.
 const (
 	kindTriggered = "triggered"
+	kindVoided    = "voided"
 	kindSucceeded = "succeeded"
 	kindRefused   = "refused"
 	kindFired     = "fired"
@@ -40,6 +41,7 @@ type inputRecord struct {
 	Stream  string     `json:"stream,omitempty"`
 	Version uint64     `json:"version,omitempty"`
 	Type    string     `json:"type,omitempty"`
+	Dot     dotText    `json:"dot,omitzero"` // of the event; steps of earlier programs have none
 	Key     string     `json:"key,omitempty"`
 	Code    string     `json:"code,omitempty"`
 	Reason  string     `json:"reason,omitempty"`
@@ -47,6 +49,25 @@ type inputRecord struct {
 	Due     *time.Time `json:"due,omitempty"`
 	// Position is where the commands' last event stands, for those who read the stream by eye.
 	Position string `json:"position,omitempty"`
+}
+
+func (in *inputRecord) seenKey() seenKey { return seenKey{in.Stream, in.Dot.Log} }
+
+// inputOf refers to an event.
+func inputOf(kind string, e *eventstore.Recorded) inputRecord {
+	return inputRecord{Kind: kind, Stream: e.Stream.String(), Version: e.Version, Type: e.Type, Dot: dotText{e.Dot}}
+}
+
+// dotText is a dot as steps record it.
+type dotText struct{ eventstore.Dot }
+
+// MarshalText implements encoding.TextMarshaler.
+func (d dotText) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *dotText) UnmarshalText(text []byte) (err error) {
+	d.Dot, err = eventstore.ParseDot(string(text))
+	return err
 }
 
 type sendRecord struct {
@@ -65,7 +86,9 @@ type timerRecord struct {
 func (in *inputRecord) identity() string {
 	switch in.Kind {
 	case kindTriggered:
-		return "t/" + in.Stream + "@" + strconv.FormatUint(in.Version, 10)
+		return "t/" + in.Dot.String()
+	case kindVoided:
+		return "v/" + in.Dot.String()
 	case kindFired:
 		return "f/" + in.Timer + "@" + strconv.FormatInt(in.Due.UnixNano(), 10)
 	}
@@ -77,6 +100,9 @@ type planned struct {
 	record stepRecord
 	sends  []Send
 	ignore bool
+	// from is the arrival that it answers, nil where it answers something else; cause names the message that led to it.
+	from  *arrival
+	cause string
 }
 
 // plan checks the actions of a reaction and makes the record of its step.
@@ -104,8 +130,8 @@ func plan(in inputRecord, at time.Time, actions []Action, used map[string]bool) 
 			return planned{}, fmt.Errorf("action %T is unknown; actions are values, not pointers", a)
 		}
 	}
-	if p.ignore && (len(actions) > 1 || in.Kind != kindTriggered) {
-		return planned{}, errors.New("Ignore must be the only action, and the answer to a trigger")
+	if p.ignore && (len(actions) > 1 || in.Kind != kindTriggered && in.Kind != kindVoided) {
+		return planned{}, errors.New("Ignore must be the only action, and the answer to a trigger, or to one that is void")
 	}
 	return p, nil
 }
@@ -169,9 +195,15 @@ var escapeID = strings.NewReplacer("%", "%25", "/", "%2F")
 
 // CommandID returns the idempotency key under which an instance sends what it calls key:
 // "saga/<name>/<instance>/<key>", with '/' and '%' of the instance's id percent-encoded. Beyond
-// eventstore.MaxRequestIDBytes it is "saga/<name>/#<hash>".
+// eventstore.MaxRequestIDBytes it is "saga/<name>/#<hash>". Where several sites write, the name is "<name>.<site>".
 func CommandID(saga, instance, key string) string {
 	return shortened("saga/"+saga+"/", escapeID.Replace(instance)+"/"+key)
+}
+
+// Sent reports whether a command id is one of a saga of that name, at whatever site.
+func Sent(commandID, saga string) bool {
+	rest, ok := strings.CutPrefix(commandID, "saga/"+saga)
+	return ok && (strings.HasPrefix(rest, "/") || strings.HasPrefix(rest, "."))
 }
 
 // stepID returns the request id under which the step for an input is recorded.

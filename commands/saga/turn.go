@@ -11,8 +11,8 @@ import (
 	"github.com/tributary-es/tributary/eventstore"
 )
 
-// turn does the next thing that an instance has to do, in this order: be loaded; record the step it has reacted with;
-// react to what has arrived; send. When there is nothing, did is false, and retryAt says when a send is to be tried again.
+// turn does the next thing that an instance has to do, in this order: be named; be loaded; record the step it has reacted
+// with; react to what other sites have done, and to what has arrived; send. When there is nothing, did is false, and retryAt says when a send is to be tried again.
 func (r *Runner) turn(ctx context.Context, i *instance, now time.Time) (retryAt time.Time, did bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, r.options.Timeout)
 	defer cancel()
@@ -20,10 +20,16 @@ func (r *Runner) turn(ctx context.Context, i *instance, now time.Time) (retryAt 
 	case i.collects():
 		did, err := r.place(ctx, i)
 		return time.Time{}, did, err
+	case i.stream.IsZero():
+		return time.Time{}, true, r.identify(ctx, i)
 	case i.memory == nil:
 		return time.Time{}, true, r.load(ctx, i)
 	case i.unrecorded != nil:
 		return time.Time{}, true, r.record(ctx, i)
+	case i.unreviewed:
+		news, err := r.review(ctx, i, now)
+		i.unreviewed = news || err != nil
+		return time.Time{}, true, err
 	}
 	if a := r.arrived(i); a != nil {
 		return time.Time{}, true, r.reactTo(ctx, i, a, now)
@@ -44,21 +50,29 @@ func instant(t time.Time) time.Time { return t.UTC().Round(0) }
 // reactTo reacts to a trigger or a timer; the step is then unrecorded.
 func (r *Runner) reactTo(ctx context.Context, i *instance, a *arrival, now time.Time) error {
 	m := i.memory
+	if a.in.Kind == kindTriggered && a.event == nil {
+		event, err := r.trigger(ctx, &a.in)
+		if err != nil {
+			return err
+		}
+		a.event, a.in.Dot = event, dotText{event.Dot}
+	}
+	if a.foreign(r.site) {
+		if news, err := r.review(ctx, i, now); news || err != nil {
+			return err
+		}
+		r.drop(i, a)
+		return nil
+	}
 	if m.knows(a) {
 		r.drop(i, a)
 		return nil
 	}
 	now = instant(now)
 	var in Input = Fired{Timer: a.in.Timer, At: now}
+	cause := "timer/" + a.in.Timer
 	if a.in.Kind == kindTriggered {
-		if a.event == nil {
-			event, err := r.trigger(ctx, &a.in)
-			if err != nil {
-				return err
-			}
-			a.event = event
-		}
-		in = Triggered{Event: a.event, At: now}
+		in, cause = Triggered{Event: a.event, Instance: i.name, At: now}, a.event.Event.ID.String()
 	}
 	p, err := m.react(in, a.in, now)
 	switch {
@@ -75,6 +89,7 @@ func (r *Runner) reactTo(ctx context.Context, i *instance, a *arrival, now time.
 	if a.event != nil {
 		m.follow(a.event)
 	}
+	p.from, p.cause = a, cause
 	i.unrecorded = &p
 	return nil
 }
@@ -85,7 +100,7 @@ func (i *instance) forget() { i.memory, i.unrecorded, i.assumed = nil, nil, fals
 // record appends the unrecorded step.
 func (r *Runner) record(ctx context.Context, i *instance) error {
 	p, m := i.unrecorded, i.memory
-	id := stepID(r.definition.name, i.id, &p.record.In)
+	id := stepID(i.category, i.id, &p.record.In)
 	eventID := stepEventID(i.tenant, id)
 	event, err := p.record.event(r.definition.name, eventID)
 	if err != nil {
@@ -94,9 +109,9 @@ func (r *Runner) record(ctx context.Context, i *instance) error {
 	receipt, err := r.store.Append(ctx, eventstore.Request{
 		Tenant: i.tenant, ID: id, Hash: sha256.Sum256([]byte(id)),
 		Appends: []eventstore.StreamAppend{{
-			Stream: i.stream, Expect: eventstore.Exactly(m.version), Events: []eventstore.Event{event},
+			Stream: i.stream, Expect: eventstore.Exactly(m.height), Events: []eventstore.Event{event},
 		}},
-		Metadata: r.metadata(m, r.causeOf(i, p)),
+		Metadata: r.metadata(m, p.cause),
 	})
 	if errors.Is(err, eventstore.ErrConflict) || err == nil && receipt.Duplicate {
 		// The log knows more than the memory: it holds this very step, or others. That happens after a restart, or beside
@@ -123,7 +138,8 @@ func (r *Runner) recorded(i *instance, p *planned, causation string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m := i.memory
-	m.apply(p, r.definition.name, i.instanceKey, causation)
+	m.height++
+	m.apply(p, r.definition.name, i, causation)
 	i.unrecorded = nil
 	i.messages = m.messages
 	r.syncTimers(i)
@@ -131,23 +147,8 @@ func (r *Runner) recorded(i *instance, p *planned, causation string) {
 	if !i.listed {
 		r.checkpoint.dirty[i.instanceKey] = true
 	}
-	if kind := p.record.In.Kind; kind == kindTriggered || kind == kindFired {
-		r.pop(i, i.inbox[0])
-	}
-}
-
-// causeOf names the message that a step is the consequence of.
-func (r *Runner) causeOf(i *instance, p *planned) string {
-	switch in := &p.record.In; in.Kind {
-	case kindTriggered:
-		if a := r.arrived(i); a != nil && a.event != nil {
-			return a.event.Event.ID.String()
-		}
-		return ""
-	case kindFired:
-		return "timer/" + in.Timer
-	default:
-		return CommandID(r.definition.name, i.id, in.Key)
+	if p.from != nil {
+		r.pop(i, p.from)
 	}
 }
 
@@ -160,7 +161,11 @@ func (r *Runner) metadata(m *memory, causation string) eventstore.Metadata {
 // send dispatches commands and reacts to the outcome; the step is then unrecorded.
 func (r *Runner) send(ctx context.Context, i *instance, s *outgoing) error {
 	meta := commands.Meta{
-		Tenant: i.tenant, ID: CommandID(r.definition.name, i.id, s.Key), Metadata: r.metadata(i.memory, s.causation),
+		Tenant: i.tenant, ID: CommandID(i.category, i.id, s.Key), Metadata: r.metadata(i.memory, s.causation),
+	}
+	if r.options.Void != nil && !i.memory.void[i.memory.began] {
+		// What began the instance may have become void a moment ago, and what stands in its place is not the instance's to move.
+		meta.RestsOn = []eventstore.Dot{i.memory.began}
 	}
 	receipt, err := r.bus.Dispatch(ctx, meta, s.Commands...)
 	now := instant(r.options.Now())
@@ -183,6 +188,7 @@ func (r *Runner) send(ctx context.Context, i *instance, s *outgoing) error {
 	if err != nil {
 		return broken(err)
 	}
+	p.cause = meta.ID
 	i.unrecorded = &p
 	return nil
 }

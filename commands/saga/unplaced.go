@@ -26,7 +26,7 @@ func (r *Runner) instanceOf(e *eventstore.Recorded) (id string, err error) {
 	if id = r.definition.instance(e); id == "" {
 		return "", nil
 	}
-	if err := r.streamOf(instanceKey{e.Stream.Tenant, id}).Validate(); err != nil {
+	if err := (eventstore.StreamID{Tenant: e.Stream.Tenant, Category: r.definition.name, ID: id}).Validate(); err != nil {
 		return "", unplaceableOf(e, fmt.Errorf("its instance: %w", err))
 	}
 	return id, nil
@@ -97,7 +97,7 @@ func (r *Runner) hand(key instanceKey, a *arrival) *instance {
 	i := r.instances[key]
 	if i == nil {
 		i = r.open(key)
-		i.memory, i.assumed = newMemory(r.definition.fresh()), true
+		i.memory, i.assumed = newMemory(r.definition.fresh()), !a.foreign(r.site)
 	}
 	i.inbox = append(i.inbox, a)
 	if i.phase != parked {

@@ -14,11 +14,18 @@ func (c *checkout) next(s State) (State, []saga.Action, error) {
 	switch {
 	case s.underWay || s.puzzled:
 		return s, nil, nil // an answer or an event will say more
-	case s.status == order.Cancelled:
-		if !s.reserved && !s.authorized {
-			return s, []saga.Action{saga.Complete{Outcome: OutcomeCancelled}}, nil
+	case s.lost || s.status == order.Cancelled:
+		switch {
+		case s.taken:
+			return c.send(s, reclaim)
+		case s.reserved || s.authorized:
+			return c.send(s, release)
+		case s.lost:
+			return s, []saga.Action{saga.Complete{Outcome: OutcomeVoid}}, nil
 		}
-		return c.send(s, release)
+		return s, []saga.Action{saga.Complete{Outcome: OutcomeCancelled}}, nil
+	case s.status == order.Shipped && s.taken:
+		return s, []saga.Action{saga.Complete{Outcome: OutcomeShipped}}, nil
 	case s.status == order.Shipped && s.refusal != "":
 		return s, nil, fmt.Errorf("order %s was shipped by somebody else, but its checkout was refused: %s", s.id, s.refusal)
 	case s.status != order.Shipped && s.undone() != "":
@@ -57,7 +64,7 @@ func (c *checkout) send(s State, m message) (State, []saga.Action, error) {
 	case pay:
 		topic = "inventory.reserved"
 		cmds = append(cmds, payment.Authorize{
-			ID: s.id, OrderID: s.id, CustomerID: s.customer,
+			ID: s.name, OrderID: s.id, CustomerID: s.customer,
 			Amount: s.total, Method: c.Method, Limit: c.PaymentLimit, At: s.at,
 		})
 		if s.status == order.Created {
@@ -76,8 +83,9 @@ func (c *checkout) send(s State, m message) (State, []saga.Action, error) {
 		}
 		cmds = append(s.giveBack(s.undone()), order.Cancel{ID: s.id, Reason: s.undone(), At: s.at})
 	case release:
-		topic = "order.cancelled"
-		cmds = s.giveBack("order cancelled")
+		topic, cmds = s.end(), s.giveBack(s.why())
+	case reclaim:
+		topic, cmds = s.end(), s.takeBack(s.why())
 	}
 	s.sent, s.underWay, s.believed = m, true, s.status
 	s.sends++
@@ -86,7 +94,7 @@ func (c *checkout) send(s State, m message) (State, []saga.Action, error) {
 		Commands:     cmds,
 		Topic:        topic,
 		Note:         note("order_id", s.id, s.customer),
-		Compensation: m == undo || m == release,
+		Compensation: m == undo || m == release || m == reclaim,
 	}}, nil
 }
 
@@ -94,7 +102,7 @@ func (c *checkout) send(s State, m message) (State, []saga.Action, error) {
 func (s *State) try() []any {
 	cmds := make([]any, 0, len(s.stock))
 	for _, u := range s.stock {
-		cmds = append(cmds, inventory.Try{Code: u.code, Reservation: s.id, Quantity: u.quantity, At: s.at})
+		cmds = append(cmds, inventory.Try{Code: u.code, Reservation: s.name, Quantity: u.quantity, At: s.at})
 	}
 	return cmds
 }
@@ -102,9 +110,9 @@ func (s *State) try() []any {
 // take captures the money and takes the goods out of the stock.
 func (s *State) take() []any {
 	cmds := make([]any, 0, len(s.stock)+2)
-	cmds = append(cmds, payment.Capture{ID: s.id, At: s.at})
+	cmds = append(cmds, payment.Capture{ID: s.name, At: s.at})
 	for _, u := range s.stock {
-		cmds = append(cmds, inventory.Confirm{Code: u.code, Reservation: s.id, At: s.at})
+		cmds = append(cmds, inventory.Confirm{Code: u.code, Reservation: s.name, At: s.at})
 	}
 	return cmds
 }
@@ -113,14 +121,41 @@ func (s *State) take() []any {
 func (s *State) giveBack(reason string) []any {
 	cmds := make([]any, 0, len(s.stock)+2)
 	if s.authorized {
-		cmds = append(cmds, payment.Void{ID: s.id, Reason: reason, At: s.at})
+		cmds = append(cmds, payment.Void{ID: s.name, Reason: reason, At: s.at})
 	}
 	if s.reserved {
 		for _, u := range s.stock {
-			cmds = append(cmds, inventory.Cancel{Code: u.code, Reservation: s.id, At: s.at})
+			cmds = append(cmds, inventory.Cancel{Code: u.code, Reservation: s.name, At: s.at})
 		}
 	}
 	return cmds
+}
+
+// takeBack undoes what take did.
+func (s *State) takeBack(reason string) []any {
+	cmds := make([]any, 0, len(s.stock)+1)
+	if s.total.Sign() > 0 {
+		cmds = append(cmds, payment.Refund{ID: s.name, Amount: s.total, Reason: reason, Reference: s.name, At: s.at})
+	}
+	for _, u := range s.stock {
+		cmds = append(cmds, inventory.ReturnGoods{Code: u.code, Quantity: u.quantity, Reference: s.name, At: s.at})
+	}
+	return cmds
+}
+
+// end is what the outbox calls the end of an order whose goods and money are given back, and why says it to people.
+func (s *State) end() string {
+	if s.lost {
+		return "order.void"
+	}
+	return "order.cancelled"
+}
+
+func (s *State) why() string {
+	if s.lost {
+		return "another order with this id was placed at another site"
+	}
+	return "order cancelled"
 }
 
 // note is what the outbox shows: what it is about and whose it is.

@@ -20,6 +20,8 @@ const Name = "checkout"
 const (
 	OutcomeShipped   = "shipped"
 	OutcomeCancelled = "cancelled"
+	// OutcomeVoid: the order does not count, since another was placed under its id at another site.
+	OutcomeVoid = "void"
 )
 
 // Defaults of Options.
@@ -46,7 +48,7 @@ type Options struct {
 	ManualShip bool
 }
 
-// Saga returns the saga that takes orders from placed to shipped or cancelled. Its instances are named like the orders.
+// Saga returns the saga that takes orders from placed to shipped or cancelled. Its instances have the ids of the orders.
 func Saga(o Options) saga.Definition[State] {
 	if o.Method == "" {
 		o.Method = DefaultMethod
@@ -72,7 +74,9 @@ type checkout struct {
 func (c *checkout) react(s State, in saga.Input) (State, []saga.Action, error) {
 	switch in := in.(type) {
 	case saga.Triggered:
-		return c.triggered(s, in.Event)
+		return c.triggered(s, in)
+	case saga.Voided:
+		return c.voided(s, in.Event)
 	case saga.Succeeded:
 		return c.succeeded(s, in.Key)
 	case saga.Refused:
@@ -83,8 +87,9 @@ func (c *checkout) react(s State, in saga.Input) (State, []saga.Action, error) {
 	return s, nil, fmt.Errorf("unexpected input %T", in)
 }
 
-func (c *checkout) triggered(s State, r *eventstore.Recorded) (State, []saga.Action, error) {
-	if own(r) || s.id == "" && r.Type != order.CreatedV1 || s.id != "" && r.Type == order.CreatedV1 {
+func (c *checkout) triggered(s State, in saga.Triggered) (State, []saga.Action, error) {
+	r := in.Event
+	if s.own(r) || s.lost || (s.id == "") != (r.Type == order.CreatedV1) {
 		return s, []saga.Action{saga.Ignore{}}, nil
 	}
 	e, err := c.codec.Decode(r)
@@ -93,7 +98,7 @@ func (c *checkout) triggered(s State, r *eventstore.Recorded) (State, []saga.Act
 	}
 	switch e := e.(type) {
 	case *commercev1.OrderCreated:
-		return c.begin(e)
+		return c.begin(e, in)
 	case *commercev1.OrderConfirmed:
 		return c.moved(s, order.Confirmed, e.GetAtMs())
 	case *commercev1.OrderShipped:
@@ -104,11 +109,12 @@ func (c *checkout) triggered(s State, r *eventstore.Recorded) (State, []saga.Act
 	return s, nil, fmt.Errorf("unexpected trigger %s", r.Type)
 }
 
-// own reports whether an event came from a message of this saga, whose outcome is an input anyway. Message ids of sagas
-// begin with their name.
-func own(r *eventstore.Recorded) bool { return strings.HasPrefix(r.CommandID, "saga/"+Name+"/") }
+// own reports whether an event came from a message of this checkout, whose outcome is an input anyway.
+func (s *State) own(r *eventstore.Recorded) bool {
+	return saga.Sent(r.CommandID, Name) && r.Dot.Log.Site == s.began.Log.Site
+}
 
-func (c *checkout) begin(e *commercev1.OrderCreated) (State, []saga.Action, error) {
+func (c *checkout) begin(e *commercev1.OrderCreated, in saga.Triggered) (State, []saga.Action, error) {
 	total, err := money.FromProto(e.GetTotal())
 	if err != nil {
 		return State{}, nil, fmt.Errorf("total of order %s: %w", e.GetId(), err)
@@ -122,6 +128,8 @@ func (c *checkout) begin(e *commercev1.OrderCreated) (State, []saga.Action, erro
 	}
 	s := State{
 		id:       e.GetId(),
+		name:     in.Instance,
+		began:    in.Event.Dot,
 		customer: e.GetCustomerId(),
 		at:       time.UnixMilli(e.GetAtMs()).UTC(),
 		total:    total,
@@ -138,8 +146,22 @@ func (c *checkout) moved(s State, status order.Status, atMs int64) (State, []sag
 		return s, []saga.Action{saga.Ignore{}}, nil
 	}
 	s.at = time.UnixMilli(atMs).UTC()
-	s.puzzled = false
+	s.puzzled, s.overruled = false, false
 	return c.next(s)
+}
+
+// voided takes in that an event does not count which happened to the order here, because of what another site did.
+func (c *checkout) voided(s State, r *eventstore.Recorded) (State, []saga.Action, error) {
+	switch {
+	case r.Dot == s.began:
+		s.lost, s.puzzled = true, false
+		return c.next(s)
+	case s.lost || r.Type != order.ShippedV1 && r.Type != order.CancelledV1:
+		return s, []saga.Action{saga.Ignore{}}, nil
+	}
+	// How the order ended at the other site is the next that is heard.
+	s.status, s.overruled, s.puzzled = order.Confirmed, true, true
+	return s, nil, nil
 }
 
 func (c *checkout) succeeded(s State, key string) (State, []saga.Action, error) {
@@ -155,9 +177,13 @@ func (c *checkout) succeeded(s State, key string) (State, []saga.Action, error) 
 		s.advance(order.Confirmed)
 		actions = append(actions, saga.CancelTimer{Name: timer})
 	case ship, settle:
-		return s, []saga.Action{saga.Complete{Outcome: OutcomeShipped}}, nil
+		s.taken, s.reserved, s.authorized = true, false, false
+		s.ended(order.Shipped)
 	case undo, release:
-		return s, []saga.Action{saga.Complete{Outcome: OutcomeCancelled}}, nil
+		s.reserved, s.authorized = false, false
+		s.ended(order.Cancelled)
+	case reclaim:
+		s.taken = false
 	}
 	s, more, err := c.next(s)
 	return s, append(actions, more...), err
@@ -168,11 +194,13 @@ func (c *checkout) refused(s State, in saga.Refused) (State, []saga.Action, erro
 		return s, nil, err
 	}
 	switch {
-	case s.sent == settle || s.sent == release || s.sent == undo && in.Code != order.CodeInvalidTransition:
+	case in.Code == commands.CodeVoid:
+		s.puzzled = !s.lost
+	case s.sent == settle || s.sent == release || s.sent == reclaim || s.sent == undo && in.Code != order.CodeInvalidTransition:
 		return s, nil, fmt.Errorf("%s of order %s was refused: %s: %s", in.Key, s.id, in.Code, in.Reason)
 	case s.sent != reserve && in.Code == order.CodeInvalidTransition:
 		// Somebody else moved the order. The event that says how may have come already, or is on its way.
-		s.puzzled = s.status == s.believed
+		s.puzzled = s.status == s.believed && !s.lost
 	default:
 		s.refusal = clipped(in.Reason)
 	}

@@ -152,7 +152,7 @@ func (s *stage) trigger(p *played, r *eventstore.Recorded) {
 	if i.outcome != "" {
 		return
 	}
-	if s.input(i, fmt.Sprintf("event %s", r.Type), saga.Triggered{Event: r, At: time.Now()}) {
+	if s.input(i, fmt.Sprintf("event %s", r.Type), saga.Triggered{Event: r, Instance: id, At: time.Now()}) {
 		p.open[id] = i
 	}
 }

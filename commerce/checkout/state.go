@@ -7,6 +7,7 @@ import (
 
 	"github.com/tributary-es/tributary/commerce/money"
 	"github.com/tributary-es/tributary/commerce/order"
+	"github.com/tributary-es/tributary/eventstore"
 )
 
 // State is how far the checkout of an order has come.
@@ -15,6 +16,9 @@ import (
 // order in which events and answers come in changes nothing.
 type State struct {
 	id, customer string
+	// name is what reservation and payment are called. began is the event that the order was created by.
+	name  string
+	began eventstore.Dot
 	// at is the business time of what caused the present step.
 	at time.Time
 	// total is what is to be paid.
@@ -23,8 +27,11 @@ type State struct {
 
 	// status is how far the order has come, as far as is known here.
 	status order.Status
-	// reserved and authorized say what would have to be given back.
-	reserved, authorized bool
+	// reserved and authorized say what would have to be given back, taken that money and goods have changed hands.
+	reserved, authorized, taken bool
+	// lost: the order does not count, another with its id was placed at another site. overruled: how the order ended here does
+	// not count, since another site had ended it before.
+	lost, overruled bool
 
 	// sent is the last message and sends how many there were; underWay says that it is not answered yet, and believed is
 	// what status was when it was sent.
@@ -50,6 +57,7 @@ const (
 	settle  message = "settle"
 	undo    message = "undo"
 	release message = "release"
+	reclaim message = "reclaim"
 )
 
 // key names the last message within the instance: its number and what it is, such as "2-pay". A message that was refused
@@ -73,6 +81,13 @@ func (s *State) advance(status order.Status) bool {
 	}
 	s.status = status
 	return true
+}
+
+// ended takes in that a message of this checkout has ended the order, unless that does not count.
+func (s *State) ended(status order.Status) {
+	if !s.overruled {
+		s.advance(status)
+	}
 }
 
 func rank(s order.Status) int {

@@ -59,7 +59,7 @@ func Aggregate() commands.Aggregate[State, Command, Event] {
 		Evolve:   evolve,
 		Codec:    Codec(),
 		Tags:     tags,
-		Resolver: commands.Domain[State, Event]{Holds: holds},
+		Resolver: commands.Domain[State, Event]{Holds: holds, Begins: begins},
 	}
 }
 
@@ -74,6 +74,13 @@ func holds(s State, e Event) string {
 		return "another customer's order was created with this id at another site meanwhile"
 	}
 	return ""
+}
+
+// begins tells the order from what happened to it: of two with one id, placed at two sites, what happened to the one is not
+// taken for the other's.
+func begins(e Event) bool {
+	_, ok := e.(*commercev1.OrderCreated)
+	return ok
 }
 
 // becomes returns the status that an event gives the order.

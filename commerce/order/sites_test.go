@@ -51,4 +51,11 @@ func TestMovedAtTwoSites(t *testing.T) {
 			Together().Void(other, theirs).
 			When(confirm).Then(confirmed())
 	})
+	t.Run("two orders of one customer with one id", func(t *testing.T) {
+		orders(t).At("bj").Apart().
+			At("bj").Given(created()).
+			At("sh").Given(created(), confirmed()).When(cancel).Then(cancelled("confirmed")).
+			Together().Void(created(), confirmed(), cancelled("confirmed")).
+			At("sh").When(confirm).Then(confirmed())
+	})
 }
