@@ -115,8 +115,14 @@ type Log struct {
 	Equal  bool              `json:"equal"`
 }
 
-// logsOf compares the logs of all censuses.
-func logsOf(held []*Census) (logs []Log) {
+// Holds reports whether the site holds an event of a command.
+func (c *Census) Holds(key string) bool {
+	_, ok := c.commands[key]
+	return ok
+}
+
+// Logs compares what several sites hold, log by log.
+func Logs(held []*Census) (logs []Log) {
 	names := map[string]bool{}
 	for _, c := range held {
 		for name := range c.logs {

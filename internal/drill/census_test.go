@@ -43,7 +43,7 @@ func moving(t *testing.T, site string, seq int, name string, m proto.Message) *a
 
 // What is lost, done twice or done although it was refused is found, and nothing else.
 func TestAudit(t *testing.T) {
-	l := newLedger()
+	l := NewLedger()
 	for _, key := range []string{"there", "two events", "at one site", "nowhere", "twice", "at both sites"} {
 		l.Acknowledge(key, "bj")
 	}
@@ -54,7 +54,7 @@ func TestAudit(t *testing.T) {
 		event("bj", 1, "there"), event("bj", 2, "two events"), event("bj", 3, "two events"), event("bj", 4, "twice"), event("bj", 5, "no, and yet"),
 		event("bj", 6, "twice"), event("bj", 7, "at both sites"), event("sh", 1, "at both sites"), event("sh", 2, "who knows"),
 	}
-	got := l.audit([]*Census{holding(t, "bj", append(slices.Clone(all), event("bj", 8, "at one site"))...), holding(t, "sh", all...)})
+	got := l.Audit([]*Census{holding(t, "bj", append(slices.Clone(all), event("bj", 8, "at one site"))...), holding(t, "sh", all...)})
 	want := Commands{
 		Acknowledged: 6, Refused: 2, Unanswered: 1, Found: 4, Lost: 2, Phantom: 1, Duplicated: 2, LostKeys: []string{"at one site", "nowhere"},
 	}
@@ -76,7 +76,7 @@ func TestLogsAreCompared(t *testing.T) {
 		"one event beyond": holding(t, "sh", event("bj", 1, "a"), event("sh", 1, "b"), event("sh", 2, "c")),
 	} {
 		equal := true
-		for _, l := range logsOf([]*Census{one, other}) {
+		for _, l := range Logs([]*Census{one, other}) {
 			equal = equal && l.Equal
 		}
 		if equal != (name == "the same") {

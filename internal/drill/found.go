@@ -34,8 +34,8 @@ type ConflictCount struct {
 	Count    int    `json:"count"`
 }
 
-// conflicts reads the records of all sites.
-func (s *Sites) conflicts(ctx context.Context) (Conflicts, error) {
+// Conflicts reads the records of all sites.
+func (s *Sites) Conflicts(ctx context.Context) (Conflicts, error) {
 	c := Conflicts{Digest: map[string]string{}, Equal: true}
 	for i, one := range s.all {
 		records, err := one.conflicts(ctx)

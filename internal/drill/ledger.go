@@ -27,7 +27,8 @@ const (
 	unknown              // no answer came for as long as was waited
 )
 
-func newLedger() *Ledger { return &Ledger{commands: map[string]command{}} }
+// NewLedger returns a ledger without commands.
+func NewLedger() *Ledger { return &Ledger{commands: map[string]command{}} }
 
 func (l *Ledger) note(key, site string, o outcome) {
 	l.mu.Lock()
@@ -64,8 +65,8 @@ type Commands struct {
 // mostNamed is how many lost commands a report names.
 const mostNamed = 10
 
-// audit looks for all commands in what sites hold.
-func (l *Ledger) audit(held []*Census) (c Commands) {
+// Audit looks for all commands in what sites hold.
+func (l *Ledger) Audit(held []*Census) (c Commands) {
 	for key, one := range l.all() {
 		found, twice := 0, false
 		for _, h := range held {

@@ -100,7 +100,7 @@ func (s *Sites) Run(ctx context.Context, p Plan) (*Report, error) {
 	r := &run{sites: s, plan: p, report: &Report{Sites: s.opts.Names, Seed: p.Seed, Cut: p.Cut, How: p.How, Killed: p.Kill, Faults: []string{}}}
 	r.work = share(p.Input, s.opts.Names)
 	r.work.quarrel(s.opts.Names, p.Rounds, random)
-	r.clients = &clients{sites: s, ledger: newLedger(), parallel: 4, patience: patience, done: r.counter()}
+	r.clients = &clients{sites: s, ledger: NewLedger(), parallel: 4, patience: patience, done: r.counter()}
 	if err := r.write(ctx); err != nil {
 		return nil, err
 	}
@@ -225,18 +225,18 @@ func count(jobs [][]job) (n int) {
 func (r *run) look(ctx context.Context) error {
 	out := r.report
 	r.plan.Say("Every event is read at every site, and every conflict.")
-	held, err := r.sites.census(ctx)
+	held, err := r.sites.Census(ctx)
 	if err != nil {
 		return err
 	}
 	out.Events = held[0].Events
-	out.Commands = r.clients.ledger.audit(held)
-	out.Logs, out.LogsEqual = logsOf(held), true
+	out.Commands = r.clients.ledger.Audit(held)
+	out.Logs, out.LogsEqual = Logs(held), true
 	for _, l := range out.Logs {
 		out.LogsEqual = out.LogsEqual && l.Equal
 	}
 	out.Stock = stockOf(held)
-	if out.Conflicts, err = r.sites.conflicts(ctx); err != nil {
+	if out.Conflicts, err = r.sites.Conflicts(ctx); err != nil {
 		return err
 	}
 	out.ReadModels, out.ReadModelsEqual = map[string]ReadModel{}, true

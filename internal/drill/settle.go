@@ -140,8 +140,8 @@ func (s *Sites) until(ctx context.Context, patience time.Duration, left func(con
 	})
 }
 
-// census counts what every site holds.
-func (s *Sites) census(ctx context.Context) ([]*Census, error) {
+// Census counts what every site holds.
+func (s *Sites) Census(ctx context.Context) ([]*Census, error) {
 	held := make([]*Census, len(s.all))
 	var g errgroup.Group
 	for i, one := range s.all {

@@ -1,0 +1,181 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	grpcstatus "google.golang.org/grpc/status"
+
+	"github.com/tributary-es/tributary/internal/drill"
+	commerceapiv1 "github.com/tributary-es/tributary/schemas/gen/tributary/commerce/api/v1"
+	sitesv1 "github.com/tributary-es/tributary/schemas/gen/tributary/sites/v1"
+	storev1 "github.com/tributary-es/tributary/schemas/gen/tributary/store/v1"
+)
+
+// openSites starts whole sites that end with the test.
+func openSites(t *testing.T, o drill.Options) *drill.Sites {
+	t.Helper()
+	o.Program, o.Dir = built, t.TempDir()
+	sites, err := drill.Open(t.Context(), o)
+	t.Cleanup(func() {
+		if t.Failed() {
+			for _, name := range o.Names {
+				said, _ := os.ReadFile(filepath.Join(o.Dir, name, "server", "log")) // nothing is there to be shown otherwise
+				t.Logf("site %s said:\n%s", name, tail(string(said), 2000))
+			}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := sites.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return sites
+}
+
+// homedLedger has the category ledger written at one site at a time.
+func homedLedger(string) []string { return []string{"--homed", "ledger"} }
+
+// booking appends an event to a stream of the category ledger.
+func booking(ctx context.Context, site *drill.Site, key, stream string) error {
+	_, err := storev1.NewEventStoreClient(site.Conn()).Append(ctx, &storev1.AppendRequest{RequestId: key, Appends: []*storev1.StreamAppend{{
+		Category: "ledger", Id: stream, Events: []*storev1.NewEvent{{Type: "ledger.booked.v1", ContentType: "application/json", PayloadJson: "{}"}},
+	}}})
+	return err
+}
+
+// adding puts a unit into a cart, which any site may do.
+func adding(ctx context.Context, site *drill.Site, key, cart, durability string) error {
+	ctx = metadata.AppendToOutgoingContext(ctx, "idempotency-key", key, "x-durability", durability)
+	_, err := commerceapiv1.NewCommandServiceClient(site.Conn()).AddToCart(ctx, &commerceapiv1.AddToCartRequest{Id: cart, StockCode: "MUG-1", Quantity: 1})
+	return err
+}
+
+// streamAt returns a stream of the category ledger that is written at a site.
+func streamAt(t *testing.T, site *drill.Site) (stream string, cell uint32) {
+	t.Helper()
+	for i := range 1000 {
+		stream := fmt.Sprint(i)
+		list, err := sitesv1.NewCellsClient(site.Conn()).ListCells(t.Context(), &sitesv1.ListCellsRequest{Stream: "default/ledger/" + stream})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c := list.GetCells()[0]; c.GetHome() == "shard-00@"+site.Name {
+			return stream, c.GetCell()
+		}
+	}
+	t.Fatalf("site %s is the home of none of 1,000 streams", site.Name)
+	return "", 0
+}
+
+// unheard waits until a site does not hear another any more.
+func unheard(t *testing.T, at *drill.Site, other string) {
+	t.Helper()
+	eventually(t, at.Name+" does not hear "+other, func() bool {
+		st, err := sitesv1.NewSitesClient(at.Conn()).GetSites(t.Context(), &sitesv1.GetSitesRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range st.GetPeers() {
+			if p.GetSite() == other {
+				return !p.GetUp()
+			}
+		}
+		t.Fatalf("%s knows no site %s", at.Name, other)
+		return false
+	})
+}
+
+// patrons are clients that prefer one site, and go to the next when it does not answer. What was acknowledged to them they remember.
+type patrons struct {
+	ledger *drill.Ledger
+	stop   context.CancelFunc
+	gone   sync.WaitGroup
+	failed atomic.Pointer[error] // by what no site should say
+
+	mu      sync.Mutex          // guards what follows
+	classes map[string][]string // keys that the preferred site has acknowledged, by their class
+	back    []time.Duration     // of each client, from the outage on until another site has done what it wanted
+}
+
+// visit has a client give a command again and again until the patrons leave: do gives it to a site under a key. lost is when the
+// preferred site was lost, zero before.
+func (p *patrons) visit(ctx context.Context, class string, sites []*drill.Site, lost *atomic.Pointer[time.Time], do func(ctx context.Context, site *drill.Site, key string) error) {
+	p.gone.Go(func() {
+		at, served := 0, false
+		for n := 0; ctx.Err() == nil; n++ {
+			key := fmt.Sprintf("%s/%s/%p/%d", sites[0].Name, class, lost, n)
+			attempt, cancel := context.WithTimeout(ctx, time.Second)
+			err := do(attempt, sites[at], key)
+			cancel()
+			switch grpcstatus.Code(err) {
+			case codes.OK:
+				p.acknowledged(class, key, sites[at].Name, at == 0)
+				if when := lost.Load(); when != nil && at > 0 && !served {
+					served = true
+					p.mu.Lock()
+					p.back = append(p.back, time.Since(*when))
+					p.mu.Unlock()
+				}
+			case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.FailedPrecondition, codes.Aborted:
+				if at+1 < len(sites) && lost.Load() != nil {
+					at++
+				} else if at > 0 {
+					at = 1
+				}
+			default:
+				p.failed.Store(&err)
+				return
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(3 * time.Millisecond):
+			}
+		}
+	})
+}
+
+func (p *patrons) acknowledged(class, key, site string, preferred bool) {
+	p.ledger.Acknowledge(key, site)
+	if preferred {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.classes[class] = append(p.classes[class], key)
+	}
+}
+
+// count returns how many commands of each class the preferred site has acknowledged, of that of which it has fewest.
+func (p *patrons) count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.classes) == 0 {
+		return 0
+	}
+	least := math.MaxInt
+	for _, keys := range p.classes {
+		least = min(least, len(keys))
+	}
+	return least
+}
+
+// leave ends all visits.
+func (p *patrons) leave(t *testing.T) {
+	t.Helper()
+	p.stop()
+	p.gone.Wait()
+	if err := p.failed.Load(); err != nil {
+		t.Errorf("a client was told %v", *err)
+	}
+}
