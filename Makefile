@@ -84,8 +84,16 @@ night: race ## the long form: race detector, reliability tests, planted bugs, lo
 	TRIBUTARY_RELIABILITY=$(SEEN) go test -timeout 90m -count=1 ./node/e2e -long $(if $(INPUTS),-demo.inputs '$(INPUTS)')
 	TRIBUTARY_RELIABILITY=$(SEEN) go test -timeout 4h -count=1 ./replication ./commands/escrow -long
 	TRIBUTARY_RELIABILITY=$(SEEN) $(MAKE) planted
+	$(MAKE) drill ARGS=
 	TRIBUTARY_RELIABILITY=$(SEEN) go test -timeout 8h -count=1 -v ./internal/reliability -run '^TestFuzzTargets$$' -long -fuzz.each $(FUZZTIME)
 	go test -count=1 ./internal/reliability -update -results $(SEEN)
+
+.PHONY: drill
+drill: build python ## three sites, each with a real Kafka, Redis and ClickHouse: one is cut off, one killed whole, all are compared; three times (ARGS="--input FILE")
+	bin/tributary setup all
+	sites=(bj sh sz); for seed in 1 2 3; do \
+	  bin/tributary demo --sites bj,sh,sz --real --once --seed $$seed --kill $${sites[seed % 3]} $(ARGS); \
+	done
 
 .PHONY: planted
 planted: ## plants bugs, one at a time, and wants the reliability tests of the store and the simulation of sites to notice each

@@ -77,11 +77,11 @@ func (b *Bus) Judge(category string, events []eventstore.Recorded) (Judgement, e
 	return (&judge{kind: ByHome, events: events}).run(nil)
 }
 
-// Void says which events of a stream do not count, and why: its events that are void, by their dots. It reads the stream,
-// unless its resolver has all events count.
+// Void says which events of a stream do not count, and why: its events that are void, by their dots, as Judge has it. It reads
+// the stream, unless its resolver has all events count. Streams of Tributary's own have rules of their own.
 func (b *Bus) Void(ctx context.Context, stream eventstore.StreamID) (map[eventstore.Dot]string, error) {
-	a := b.categories[stream.Category]
-	if a == nil || a.resolver() == ByCRDT || a.resolver() == ByLastWriter || a.resolver() == ByEscrow {
+	if a := b.categories[stream.Category]; a != nil && (a.resolver() == ByCRDT || a.resolver() == ByLastWriter || a.resolver() == ByEscrow) ||
+		eventstore.IsSystemCategory(stream.Category) {
 		return nil, nil
 	}
 	var events []eventstore.Recorded
@@ -91,7 +91,7 @@ func (b *Bus) Void(ctx context.Context, stream eventstore.StreamID) (map[eventst
 		}
 		events = append(events, r)
 	}
-	j, err := a.judge(events)
+	j, err := b.Judge(stream.Category, events)
 	if err != nil {
 		return nil, err
 	}

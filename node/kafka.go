@@ -30,7 +30,7 @@ func openKafka(n *Node) (*kafkaPart, error) {
 	if k.mode == Off {
 		return k, nil
 	}
-	k.options = kafkalog.Options{Logger: n.log, Clock: n.clock, Checkpoint: kafkalog.FileCheckpoint(n.path("mirror.json")), Topic: kafkalog.TopicOf(n.config.Site)}
+	k.options = kafkalog.Options{Logger: n.log, Clock: n.clock, Checkpoint: kafkalog.FileCheckpoint(n.path("mirror.json")), Topic: kafkalog.TopicOf(n.config.Site), Returning: len(n.config.Peers) > 0}
 	if k.mode == Embedded {
 		broker, err := embedded.Open(n.path("kafka"), embedded.Options{Logger: n.log, Port: n.config.KafkaPort})
 		if err != nil {

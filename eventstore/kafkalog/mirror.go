@@ -193,7 +193,7 @@ func (w *writer) run(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case stops(err):
+		case stops(err) && (!w.o.Returning || !errors.Is(err, errLeftOut)):
 			return fmt.Errorf("mirror to %s/%d: %w", w.o.Topic, w.o.Partition, err)
 		case errors.Is(err, errSessionOld):
 			continue

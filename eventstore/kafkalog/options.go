@@ -48,6 +48,9 @@ type Options struct {
 	// Checkpoint, when not nil, keeps how far the mirror has come beside the topic. It serves only when the topic's tail
 	// tells nothing, and may be stale or lost.
 	Checkpoint Checkpoint
+	// Returning says that events of earlier lives of the log that the topic has, and the log has lost, come back by themselves, as
+	// they do to a site that others replicate with: the mirror waits for them. Otherwise they stop it.
+	Returning bool
 	// Clock gives fences and heartbeats their time; nil means a new clock. It should be the store's.
 	Clock *hlc.Clock
 

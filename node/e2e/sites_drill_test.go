@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -24,7 +25,7 @@ import (
 // openSites starts whole sites that end with the test.
 func openSites(t *testing.T, o drill.Options) *drill.Sites {
 	t.Helper()
-	o.Program, o.Dir = built, t.TempDir()
+	o.Program, o.Dir = cmp.Or(o.Program, built), t.TempDir()
 	sites, err := drill.Open(t.Context(), o)
 	t.Cleanup(func() {
 		if t.Failed() {

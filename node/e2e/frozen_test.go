@@ -1,0 +1,114 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tributary-es/tributary/internal/drill"
+	"github.com/tributary-es/tributary/internal/reliability"
+	apiv1 "github.com/tributary-es/tributary/schemas/gen/tributary/api/v1"
+	sitesv1 "github.com/tributary-es/tributary/schemas/gen/tributary/sites/v1"
+)
+
+// The home of a stream is frozen while clients write to it, and its cell is taken by another site, which writes. When it wakes up
+// it goes on with what clients have sent it meanwhile: nothing of that counts. What it still acknowledged is void at every site, and
+// on record. It is T18 of docs/reliability.md, and shows R20.
+func TestFrozenOwner(t *testing.T) {
+	sites := openSites(t, drill.Options{Names: []string{"bj", "sh", "sz"}, NoClickHouse: true, Flags: homedLedger})
+	ledger := drill.NewLedger()
+	cycles := 1
+	if *long {
+		cycles = 9
+	}
+	var takeovers []time.Duration
+	acknowledged, refused, counting := 0, 0, 0
+	for i := range cycles {
+		all := sites.All()
+		owner, other, third := all[i%3], all[(i+1)%3], all[(i+2)%3]
+		stream, cell := streamAt(t, owner)
+		book := func(at *drill.Site, what string, n int) (string, error) {
+			key := fmt.Sprintf("%s/%d/%d", what, i, n)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			err := booking(ctx, at, key, stream)
+			if err == nil {
+				ledger.Acknowledge(key, at.Name)
+			}
+			return key, err
+		}
+		if _, err := book(owner, "before", 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := sites.Converge(t.Context(), patience); err != nil {
+			t.Fatal(err)
+		}
+
+		begun := time.Now()
+		if err := owner.Server().Pause(); err != nil {
+			t.Fatal(err)
+		}
+		// They lie in the sockets of a process that does not read.
+		const late = 20
+		var answers [late]error
+		var keys [late]string
+		var sent sync.WaitGroup
+		for n := range late {
+			sent.Go(func() { keys[n], answers[n] = book(owner, "stale", n) })
+		}
+		unheard(t, other, owner.Name)
+		cells := sitesv1.NewCellsClient(other.Conn())
+		if _, err := cells.TakeCell(t.Context(), &sitesv1.TakeCellRequest{Cell: cell, Reason: "its home is frozen"}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := book(other, "taken", 0); err != nil {
+			t.Fatal(err)
+		}
+		takeovers = append(takeovers, time.Since(begun))
+		for n := range 5 {
+			if _, err := book([]*drill.Site{other, third}[n%2], "taken", n+1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := owner.Server().Resume(); err != nil {
+			t.Fatal(err)
+		}
+		sent.Wait()
+		if err := sites.Settle(t.Context(), patience); err != nil {
+			t.Fatal(err)
+		}
+		stale := map[string]bool{}
+		for n, err := range answers {
+			if err == nil {
+				stale[keys[n]] = true
+			}
+		}
+		acknowledged, refused = acknowledged+len(stale), refused+late-len(stale)
+		for _, at := range all {
+			page, err := apiv1.NewStreamServiceClient(at.Conn()).ReadStream(t.Context(), &apiv1.ReadStreamRequest{Category: "ledger", Id: stream, Limit: 1000})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range page.GetEvents() {
+				if stale[e.GetCommandId()] && !e.GetVoided() {
+					counting++
+					t.Errorf("at site %s the stale event %s counts beside those of the new owner", at.Name, e.GetDot())
+				} else if !stale[e.GetCommandId()] && e.GetVoided() {
+					t.Errorf("at site %s event %s of %s is void: %s", at.Name, e.GetDot(), e.GetCommandId(), e.GetVoidReason())
+				}
+			}
+		}
+	}
+	c := alike(t, sites, ledger)
+	p50, p99 := reliability.Percentiles(takeovers)
+	reliability.Result{
+		Test: "T18", What: "the home of a stream frozen (SIGSTOP), its cell taken, and woken up with 20 calls to answer", Cycles: cycles, Acked: c.Acknowledged,
+		Lost: c.Lost, Duplicated: c.Duplicated, Phantom: c.Phantom, Violations: counting, P50: p50, P99: p99,
+		Extra: map[string]any{"stale calls refused": refused, "stale writes that lost": acknowledged, "stale writes that count": counting},
+	}.Print(t)
+	if p99 > 10_000 {
+		t.Errorf("to take over took %.0f ms", p99)
+	}
+}
