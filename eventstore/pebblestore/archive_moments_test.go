@@ -222,7 +222,7 @@ func TestStartAfterAKillNeedsNoArchive(t *testing.T) {
 
 // beforeSyncs returns a disk that calls act before each sync.
 func beforeSyncs(disk vfs.FS, act func()) vfs.FS {
-	return errorfs.Wrap(disk, errorfs.InjectorFunc(func(op errorfs.Op) error {
+	return errorfs.Wrap(imaged{disk}, errorfs.InjectorFunc(func(op errorfs.Op) error {
 		if slices.Contains(syncs, op.Kind) {
 			act()
 		}

@@ -45,7 +45,7 @@ func (p *powered) open(disk *vfs.MemFS) {
 	o := smallSizes(p.rng)
 	slow := rand.New(rand.NewPCG(p.rng.Uint64(), 1))
 	var mu sync.Mutex // guards slow
-	o.FS = errorfs.Wrap(disk, errorfs.InjectorFunc(func(op errorfs.Op) error {
+	o.FS = errorfs.Wrap(imaged{disk}, errorfs.InjectorFunc(func(op errorfs.Op) error {
 		if !isWALSync(op) {
 			return nil
 		}

@@ -37,7 +37,7 @@ type camera struct {
 
 // fs returns the disk, seen through the camera.
 func (c *camera) fs() vfs.FS {
-	return errorfs.Wrap(c.disk, errorfs.InjectorFunc(func(op errorfs.Op) error {
+	return errorfs.Wrap(imaged{c.disk}, errorfs.InjectorFunc(func(op errorfs.Op) error {
 		switch op.Kind {
 		case errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo:
 			if strings.HasPrefix(op.Path, "data/store") {

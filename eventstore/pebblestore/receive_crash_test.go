@@ -167,7 +167,7 @@ func receiveUntilFull(t *testing.T, disk *vfs.MemFS, logs []*elsewhere, rng *ran
 	}
 	o := smallSizes(rng)
 	var opened atomic.Bool
-	o.FS = errorfs.Wrap(disk, errorfs.InjectorFunc(func(op errorfs.Op) error {
+	o.FS = errorfs.Wrap(imaged{disk}, errorfs.InjectorFunc(func(op errorfs.Op) error {
 		switch op.Kind {
 		case errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo:
 			if opened.Load() && strings.HasPrefix(op.Path, "data/store") {

@@ -319,7 +319,7 @@ func copyOf(t *testing.T, files vfs.FS, dir string) *vfs.MemFS {
 
 // onWrites is a file system that calls visit before each change below a folder.
 func onWrites(files vfs.FS, below string, visit func() error) vfs.FS {
-	return errorfs.Wrap(files, errorfs.InjectorFunc(func(op errorfs.Op) error {
+	return errorfs.Wrap(imaged{files}, errorfs.InjectorFunc(func(op errorfs.Op) error {
 		if op.Kind.ReadOrWrite() == errorfs.OpIsWrite && strings.HasPrefix(op.Path, below) {
 			return visit()
 		}

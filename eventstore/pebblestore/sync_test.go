@@ -29,7 +29,7 @@ type gate struct {
 func newGate(fs vfs.FS) *gate {
 	g := &gate{open: make(chan struct{}), waiting: make(chan struct{}, 1000)}
 	close(g.open)
-	g.FS = errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
+	g.FS = errorfs.Wrap(imaged{fs}, errorfs.InjectorFunc(func(op errorfs.Op) error {
 		if isWALSync(op) {
 			g.mu.Lock()
 			open := g.open
@@ -58,6 +58,18 @@ func (g *gate) shut() (unshut func()) {
 	open := make(chan struct{})
 	g.open = open
 	return sync.OnceFunc(func() { close(open) })
+}
+
+// imaged is a disk in memory of which images are taken while it is written to. Pebble's own takes the lock of images twice to
+// reuse a file of the WAL, and hangs when an image is wanted in between.
+type imaged struct{ vfs.FS }
+
+// ReuseForWrite implements vfs.FS.
+func (d imaged) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	if err := d.Rename(oldname, newname); err != nil {
+		return nil, err
+	}
+	return d.OpenReadWrite(newname, category)
 }
 
 func openMem(t testing.TB, fs vfs.FS, o Options) *Store {
