@@ -18,7 +18,9 @@ func (n *Node) addRows(t *Tables) (*model, error) {
 	if t.Name != views.Name { // a view has its database to itself; the shop's keeps the plain name
 		options.Database = cmp.Or(options.Database, "tributary") + "_" + strings.ReplaceAll(t.Name, "-", "_")
 	}
-	view, err := clickview.New(t.Projection, t.Schema, options)
+	projection := t.Projection
+	projection.History = n.history(n.local, t.Categories)
+	view, err := clickview.New(projection, t.Schema, options)
 	if err != nil {
 		return nil, err
 	}

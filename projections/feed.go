@@ -57,8 +57,8 @@ type feed struct {
 	err    error // why the reading ended
 }
 
-// startFeed begins to read behind a cursor. log is the source's, wants the event types to keep.
-func startFeed(ctx context.Context, source Source, log eventstore.LogID, name string, wants map[string]bool, after Cursor, limit int) *feed {
+// startFeed begins to read behind a cursor. log is the source's, wants the events to keep.
+func startFeed(ctx context.Context, source Source, log eventstore.LogID, name string, wants wanted, after Cursor, limit int) *feed {
 	ctx, cancel := context.WithCancel(ctx)
 	f := &feed{
 		limit: limit, arrived: make(chan struct{}, 1), room: make(chan struct{}, 1),
@@ -81,7 +81,7 @@ func (f *feed) stop() {
 	<-f.done
 }
 
-func (f *feed) read(ctx context.Context, source Source, order *sequence, wants map[string]bool) error {
+func (f *feed) read(ctx context.Context, source Source, order *sequence, wants wanted) error {
 	// Nothing is filtered by the source: only so can every gap be seen.
 	sub, err := source.Subscribe(ctx, order.at.Position, eventstore.Filter{MaxChunk: f.limit / 2})
 	if err != nil {
@@ -96,7 +96,7 @@ func (f *feed) read(ctx context.Context, source Source, order *sequence, wants m
 		if err := order.check(&c); err != nil {
 			return err
 		}
-		p := piece{events: wanted(c.Events, wants), to: Cursor{Position: c.Position, Seq: c.Seq}, durable: c.Durable}
+		p := piece{events: wants.of(c.Events), to: Cursor{Position: c.Position, Seq: c.Seq}, durable: c.Durable}
 		p.bytes = weigh(p.events)
 		if err := f.put(ctx, p); err != nil {
 			return err
@@ -104,14 +104,36 @@ func (f *feed) read(ctx context.Context, source Source, order *sequence, wants m
 	}
 }
 
-// wanted returns the events of the types in wants, a slice of its own unless it is all of them. No types are all.
-func wanted(events []eventstore.Recorded, wants map[string]bool) []eventstore.Recorded {
-	if len(wants) == 0 {
+// wanted says which events a sink wants.
+type wanted struct {
+	types map[string]bool // none are all
+	// touches, when set, says of events of other types whether they are wanted all the same.
+	touches func(e *eventstore.Recorded) bool
+}
+
+func wantedBy(sink Sink) wanted {
+	w := wanted{types: make(map[string]bool)}
+	for _, t := range sink.Types() {
+		w.types[t] = true
+	}
+	if c, ok := sink.(Correcting); ok {
+		w.touches = c.Touches
+	}
+	return w
+}
+
+func (w *wanted) has(e *eventstore.Recorded) bool {
+	return w.types[e.Type] || w.touches != nil && !alone(e) && w.touches(e)
+}
+
+// of returns the events that are wanted, a slice of its own unless it is all of them.
+func (w *wanted) of(events []eventstore.Recorded) []eventstore.Recorded {
+	if len(w.types) == 0 {
 		return events
 	}
 	n := 0
 	for i := range events {
-		if wants[events[i].Type] {
+		if w.has(&events[i]) {
 			n++
 		}
 	}
@@ -123,7 +145,7 @@ func wanted(events []eventstore.Recorded, wants map[string]bool) []eventstore.Re
 	}
 	out := make([]eventstore.Recorded, 0, n)
 	for i := range events {
-		if wants[events[i].Type] {
+		if w.has(&events[i]) {
 			out = append(out, events[i])
 		}
 	}

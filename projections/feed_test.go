@@ -35,7 +35,7 @@ func TestFeedIsBounded(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				f := startFeed(t.Context(), chunked{log}, state.ID, "x", map[string]bool{"x.v1": true}, Cursor{}, test.limit)
+				f := startFeed(t.Context(), chunked{log}, state.ID, "x", wanted{types: map[string]bool{"x.v1": true}}, Cursor{}, test.limit)
 				defer f.stop()
 				synctest.Wait()
 				if n, _ := f.waiting(); n == 0 || n > test.most {

@@ -8,12 +8,16 @@ import (
 	"github.com/tributary-es/tributary/eventstore"
 )
 
-// Recorder is a writer that can take back what was written since a mark, by which a sink drops the writes of an event that
-// could not be applied.
+// Recorder is a writer that remembers what was written until the sink carries it out.
 type Recorder interface {
-	// Mark returns a mark of what was written so far; Undo takes back everything after it.
+	// Begin says where the event stands of which the following is written.
+	Begin(at eventstore.Position)
+	// Mark returns a mark of what was written so far; Undo forgets everything after it, as of an event that could not be applied.
 	Mark() int
 	Undo(mark int)
+	// Reverse puts in the place of what was written since the mark what takes it back from a model that has it: what was added is
+	// added with the other sign; what was set or deleted, a key, field or member, is deleted, whatever else was done to it.
+	Reverse(mark int)
 }
 
 // Lot is what a sink must know of its parked events to fold on.
@@ -32,23 +36,28 @@ type ParkedEvent struct {
 
 // Fold applies events in order through the writer w, of which rec is the recorder. Events that cannot be applied, and
 // those of streams that wait, are returned for the sink to keep within the same commit. An error is that of a context that has
-// ended, or of an archive that cannot be reached, which says nothing of the event: nothing that was written counts, and the sink
-// fails the commit with it.
-func Fold[W any](p *Projection[W], w W, rec Recorder, lot *Lot, events []eventstore.Recorded) ([]ParkedEvent, error) {
+// ended, of an archive that cannot be reached, or of a log that cannot be read, which says nothing of the event: nothing that was
+// written counts, and the sink fails the commit with it.
+//
+// An event with which what counts in its stream is another is applied by taking back what was written of the stream, and writing
+// what counts now. A skipped event writes nothing itself.
+func Fold[W any](ctx context.Context, p *Projection[W], w W, rec Recorder, lot *Lot, events []eventstore.Recorded) ([]ParkedEvent, error) {
 	var parked []ParkedEvent
 	for i := range events {
 		e := &events[i]
-		if len(lot.Skipped) > 0 && lot.Skipped[e.Position] {
+		if len(lot.Skipped) > 0 && lot.Skipped[e.Position] && !p.corrects(e) {
 			continue
 		}
 		reason := ""
 		if len(lot.Waiting) == 0 || !lot.Waiting[e.Stream] {
 			mark := rec.Mark()
-			err := p.Try(w, e)
+			rec.Begin(e.Position)
+			err := p.take(ctx, w, rec, lot, e)
 			if err == nil {
 				continue
 			}
-			if passing(err) {
+			var unread *unreadError
+			if passing(err) || errors.As(err, &unread) {
 				return nil, fmt.Errorf("apply event at %s: %w", e.Position, err)
 			}
 			rec.Undo(mark)

@@ -19,7 +19,7 @@ type folder struct {
 	name   string
 	source Source
 	log    eventstore.LogID
-	wants  map[string]bool
+	wants  wanted
 	into   committer
 	opts   *Options
 
@@ -41,13 +41,10 @@ type folder struct {
 	rest func(ctx context.Context, failures int) error
 }
 
-func newFolder(name string, source Source, log eventstore.LogID, types []string, into committer, at Cursor, opts *Options) *folder {
-	wants := make(map[string]bool, len(types))
-	for _, t := range types {
-		wants[t] = true
-	}
+// newFolder returns what carries a log into a model of a sink.
+func newFolder(source Source, log eventstore.LogID, sink Sink, into committer, at Cursor, opts *Options) *folder {
 	return &folder{
-		name: name, source: source, log: log, wants: wants, into: into, opts: opts, at: at, committed: at, rest: opts.pause,
+		name: sink.Name(), source: source, log: log, wants: wantedBy(sink), into: into, opts: opts, at: at, committed: at, rest: opts.pause,
 	}
 }
 

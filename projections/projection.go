@@ -19,6 +19,19 @@ type Projection[W any] struct {
 	// behind it until an operator retries or skips it. A panic counts as an error. Of an error that is context.Canceled,
 	// context.DeadlineExceeded or eventstore.ErrArchiveUnavailable the commit fails instead, and is tried again.
 	Apply func(w W, e *eventstore.Recorded) error
+	// Categories are those of the streams in which the events of Types stand, when the projection is to be corrected after
+	// conflicts between sites; those of other categories are applied as they come. Then what Apply sets or deletes (Keys) belongs to
+	// one stream, and no other stream's events do it; what streams share is added (Keys.HashAdd, Rows). Each table of Rows has a
+	// column sign. See Fold.
+	Categories []string
+	// Unordered are those of the categories whose events come to the same in whatever order they are applied.
+	Unordered []string
+	// Rebase, when set, changes in an event what it repeats of the state that it was decided on, where another state counts now:
+	// before are the events that count before it in its stream. It is pure, and changes a copy: the payload is shared.
+	Rebase func(before []eventstore.Recorded, e *eventstore.Recorded) error
+	// History says which events count. Whoever runs the projection sets it, where Categories are given; without it events are
+	// applied as they come.
+	History History
 	// Open, when set, opens the sealed fields of an event that comes without them, as one does that was parked: sinks keep
 	// events sealed. A source that opens them has done it for the others.
 	Open func(e *eventstore.Recorded) error
@@ -60,9 +73,12 @@ type Keys interface {
 
 // Rows writes a model of tables.
 type Rows interface {
-	// Insert adds a row. The values are those of the table's columns as its DDL declares them, after the two columns that
-	// the sink fills itself: position (the event's lsn) and row (0, 1, … within the event).
+	// Insert adds a row. The values are those of the table's columns as its DDL declares them, after the columns that the
+	// sink fills itself: position (the lsn of the event with which the row came), row (0, 1, … within that), and, where the
+	// projection has Categories, sign: 1.
 	Insert(table string, values ...any)
+	// Retract takes back a row with these values: it adds another one with sign -1. It is for projections with Categories.
+	Retract(table string, values ...any)
 }
 
 // Cursor says how far a projection has come, always kept with the model. The zero Cursor is before the first event.

@@ -109,7 +109,7 @@ func begin(ctx context.Context, source Source, log eventstore.LogID, sink Sink, 
 		}
 		g = inPlace{sink}
 	}
-	f := newFolder(sink.Name(), source, log, sink.Types(), g, Cursor{}, o)
+	f := newFolder(source, log, sink, g, Cursor{}, o)
 	// The beginning of this log, so that one without events is at its end already.
 	f.at.Position.Incarnation = log.Incarnation
 	return f, g, nil
@@ -154,7 +154,7 @@ func Replay(ctx context.Context, source Source, sink Sink, upTo Cursor) error {
 	if err != nil {
 		return fmt.Errorf("replay %s: %w", sink.Name(), err)
 	}
-	f := newFolder(sink.Name(), source, log.ID, sink.Types(), sink, at, &o)
+	f := newFolder(source, log.ID, sink, sink, at, &o)
 	if err := f.upTo(ctx, upTo, nil); err != nil {
 		return fmt.Errorf("replay %s: %w", sink.Name(), err)
 	}

@@ -178,7 +178,7 @@ func (r *Runner) session(ctx context.Context) error {
 }
 
 func (r *Runner) folder(log eventstore.LogID, into committer, at Cursor) *folder {
-	f := newFolder(r.sink.Name(), r.source, log, r.sink.Types(), into, at, &r.opts)
+	f := newFolder(r.source, log, r.sink, into, at, &r.opts)
 	f.retrying, f.recovered, f.parked, f.unseen, f.rest = r.retrying, r.recovered, r.parked, r.unseen, r.rest
 	return f
 }

@@ -11,7 +11,7 @@ import (
 // closes it, after the runner has ended.
 //
 // A sink may also be a Generations (rebuilt beside its live model), a Parking (its parked events can be seen, retried and
-// skipped), a CursorReader (its cursor can be had cheaply) or a Versioned; the runner makes use of each that it finds.
+// skipped), a CursorReader (its cursor can be had cheaply), a Correcting or a Versioned; the runner makes use of each that it finds.
 type Sink interface {
 	// Name returns the projection's name.
 	Name() string
@@ -66,6 +66,12 @@ type CursorReader interface {
 // Versioned is a Sink that says which version of the projection it keeps.
 type Versioned interface {
 	Version() int
+}
+
+// Correcting is a Sink of a projection with Categories: it wants events of other types too, where those change what counts.
+type Correcting interface {
+	// Touches is that of the projection.
+	Touches(e *eventstore.Recorded) bool
 }
 
 // Parking is a Sink that lets an operator see to its parked events. The methods may be called while a Runner uses the

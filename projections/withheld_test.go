@@ -12,8 +12,10 @@ import (
 // noWrites is a writer of nothing.
 type noWrites struct{}
 
-func (noWrites) Mark() int { return 0 }
-func (noWrites) Undo(int)  {}
+func (noWrites) Mark() int                 { return 0 }
+func (noWrites) Undo(int)                  {}
+func (noWrites) Reverse(int)               {}
+func (noWrites) Begin(eventstore.Position) {}
 
 // TestReasonsHoldNothingPersonal: of an event that was opened it is not said why it cannot be applied, for the error may repeat
 // what it says; what is parked of it stays sealed. Shows E1.
@@ -46,7 +48,7 @@ func TestReasonsHoldNothingPersonal(t *testing.T) {
 		"not opened": {event: event(nil, false), says: "no such person: sealed"},
 	} {
 		p.Open = c.open
-		parked, err := Fold(&p, noWrites{}, noWrites{}, &Lot{}, []eventstore.Recorded{c.event})
+		parked, err := Fold(t.Context(), &p, noWrites{}, noWrites{}, &Lot{}, []eventstore.Recorded{c.event})
 		if err != nil {
 			t.Fatal(err)
 		}

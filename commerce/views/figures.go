@@ -13,7 +13,7 @@ type KeyFigures struct {
 
 // RowFigures are read back from the tables. Amounts are exact decimals.
 type RowFigures struct {
-	// Lines of all papers, less those that were taken back; distinct papers, returns among them, and customers.
+	// Lines of all papers, less those that were taken back; distinct papers, returns among them, and customers that have some.
 	Lines, Invoices, Returns, Customers uint64
 	Net                                 string
 	ByMonth, ByCountry, ByStock         map[string]string
@@ -40,15 +40,31 @@ func (q Queries) KeyFigures(ctx context.Context) (KeyFigures, error) {
 	return f, err
 }
 
-// A paper whose number begins with C is a return, also when nothing on it came back.
+// A paper whose number begins with C is a return, also when nothing on it came back. Papers and customers count as long as one
+// of their lines was not taken back.
 const figuresOfLines = `
 SELECT
-    sum(toInt64(s.sign)) AS lines,
-    toInt64(uniqExactIf(s.document, s.sign > 0)) - toInt64(uniqExactIf(s.document, s.sign < 0)) AS invoices,
-    uniqExactIf(s.document, s.kind = 'return' OR s.kind = 'adjustment' AND startsWith(s.document, 'C')) AS returns,
-    uniqExactIf(toString(s.customer_id), s.customer_id != '') AS customers,
-    sum(s.net) AS net
-FROM {db}.order_lines AS s`
+    sum(d.lines) AS lines,
+    countIf(d.lines > 0) AS invoices,
+    countIf(d.returned > 0 OR d.adjusted > 0 AND startsWith(d.document, 'C')) AS returns,
+    (
+        SELECT count() FROM
+        (
+            SELECT c.customer_id FROM {db}.order_lines AS c WHERE c.customer_id != '' GROUP BY c.customer_id HAVING sum(c.sign) > 0
+        )
+    ) AS customers,
+    sum(d.net) AS net
+FROM
+(
+    SELECT
+        document,
+        sum(toInt64(s.sign)) AS lines,
+        sumIf(toInt64(s.sign), s.kind = 'return') AS returned,
+        sumIf(toInt64(s.sign), s.kind = 'adjustment') AS adjusted,
+        sum(s.net) AS net
+    FROM {db}.order_lines AS s
+    GROUP BY document
+) AS d`
 
 // RowFigures reads figures of the whole shop back from the tables: the totals from the lines themselves, the others from
 // the tables that aggregate them.

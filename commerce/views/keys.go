@@ -17,8 +17,8 @@ import (
 const Name = "shop"
 
 const (
-	keysVersion = 2
-	rowsVersion = 1
+	keysVersion = 3
+	rowsVersion = 2
 )
 
 // The keys that stand alone.
@@ -40,7 +40,10 @@ func stockKey(code string) string              { return "stock:" + code }
 // Keys returns the projection into keys and values.
 func Keys() projections.Projection[projections.Keys] {
 	return projections.Projection[projections.Keys]{
-		Name: Name, Version: keysVersion, Apply: applyKeys,
+		Name: Name, Version: keysVersion, Apply: applyKeys, Rebase: rebase,
+		Categories: []string{order.Category, inventory.Category},
+		// Of a stock code, all is added up.
+		Unordered: []string{inventory.Category},
 		Types: []string{
 			order.CreatedV1, order.ConfirmedV1, order.ShippedV1, order.CancelledV1, eventstore.SubjectErased,
 			inventory.ReceivedV1, inventory.ReservedV1, inventory.ConfirmedV1, inventory.ReleasedV1, inventory.AdjustedV1, inventory.ReturnedV1,

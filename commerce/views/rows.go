@@ -24,7 +24,8 @@ const (
 // Rows returns the projection into tables.
 func Rows() projections.Projection[projections.Rows] {
 	return projections.Projection[projections.Rows]{
-		Name: Name, Version: rowsVersion, Apply: applyRows,
+		Name: Name, Version: rowsVersion, Apply: applyRows, Rebase: rebase,
+		Categories: []string{order.Category, inventory.Category, payment.Category, returns.Category},
 		Types: []string{
 			order.CreatedV1, order.ConfirmedV1, order.ShippedV1, order.CancelledV1,
 			inventory.ReceivedV1, inventory.ReservedV1, inventory.ConfirmedV1, inventory.ReleasedV1, inventory.AdjustedV1, inventory.ReturnedV1,
@@ -50,8 +51,10 @@ func applyRows(w projections.Rows, e *eventstore.Recorded) error {
 type document struct {
 	kind, id, customer, country, currency string
 	atMs                                  int64
-	// units is 1 or -1: what a unit of a line counts in its quantity. sign is -1 for lines that are taken back.
-	units, sign int64
+	// units is 1 or -1: what a unit of a line counts in its quantity.
+	units int64
+	// cancelled: lines that stand there already are taken back.
+	cancelled bool
 }
 
 // opening says of which countable things a line is the first: of its order or return, and of its product there.
@@ -82,8 +85,12 @@ func (d *document) insert(w projections.Rows, l line, opens opening) error {
 	if err != nil {
 		return fmt.Errorf("line %d: %w", l.number, err)
 	}
-	w.Insert(linesTable, d.kind, d.id, l.number, l.stockCode, l.description, l.quantity*d.units, price.String(), d.currency,
-		d.customer, d.country, at, d.sign, opens.document, opens.product)
+	add := w.Insert
+	if d.cancelled {
+		add = w.Retract
+	}
+	add(linesTable, d.kind, d.id, l.number, l.stockCode, l.description, l.quantity*d.units, price.String(), d.currency,
+		d.customer, d.country, at, opens.document, opens.product)
 	return nil
 }
 
@@ -137,7 +144,7 @@ func orderRows(w projections.Rows, e *eventstore.Recorded) error {
 		if err := c.insert(w, e); err != nil {
 			return err
 		}
-		d := document{"order", e.Stream.ID, o.GetCustomerId(), o.GetCountry(), o.GetCurrency(), o.GetAtMs(), 1, 1}
+		d := document{"order", e.Stream.ID, o.GetCustomerId(), o.GetCountry(), o.GetCurrency(), o.GetAtMs(), 1, false}
 		return d.insertAll(w, o.GetLines())
 	case order.CancelledV1:
 		var o commercev1.OrderCancelled
@@ -151,7 +158,7 @@ func orderRows(w projections.Rows, e *eventstore.Recorded) error {
 		if err := c.insert(w, e); err != nil {
 			return err
 		}
-		d := document{"order", e.Stream.ID, o.GetCustomerId(), o.GetCountry(), o.GetCurrency(), o.GetPlacedAtMs(), 1, -1}
+		d := document{"order", e.Stream.ID, o.GetCustomerId(), o.GetCountry(), o.GetCurrency(), o.GetPlacedAtMs(), 1, true}
 		return d.insertAll(w, o.GetLines())
 	case order.ConfirmedV1:
 		var o commercev1.OrderConfirmed
@@ -174,7 +181,7 @@ func returnRows(w projections.Rows, e *eventstore.Recorded) error {
 	if err := decode(e, &r); err != nil {
 		return err
 	}
-	d := document{"return", e.Stream.ID, r.GetCustomerId(), r.GetCountry(), r.GetCurrency(), r.GetAtMs(), -1, 1}
+	d := document{"return", e.Stream.ID, r.GetCustomerId(), r.GetCountry(), r.GetCurrency(), r.GetAtMs(), -1, false}
 	return d.insertAll(w, r.GetLines())
 }
 
@@ -206,7 +213,7 @@ func paperRow(w projections.Rows, kind string, paper *commercev1.Document, stock
 	if currency == "" {
 		currency = noCurrency
 	}
-	d := document{kind, paper.GetId(), paper.GetCustomerId(), paper.GetCountry(), currency, atMs, 1, 1}
+	d := document{kind, paper.GetId(), paper.GetCustomerId(), paper.GetCountry(), currency, atMs, 1, false}
 	return d.insert(w, line{paper.GetLine(), stockCode, description, paper.GetQuantity(), price, atMs}, opening{})
 }
 

@@ -38,14 +38,14 @@ var layers = []layer{
 	{pkg: "commands/*", may: "commands eventstore"},
 
 	{pkg: "projections", may: "eventstore"},
-	{pkg: "projections/projectiontest", may: "projections projections/internal/* queries eventstore eventstore/memstore"},
+	{pkg: "projections/projectiontest", may: "projections projections/counting projections/internal/* queries eventstore eventstore/memstore internal/hlc"},
 	{pkg: "projections/internal/*", may: "projections eventstore"},
 	{pkg: "projections/*", may: "projections projections/internal/* queries eventstore"},
 
 	{pkg: "queries", may: "projections eventstore"},
 
 	{pkg: "replication", may: "eventstore internal/hlc", foreign: "github.com/cespare/xxhash/v2"},
-	{pkg: "replication/conflictview", may: "replication eventstore commands projections queries"},
+	{pkg: "replication/conflictview", may: "replication eventstore commands projections projections/counting queries"},
 	{pkg: "replication/pgsync", may: "replication eventstore"},
 	{pkg: "replication/restsync", may: "replication eventstore", foreign: "none"},
 	{pkg: "replication/storesync", may: "replication eventstore", foreign: "none"},

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -106,14 +105,11 @@ func TestTamperedTables(t *testing.T) {
 	servers := realOnes(t)
 	s := serve(t, t.TempDir(), servers.flags()...)
 	fiveOrders(t, s)
-	rows := map[string]string{
-		"order_states": "* REPLACE (version + 100 AS version)", // a state that stands there twice is the same state
-	}
 	// Those that are kept by views come first: a row more in another table is a row more in them.
 	tables := servers.sql(t, `SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree'
 		AND name NOT LIKE 'projection_%' AND name != 'schema_migrations' ORDER BY engine = 'MergeTree', name`)
-	if len(tables) != 7 {
-		t.Fatalf("the model's tables are %q, want 7", tables)
+	if len(tables) != 6 {
+		t.Fatalf("the model's tables are %q, want 6", tables)
 	}
 	tells := func(table string) bool {
 		named := "clickhouse: " + servers.database + "." + table + ": "
@@ -123,7 +119,7 @@ func TestTamperedTables(t *testing.T) {
 		if tells(table) {
 			t.Errorf("verify names %s before it was changed", table)
 		}
-		servers.sql(t, "INSERT INTO "+table+" SELECT "+cmp.Or(rows[table], "*")+" FROM "+table+" LIMIT 1")
+		servers.sql(t, "INSERT INTO "+table+" SELECT * FROM "+table+" LIMIT 1")
 		if !tells(table) {
 			t.Errorf("verify does not name %s, which has a row more", table)
 		}

@@ -138,11 +138,12 @@ func (r *refolding) Open(context.Context) (projections.Cursor, error) { return r
 func (r *refolding) Reset(context.Context) error                      { return nil }
 func (r *refolding) Digest(context.Context) (string, error)           { return "", nil }
 func (r *refolding) Close() error                                     { return nil }
+func (r *refolding) Touches(e *eventstore.Recorded) bool              { return r.model.projection.Touches(e) }
 
-func (r *refolding) Commit(_ context.Context, _, to projections.Cursor, events []eventstore.Recorded) ([]projections.Parked, error) {
+func (r *refolding) Commit(ctx context.Context, _, to projections.Cursor, events []eventstore.Recorded) ([]projections.Parked, error) {
 	lot := projections.Lot{Skipped: r.without}
-	var rec rowwrites.Recorder
-	if _, err := projections.Fold[projections.Rows](rec.Of(r.model.projection), &rec, &rec, &lot, events); err != nil {
+	rec := rowwrites.NewRecorder(&r.model.projection)
+	if _, err := projections.Fold[projections.Rows](ctx, &r.model.projection, rec, rec, &lot, events); err != nil {
 		return nil, err
 	}
 	payload, err := rec.Payload()

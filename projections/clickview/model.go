@@ -267,7 +267,7 @@ func (m *model) commit(ctx context.Context, from, to projections.Cursor, events 
 		return nil, fmt.Errorf("%w: at %s, the commit is from %s", projections.ErrCursorMoved, at, from)
 	}
 	lot := projections.Lot{Waiting: maps.Clone(m.state.lot.Waiting), Skipped: m.state.lot.Skipped}
-	step, parked, err := m.fold(&lot, events)
+	step, parked, err := m.fold(ctx, &lot, events)
 	if err != nil {
 		return nil, err
 	}

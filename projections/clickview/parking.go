@@ -117,7 +117,7 @@ func (v *View) retry(ctx context.Context, stream eventstore.StreamID) (applied i
 		return 0, err
 	}
 	lot := projections.Lot{Skipped: m.skipped}
-	s, parked, err := m.fold(&lot, events)
+	s, parked, err := m.fold(ctx, &lot, events)
 	if err != nil {
 		return 0, err
 	}

@@ -33,9 +33,9 @@ type step struct {
 const parkedTable = "projection_parked"
 
 // fold applies events through a recorder and returns the step that adds what they wrote.
-func (m *model) fold(lot *projections.Lot, events []eventstore.Recorded) (*step, []projections.ParkedEvent, error) {
-	var rec rowwrites.Recorder
-	parked, err := projections.Fold[projections.Rows](rec.Of(m.projection), &rec, &rec, lot, events)
+func (m *model) fold(ctx context.Context, lot *projections.Lot, events []eventstore.Recorded) (*step, []projections.ParkedEvent, error) {
+	rec := rowwrites.NewRecorder(&m.projection)
+	parked, err := projections.Fold[projections.Rows](ctx, &m.projection, rec, rec, lot, events)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -25,6 +25,7 @@ CREATE TABLE IF NOT EXISTS {db}.$NAME
 (
     position UInt64,
     row      UInt32,
+    sign     Int8,
     stream   String,
     version  UInt64,
     amount   Int64,
@@ -39,14 +40,14 @@ CREATE TABLE IF NOT EXISTS {db}.balances
 (
     stream String,
     amount Int64,
-    lines  UInt64
+    lines  Int64
 )
 ENGINE = SummingMergeTree
 ORDER BY stream
 SETTINGS non_replicated_deduplication_window = 1000;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS {db}.balances_of_movements TO {db}.balances AS
-SELECT stream, sum(m.amount) AS amount, count() AS lines FROM {db}.$NAME AS m GROUP BY stream;
+SELECT stream, sum(m.amount * m.sign) AS amount, sum(m.sign) AS lines FROM {db}.$NAME AS m GROUP BY stream;
 `, "$NAME", projectiontest.Table))}}
 
 // admin returns a connection for what a test does behind the views' backs.

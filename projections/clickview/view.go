@@ -71,6 +71,9 @@ func (v *View) Version() int { return v.projection.Version }
 // Database returns the name of the database in which the model is found.
 func (v *View) Database() string { return v.opts.Database }
 
+// Touches is projections.Correcting.
+func (v *View) Touches(e *eventstore.Recorded) bool { return v.projection.Touches(e) }
+
 // Open is part of projections.Sink: it finishes what was cut off, and makes or migrates the tables.
 func (v *View) Open(ctx context.Context) (projections.Cursor, error) {
 	v.mu.Lock()

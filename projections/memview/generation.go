@@ -22,13 +22,13 @@ type keyGeneration struct {
 	model *keyModel
 }
 
-func (g *keyGeneration) Commit(_ context.Context, from, to projections.Cursor, events []eventstore.Recorded) ([]projections.Parked, error) {
+func (g *keyGeneration) Commit(ctx context.Context, from, to projections.Cursor, events []eventstore.Recorded) ([]projections.Parked, error) {
 	g.keys.mu.Lock()
 	defer g.keys.mu.Unlock()
 	if err := g.current(); err != nil {
 		return nil, err
 	}
-	return g.keys.commit(g.model, from, to, events)
+	return g.keys.commit(ctx, g.model, from, to, events)
 }
 
 func (g *keyGeneration) Digest(context.Context) (string, error) {

@@ -55,6 +55,9 @@ func (k *Keys) Types() []string { return k.projection.Types }
 // Version is projections.Versioned.
 func (k *Keys) Version() int { return k.projection.Version }
 
+// Touches is projections.Correcting.
+func (k *Keys) Touches(e *eventstore.Recorded) bool { return k.projection.Touches(e) }
+
 // Open is part of projections.Sink.
 func (k *Keys) Open(ctx context.Context) (projections.Cursor, error) { return k.Cursor(ctx) }
 
@@ -85,7 +88,7 @@ func (k *Keys) Lose() {
 }
 
 // Commit is part of projections.Sink.
-func (k *Keys) Commit(_ context.Context, from, to projections.Cursor, events []eventstore.Recorded) ([]projections.Parked, error) {
+func (k *Keys) Commit(ctx context.Context, from, to projections.Cursor, events []eventstore.Recorded) ([]projections.Parked, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	m := k.live
@@ -95,7 +98,7 @@ func (k *Keys) Commit(_ context.Context, from, to projections.Cursor, events []e
 		}
 		m = newKeyModel()
 	}
-	parked, err := k.commit(m, from, to, events)
+	parked, err := k.commit(ctx, m, from, to, events)
 	if err != nil {
 		return nil, err
 	}
@@ -104,13 +107,13 @@ func (k *Keys) Commit(_ context.Context, from, to projections.Cursor, events []e
 }
 
 // commit applies events to a model. REQUIRES: k.mu is held.
-func (k *Keys) commit(m *keyModel, from, to projections.Cursor, events []eventstore.Recorded) ([]projections.Parked, error) {
+func (k *Keys) commit(ctx context.Context, m *keyModel, from, to projections.Cursor, events []eventstore.Recorded) ([]projections.Parked, error) {
 	if m.cursor != from {
 		return nil, fmt.Errorf("%w: at %s, the commit is from %s", projections.ErrCursorMoved, m.cursor, from)
 	}
 	var rec keywrites.Recorder
 	lot := projections.Lot{Waiting: m.lot.waiting(), Skipped: k.skipped}
-	parked, err := projections.Fold[projections.Keys](&k.projection, &rec, &rec, &lot, events)
+	parked, err := projections.Fold[projections.Keys](ctx, &k.projection, &rec, &rec, &lot, events)
 	if err != nil {
 		return nil, err
 	}

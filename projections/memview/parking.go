@@ -67,14 +67,14 @@ func (k *Keys) Parked(context.Context) ([]projections.Parked, error) {
 }
 
 // Retry is part of projections.Parking.
-func (k *Keys) Retry(_ context.Context, stream eventstore.StreamID) (applied int, err error) {
+func (k *Keys) Retry(ctx context.Context, stream eventstore.StreamID) (applied int, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.retry(stream)
+	return k.retry(ctx, stream)
 }
 
 // retry folds parked events again. REQUIRES: k.mu is held.
-func (k *Keys) retry(stream eventstore.StreamID) (applied int, err error) {
+func (k *Keys) retry(ctx context.Context, stream eventstore.StreamID) (applied int, err error) {
 	if k.live == nil {
 		return 0, projections.ErrNoCursor
 	}
@@ -82,7 +82,7 @@ func (k *Keys) retry(stream eventstore.StreamID) (applied int, err error) {
 	events := k.live.lot.take(stream)
 	var rec keywrites.Recorder
 	lot := projections.Lot{Skipped: k.skipped}
-	parked, err := projections.Fold[projections.Keys](&k.projection, &rec, &rec, &lot, events)
+	parked, err := projections.Fold[projections.Keys](ctx, &k.projection, &rec, &rec, &lot, events)
 	if err == nil {
 		err = k.live.write(&rec)
 	}
@@ -99,18 +99,23 @@ func (k *Keys) retry(stream eventstore.StreamID) (applied int, err error) {
 			applied++
 		}
 	}
-	return applied - len(parked), nil
+	for i := range parked {
+		if !k.skipped[parked[i].Position] {
+			applied--
+		}
+	}
+	return applied, nil
 }
 
 // Skip is part of projections.Parking.
-func (k *Keys) Skip(_ context.Context, at eventstore.Position) error {
+func (k *Keys) Skip(ctx context.Context, at eventstore.Position) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.live != nil {
 		for i := range k.live.lot.events {
 			if p := &k.live.lot.events[i]; p.Position == at {
 				k.skipped[at] = true
-				_, err := k.retry(p.Stream)
+				_, err := k.retry(ctx, p.Stream)
 				return err
 			}
 		}

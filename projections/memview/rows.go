@@ -16,10 +16,11 @@ import (
 
 // Row is one row of a table in memory.
 type Row struct {
-	// Position and Row are the columns that every sink fills itself: the event's lsn, and the row's place among all
-	// those that the event brought, from 0.
+	// Position, Row and Sign are the columns that sinks fill themselves: the event's lsn, the row's place among all
+	// those that the event brought, from 0, and -1 for one that takes another back, else 1.
 	Position uint64
 	Row      uint32
+	Sign     int8
 	Values   []any
 }
 
@@ -53,6 +54,9 @@ func (r *Rows) Types() []string { return r.projection.Types }
 // Version is projections.Versioned.
 func (r *Rows) Version() int { return r.projection.Version }
 
+// Touches is projections.Correcting.
+func (r *Rows) Touches(e *eventstore.Recorded) bool { return r.projection.Touches(e) }
+
 // Open is part of projections.Sink.
 func (r *Rows) Open(ctx context.Context) (projections.Cursor, error) { return r.Cursor(ctx) }
 
@@ -83,7 +87,7 @@ func (r *Rows) Lose() {
 }
 
 // Commit is part of projections.Sink.
-func (r *Rows) Commit(_ context.Context, from, to projections.Cursor, events []eventstore.Recorded) ([]projections.Parked, error) {
+func (r *Rows) Commit(ctx context.Context, from, to projections.Cursor, events []eventstore.Recorded) ([]projections.Parked, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.filled && from != (projections.Cursor{}) {
@@ -94,14 +98,9 @@ func (r *Rows) Commit(_ context.Context, from, to projections.Cursor, events []e
 	}
 	lot := projections.Lot{Waiting: r.lot.waiting(), Skipped: r.skipped}
 	rec := rowRecorder{}
-	var parked []projections.ParkedEvent
-	for i := range events {
-		rec.begin(events[i].Position.LSN)
-		p, err := projections.Fold[projections.Rows](&r.projection, &rec, &rec, &lot, events[i:i+1])
-		if err != nil {
-			return nil, err
-		}
-		parked = append(parked, p...)
+	parked, err := projections.Fold[projections.Rows](ctx, &r.projection, &rec, &rec, &lot, events)
+	if err != nil {
+		return nil, err
 	}
 	if r.tables == nil {
 		r.tables = make(map[string][]Row)
@@ -145,7 +144,7 @@ func (r *Rows) Digest(context.Context) (string, error) {
 	h := sha256.New()
 	for _, table := range slices.Sorted(maps.Keys(r.tables)) {
 		for _, row := range r.tables[table] {
-			fmt.Fprintf(h, "%q %d %d", table, row.Position, row.Row)
+			fmt.Fprintf(h, "%q %d %d %d", table, row.Position, row.Row, row.Sign)
 			for _, value := range row.Values {
 				if t, ok := value.(time.Time); ok {
 					value = t.UTC().Format(time.RFC3339Nano)
@@ -170,13 +169,22 @@ type recordedRow struct {
 	table string
 }
 
-// begin starts the rows of the next event.
-func (r *rowRecorder) begin(lsn uint64) { r.event, r.next = lsn, 0 }
+// Begin starts the rows of the next event.
+func (r *rowRecorder) Begin(at eventstore.Position) { r.event, r.next = at.LSN, 0 }
 
-func (r *rowRecorder) Insert(table string, values ...any) {
-	r.rows = append(r.rows, recordedRow{table: table, Row: Row{Position: r.event, Row: r.next, Values: values}})
+func (r *rowRecorder) Insert(table string, values ...any)  { r.add(table, 1, values) }
+func (r *rowRecorder) Retract(table string, values ...any) { r.add(table, -1, values) }
+
+func (r *rowRecorder) add(table string, sign int8, values []any) {
+	r.rows = append(r.rows, recordedRow{table: table, Row: Row{Position: r.event, Row: r.next, Sign: sign, Values: values}})
 	r.next++
 }
 
 func (r *rowRecorder) Mark() int     { return len(r.rows) }
 func (r *rowRecorder) Undo(mark int) { r.rows = r.rows[:mark] }
+
+func (r *rowRecorder) Reverse(mark int) {
+	for i := range r.rows[mark:] {
+		r.rows[mark+i].Sign *= -1
+	}
+}

@@ -21,6 +21,9 @@ const (
 	ignored  = "account.ignored.v1"  // the projection does not want it
 )
 
+// category is that of the accounts' streams.
+const category = "account"
+
 // errGarbled is why garbled events are parked.
 var errGarbled = errors.New("garbled on purpose")
 
@@ -85,14 +88,14 @@ type patient[W any] struct {
 func (s *suite[W]) projection(version int) patient[W] {
 	ill := new(atomic.Bool)
 	return patient[W]{ill: ill, Projection: projections.Projection[W]{
-		Name: Name, Version: version, Types: []string{credited, closed, garbled},
+		Name: Name, Version: version, Types: []string{credited, closed, garbled}, Categories: []string{category},
 		Apply: func(w W, e *eventstore.Recorded) error { return s.apply(w, e, ill.Load()) },
 	}}
 }
 
 // account returns the stream of the i-th account.
 func account(i int) eventstore.StreamID {
-	return eventstore.Stream("account", "a/"+strconv.Itoa(i)+":é")
+	return eventstore.Stream(category, "a/"+strconv.Itoa(i)+":é")
 }
 
 // event returns a new event of a type.
@@ -135,17 +138,24 @@ func grow(t testing.TB, log *memstore.Store, n int) {
 	}
 }
 
-// read returns the events of the log after a cursor that the projection wants, and the cursor behind them.
+// read returns the events of the log after a cursor that the projection wants, all of other logs among them, and the cursor behind them.
 func read(t testing.TB, log *memstore.Store, after projections.Cursor) ([]eventstore.Recorded, projections.Cursor) {
 	t.Helper()
 	var events []eventstore.Recorded
-	to := after
+	state, err := log.Log(context.Background())
+	if err != nil {
+		t.Fatalf("read the suite's log: %v", err)
+	}
+	own, to := state.ID, after
 	for e, err := range log.ReadAll(context.Background(), after.Position, eventstore.Filter{}) {
 		if err != nil {
 			t.Fatalf("read the suite's log: %v", err)
 		}
-		to = projections.Cursor{Position: e.Position, Seq: e.Dot.Seq}
-		if e.Type != ignored {
+		to.Position = e.Position
+		if e.Dot.Log == own {
+			to.Seq = e.Dot.Seq
+		}
+		if e.Type != ignored || e.Dot.Log != own {
 			events = append(events, e)
 		}
 	}

@@ -33,7 +33,7 @@ type CrashPoint struct {
 var ErrCrash = errors.New("crash on purpose")
 
 // Table is the table that the projection of RunRows writes to. The storage has made it, as its sink does it for all
-// tables, with these columns behind the two that the sink fills itself:
+// tables, with these columns behind the three that the sink fills itself, sign among them:
 //
 //	stream    String         the stream's id
 //	version   UInt64         the event's version

@@ -16,6 +16,9 @@ func run[W any](t *testing.T, s suite[W]) {
 	t.Run("a commit from another cursor changes nothing", s.testWrongCursor)
 	t.Run("a commit that dies anywhere counts once", s.testCrash)
 	t.Run("what a commit parks dies with it", s.testCrashParking)
+	t.Run("what does not count any more is taken back", s.testCorrected)
+	t.Run("a correction that dies anywhere is made once", s.testCrashCorrecting)
+	t.Run("a stream is corrected behind a skipped event", s.testCorrectedBehindSkipped)
 	t.Run("reset leaves nothing", s.testReset)
 	t.Run("another version has no cursor", s.testVersion)
 	t.Run("what was lost is missed", s.testLost)
@@ -112,8 +115,13 @@ func blank(t testing.TB, sink projections.Sink) string {
 // in good health.
 func (s *suite[W]) undisturbed(t testing.TB, log *memstore.Store) string {
 	t.Helper()
+	return s.undisturbedBy(t, log, s.projection(1).Projection)
+}
+
+func (s *suite[W]) undisturbedBy(t testing.TB, log *memstore.Store, p projections.Projection[W]) string {
+	t.Helper()
 	storage := s.open(t)
-	sink := empty(t, storage.Sink(t, s.projection(1).Projection))
+	sink := empty(t, storage.Sink(t, p))
 	fill(t, sink, log, projections.Cursor{})
 	return digest(t, sink)
 }
@@ -222,11 +230,20 @@ func (s *suite[W]) testCrash(t *testing.T) {
 	all, end := read(t, log, projections.Cursor{})
 	middle := projections.Cursor{Position: all[first-1].Position, Seq: all[first-1].Dot.Seq}
 	after := s.undisturbed(t, log)
+	s.dieAnywhere(t, log, func() patient[W] { return s.projection(1) }, first, middle, end, before, after)
+}
 
+// dieAnywhere has a process die at every step of the commit from middle to end, after the first events were committed. before
+// and after are the digests of the model at both.
+func (s *suite[W]) dieAnywhere(
+	t *testing.T, log *memstore.Store, projection func() patient[W], first int, middle, end projections.Cursor, before, after string,
+) {
+	t.Helper()
+	all := mustRead(t, log)
 	done, undone := 0, 0
 	for _, sent := range []bool{false, true} {
 		for step := range mostSteps {
-			f := fixture[W]{Storage: s.open(t), patient: s.projection(1), log: log}
+			f := fixture[W]{Storage: s.open(t), patient: projection(), log: log}
 			commit(t, empty(t, f.sink(t)), projections.Cursor{}, middle, all[:first])
 			dying := f.Crashing(t, f.patient.Projection, CrashPoint{Step: step, Sent: sent})
 			_, err := dying.Open(t.Context())

@@ -66,7 +66,7 @@ func (v *View) tryCommit(ctx context.Context, w writer, from, to projections.Cur
 	v.recorder.Clear()
 	// What is parked now counts when the transaction has succeeded.
 	batch := projections.Lot{Waiting: cloned(l.Waiting), Skipped: l.Skipped}
-	parked, err := projections.Fold[projections.Keys](&v.projection, &v.recorder, &v.recorder, &batch, events)
+	parked, err := projections.Fold[projections.Keys](ctx, &v.projection, &v.recorder, &v.recorder, &batch, events)
 	if err != nil {
 		return nil, err
 	}

@@ -173,7 +173,7 @@ func (v *View) Skip(ctx context.Context, at eventstore.Position) error {
 			return nil, nil, fmt.Errorf("parked event at %s: %w", at, projections.ErrNotFound)
 		}
 		for _, p := range all {
-			if p.Stream == all[i].Stream && p.Position != at {
+			if p.Stream == all[i].Stream {
 				events = append(events, p)
 			}
 		}
@@ -183,7 +183,7 @@ func (v *View) Skip(ctx context.Context, at eventstore.Position) error {
 }
 
 // edit applies some of the live model's parked events again and skips others, in one transaction that leaves the cursor
-// where it is. choose picks from all of them.
+// where it is. choose picks from all of them; what is to be skipped is among the events too, for those behind it may count otherwise.
 func (v *View) edit(ctx context.Context, choose func(all []parkedEvent) (events, skip []parkedEvent, err error)) (applied int, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -210,15 +210,19 @@ func (v *View) tryEdit(ctx context.Context, choose func(all []parkedEvent) (even
 	if err != nil || len(chosen)+len(skip) == 0 {
 		return 0, err
 	}
-	events := make([]eventstore.Recorded, 0, len(chosen))
+	for i := range skip {
+		skipped[skip[i].Position] = true
+	}
+	events := make([]eventstore.Recorded, len(chosen))
 	for i := range chosen {
+		events[i] = chosen[i].event
 		if !skipped[chosen[i].Position] {
-			events = append(events, chosen[i].event)
+			applied++
 		}
 	}
 	v.recorder.Clear()
-	var batch projections.Lot
-	parked, err := projections.Fold[projections.Keys](&v.projection, &v.recorder, &v.recorder, &batch, events)
+	batch := projections.Lot{Skipped: skipped}
+	parked, err := projections.Fold[projections.Keys](ctx, &v.projection, &v.recorder, &v.recorder, &batch, events)
 	if err != nil {
 		return 0, err
 	}
@@ -245,5 +249,10 @@ func (v *View) tryEdit(ctx context.Context, choose func(all []parkedEvent) (even
 	if err != nil {
 		return 0, v.damage(ctx, writer{cursor: v.names.cursor}, &h, err)
 	}
-	return len(events) - len(parked), nil
+	for i := range parked {
+		if !skipped[parked[i].Position] {
+			applied--
+		}
+	}
+	return applied, nil
 }

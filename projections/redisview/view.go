@@ -68,6 +68,9 @@ func (v *View) Name() string { return v.projection.Name }
 // Types is part of projections.Sink.
 func (v *View) Types() []string { return v.projection.Types }
 
+// Touches is projections.Correcting.
+func (v *View) Touches(e *eventstore.Recorded) bool { return v.projection.Touches(e) }
+
 // Version is projections.Versioned.
 func (v *View) Version() int { return v.projection.Version }
 

@@ -5,6 +5,9 @@ package keywrites
 import (
 	"fmt"
 	"math"
+	"slices"
+
+	"github.com/tributary-es/tributary/eventstore"
 )
 
 type kind uint8
@@ -33,6 +36,9 @@ type Recorder struct {
 	ops []op
 }
 
+// Begin is part of projections.Recorder. Keys do not say where they come from.
+func (r *Recorder) Begin(eventstore.Position) {}
+
 // Mark and Undo are those of projections.Recorder.
 func (r *Recorder) Mark() int { return len(r.ops) }
 
@@ -40,6 +46,51 @@ func (r *Recorder) Mark() int { return len(r.ops) }
 func (r *Recorder) Undo(mark int) {
 	clear(r.ops[mark:])
 	r.ops = r.ops[:mark]
+}
+
+// Reverse is part of projections.Recorder. A key that was set or deleted as a whole was the stream's own, and so was a field
+// that was set or deleted: it goes, whatever was added to it besides.
+func (r *Recorder) Reverse(mark int) {
+	ops := slices.Clone(r.ops[mark:])
+	r.Undo(mark)
+	type place struct{ key, name string }
+	keys, fields := make(map[string]bool), make(map[place]bool)
+	for i := range ops {
+		switch o := &ops[i]; o.kind {
+		case set, drop:
+			keys[o.key] = true
+		case hashSet, hashDelete:
+			fields[place{o.key, o.name}] = true
+		}
+	}
+	for key := range keys {
+		r.Delete(key)
+	}
+	for at := range fields {
+		if !keys[at.key] {
+			r.HashDelete(at.key, at.name)
+		}
+	}
+	for i := range ops {
+		o := &ops[i]
+		switch {
+		case keys[o.key]:
+		case o.kind == sortedAdd, o.kind == sortedRemove:
+			r.SortedRemove(o.key, o.name)
+		case o.kind == hashAdd && !fields[place{o.key, o.name}]:
+			r.subtract(o.key, o.name, int64(o.number))
+		}
+	}
+}
+
+// subtract adds to a field what takes an addition back.
+func (r *Recorder) subtract(key, field string, delta int64) {
+	if delta == math.MinInt64 { // it has no counterpart
+		r.HashAdd(key, field, math.MaxInt64)
+		r.HashAdd(key, field, 1)
+		return
+	}
+	r.HashAdd(key, field, -delta)
 }
 
 // Clear forgets everything and keeps the memory.

@@ -11,6 +11,9 @@ import (
 
 // Recorder is a projections.Rows and projections.Recorder that encodes rows as they are inserted. The zero value is ready.
 type Recorder struct {
+	// Signed: each row has a sign behind its row number.
+	Signed bool
+
 	payload Payload
 	// inserts has an entry for each row: which table, and how long its rows were before.
 	inserts  []insert
@@ -24,6 +27,7 @@ type Recorder struct {
 type insert struct {
 	table int
 	begin int
+	sign  int // where it is in the table's rows
 }
 
 // Payload is the rows of one commit, table by table in the order in which they were first written to.
@@ -38,32 +42,45 @@ type Table struct {
 	Data    []byte
 }
 
-// Of returns a projection that fills position and row of what p inserts through the recorder.
-func (r *Recorder) Of(p projections.Projection[projections.Rows]) *projections.Projection[projections.Rows] {
-	apply := p.Apply
-	p.Apply = func(w projections.Rows, e *eventstore.Recorded) error {
-		r.Begin(e.Position)
-		return apply(w, e)
-	}
-	return &p
+// NewRecorder returns a recorder for the tables of a projection.
+func NewRecorder(p *projections.Projection[projections.Rows]) *Recorder {
+	return &Recorder{Signed: len(p.Categories) > 0}
 }
 
 // Begin says which event the following rows are of.
 func (r *Recorder) Begin(at eventstore.Position) { r.position, r.row = at.LSN, 0 }
 
 // Insert is part of projections.Rows.
-func (r *Recorder) Insert(table string, values ...any) {
+func (r *Recorder) Insert(table string, values ...any) { r.add(table, 1, values) }
+
+// Retract is part of projections.Rows.
+func (r *Recorder) Retract(table string, values ...any) {
+	r.add(table, -1, values)
+	if !r.Signed {
+		r.fault("table %s: a row is taken back, and rows have no sign", table)
+	}
+}
+
+func (r *Recorder) add(table string, sign int64, values []any) {
+	filled := 2
+	if r.Signed {
+		filled++
+	}
 	t := r.payload.table(table)
 	if t < 0 {
-		r.payload = append(r.payload, Table{Name: table, Columns: 2 + len(values)})
+		r.payload = append(r.payload, Table{Name: table, Columns: filled + len(values)})
 		t = len(r.payload) - 1
 	}
 	into := &r.payload[t]
-	if into.Columns != 2+len(values) {
-		r.fault("table %s: a row of %d values after one of %d", table, len(values), into.Columns-2)
+	if into.Columns != filled+len(values) {
+		r.fault("table %s: a row of %d values after one of %d", table, len(values), into.Columns-filled)
 	}
-	r.inserts = append(r.inserts, insert{t, len(into.Data)})
+	begin := len(into.Data)
 	into.Data = AppendInt(AppendUint(into.Data, r.position), int64(r.row))
+	r.inserts = append(r.inserts, insert{t, begin, len(into.Data)})
+	if r.Signed {
+		into.Data = AppendInt(into.Data, sign)
+	}
 	into.Rows++
 	r.row++
 	for _, v := range values {
@@ -95,6 +112,19 @@ func (r *Recorder) Undo(mark int) {
 	r.inserts = r.inserts[:mark]
 	if r.faulty > mark {
 		r.err, r.faulty = nil, 0
+	}
+}
+
+// Reverse is part of projections.Recorder.
+func (r *Recorder) Reverse(mark int) {
+	if !r.Signed && len(r.inserts) > mark {
+		r.fault("table %s: what was written is taken back, and rows have no sign", r.payload[r.inserts[mark].table].Name)
+		return
+	}
+	for _, in := range r.inserts[mark:] {
+		data := r.payload[in.table].Data
+		sign, n := binary.Varint(data[in.sign+1:])
+		binary.PutVarint(data[in.sign+1:in.sign+1+n], -sign) // 1 and -1 are of one length
 	}
 }
 

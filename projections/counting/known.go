@@ -1,0 +1,94 @@
+package counting
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/projections"
+)
+
+// recentStreams is how many streams are remembered at least; at most it is twice as many.
+const recentStreams = 1 << 14
+
+// Known tells which events were decided without the knowledge of others that their stream had before them. It remembers recent
+// streams, so that mostly none has to be read. It is safe for concurrent use, by who reads the log from several places too.
+type Known struct {
+	log eventstore.Reader
+
+	mu            sync.Mutex // guards what follows
+	recent, older map[eventstore.StreamID]known
+}
+
+// known is what the first events of a stream are: how many, in the order of the log, and the last of each log.
+type known struct {
+	count uint64
+	last  eventstore.Vector
+}
+
+// NewKnown returns one that remembers nothing.
+func NewKnown(log eventstore.Reader) *Known {
+	return &Known{log: log, recent: map[eventstore.StreamID]known{}}
+}
+
+// Concurrent reports whether an event was decided without the knowledge of one that its stream had before it in the log.
+func (k *Known) Concurrent(ctx context.Context, e *eventstore.Recorded) (bool, error) {
+	if projections.KnewLog(e) {
+		return false, nil
+	}
+	place, err := k.log.VersionAt(ctx, e.Stream, e.Position)
+	if err != nil {
+		return false, fmt.Errorf("place of the event at %s in its stream: %w", e.Position, err)
+	}
+	before := known{}
+	if place > 1 {
+		var ok bool
+		// What was remembered may be of another place: of a reader that is behind or ahead, or before events that were not shown here.
+		if before, ok = k.get(e.Stream); !ok || before.count != place-1 {
+			if before, err = k.read(ctx, e); err != nil {
+				return false, err
+			}
+		}
+	}
+	concurrent := false
+	for _, d := range before.last {
+		concurrent = concurrent || d.Log != e.Dot.Log && !e.Knew(&eventstore.Recorded{Dot: d})
+	}
+	k.put(e.Stream, known{place, before.last.With(e.Dot)})
+	return concurrent, nil
+}
+
+func (k *Known) get(stream eventstore.StreamID) (known, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s, ok := k.recent[stream]
+	if !ok {
+		s, ok = k.older[stream]
+	}
+	return s, ok
+}
+
+func (k *Known) put(stream eventstore.StreamID, s known) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.recent) >= recentStreams {
+		k.older, k.recent = k.recent, make(map[eventstore.StreamID]known, recentStreams)
+	}
+	k.recent[stream] = s
+}
+
+// read reads what the log had of e's stream before e.
+func (k *Known) read(ctx context.Context, e *eventstore.Recorded) (known, error) {
+	var s known
+	for r, err := range k.log.Read(ctx, e.Stream, 1) {
+		if err != nil {
+			return s, fmt.Errorf("read stream %s: %w", e.Stream, err)
+		}
+		if r.Position.LSN < e.Position.LSN {
+			s.count++
+			s.last = s.last.With(r.Dot)
+		}
+	}
+	return s, nil
+}
