@@ -60,29 +60,48 @@ func (n *Node) douseBeacon() error {
 }
 
 // FindServer returns where the server of a data folder listens, and whether one does. A beacon that a killed server left
-// behind does not count, nor one that was copied with the folder: what answers there must be the run that lit it.
-func FindServer(ctx context.Context, data string) (Beacon, bool) {
+// behind does not count, nor one that was copied with the folder, whose server runs on another: what answers there must be the
+// run that lit it, and say that it works on this very folder. When ctx ends before that is known the error is ctx's.
+func FindServer(ctx context.Context, data string) (Beacon, bool, error) {
 	var b Beacon
 	body, err := os.ReadFile(filepath.Join(data, beaconFile))
 	if err != nil || json.Unmarshal(body, &b) != nil {
-		return Beacon{}, false
+		return Beacon{}, false, nil
 	}
+	folder, err := folderIdentity(data)
+	if err != nil {
+		return Beacon{}, false, err
+	}
+	live, err := askLive(ctx, b.HTTP)
+	if ctx.Err() != nil {
+		return Beacon{}, false, fmt.Errorf("look for the server of %s: %w", data, ctx.Err())
+	}
+	if err != nil || b.Run == "" || live.Run != b.Run || live.Folder != folder {
+		return Beacon{}, false, nil
+	}
+	return b, true, nil
+}
+
+// liveAnswer is what a server says of itself.
+type liveAnswer struct {
+	Run    string `json:"run"`
+	Folder string `json:"folder"`
+}
+
+func askLive(ctx context.Context, address string) (live liveAnswer, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.HTTP+"/v1/health/live", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/v1/health/live", nil)
 	if err != nil {
-		return Beacon{}, false
+		return live, err
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return Beacon{}, false
+		return live, err
 	}
 	defer resp.Body.Close()
-	var live struct {
-		Run string `json:"run"`
+	if resp.StatusCode != http.StatusOK {
+		return live, fmt.Errorf("HTTP %d", resp.StatusCode)
 	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<16)).Decode(&live); err != nil {
-		return Beacon{}, false
-	}
-	return b, resp.StatusCode == http.StatusOK && b.Run != "" && live.Run == b.Run
+	return live, json.NewDecoder(io.LimitReader(resp.Body, 1<<16)).Decode(&live)
 }

@@ -32,6 +32,7 @@ type Node struct {
 	log     *slog.Logger
 	started time.Time
 	run     string     // a random id of this run
+	folder  string     // identifies the data folder
 	clock   *hlc.Clock // of the store and the mirror
 	// verifying is held by the verification that is under way.
 	verifying chan struct{}
@@ -78,6 +79,9 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 		return nil, err
 	}
 	n := &Node{config: config, log: config.Logger, started: time.Now(), run: uuid.NewString(), clock: hlc.New(nil), verifying: make(chan struct{}, 1)}
+	if n.folder, err = folderIdentity(config.Data); err != nil {
+		return nil, err
+	}
 	n.life, n.end = context.WithCancel(context.WithoutCancel(ctx))
 	defer func() {
 		if err != nil {
@@ -93,7 +97,7 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 		}
 	}
 	if n.local, err = pebblestore.Open(n.path(storeFolder), n.storeOptions()); err != nil {
-		if b, ok := FindServer(ctx, config.Data); ok {
+		if b, ok, findErr := FindServer(ctx, config.Data); findErr == nil && ok {
 			return nil, fmt.Errorf("%w: a server with process id %d serves it on %s", err, b.PID, b.HTTP)
 		}
 		return nil, fmt.Errorf("open store: %w", err)
@@ -133,7 +137,7 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 	}
 	n.bus = commands.NewBus(n.sealed, options)
 	n.server = server.New(server.Options{
-		HTTPAddr: config.HTTP, GRPCAddr: config.GRPC, MaxStreams: config.MaxStreams, Logger: n.log, Version: config.Version, Run: n.run,
+		HTTPAddr: config.HTTP, GRPCAddr: config.GRPC, MaxStreams: config.MaxStreams, Logger: n.log, Version: config.Version, Run: n.run, Folder: n.folder,
 		Health: n.health, Sample: n.sample, Page: n.page(), Forward: n.forward,
 	})
 	if err := n.assemble(); err != nil {

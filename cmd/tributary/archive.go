@@ -35,8 +35,14 @@ type archiveTarget struct {
 // use calls remote with the server, or local with the store of the stopped folder.
 func (t *archiveTarget) use(ctx context.Context, g *globals, remote func(apiv1.AdminServiceClient) error, local func(*node.Archive) error) (err error) {
 	addr := t.Addr
-	if b, ok := node.FindServer(ctx, t.Data); ok && addr == "" {
-		addr = b.GRPC
+	if addr == "" {
+		b, ok, err := node.FindServer(ctx, t.Data)
+		if err != nil {
+			return err
+		}
+		if ok {
+			addr = b.GRPC
+		}
 	}
 	if addr != "" {
 		s, err := dial(addr)

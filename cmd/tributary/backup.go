@@ -39,8 +39,14 @@ func (c *backupCmd) backUp(ctx context.Context, g *globals) (report node.BackupR
 	bar := newProgress(g, "back up", "events")
 	defer bar.end()
 	addr := c.Addr
-	if b, ok := node.FindServer(ctx, c.Data); ok && addr == "" {
-		addr = b.GRPC
+	if addr == "" {
+		b, ok, err := node.FindServer(ctx, c.Data)
+		if err != nil {
+			return report, err
+		}
+		if ok {
+			addr = b.GRPC
+		}
 	}
 	if addr != "" {
 		return c.byServer(ctx, addr, bar)

@@ -65,7 +65,11 @@ func (t *target) connect(ctx context.Context, g *globals) (*session, error) {
 	if t.Addr != "" {
 		return dial(t.Addr)
 	}
-	if b, ok := node.FindServer(ctx, t.Data); ok {
+	b, running, err := node.FindServer(ctx, t.Data)
+	if err != nil {
+		return nil, err
+	}
+	if running {
 		return dial(b.GRPC)
 	}
 	if !node.HasData(t.Data) {
@@ -81,7 +85,11 @@ func runningServer(ctx context.Context, addr, data string) (*session, error) {
 	if addr != "" {
 		return dial(addr)
 	}
-	if b, ok := node.FindServer(ctx, data); ok {
+	b, running, err := node.FindServer(ctx, data)
+	if err != nil {
+		return nil, err
+	}
+	if running {
 		return dial(b.GRPC)
 	}
 	return nil, fmt.Errorf("%w: no server runs on %s; name one with --addr, or start it with: tributary serve --data %s", eventstore.ErrInvalid, data, data)

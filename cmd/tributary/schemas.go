@@ -91,7 +91,11 @@ func (c *schemasCheckCmd) Run(ctx context.Context, g *globals) error {
 
 func (c *schemasCheckCmd) check(ctx context.Context, g *globals) (report node.SchemaReport, err error) {
 	config := c.config(g, c.Data)
-	if _, running := node.FindServer(ctx, c.Data); c.Addr == "" && !running {
+	_, running, err := node.FindServer(ctx, c.Data)
+	if err != nil {
+		return report, err
+	}
+	if c.Addr == "" && !running {
 		if !node.HasData(c.Data) {
 			return report, fmt.Errorf("%w: there is no data in %s and no server is named", eventstore.ErrInvalid, c.Data)
 		}

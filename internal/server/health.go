@@ -27,6 +27,7 @@ type healthAnswer struct {
 	Ready        bool         `json:"ready"`
 	Version      string       `json:"version"`
 	Run          string       `json:"run,omitempty"`
+	Folder       string       `json:"folder,omitempty"`
 	Dependencies []Dependency `json:"dependencies"`
 }
 
@@ -59,7 +60,7 @@ func (s *Server) serveHealth(w http.ResponseWriter, r *http.Request) {
 // serveLive answers 200 as long as the process answers at all.
 func (s *Server) serveLive(w http.ResponseWriter, _ *http.Request) {
 	writeHealth(w, http.StatusOK, healthAnswer{
-		Live: true, Ready: s.closing.Err() == nil, Version: s.options.Version, Run: s.options.Run, Dependencies: []Dependency{},
+		Live: true, Ready: s.closing.Err() == nil, Version: s.options.Version, Run: s.options.Run, Folder: s.options.Folder, Dependencies: []Dependency{},
 	})
 }
 

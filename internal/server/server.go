@@ -27,6 +27,8 @@ type Options struct {
 	Version string
 	// Run tells this run of the server from any other, for /v1/health/live.
 	Run string
+	// Folder identifies the data folder that the server works on, for /v1/health/live.
+	Folder string
 	// RequestTimeout bounds a unary call, and how long its request may take to arrive; default 30 s. MaxBodyBytes bounds a
 	// request's body; default 8 MiB. MaxStreams bounds how many streams may be open; default 512.
 	RequestTimeout time.Duration
