@@ -263,7 +263,7 @@ func (b *Bus) append(ctx context.Context, p *plan) (eventstore.Receipt, error) {
 				return eventstore.Receipt{}, err
 			}
 		}
-		return b.nameFirst(ctx, p, eventstore.Receipt{First: own.Durable, Position: own.Durable})
+		return b.nameFirst(ctx, p, eventstore.Receipt{First: own.Durable, Position: own.Durable, Dot: eventstore.Dot{Log: own.ID, Seq: own.Seq}})
 	}
 	if err := b.checkSealed(&request); err != nil {
 		return eventstore.Receipt{}, err

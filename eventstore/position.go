@@ -126,3 +126,25 @@ func (v Vector) With(d Dot) Vector {
 	out[i].Seq = d.Seq
 	return out
 }
+
+// String returns the dots, separated by commas: the session token that clients carry from an answer to a read at another site.
+func (v Vector) String() string {
+	texts := make([]string, len(v))
+	for i, d := range v {
+		texts[i] = d.String()
+	}
+	return strings.Join(texts, ",")
+}
+
+// ParseVector reads what Vector.String writes. Several such texts, with a comma between them, are all that they cover together.
+func ParseVector(text string) (Vector, error) {
+	var v Vector
+	for part := range strings.SplitSeq(text, ",") {
+		d, err := ParseDot(strings.TrimSpace(part))
+		if err != nil {
+			return nil, err
+		}
+		v = v.With(d)
+	}
+	return v, nil
+}

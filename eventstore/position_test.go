@@ -201,3 +201,23 @@ func TestChain(t *testing.T) {
 		}
 	}
 }
+
+func TestVectorsAsText(t *testing.T) {
+	log := func(site string, incarnation uint32) eventstore.LogID {
+		return eventstore.LogID{Site: site, Incarnation: incarnation, Shard: 2}
+	}
+	v := eventstore.Vector{{Log: log("bj", 1), Seq: 7}, {Log: log("bj", 3), Seq: 1}, {Log: log("sh-2", 1), Seq: 1 << 60}}
+	got, err := eventstore.ParseVector(v.String())
+	if diff := cmp.Diff(v, got); diff != "" || err != nil {
+		t.Errorf("%s: %v\n%s", v, err, diff)
+	}
+	got, err = eventstore.ParseVector("shard-02@bj/1/9, shard-02@bj/1/7")
+	if diff := cmp.Diff(eventstore.Vector{{Log: log("bj", 1), Seq: 9}}, got); diff != "" || err != nil {
+		t.Errorf("two tokens: %v\n%s", err, diff)
+	}
+	for _, wrong := range []string{"", ",", "1-42", "shard-00@bj/1", "shard-00@bj/1/x", "shard-99999@bj/1/2", "shard-00@bj/1/2,"} {
+		if v, err := eventstore.ParseVector(wrong); !errors.Is(err, eventstore.ErrInvalid) {
+			t.Errorf("%q reads as %v, %v", wrong, v, err)
+		}
+	}
+}

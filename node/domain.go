@@ -77,10 +77,11 @@ type Receipt struct {
 	Position   string `json:"position"`
 	Durability string `json:"durability"`
 	Duplicate  bool   `json:"duplicate"`
+	Session    string `json:"session"`
 }
 
 func receiptOf(r eventstore.Receipt) Receipt {
-	out := Receipt{Position: r.Position.String(), Durability: r.Reached.String(), Duplicate: r.Duplicate}
+	out := Receipt{Position: r.Position.String(), Durability: r.Reached.String(), Duplicate: r.Duplicate, Session: r.Dot.String()}
 	if len(r.Streams) > 0 {
 		out.Stream, out.Version = r.Streams[0].Stream.String(), r.Streams[0].Last
 	}

@@ -47,7 +47,7 @@ func commandRoute(bus *commands.Bus, prototype any) (server.Call, error) {
 		if err != nil && !errors.Is(err, eventstore.ErrDurabilityTimeout) {
 			return nil, err
 		}
-		return server.Positioned{Answer: receiptOf(receipt), Position: receipt.Position.String()}, err
+		return server.Positioned{Answer: receiptOf(receipt), Position: receipt.Position.String(), Session: receipt.Dot.String()}, err
 	}, nil
 }
 

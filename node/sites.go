@@ -13,6 +13,7 @@ import (
 	"github.com/tributary-es/tributary/eventstore/kafkalog"
 	"github.com/tributary-es/tributary/eventstore/sealed"
 	"github.com/tributary-es/tributary/internal/server"
+	"github.com/tributary-es/tributary/queries"
 	"github.com/tributary-es/tributary/replication"
 	"github.com/tributary-es/tributary/replication/peers"
 	sitesv1 "github.com/tributary-es/tributary/schemas/gen/tributary/sites/v1"
@@ -297,6 +298,23 @@ func (n *Node) registerSites() error {
 	}
 	n.sites.service = s
 	return n.server.Register(&sitesv1.Sites_ServiceDesc, s)
+}
+
+// locate returns where the log holds what a session token of this site, or of another, names.
+func (n *Node) locate(ctx context.Context, token eventstore.Vector) (eventstore.Position, error) {
+	sites := make([]string, len(n.config.Peers))
+	for i, p := range n.config.Peers {
+		sites[i] = p.Site
+	}
+	return queries.Locate(ctx, n.local, sites, token, 0)
+}
+
+// session returns what makes the session tokens of answers; nil where there is no other site to take them to.
+func (p *sitesPart) session(log queries.Log) func(context.Context) (eventstore.Vector, error) {
+	if p.site == nil {
+		return nil
+	}
+	return func(ctx context.Context) (eventstore.Vector, error) { return queries.Session(ctx, log) }
 }
 
 // siteHealth says whether the site takes writes, and which other sites are heard.

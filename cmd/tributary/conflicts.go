@@ -20,6 +20,7 @@ type conflictsCmd struct {
 	Verdict  string        `help:"Only those that ended so: merged, winner, voided, needs_review." placeholder:"VERDICT"`
 	Since    time.Duration `help:"Only those of the last …, such as 1h." placeholder:"TIME"`
 	Limit    uint32        `help:"How many to show at most." default:"100"`
+	readAfterFlag
 	target
 }
 
@@ -33,6 +34,7 @@ func (c *conflictsCmd) Run(ctx context.Context, g *globals) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.stop()) }()
+	ctx = c.readAfterFlag.context(ctx)
 	client := sitesv1.NewConflictsClient(s.conn)
 	if c.ID != "" {
 		conflict, err := client.GetConflict(ctx, &sitesv1.GetConflictRequest{Id: c.ID})

@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/node"
@@ -38,6 +39,18 @@ type target struct {
 	Addr string `help:"gRPC address of a running server." placeholder:"HOST:PORT"`
 	Data string `help:"Data folder; the server that runs on it is found, else the folder is opened." default:"./data" type:"path"`
 	engineFlags
+}
+
+// readAfterFlag has a read wait for what was recorded elsewhere.
+type readAfterFlag struct {
+	ReadAfter string `help:"Wait until the server holds what a receipt names: its position here, or its session token of whatever site." placeholder:"TOKEN"`
+}
+
+func (f readAfterFlag) context(ctx context.Context) context.Context {
+	if f.ReadAfter == "" {
+		return ctx
+	}
+	return metadata.AppendToOutgoingContext(ctx, "x-read-after", f.ReadAfter)
 }
 
 // session is a connection to a server, which may have been started for it.

@@ -26,10 +26,12 @@ type logFilter struct {
 	Type     []string `help:"Only these event types." placeholder:"NAME"`
 	Limit    uint64   `help:"Stop after so many events; 0 means no limit."`
 	System   bool     `help:"Also what Tributary records for itself, such as checkpoints."`
+	readAfterFlag
 	target
 }
 
 func (f *logFilter) list(ctx context.Context, g *globals, follow bool, asOf string) (err error) {
+	ctx = f.readAfterFlag.context(ctx)
 	s, err := f.connect(ctx, g)
 	if err != nil {
 		return err
@@ -102,6 +104,7 @@ func (c *eventsReadCmd) stream(ctx context.Context, g *globals) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.stop()) }()
+	ctx = c.readAfterFlag.context(ctx)
 	client := apiv1.NewStreamServiceClient(s.conn)
 	for from, left := uint64(1), c.Limit; from > 0; {
 		page, err := client.ReadStream(ctx, &apiv1.ReadStreamRequest{Category: category, Id: id, FromVersion: from, Limit: 500, AsOf: c.AsOf})

@@ -187,6 +187,9 @@ func (c *Commands) dispatchAll(ctx context.Context, request proto.Message, id st
 // the bus puts the one of this time's command before it, which is another when the server made up an id both times.
 func receiptOf(id string, r eventstore.Receipt) *commerceapiv1.Receipt {
 	out := &commerceapiv1.Receipt{Id: id, Position: r.Position.String(), Durability: r.Reached.String(), Duplicate: r.Duplicate}
+	if r.Dot.Seq > 0 {
+		out.Session = r.Dot.String()
+	}
 	if len(r.Streams) == 0 {
 		return out
 	}

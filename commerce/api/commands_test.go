@@ -67,7 +67,7 @@ func TestCommandsBecomeEvents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := &commerceapiv1.Receipt{Id: "A-1", Stream: "default/order/A-1", Version: 1, Position: r.GetPosition(), Durability: "local"}
+	want := &commerceapiv1.Receipt{Id: "A-1", Stream: "default/order/A-1", Version: 1, Position: r.GetPosition(), Durability: "local", Session: "shard-00@local/1/1"}
 	if fmt.Sprint(r) != fmt.Sprint(want) {
 		t.Errorf("receipt %v, want %v", r, want)
 	}

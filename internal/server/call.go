@@ -29,6 +29,9 @@ func (s *Server) intercept(ctx context.Context, req any, info *grpc.UnaryServerI
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.options.RequestTimeout)
 	defer cancel()
+	if ctx, err = s.located(ctx); err != nil {
+		return nil, err
+	}
 	resp, err = next(ctx, req)
 	var elsewhere *eventstore.NotHomeError
 	if errors.As(err, &elsewhere) && !elsewhere.Moving && s.options.Forward != nil {
@@ -38,7 +41,11 @@ func (s *Server) intercept(ctx context.Context, req any, info *grpc.UnaryServerI
 		return nil, err
 	}
 	if m, ok := resp.(proto.Message); ok && !isEncoded(resp) {
-		if h := answerHeaders(m); len(h) > 0 {
+		h := answerHeaders(m)
+		if err := s.addSession(ctx, h, m); err != nil {
+			return nil, err
+		}
+		if len(h) > 0 {
 			if err := grpc.SetHeader(ctx, h); err != nil {
 				return nil, fmt.Errorf("set answer headers: %w", err)
 			}
@@ -70,6 +77,9 @@ func (s *Server) interceptStream(srv any, stream grpc.ServerStream, info *grpc.S
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.closing, cancel)()
+	if ctx, err = s.located(ctx); err != nil {
+		return err
+	}
 	err = next(srv, boundStream{stream, ctx})
 	if err != nil && s.closing.Err() != nil && stream.Context().Err() == nil && errors.Is(ctx.Err(), context.Canceled) {
 		return problemf(kindClosing, "", "the stream ends because the server stops")
@@ -150,6 +160,17 @@ func answerHeaders(m proto.Message) metadata.MD {
 		}
 	}
 	return h
+}
+
+// sessionOf takes the session token out of a receipt: it is the identity of the last event.
+func sessionOf(m proto.Message) string {
+	r := m.ProtoReflect()
+	for _, name := range []protoreflect.Name{"session", "dot"} {
+		if f := r.Descriptor().Fields().ByName(name); isPlain(f, protoreflect.StringKind) {
+			return r.Get(f).String()
+		}
+	}
+	return ""
 }
 
 func isPlain(f protoreflect.FieldDescriptor, k protoreflect.Kind) bool {

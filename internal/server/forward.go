@@ -23,7 +23,8 @@ var passedOn = []string{
 }
 
 // forward has a call answered at the site where its stream is written. refusal is what it met here, and what the client is told
-// when it cannot be sent on. The header X-Site says who has answered: positions in the answer are of that site's log.
+// when it cannot be sent on. The header X-Site says who has answered: positions in the answer are of that site's log, its session
+// token is good everywhere.
 func (s *Server) forward(ctx context.Context, home, method string, req any, refusal error) (any, error) {
 	in, _ := metadata.FromIncomingContext(ctx)
 	if raw, ok := req.(interface{ Message() (proto.Message, error) }); ok { // in its wire form
@@ -52,7 +53,11 @@ func (s *Server) forward(ctx context.Context, home, method string, req any, refu
 		return nil, err
 	}
 	_, region, _ := strings.Cut(home, "@")
-	if err := grpc.SetHeader(ctx, metadata.Pairs("x-site", region)); err != nil {
+	headers := metadata.Pairs("x-site", region)
+	if token := sessionOf(answer); token != "" {
+		headers.Set("x-session", token)
+	}
+	if err := grpc.SetHeader(ctx, headers); err != nil {
 		return nil, fmt.Errorf("set answer headers: %w", err)
 	}
 	return answer, nil

@@ -45,15 +45,15 @@ func TestCallsAreSentHome(t *testing.T) {
 	}})
 
 	there = func() (*commerceapiv1.Receipt, error) {
-		return &commerceapiv1.Receipt{Stream: "order/42", Version: 3, Position: "1-9"}, nil
+		return &commerceapiv1.Receipt{Stream: "order/42", Version: 3, Position: "1-9", Session: "shard-02@sh/1/9"}, nil
 	}
 	a := site.do(t, "POST", "/v1/orders/42/ship", "{}", "Idempotency-Key", "k-1")
 	var receipt struct{ Position string }
 	if err := json.Unmarshal(a.body, &receipt); err != nil || a.status != 200 || receipt.Position != "1-9" || key != "k-1" {
 		t.Errorf("answer %d %s, key %q, %v", a.status, a.body, key, err)
 	}
-	if a.header.Get("X-Site") != "sh" || a.header.Get("X-Position") != "" {
-		t.Errorf("headers %v, want the site that has answered and no position of this one", a.header)
+	if a.header.Get("X-Site") != "sh" || a.header.Get("X-Position") != "" || a.header.Get("X-Session") != "shard-02@sh/1/9" {
+		t.Errorf("headers %v, want the site that has answered, its token, and no position of this one", a.header)
 	}
 	var header metadata.MD
 	got, err := commerceapiv1.NewCommandServiceClient(site.conn).ShipOrder(t.Context(), &commerceapiv1.ShipOrderRequest{Id: "42"}, grpc.Header(&header))

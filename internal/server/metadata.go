@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"net/textproto"
 	"regexp"
 	"slices"
@@ -60,7 +61,11 @@ func checkMetadata(ctx context.Context) (context.Context, error) {
 			}
 			continue
 		}
-		if fault := metadataFault(values); fault != "" {
+		most := maxMetadataBytes
+		if name == "x-read-after" {
+			most = maxTokenBytes
+		}
+		if fault := metadataFault(values, most); fault != "" {
 			return ctx, problemf(kindInvalid, "", "%s %s", headerName(name), fault)
 		}
 	}
@@ -107,14 +112,14 @@ func traceable(name string, values []string) bool {
 	return len(values) == 1 && len(values[0]) <= maxMetadataBytes && traceParent.MatchString(values[0])
 }
 
-func metadataFault(values []string) string {
+func metadataFault(values []string, most int) string {
 	switch {
 	case len(values) > 1:
 		return "is given more than once, give it once"
 	case strings.TrimSpace(values[0]) == "":
 		return "is empty: give it a value, or leave it out"
-	case len(values[0]) > maxMetadataBytes:
-		return "is longer than 256 bytes"
+	case len(values[0]) > most:
+		return fmt.Sprintf("is longer than %d bytes", most)
 	case !printable(values[0]):
 		return "holds unprintable characters or is not valid UTF-8"
 	}

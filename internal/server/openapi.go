@@ -151,7 +151,7 @@ func headerParams(rt *route) []headerParam {
 	tenant := headerParam{"X-Tenant", "Tenant that owns the streams; not given means default"}
 	switch {
 	case rt.waits():
-		return []headerParam{{"X-Read-After", "Position of a receipt: wait until the read model has come that far, 504 after 5 s"}, tenant}
+		return []headerParam{{"X-Read-After", "Position of a receipt, or session token of any site: wait until the read model has come that far, 504 after 5 s"}, tenant}
 	case isPlain(rt.desc.Output().Fields().ByName("durability"), protoreflect.StringKind):
 		return append(slices.Clone(commandHeaders), tenant)
 	case rt.desc.Input().Fields().ByName("tenant") != nil:
@@ -179,6 +179,7 @@ func (d *document) responses(rt *route) object {
 	fields := rt.desc.Output().Fields()
 	if isPlain(fields.ByName("position"), protoreflect.StringKind) && !rt.stream {
 		h["X-Position"] = object{"$ref": "#/components/headers/X-Position"}
+		h["X-Session"] = object{"$ref": "#/components/headers/X-Session"}
 	}
 	if isPlain(fields.ByName("version"), protoreflect.Uint64Kind) && !rt.stream {
 		h["ETag"] = object{"$ref": "#/components/headers/ETag"}

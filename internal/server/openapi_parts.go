@@ -64,6 +64,7 @@ func problemResponses() object {
 func headers() object {
 	return object{
 		"X-Position":  object{"description": "Position that the answer stands at: give it as X-Read-After to a query to read your own write", "schema": text()},
+		"X-Session":   object{"description": "Session token: give it as X-Read-After to a query at any site", "schema": text()},
 		"ETag":        object{"description": "Version of the stream, for If-Match", "schema": text()},
 		"Retry-After": object{"description": "Seconds after which to try again", "schema": object{"type": "integer"}},
 	}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,6 +25,8 @@ type Call func(ctx context.Context, r *http.Request) (any, error)
 type Positioned struct {
 	Answer   any
 	Position string
+	// Session, when not empty, goes into the header X-Session.
+	Session string
 }
 
 // Handle offers a plain route, a pattern of http.ServeMux such as "GET /v1/points/{id}", which has no gRPC side. Body,
@@ -37,6 +40,13 @@ func (s *Server) Handle(pattern string, call Call) {
 		}
 		ctx, cancel := context.WithTimeout(ctx, s.options.RequestTimeout)
 		defer cancel()
+		if token := cmp.Or(r.Header.Get("X-Read-After"), r.URL.Query().Get(readAfterParam)); isSession(token) {
+			at, err := s.locate(ctx, token)
+			if err != nil {
+				return err
+			}
+			r.Header.Set("X-Read-After", at)
+		}
 		body, err := s.readBody(w, r)
 		if err != nil {
 			return err
@@ -46,6 +56,9 @@ func (s *Server) Handle(pattern string, call Call) {
 		if p, ok := answer.(Positioned); ok {
 			answer = p.Answer
 			w.Header().Set("X-Position", p.Position)
+			if p.Session != "" {
+				w.Header().Set("X-Session", p.Session)
+			}
 		}
 		status := http.StatusOK
 		if errors.Is(err, eventstore.ErrDurabilityTimeout) && answer != nil {

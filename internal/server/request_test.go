@@ -100,7 +100,7 @@ func TestAnswersHaveHeaders(t *testing.T) {
 			t.Errorf("%s %q, want %q", name, got, want)
 		}
 	}
-	want := `{"id":"A/1 ü","stream":"default/order/A/1 ü","version":"2","position":"1-9","durability":"local","duplicate":false}` + "\n"
+	want := `{"id":"A/1 ü","stream":"default/order/A/1 ü","version":"2","position":"1-9","durability":"local","duplicate":false,"session":""}` + "\n"
 	if a.status != 201 || string(a.body) != want {
 		t.Errorf("HTTP %d %s, want 201 %s", a.status, a.body, want)
 	}

@@ -164,7 +164,11 @@ func (s *Server) fail(w *recorder, r *http.Request, err error) {
 	}
 	if p.answer != nil {
 		if body, err := encodeJSON(p.answer); err == nil {
-			(&transport{header: answerHeaders(p.answer)}).copyTo(w.Header())
+			h := answerHeaders(p.answer)
+			if token := sessionOf(p.answer); token != "" {
+				h.Set("x-session", token)
+			}
+			(&transport{header: h}).copyTo(w.Header())
 			w.answer(http.StatusAccepted, body)
 			return
 		}

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/wire"
 )
 
@@ -45,6 +46,10 @@ type Options struct {
 	// Forward, when set, sends a unary call on to the site that a shard's label names, where its stream is written, and fills
 	// the answer in; the context has the metadata that the call came with. Its errors are gRPC statuses.
 	Forward func(ctx context.Context, home, method string, request, answer proto.Message) error
+	// Locate, when set, returns where this site's log holds all that a session token names, and waits for that; Session returns what
+	// an answer that is given now may rest on, for its token.
+	Locate  func(ctx context.Context, token eventstore.Vector) (eventstore.Position, error)
+	Session func(ctx context.Context) (eventstore.Vector, error)
 	// Page serves GET / and all below /console/; nil means 404.
 	Page http.Handler
 }

@@ -684,7 +684,8 @@ type Receipt struct {
 	Duplicate bool `protobuf:"varint,5,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
 	// What was reached: "local", "kafka", "peer".
 	Durability string `protobuf:"bytes,6,opt,name=durability,proto3" json:"durability,omitempty"`
-	// Identity of its last event, the same at every site: shard@site/incarnation/seq.
+	// Identity of its last event, the same at every site: shard@site/incarnation/seq. As the metadata x-read-after of a read at any
+	// site it has that wait until the site holds the event.
 	Dot           string `protobuf:"bytes,7,opt,name=dot,proto3" json:"dot,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

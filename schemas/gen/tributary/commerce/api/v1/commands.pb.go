@@ -37,7 +37,9 @@ type Receipt struct {
 	// Durability that was reached: local, kafka or peer.
 	Durability string `protobuf:"bytes,5,opt,name=durability,proto3" json:"durability,omitempty"`
 	// True when the command had been applied before and this is the receipt of that time.
-	Duplicate     bool `protobuf:"varint,6,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
+	Duplicate bool `protobuf:"varint,6,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
+	// Session token: give it as X-Read-After to a query at any site to read your own write there.
+	Session       string `protobuf:"bytes,7,opt,name=session,proto3" json:"session,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -112,6 +114,13 @@ func (x *Receipt) GetDuplicate() bool {
 		return x.Duplicate
 	}
 	return false
+}
+
+func (x *Receipt) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
 }
 
 // PlaceOrderRequest is an order to place.
@@ -1606,7 +1615,7 @@ var File_tributary_commerce_api_v1_commands_proto protoreflect.FileDescriptor
 
 const file_tributary_commerce_api_v1_commands_proto_rawDesc = "" +
 	"\n" +
-	"(tributary/commerce/api/v1/commands.proto\x12\x19tributary.commerce.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btributary/api/v1/http.proto\x1a\x1ftributary/api/v1/personal.proto\"\xa5\x01\n" +
+	"(tributary/commerce/api/v1/commands.proto\x12\x19tributary.commerce.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btributary/api/v1/http.proto\x1a\x1ftributary/api/v1/personal.proto\"\xbf\x01\n" +
 	"\aReceipt\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06stream\x18\x02 \x01(\tR\x06stream\x12\x18\n" +
@@ -1615,7 +1624,8 @@ const file_tributary_commerce_api_v1_commands_proto_rawDesc = "" +
 	"\n" +
 	"durability\x18\x05 \x01(\tR\n" +
 	"durability\x12\x1c\n" +
-	"\tduplicate\x18\x06 \x01(\bR\tduplicate\"\xde\x02\n" +
+	"\tduplicate\x18\x06 \x01(\bR\tduplicate\x12\x18\n" +
+	"\asession\x18\a \x01(\tR\asession\"\xde\x02\n" +
 	"\x11PlaceOrderRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12%\n" +
 	"\vcustomer_id\x18\x02 \x01(\tB\x04\xb0\xbb\x18\x01R\n" +

@@ -1,0 +1,70 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// maxTokenBytes bounds a session token: it names a log for each site, and for each life that a site's log has had.
+const maxTokenBytes = 2048
+
+// isSession reports whether what a call is to be answered after is a session token, and not a position of this site's log.
+func isSession(readAfter string) bool { return strings.Contains(readAfter, "@") }
+
+// located puts the position of this site's log in the place of a session token that a call is to be answered after, once the log
+// holds what it names. Methods know positions alone; those that read the log itself need no more.
+func (s *Server) located(ctx context.Context) (context.Context, error) {
+	token := HeadersOf(ctx).Get("x-read-after")
+	if !isSession(token) {
+		return ctx, nil
+	}
+	at, err := s.locate(ctx, token)
+	if err != nil {
+		return ctx, err
+	}
+	md, _ := metadata.FromIncomingContext(ctx)
+	md.Set("x-read-after", at)
+	return context.WithValue(metadata.NewIncomingContext(ctx, md), checkedKey{}, Headers(md)), nil
+}
+
+// locate returns the position of a session token, once this site's log holds what it names.
+func (s *Server) locate(ctx context.Context, token string) (string, error) {
+	if s.options.Locate == nil {
+		return "", fmt.Errorf("X-Read-After: %w: session tokens", eventstore.ErrUnsupported)
+	}
+	v, err := eventstore.ParseVector(token)
+	if err != nil {
+		return "", fmt.Errorf("X-Read-After: %w", err)
+	}
+	at, err := s.options.Locate(ctx, v)
+	if err != nil {
+		return "", fmt.Errorf("X-Read-After: %w", err)
+	}
+	return at.String(), nil
+}
+
+// addSession adds the header X-Session to an answer that stands at a position: what the answer says itself, where it is of what
+// was recorded, else all that it may rest on.
+func (s *Server) addSession(ctx context.Context, h metadata.MD, m proto.Message) error {
+	if token := sessionOf(m); token != "" {
+		h.Set("x-session", token)
+		return nil
+	}
+	if s.options.Session == nil || len(h.Get("x-position")) == 0 {
+		return nil
+	}
+	v, err := s.options.Session(ctx)
+	if err != nil {
+		return err
+	}
+	if len(v) > 0 {
+		h.Set("x-session", v.String())
+	}
+	return nil
+}
