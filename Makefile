@@ -91,8 +91,8 @@ night: race ## the long form: race detector, reliability tests, planted bugs, lo
 .PHONY: drill
 drill: build python ## three sites, each with a real Kafka, Redis and ClickHouse: one is cut off, one killed whole, all are compared; three times (ARGS="--input FILE")
 	bin/tributary setup all
-	sites=(bj sh sz); for seed in 1 2 3; do \
-	  bin/tributary demo --sites bj,sh,sz --real --once --seed $$seed --kill $${sites[seed % 3]} $(ARGS); \
+	sites=(bj sh sz); hows=(silent reset deaf); for seed in 1 2 3; do \
+	  bin/tributary demo --sites bj,sh,sz --real --once --seed $$seed --how $${hows[seed % 3]} --kill $${sites[seed % 3]} $(ARGS); \
 	done
 
 .PHONY: planted

@@ -167,9 +167,6 @@ func (g *globals) drillReport(r *drill.Report) {
 	}
 	fmt.Fprintln(g.out)
 	g.table(rows)
-	if !r.ReadModelsEqual {
-		fmt.Fprintln(g.out, "The read models differ: they take events as they come, void ones too (docs/sites.md).")
-	}
 	if len(r.Faults) == 0 {
 		fmt.Fprintln(g.out, "\nNothing was lost, nothing sold twice, and all sites hold the same.")
 	}

@@ -117,12 +117,14 @@ func TestStockIsCounted(t *testing.T) {
 // Each promise that does not hold is named, and none that does.
 func TestJudge(t *testing.T) {
 	good := func() Report {
-		return Report{Commands: Commands{Acknowledged: 1, Found: 1}, LogsEqual: true, Conflicts: Conflicts{Total: 1, Equal: true}}
+		return Report{Commands: Commands{Acknowledged: 1, Found: 1}, LogsEqual: true, ReadModelsEqual: true, Conflicts: Conflicts{Total: 1, Equal: true}}
 	}
 	for want, spoil := range map[string]func(*Report){
 		"lost": func(r *Report) { r.Commands.Lost = 1 }, "phantom": func(r *Report) { r.Commands.Phantom = 1 },
 		"duplicated": func(r *Report) { r.Commands.Duplicated = 1 }, "diverged": func(r *Report) { r.LogsEqual = false },
 		"conflicts": func(r *Report) { r.Conflicts.Equal = false }, "oversold": func(r *Report) { r.Stock.Oversold = 1 },
+		"promised": func(r *Report) { r.Stock.Held = 1 }, "read models": func(r *Report) { r.ReadModelsEqual = false },
+		"parked": func(r *Report) { r.ReadModels = map[string]ReadModel{"bj": {Parked: 1}} },
 	} {
 		r := good()
 		if r.judge(); len(r.Faults) > 0 {

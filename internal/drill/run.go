@@ -275,6 +275,13 @@ func (r *Report) judge() {
 	fault(r.Conflicts.Equal, "conflicts: the sites have different records of them")
 	fault(r.Conflicts.Total > 0, "conflicts: the sites have quarrelled, and none is on record")
 	fault(r.Stock.Oversold == 0, "oversold: %v", r.Stock.Faults)
+	fault(r.Stock.Held == 0, "promised: %d units are held for orders, and no checkout is under way", r.Stock.Held)
+	fault(r.ReadModelsEqual, "read models: those of the sites show different things")
+	parked := 0
+	for _, m := range r.ReadModels {
+		parked += m.Parked
+	}
+	fault(parked == 0, "parked: %d events or checkouts wait for a person", parked)
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

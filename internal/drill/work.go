@@ -82,7 +82,7 @@ func receive(site, code string, units int64, delivery string) job {
 const Scarce = "DRILL-SCARCE"
 
 // scarceUnits is how many units of it each site has.
-const scarceUnits = 5
+const scarceUnits = 20
 
 // quarrel adds what all sites do at once to the same things: rounds times a customer's settings are changed, a cart is filled, an
 // order is placed under one id, and the last units of a stock code are wanted.
@@ -103,10 +103,8 @@ func (w *work) quarrel(sites []string, rounds int, random *rand.Rand) {
 					return c.AddToCart(ctx, &commerceapiv1.AddToCartRequest{Id: cart, StockCode: Scarce, Quantity: int64(at + 1)}, wait)
 				}},
 				job{key("order"), placing(own, customer)},
+				job{key("same-order"), placing(order, customer)},
 			)
-			if round%4 == 0 { // its checkouts want a person's look, so that there are few
-				w.quarrels[at] = append(w.quarrels[at], job{key("same-order"), placing(order, customer)})
-			}
 		}
 		random.Shuffle(len(w.quarrels[at]), func(i, j int) {
 			w.quarrels[at][i], w.quarrels[at][j] = w.quarrels[at][j], w.quarrels[at][i]
