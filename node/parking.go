@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/tributary-es/tributary/commands/saga"
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/projections"
 	apiv1 "github.com/tributary-es/tributary/schemas/gen/tributary/api/v1"
@@ -53,20 +54,26 @@ func (p parking) RetryEvents(ctx context.Context, name string, stream eventstore
 	return applied, nil
 }
 
-// RetryInstances has parked instances of a saga go on: one, or all where none is named.
-func (p parking) RetryInstances(_ context.Context, name, tenant, instance string) (applied int, err error) {
+// RetryInstances has parked instances of a saga go on: one, or all where none is named. It returns how many are not parked
+// again.
+func (p parking) RetryInstances(ctx context.Context, name, tenant, instance string) (applied int, err error) {
 	for _, s := range p.node.sagas {
 		if s.name != name {
 			continue
 		}
+		all := s.Parked()
 		if instance != "" {
-			return 1, s.Retry(tenant, instance)
+			all = []saga.Parked{{Tenant: tenant, Instance: instance}}
 		}
-		for _, i := range s.Parked() {
-			if err := s.Retry(i.Tenant, i.Instance); err != nil && !errors.Is(err, eventstore.ErrNotFound) {
+		for _, i := range all {
+			switch err := s.Retry(ctx, i.Tenant, i.Instance); {
+			case err == nil:
+				applied++
+			case instance == "" && errors.Is(err, eventstore.ErrNotFound), errors.Is(err, saga.ErrParkedAgain):
+				// Somebody else was faster; or the list says why it is parked now.
+			default:
 				return applied, err
 			}
-			applied++
 		}
 	}
 	return applied, nil

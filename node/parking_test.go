@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/tributary-es/tributary/commands"
+	"github.com/tributary-es/tributary/commands/saga"
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/node"
 	"github.com/tributary-es/tributary/projections"
@@ -191,4 +193,58 @@ func TestQueriesNeedAModel(t *testing.T) {
 	if !errors.Is(err, eventstore.ErrInvalid) || !strings.Contains(err.Error(), "lost has queries") {
 		t.Errorf("Open: %v, want ErrInvalid that names the domain", err)
 	}
+}
+
+// An instance of a saga that is tried again is said to go on only if it is not parked again.
+func TestParkedInstancesAreSeenTo(t *testing.T) {
+	var broken atomic.Bool
+	broken.Store(true)
+	d := picky(new(atomic.Bool))
+	d.Sagas = []node.Saga{node.RunSaga(saga.Definition[int]{
+		Name: "counting", Triggers: []string{"count.counted.v1"},
+		Instance: func(e *eventstore.Recorded) string { return e.Stream.ID },
+		React: func(n int, _ saga.Input) (int, []saga.Action, error) {
+			if broken.Load() {
+				return n, nil, errors.New("the saga is broken")
+			}
+			return n, []saga.Action{saga.Complete{Outcome: "counted"}}, nil
+		},
+	})}
+	base, _ := shopServer(t, t.TempDir(), d)
+	for _, name := range []string{"a", "b"} {
+		if a := call(t, "POST", base+"/v1/counts/"+name, "{}"); a.Status != http.StatusOK {
+			t.Fatalf("count %s: %+v", name, a)
+		}
+	}
+	parked := func(want int) {
+		t.Helper()
+		await(t, fmt.Sprintf("%d parked instances", want), func() error {
+			list, _ := getObject(t, base+"/v1/parked")["instances"].([]any)
+			if len(list) != want {
+				return fmt.Errorf("parked are %v", list)
+			}
+			return nil
+		})
+	}
+	retry := func(which, want string) {
+		t.Helper()
+		resp, err := http.Post(base+"/v1/parked/counting/retry"+which, "", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		if err != nil || resp.StatusCode != http.StatusOK || !strings.Contains(string(text), want) {
+			t.Errorf("retry%s: HTTP %d, %s, %v; want %s", which, resp.StatusCode, text, err, want)
+		}
+	}
+	parked(2)
+	retry("", `"applied":"0"`)
+	retry("?instance=a", `"applied":"0"`)
+	parked(2)
+	broken.Store(false)
+	retry("?instance=a", `"applied":"1"`)
+	parked(1)
+	retry("", `"applied":"1"`)
+	parked(0)
 }

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 
+	"github.com/tributary-es/tributary/eventstore"
 	apiv1 "github.com/tributary-es/tributary/schemas/gen/tributary/api/v1"
 )
 
@@ -57,10 +59,33 @@ func (c *parkedRetryCmd) Run(ctx context.Context, g *globals) error {
 		if err != nil {
 			return fmt.Errorf("retry parked: %w", err)
 		}
-		return g.print(map[string]any{"name": c.Name, "applied": done.GetApplied()}, func() {
+		list, err := admin.ListParked(ctx, &apiv1.ListParkedRequest{})
+		if err != nil {
+			return fmt.Errorf("list what is parked still: %w", err)
+		}
+		still := c.still(list)
+		return g.print(map[string]any{"name": c.Name, "applied": done.GetApplied(), "parked": still}, func() {
 			fmt.Fprintf(g.out, "%s: %d applied\n", c.Name, done.GetApplied())
+			if still > 0 {
+				fmt.Fprintf(g.out, "%d still parked: tributary parked list says why\n", still)
+			}
 		})
 	})
+}
+
+// still counts what is parked of what was tried again.
+func (c *parkedRetryCmd) still(list *apiv1.ListParkedResponse) (n int) {
+	for _, e := range list.GetEvents() {
+		if e.GetProjection() == c.Name && (c.Stream == "" || e.GetStream() == c.Stream) {
+			n++
+		}
+	}
+	for _, i := range list.GetInstances() {
+		if i.GetSaga() == c.Name && (c.Instance == "" || i.GetInstance() == c.Instance && i.GetTenant() == cmp.Or(c.Tenant, eventstore.DefaultTenant)) {
+			n++
+		}
+	}
+	return n
 }
 
 type parkedSkipCmd struct {

@@ -47,6 +47,8 @@ type instance struct {
 	listed   bool  // a checkpoint says that it is open
 	moved    bool  // a step was recorded since it was opened
 	fault    error // why it is parked
+	// tried, unless it is nil, is told once what came of trying a parked instance again.
+	tried chan<- error
 	// told is how many triggers of the inbox checkpoints list as waiting; gone is how many they list that have been dealt
 	// with since the last.
 	told, gone int

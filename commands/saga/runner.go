@@ -176,6 +176,9 @@ func (r *Runner) Run(ctx context.Context) error {
 
 	r.mu.Lock()
 	r.state = stopped
+	for _, i := range r.instances {
+		i.answer(fmt.Errorf("saga %s: %w", r.definition.name, ErrStopped))
+	}
 	r.announce()
 	r.mu.Unlock()
 	if err != nil && ctx.Err() == nil {

@@ -311,14 +311,17 @@ func TestBrokenInstancesAreParked(t *testing.T) {
 	if len(r.Parked()) != 1 {
 		t.Fatalf("after a restart %d instances are parked, want 1", len(r.Parked()))
 	}
+	if err := r.Retry(context.Background(), eventstore.DefaultTenant, "1"); !errors.Is(err, saga.ErrParkedAgain) || !errors.Is(err, bug) {
+		t.Errorf("Retry while the bug is there gives %v, want ErrParkedAgain and the bug", err)
+	}
 	broken = false
-	must(t, r.Retry(eventstore.DefaultTenant, "1"))
+	must(t, r.Retry(context.Background(), eventstore.DefaultTenant, "1"))
 	idle(t, r, store)
 	want := map[string]int{"order.placed.v1": 1, "A+1": 1, "payment.charged.v1": 1, "order.confirmed.v1": 1}
 	if diff := cmp.Diff(want, effects(t, store, "1")); diff != "" {
 		t.Errorf("effects after Retry (-want +got):\n%s", diff)
 	}
-	if err := r.Retry(eventstore.DefaultTenant, "1"); !errors.Is(err, eventstore.ErrNotFound) {
+	if err := r.Retry(context.Background(), eventstore.DefaultTenant, "1"); !errors.Is(err, eventstore.ErrNotFound) {
 		t.Errorf("a second Retry gives %v, want ErrNotFound", err)
 	}
 }

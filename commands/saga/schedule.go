@@ -2,6 +2,7 @@ package saga
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -111,9 +112,11 @@ func (r *Runner) ending() bool {
 func (r *Runner) leave(i *instance, retryAt time.Time, blocked bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch {
-	case len(i.inbox) > 0 && !blocked:
+	if len(i.inbox) > 0 && !blocked {
 		return false
+	}
+	i.answer(nil)
+	switch {
 	case !retryAt.IsZero():
 		i.wake = r.setAlarm(i, "", retryAt)
 		r.enter(i, waiting)
@@ -192,6 +195,7 @@ func (r *Runner) park(ctx context.Context, i *instance, err error) {
 		r.settle(a)   // the checkpoint remembers it
 	}
 	r.checkpoint.dirty[i.instanceKey] = true
+	i.answer(fmt.Errorf("%w: %w", ErrParkedAgain, err))
 	r.enter(i, parked)
 }
 

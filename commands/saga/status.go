@@ -2,6 +2,7 @@ package saga
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -64,20 +65,52 @@ func (r *Runner) Parked() []Parked {
 	return out
 }
 
-// Retry has a parked instance go on: it is loaded anew, and what it has to send is sent again. With an empty instance the
-// tenant's triggers without one are handed to those that Definition.Instance names now; an instance that has seen a later
-// event of the same stream meanwhile passes over them. ErrNotFound when no such instance is parked.
-func (r *Runner) Retry(tenant, instance string) error {
+// ErrParkedAgain: an instance that was tried again is parked again. The error says why.
+var ErrParkedAgain = errors.New("it is parked again")
+
+// Retry has a parked instance go on: it is loaded anew, and what it has to send is sent again. It returns nil when the instance
+// has done what there was to do, or waits to try again what failed for the moment, and ErrParkedAgain when it is parked again.
+// With an empty instance the tenant's triggers without one are handed to those that Definition.Instance names now; an instance
+// that has seen a later event of the same stream meanwhile passes over them. ErrNotFound when no such instance is parked,
+// ErrStopped when Run is not under way, or ends first.
+func (r *Runner) Retry(ctx context.Context, tenant, instance string) error {
+	tried, err := r.rouseParked(instanceKey{tenant, instance})
+	if err != nil {
+		return err
+	}
+	select {
+	case err := <-tried:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// rouseParked has a parked instance go on, and returns what will tell of the outcome.
+func (r *Runner) rouseParked(key instanceKey) (tried <-chan error, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	i := r.instances[instanceKey{tenant, instance}]
-	if i == nil || i.phase != parked {
-		return fmt.Errorf("parked instance %s of saga %s: %w", instance, r.definition.name, eventstore.ErrNotFound)
+	i := r.instances[key]
+	switch {
+	case r.state != started:
+		return nil, fmt.Errorf("saga %s: %w", r.definition.name, ErrStopped)
+	case i == nil || i.phase != parked:
+		return nil, fmt.Errorf("parked instance %s of saga %s: %w", key.id, r.definition.name, eventstore.ErrNotFound)
 	}
 	i.fault, i.failures, i.reloads = nil, 0, 0
+	outcome := make(chan error, 1)
+	i.tried = outcome
 	r.enter(i, resting)
 	r.rouse(i)
-	return nil
+	return outcome, nil
+}
+
+// answer tells who had the instance tried again what came of it. REQUIRES: Runner.mu is held.
+func (i *instance) answer(err error) {
+	if i.tried != nil {
+		i.tried <- err
+		i.tried = nil
+	}
 }
 
 // Idle waits until all triggers up to a position are dealt with and no instance has anything to do but wait for a timer

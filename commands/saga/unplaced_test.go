@@ -1,6 +1,7 @@
 package saga_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -61,7 +62,7 @@ func TestTriggersWithoutAValidInstanceAreParked(t *testing.T) {
 
 	// Retry hands them out, and so does a restart.
 	bug.Store(false)
-	must(t, r.Retry(eventstore.DefaultTenant, ""))
+	must(t, r.Retry(context.Background(), eventstore.DefaultTenant, ""))
 	idle(t, r, store)
 	stepsAre("after Retry", map[string]int{"before": 1, "between": 1, "after": 1, "long": 1, "panics": 1})
 	if p := r.Parked(); len(p) != 0 || r.Open() != 5 {
