@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -97,8 +98,16 @@ type checkpointState struct {
 	at            time.Time
 }
 
-func stream(name string) eventstore.StreamID {
-	return eventstore.StreamID{Tenant: eventstore.DefaultTenant, Category: category, ID: name}
+// streamAt returns the stream of a group of a site. Another site may have a group of the same name.
+func streamAt(name, site string) eventstore.StreamID {
+	return eventstore.StreamID{Tenant: eventstore.DefaultTenant, Category: category, ID: name + "@" + site}
+}
+
+// nameOf returns the name of the group whose stream is given. Groups that were made before streams had the site in them go on
+// in theirs; no name has an @.
+func nameOf(s eventstore.StreamID) string {
+	name, _, _ := strings.Cut(s.ID, "@")
+	return name
 }
 
 // settledTo returns the cursor and what is settled beyond it. REQUIRES: mu is held.
@@ -185,11 +194,11 @@ func (g *group) write(ctx context.Context, typ string, payload any, actor string
 	g.mu.Unlock()
 	var err error
 	if unsure {
-		if version, err = g.owner.store.Version(ctx, stream(g.name)); err != nil {
+		if version, err = g.owner.store.Version(ctx, g.stream); err != nil {
 			return err
 		}
 	}
-	err = appendEvent(ctx, g.owner.store, g.name, version, typ, payload, actor)
+	err = appendEvent(ctx, g.owner.store, g.stream, version, typ, payload, actor)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.checkpoint.version, g.checkpoint.unsure = version+1, false
@@ -199,17 +208,17 @@ func (g *group) write(ctx context.Context, typ string, payload any, actor string
 	return err
 }
 
-func appendEvent(ctx context.Context, store eventstore.Store, name string, version uint64, typ string, payload any, actor string) error {
+func appendEvent(ctx context.Context, store eventstore.Store, stream eventstore.StreamID, version uint64, typ string, payload any, actor string) error {
 	body, err := json.Marshal(payload)
 	if err != nil {
 		return fmt.Errorf("encode: %w", err)
 	}
 	_, err = store.Append(ctx, eventstore.Request{
 		Appends: []eventstore.StreamAppend{{
-			Stream: stream(name), Expect: eventstore.Exactly(version),
+			Stream: stream, Expect: eventstore.Exactly(version),
 			Events: []eventstore.Event{{Type: typ, Kind: eventstore.KindSystem, Encoding: eventstore.JSON, Payload: body}},
 		}},
-		Metadata: eventstore.Metadata{Actor: cmp.Or(actor, "group/"+name)},
+		Metadata: eventstore.Metadata{Actor: cmp.Or(actor, "group/"+nameOf(stream))},
 	})
 	return err
 }
@@ -235,7 +244,7 @@ func (g *group) parkedKeys() []laneKey {
 
 // load reads where the group stands from the last event of its stream that was written here.
 func (g *group) load(ctx context.Context) error {
-	for e, err := range g.owner.store.ReadBackwards(ctx, stream(g.name), 0) {
+	for e, err := range g.owner.store.ReadBackwards(ctx, g.stream, 0) {
 		if err != nil {
 			return fmt.Errorf("read group %s: %w", g.name, err)
 		}
@@ -275,7 +284,7 @@ func (g *group) restore(ctx context.Context, e *eventstore.Recorded) error {
 		return fmt.Errorf("%w: it speaks of lsn %d", eventstore.ErrCorrupt, last)
 	}
 	g.readTo, g.above = c.Cursor, c.Settled
-	version, err := g.owner.store.Version(ctx, stream(g.name))
+	version, err := g.owner.store.Version(ctx, g.stream)
 	if err != nil {
 		return err
 	}
@@ -295,7 +304,7 @@ func (g *group) restore(ctx context.Context, e *eventstore.Recorded) error {
 // parkedAt reads what is parked from the checkpoint that lists it. No event written here stands before the place that it was
 // given as its version; those of other sites may have come before it since.
 func (g *group) parkedAt(ctx context.Context, version uint64) ([]parkedRecord, error) {
-	for e, err := range g.owner.store.Read(ctx, stream(g.name), version) {
+	for e, err := range g.owner.store.Read(ctx, g.stream, version) {
 		if err != nil {
 			return nil, err
 		}

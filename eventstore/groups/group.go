@@ -14,6 +14,7 @@ import (
 type group struct {
 	owner    *Groups
 	name     string
+	stream   eventstore.StreamID
 	settings Settings
 	filter   eventstore.Filter
 
@@ -57,10 +58,11 @@ type waiter struct {
 	given  chan *Delivery // of capacity 1
 }
 
-func newGroup(owner *Groups, name string, s Settings) *group {
+func newGroup(owner *Groups, name string, k *known) *group {
+	s := k.settings
 	chunk := min(owner.options.Window, 256)
 	return &group{
-		owner: owner, name: name, settings: s, filter: s.filter(chunk),
+		owner: owner, name: name, stream: k.stream, settings: s, filter: s.filter(chunk),
 		members: map[string]*Member{}, lanes: map[laneKey]*lane{}, parked: map[laneKey]*parked{}, tried: map[uint64]int{},
 	}
 }

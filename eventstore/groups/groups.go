@@ -34,6 +34,7 @@ type Groups struct {
 // known is a group that there is. Where it stands is read when it is first used.
 type known struct {
 	settings Settings
+	stream   eventstore.StreamID
 	loading  sync.Mutex // guards what follows
 	loaded   *group
 	closed   bool
@@ -55,14 +56,14 @@ func Open(ctx context.Context, store eventstore.Store, o Options) (*Groups, erro
 			continue
 		}
 		if e.Type == deletedType {
-			delete(gs.groups, e.Stream.ID)
+			delete(gs.groups, nameOf(e.Stream))
 			continue
 		}
 		var c created
 		if err := json.Unmarshal(e.Payload, &c); err != nil {
 			return nil, fmt.Errorf("open groups: event at %s: %w", e.Position, errors.Join(eventstore.ErrCorrupt, err))
 		}
-		gs.groups[e.Stream.ID] = &known{settings: c.Settings}
+		gs.groups[nameOf(e.Stream)] = &known{settings: c.Settings, stream: e.Stream}
 	}
 	gs.life, gs.die = context.WithCancel(context.Background())
 	return gs, nil
@@ -150,16 +151,17 @@ func (gs *Groups) Create(ctx context.Context, name string, s Settings) (made boo
 	if err != nil {
 		return false, fmt.Errorf("make group %s: %w", name, err)
 	}
-	version, err := gs.store.Version(ctx, stream(name)) // that of one that was deleted
+	stream := streamAt(name, gs.log.Site)
+	version, err := gs.store.Version(ctx, stream) // that of one that was deleted
 	if err != nil {
 		return false, fmt.Errorf("make group %s: %w", name, err)
 	}
-	if err := appendEvent(ctx, gs.store, name, version, createdType, created{s, cursor}, ""); err != nil {
+	if err := appendEvent(ctx, gs.store, stream, version, createdType, created{s, cursor}, ""); err != nil {
 		return false, fmt.Errorf("make group %s: %w", name, err)
 	}
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
-	gs.groups[name] = &known{settings: s}
+	gs.groups[name] = &known{settings: s, stream: stream}
 	return true, nil
 }
 
@@ -207,7 +209,7 @@ func (gs *Groups) group(ctx context.Context, name string) (*group, error) {
 		return nil, fmt.Errorf("groups: %w", eventstore.ErrClosed)
 	}
 	if k.loaded == nil {
-		g := newGroup(gs, name, k.settings)
+		g := newGroup(gs, name, k)
 		if err := g.load(ctx); err != nil {
 			return nil, err
 		}

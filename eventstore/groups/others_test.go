@@ -79,3 +79,57 @@ func TestGroupsOfOtherSites(t *testing.T) {
 	}
 	ack(t, d)
 }
+
+// A group that was made before streams had the site in them goes on in its own, beside that of another site; one that is made
+// now, or anew, has a stream that no other site writes (R12).
+func TestGroupsOfBefore(t *testing.T) {
+	store := memstore.New(memstore.Options{LogID: eventstore.LogID{Site: "here", Incarnation: 1}})
+	defer store.Close()
+	fill(t, store, 1, "1", "2", "3")
+	old := eventstore.StreamID{Tenant: eventstore.DefaultTenant, Category: "$group", ID: "g"}
+	for _, e := range []struct{ typ, payload string }{
+		{"group.created.v1", `{"settings":{"categories":["order"],"start":{},"lease":30000000000,"max_tries":10},"cursor":0}`},
+		{"group.checkpoint.v1", `{"cursor":2}`},
+	} {
+		if _, err := store.Append(t.Context(), eventstore.Request{Appends: []eventstore.StreamAppend{{Stream: old, Events: []eventstore.Event{
+			{Type: e.typ, Kind: eventstore.KindSystem, Encoding: eventstore.JSON, Payload: []byte(e.payload)},
+		}}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	length := func(id string) uint64 {
+		t.Helper()
+		v, err := store.Version(t.Context(), eventstore.StreamID{Tenant: eventstore.DefaultTenant, Category: "$group", ID: id})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	gs := open(t, store, groups.Options{})
+	d := next(t, join(t, gs, "g", "a", 1))
+	if d.Event.Position.LSN != 3 {
+		t.Errorf("the group goes on at %s, want the third event", d.Event.Position)
+	}
+	ack(t, d)
+	if err := gs.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if plain, sited := length("g"), length("g@here"); plain != 3 || sited != 0 {
+		t.Errorf("streams of g have %d and %d events, want 3 and none", plain, sited)
+	}
+	gs = open(t, store, groups.Options{})
+	if err := gs.Delete(t.Context(), "g", ""); err != nil {
+		t.Fatal(err)
+	}
+	create(t, gs, "g", groups.Settings{Categories: []string{"order"}})
+	if err := gs.Close(); err != nil {
+		t.Fatal(err)
+	}
+	gs = open(t, store, groups.Options{})
+	defer gs.Close()
+	d = next(t, join(t, gs, "g", "a", 1))
+	if plain, sited := length("g"), length("g@here"); d.Event.Position.LSN != 1 || plain != 4 || sited == 0 {
+		t.Errorf("made anew g begins at %s, and its streams have %d and %d events; want 1, 4 and some", d.Event.Position, plain, sited)
+	}
+	ack(t, d)
+}
