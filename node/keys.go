@@ -75,6 +75,19 @@ func (k *keyPart) seal(ctx context.Context, store eventstore.Store, log *slog.Lo
 	return s, nil
 }
 
+// followErasures destroys the keys of those whom another site erases, when it is heard of, until ctx ends.
+func (n *Node) followErasures(ctx context.Context) error {
+	others, err := n.hasOthers()
+	if err != nil || !others {
+		return err
+	}
+	return n.sealed.Follow(ctx, n.lastErasure(), func(of sealed.Subject, at eventstore.Position) {
+		n.bus.Forget()
+		n.erased(at)
+		n.log.Info("a subject was erased at another site; its key here is destroyed", slog.String("subject", of.String()))
+	})
+}
+
 // reserve keeps the numbers that the log has from being given again, once after the keys were restored.
 func (k *keyPart) reserve(ctx context.Context, store eventstore.Store, log *slog.Logger) error {
 	if !k.file.Restored() {

@@ -201,6 +201,7 @@ func (n *Node) Run(ctx context.Context) error {
 	g.Go(func() error { return n.supervise(gctx, "cells", n.cells.run) })
 	g.Go(func() error { return ignoreCancel(n.sites.run(gctx, n.recordChangedSchemas)) })
 	g.Go(func() error { return ignoreCancel(n.click.run(gctx)) })
+	g.Go(func() error { return n.supervise(gctx, "erasures", n.followErasures) })
 	g.Go(func() error { return n.supervise(gctx, "scrub", n.scrub) })
 	g.Go(func() error { return n.supervise(gctx, "archive", n.keepArchiving) })
 	g.Go(func() error { return n.watchArchives(gctx) })

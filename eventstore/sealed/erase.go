@@ -142,29 +142,95 @@ func erasureOf(r *eventstore.Recorded) (Erasure, error) {
 // of the keys. Call it before anything is read for others. It returns how many keys had to be destroyed, and the position
 // of the last erasure on record.
 func (s *Store) Resume(ctx context.Context) (destroyed int, last eventstore.Position, err error) {
-	for r, err := range s.Store.ReadAll(ctx, eventstore.Position{}, eventstore.Filter{Types: []string{eventstore.SubjectErased}}) {
+	for r, err := range s.Store.ReadAll(ctx, eventstore.Position{}, erasures) {
 		if err != nil {
 			return destroyed, last, fmt.Errorf("read the erasures on record: %w", err)
 		}
 		if r.Stream.Category != eventstore.SubjectCategory {
 			continue
 		}
-		e, err := s.erasureOf(ctx, &r)
+		news, err := s.enforce(ctx, &r)
 		if err != nil {
 			return destroyed, last, err
 		}
-		last = e.Event
-		_, done, err := s.keys.Known(ctx, e.Subject)
-		if err != nil {
-			return destroyed, last, fmt.Errorf("key of subject %s: %w", e.Subject, err)
+		if last = r.Position; news {
+			destroyed++
 		}
-		if done {
-			continue
-		}
-		if err := s.keys.Destroy(ctx, e.Subject, e.Key); err != nil {
-			return destroyed, last, fmt.Errorf("destroy key of subject %s, whose erasure is on record: %w", e.Subject, err)
-		}
-		destroyed++
 	}
 	return destroyed, last, nil
+}
+
+var erasures = eventstore.Filter{Types: []string{eventstore.SubjectErased}}
+
+// enforce destroys the key of the subject whose erasure an event records, and reports whether it was there.
+func (s *Store) enforce(ctx context.Context, r *eventstore.Recorded) (destroyed bool, err error) {
+	e, err := s.erasureOf(ctx, r)
+	if err != nil {
+		return false, err
+	}
+	_, done, err := s.keys.Known(ctx, e.Subject)
+	if err != nil {
+		return false, fmt.Errorf("key of subject %s: %w", e.Subject, err)
+	}
+	if done {
+		return false, nil
+	}
+	if err := s.keys.Destroy(ctx, e.Subject, e.Key); err != nil {
+		return false, fmt.Errorf("destroy key of subject %s, whose erasure is on record: %w", e.Subject, err)
+	}
+	return true, nil
+}
+
+// Follow destroys the keys of subjects whose erasure is recorded at another site, as it comes to be read in the log after a
+// position, and tells done of each when its key is gone. It runs until ctx ends; what keeps it from destroying a key for the
+// moment is tried again. As in Erase, no event that a key opens comes after the one by which it was destroyed, but for those
+// of appends that were under way.
+func (s *Store) Follow(ctx context.Context, after eventstore.Position, done func(of Subject, at eventstore.Position)) error {
+	sub, err := s.Store.Subscribe(ctx, after, erasures)
+	if err != nil {
+		return fmt.Errorf("follow erasures: %w", err)
+	}
+	defer sub.Close()
+	for {
+		chunk, err := sub.Next(ctx)
+		if err != nil {
+			return fmt.Errorf("follow erasures: %w", err)
+		}
+		for i := range chunk.Events {
+			r := &chunk.Events[i]
+			if r.Stream.Category != eventstore.SubjectCategory {
+				continue
+			}
+			if own, err := s.born(ctx, r); own || err != nil {
+				if err != nil {
+					return err
+				}
+				continue // Erase sees to it
+			}
+			if err := s.enforceInTime(ctx, r); err != nil {
+				return err
+			}
+			done(Subject{r.Stream.Tenant, r.Stream.ID}, r.Position)
+		}
+	}
+}
+
+// followPause is how long Follow waits before it tries again what failed for the moment.
+const followPause = time.Second
+
+// enforceInTime is enforce while nothing is appended that seals, tried again until ctx ends.
+func (s *Store) enforceInTime(ctx context.Context, r *eventstore.Recorded) error {
+	for {
+		s.appending.Lock()
+		_, err := s.enforce(ctx, r)
+		s.appending.Unlock()
+		if eventstore.ClassOf(err) != eventstore.Transient {
+			return err
+		}
+		select {
+		case <-time.After(followPause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }

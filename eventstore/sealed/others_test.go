@@ -1,6 +1,8 @@
 package sealed_test
 
 import (
+	"context"
+	"errors"
 	"testing"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -93,5 +95,49 @@ func TestKeysAreNamedBesideThoseOfOthers(t *testing.T) {
 	here.place("a", created("1", "99"))
 	if id, err := sealed.KeysOf(t.Context(), here.raw); err != nil || id != "these" {
 		t.Errorf("keys %q, %v; want these", id, err)
+	}
+}
+
+// An erasure that another site has recorded destroys the key here when it comes. Shows E2.
+func TestErasuresOfOthersAreDoneAsTheyCome(t *testing.T) {
+	here, there := newRig(t), newRig(t)
+	there.raw = memstore.New(memstore.Options{LogID: eventstore.LogID{Site: "there"}})
+	there.store = there.over(there.keys)
+	here.place("a", created("1", grace.ID), created("2", "98"))
+	_, last, err := here.store.Resume(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	told, ended := make(chan sealed.Subject, 1), make(chan error, 1)
+	go func() {
+		ended <- here.store.Follow(ctx, last, func(of sealed.Subject, _ eventstore.Position) { told <- of })
+	}()
+	if _, err := there.store.Erase(t.Context(), grace, "asked for it", eventstore.Metadata{}); err != nil {
+		t.Fatal(err)
+	}
+	send(t, there, here)
+	select {
+	case of := <-told:
+		if of != grace {
+			t.Errorf("told of %s, want %s", of, grace)
+		}
+	case err := <-ended:
+		t.Fatalf("Follow has ended: %v", err)
+	}
+	for e, err := range here.store.ReadAll(t.Context(), eventstore.Position{}, orders) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := e.Stream.ID == "1"; e.Erased != want {
+			t.Errorf("order %s is read without what is sealed: %v, want %v", e.Stream.ID, e.Erased, want)
+		}
+	}
+	if e, err := here.store.Erasure(t.Context(), grace); err != nil || !e.Destroyed {
+		t.Errorf("the erasure here is %+v, %v; want the key destroyed", e, err)
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("Follow ends with %v", err)
 	}
 }
