@@ -31,6 +31,9 @@ type AuditReport struct {
 	// Torn are events of batches that an earlier life of the log never completed in the topic, and that the restore from it
 	// left out: no fault, since nobody was to apply them.
 	Torn uint64
+	// Regained are events of earlier lives that the topic does not have and need not: they had been lost with it, and came back
+	// from other sites when the log had gone on in another life.
+	Regained uint64
 	// Fences and Heartbeats are records that are not events.
 	Fences, Heartbeats uint64
 	// Faults names the first of what is wrong, with seq and offset.
@@ -242,8 +245,7 @@ func (a *audit) record(ctx context.Context, r Record) error {
 	}
 	// What the log has before this event, the topic should have had before this record.
 	for a.own.has && before(a.own.event.Dot, dot) {
-		a.missing.add(a.own.event.Dot)
-		if err := a.own.next(); err != nil {
+		if err := a.lacking(); err != nil {
 			return err
 		}
 	}
@@ -251,6 +253,20 @@ func (a *audit) record(ctx context.Context, r Record) error {
 		return a.inOrder(r)
 	}
 	return a.repeated(ctx, r, dot)
+}
+
+// lacking takes note that the topic does not have the event that the walk through the log stands at.
+func (a *audit) lacking() error {
+	regained, err := a.own.regained(&a.own.event)
+	if err != nil {
+		return err
+	}
+	if regained {
+		a.report.Regained++
+	} else {
+		a.missing.add(a.own.event.Dot)
+	}
+	return a.own.next()
 }
 
 // inOrder judges the record of the event that the walk through the log stands at.
@@ -365,8 +381,7 @@ func (a *audit) mark(r Record, kind string) {
 func (a *audit) rest() error {
 	holes := a.missing.count()
 	for a.own.has && !before(eventstore.Dot{Log: a.state.ID, Seq: a.state.Seq}, a.own.event.Dot) {
-		a.missing.add(a.own.event.Dot)
-		if err := a.own.next(); err != nil {
+		if err := a.lacking(); err != nil {
 			return err
 		}
 	}

@@ -83,8 +83,10 @@ type ownEvents struct {
 
 	at   eventstore.Position // read so far
 	last eventstore.Dot      // the last own event that was read
-	pull func() (eventstore.Recorded, error, bool)
-	stop func()
+	// begun is where lives after the first begin in the log, as far as it was asked.
+	begun map[eventstore.LogID]eventstore.Position
+	pull  func() (eventstore.Recorded, error, bool)
+	stop  func()
 }
 
 // next goes to the next own event; has is false at the durable end. Later calls see what has become durable since.
@@ -153,6 +155,45 @@ func (o *ownEvents) rest() (iter.Seq2[eventstore.Recorded, error], error) {
 			}
 		}
 	}, nil
+}
+
+// regained reports whether an event of an earlier life stands in the log behind one of a later life: it had been lost, and
+// came back from another site. A mirror writes none of those.
+func (o *ownEvents) regained(e *eventstore.Recorded) (bool, error) {
+	replica, ok := o.store.(eventstore.Replica)
+	if !ok || e.Dot.Log.Incarnation == o.log.Incarnation {
+		return false, nil
+	}
+	heads, err := replica.Heads(o.ctx)
+	if err != nil {
+		return false, fmt.Errorf("ask how far the log is held: %w", err)
+	}
+	for _, h := range heads {
+		if !o.ours(&eventstore.Recorded{Dot: eventstore.Dot{Log: h.Log}}) || h.Log.Incarnation <= e.Dot.Log.Incarnation {
+			continue
+		}
+		at, known := o.begun[h.Log]
+		if !known {
+			for first, err := range replica.ReadLog(o.ctx, h.Log, 0) {
+				if err != nil {
+					return false, fmt.Errorf("read the log: %w", err)
+				}
+				at = first.Position
+				break
+			}
+			if at.IsZero() {
+				continue // it has no event yet
+			}
+			if o.begun == nil {
+				o.begun = map[eventstore.LogID]eventstore.Position{}
+			}
+			o.begun[h.Log] = at
+		}
+		if at.LSN < e.Position.LSN {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 func (o *ownEvents) ours(e *eventstore.Recorded) bool {

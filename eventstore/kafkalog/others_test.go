@@ -123,4 +123,37 @@ func TestMirrorOfALifeThatComesBack(t *testing.T) {
 	if got, want := dotsIn(events), append(dots(1, 1, 30), dots(2, 1, 20)...); !slices.Equal(got, want) {
 		t.Errorf("topic has %s, want %s", got, want)
 	}
+	// Nothing is wrong with that, but with what the present life lacks.
+	if r := audit(t, addr, second, topicOf(t, second)); !r.OK() || r.Regained != 10 || r.Records != 50 {
+		t.Errorf("the audit says %+v, want 50 records and 10 events that came back", r)
+	}
+	if err := m.end(); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, second, 3)
+	if r := audit(t, addr, second, topicOf(t, second)); r.OK() || r.Missing != 3 {
+		t.Errorf("the audit says %+v, want 3 events missing", r)
+	}
+}
+
+// TestAuditOfALifeWithoutItsTopic: a log that lost an earlier life with its disk and topic has it back from other sites. What came
+// before it was written again has to be in the topic, what came later does not.
+func TestAuditOfALifeWithoutItsTopic(t *testing.T) {
+	addr := openEmbedded(t)
+	first := newStore(t)
+	fill(t, first, 20)
+	id := head(t, first).ID
+	id.Incarnation += 2
+	second := memstore.New(memstore.Options{LogID: id})
+	defer second.Close()
+	receiveFrom(t, second, first)
+	topic := topicOf(t, second)
+	fill(t, second, 5)
+	fill(t, first, 10)
+	receiveFrom(t, second, first)
+	m := runMirror(t, second, fast(addr))
+	waitFor(t, m.Mirror, second)
+	if r := audit(t, addr, second, topic); !r.OK() || r.Records != 25 || r.Regained != 10 {
+		t.Errorf("the audit says %+v, want 25 records and 10 events that came back", r)
+	}
 }
