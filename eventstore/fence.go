@@ -42,3 +42,25 @@ func (e *NotHomeError) Class() Class {
 	}
 	return Rejected
 }
+
+// ErrBlocked: nobody may write the stream for now, because sites do not agree on who may. The error is a *BlockedError.
+var ErrBlocked = errors.New("writes are blocked")
+
+// BlockedError says why a stream may not be written for now. It matches ErrBlocked.
+type BlockedError struct {
+	Stream StreamID
+	Cell   uint16
+	// Mode is the one that the site is in for the stream, such as write-blocked; Why says what differs and what to do.
+	Mode, Why string
+}
+
+// Error says what differs, and what to do.
+func (e *BlockedError) Error() string {
+	return fmt.Sprintf("stream %s (cell %d) is %s: %s", e.Stream, e.Cell, e.Mode, e.Why)
+}
+
+// Is makes errors.Is(err, ErrBlocked) true.
+func (e *BlockedError) Is(target error) bool { return target == ErrBlocked }
+
+// Class is Transient: it ends by itself when the sites agree.
+func (e *BlockedError) Class() Class { return Transient }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"google.golang.org/protobuf/proto"
 
@@ -14,70 +15,101 @@ import (
 	sitesv1 "github.com/tributary-es/tributary/schemas/gen/tributary/sites/v1"
 )
 
-// cellsPart says what this node may write of what is written at one site at a time. It is empty where nothing is.
+// cellsPart says what this node may write of what is written at one site at a time. Without a fence nothing is.
 type cellsPart struct {
-	fence *replication.Fence
+	n         *Node
+	fence     *replication.Fence
+	wanted    bool // there is, or was, another site, or something homed
+	registrar *replication.Registrar
+	owned     atomic.Pointer[ownedCells] // nil before the sites' system is founded
+}
+
+// ownedCells are the cells as they are on record.
+type ownedCells struct {
 	owner *replication.Owner
 	ring  *replication.Ring
-	homed []string
 }
 
 // shardOf is the shard of a site: there is one.
 func shardOf(site string) replication.Shard { return replication.Shard{Region: site} }
 
 // newCells makes the fence that the store is opened with.
-func newCells(c *Config) (*cellsPart, error) {
-	p := &cellsPart{homed: c.Homed}
-	if len(c.Homed) == 0 {
-		return p, nil
-	}
-	shards := []replication.Shard{shardOf(c.Site)}
-	for _, other := range c.Peers {
-		shards = append(shards, shardOf(other.Site))
-	}
-	var err error
-	p.ring, err = replication.NewRing(shards...)
-	p.fence = replication.NewFence(shardOf(c.Site), func(category string) bool { return slices.Contains(c.Homed, category) })
-	return p, err
+func newCells(n *Node) (*cellsPart, error) {
+	_, told, err := lastWords(n.path(wordsFile))
+	return &cellsPart{
+		n: n, wanted: told || len(n.config.Peers)+len(n.config.Homed) > 0 || n.config.Join != "",
+		fence: replication.NewFence(shardOf(n.config.Site), func(category string) bool { return slices.Contains(n.config.Homed, category) }),
+	}, err
 }
 
 // check returns the store's fence, nil where there is none.
 func (p *cellsPart) check() eventstore.Fence {
-	if p.fence == nil {
+	if !p.wanted {
 		return nil
 	}
 	return p.fence.Check
 }
 
-// open reads from the log who owns what. REQUIRES: nothing homed is written before.
-func (p *cellsPart) open(ctx context.Context, n *Node) (err error) {
-	if p.fence != nil {
-		p.owner, err = replication.NewOwner(ctx, p.fence, p.ring, n.store, n.log)
+// begin reads from the log who owns what. REQUIRES: the sites' system is founded.
+func (p *cellsPart) begin(ctx context.Context) error {
+	var shards []replication.Shard
+	for _, site := range p.registrar.Roster().Founders {
+		shards = append(shards, shardOf(site))
 	}
-	return err
+	ring, err := replication.NewRing(shards...)
+	if err != nil {
+		return fmt.Errorf("ring of the sites on record: %w", err)
+	}
+	owner, err := replication.NewOwner(ctx, p.fence, ring, p.n.store, p.n.log)
+	if err != nil {
+		return err
+	}
+	p.owned.Store(&ownedCells{owner, ring})
+	return nil
 }
 
-// run follows who owns what until ctx ends.
+// run follows who owns what, once that can be known, until ctx ends.
 func (p *cellsPart) run(ctx context.Context) error {
-	if p.owner == nil {
-		return nil
+	select {
+	case <-p.registrar.Founded():
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	return p.owner.Run(ctx)
+	if p.owned.Load() == nil {
+		if err := p.begin(ctx); err != nil {
+			return err
+		}
+	}
+	return p.owned.Load().owner.Run(ctx)
+}
+
+// shards returns the shards of the sites that take part.
+func (p *cellsPart) shards() (out []replication.Shard) {
+	for _, m := range p.registrar.Roster().Members {
+		out = append(out, shardOf(m.Site))
+	}
+	for _, site := range p.n.sites.names() {
+		if s := shardOf(site); !slices.Contains(out, s) && !slices.Contains(p.registrar.Roster().Left, site) {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 // forward sends a call on to the site where its stream is written.
 func (n *Node) forward(ctx context.Context, home, method string, request, answer proto.Message) error {
 	_, region, _ := strings.Cut(home, "@")
-	for i, p := range n.config.Peers {
-		if p.Site == region {
-			return n.sites.peers[i].Forward(ctx, method, request, answer)
-		}
+	if other, known := n.sites.other(region); known {
+		return other.peer.Forward(ctx, method, request, answer)
 	}
 	return fmt.Errorf("%w: no site %q is known here, to which the call should be sent", eventstore.ErrUnavailable, region)
 }
 
 // validateHomed says what is wrong with the categories that are homed.
 func (c *Config) validateHomed(fault func(format string, args ...any)) {
+	if len(c.Homed) == 1 && c.Homed[0] == Off {
+		c.Homed = []string{}
+	}
 	slices.Sort(c.Homed)
 	for i, category := range c.Homed {
 		stream := eventstore.Stream(category, "1")
@@ -88,28 +120,31 @@ func (c *Config) validateHomed(fault func(format string, args ...any)) {
 			fault("--homed %s is given twice", category)
 		}
 	}
-	if len(c.Homed) > 0 && len(c.Peers) == 0 {
-		fault("--homed says what is written at one of several sites, and there is no other site (--peer)")
-	}
 }
 
 // cells implements the service Cells.
 type cells struct {
 	sitesv1.UnimplementedCellsServer
 	part *cellsPart
-	site *replication.Site
 }
 
-func (c *cells) ready() error {
-	if c.part.owner == nil {
-		return fmt.Errorf("%w: nothing is written at one site alone here (serve --homed CATEGORY)", eventstore.ErrUnsupported)
+// ready returns the cells, when it is known whose they are.
+func (c *cells) ready() (*ownedCells, error) {
+	owned := c.part.owned.Load()
+	switch {
+	case owned != nil:
+		return owned, nil
+	case len(c.part.n.config.Homed) == 0 && c.part.n.sites.site == nil:
+		return nil, fmt.Errorf("%w: nothing is written at one site alone here (serve --homed CATEGORY)", eventstore.ErrUnsupported)
 	}
-	return nil
+	_, blocked := c.part.registrar.Differences()
+	return nil, fmt.Errorf("%w: it is not known yet who owns the cells: %s", eventstore.ErrUnavailable, strings.Join(blocked.Reasons(), "; "))
 }
 
 // ListCells says who owns the cells.
 func (c *cells) ListCells(_ context.Context, r *sitesv1.ListCellsRequest) (*sitesv1.ListCellsResponse, error) {
-	if err := c.ready(); err != nil {
+	owned, err := c.ready()
+	if err != nil {
 		return nil, err
 	}
 	if r.GetHome() != "" {
@@ -126,8 +161,8 @@ func (c *cells) ListCells(_ context.Context, r *sitesv1.ListCellsRequest) (*site
 		only = int(eventstore.CellOf(stream))
 	}
 	digest := c.part.fence.Digest()
-	out := &sitesv1.ListCellsResponse{Homed: c.part.homed, Digest: hex.EncodeToString(digest[:])}
-	for _, s := range c.part.ring.Shards() {
+	out := &sitesv1.ListCellsResponse{Homed: c.part.n.config.Homed, Digest: hex.EncodeToString(digest[:])}
+	for _, s := range owned.ring.Shards() {
 		out.Shares = append(out.Shares, &sitesv1.CellShare{Home: s.String()})
 	}
 	for number := range uint16(eventstore.Cells) {
@@ -135,7 +170,7 @@ func (c *cells) ListCells(_ context.Context, r *sitesv1.ListCellsRequest) (*site
 		i := slices.IndexFunc(out.Shares, func(s *sitesv1.CellShare) bool { return s.GetHome() == cell.Home.String() })
 		if i < 0 {
 			i = len(out.Shares)
-			out.Shares = append(out.Shares, &sitesv1.CellShare{Home: cell.Home.String()}) // of a site that this one no longer has
+			out.Shares = append(out.Shares, &sitesv1.CellShare{Home: cell.Home.String()}) // of a site that came later
 		}
 		out.Shares[i].Cells++
 		if (r.GetHome() == "" || cell.Home.String() == r.GetHome()) && (only < 0 || only == int(number)) {
@@ -159,35 +194,39 @@ func (c *cells) MoveCell(ctx context.Context, r *sitesv1.MoveCellRequest) (*site
 	if err != nil {
 		return nil, err
 	}
-	return c.change(r.GetCell(), func(cell uint16) error { return c.part.owner.Move(ctx, cell, to) })
+	if !slices.Contains(c.part.shards(), to) {
+		return nil, fmt.Errorf("%w: there is no shard %s; there are %v", eventstore.ErrInvalid, to, c.part.shards())
+	}
+	return c.change(r.GetCell(), func(o *replication.Owner, cell uint16) error { return o.Move(ctx, cell, to) })
 }
 
 // TakeCell takes a cell whose owner is gone.
 func (c *cells) TakeCell(ctx context.Context, r *sitesv1.TakeCellRequest) (*sitesv1.Cell, error) {
-	if err := c.ready(); err != nil {
+	if _, err := c.ready(); err != nil {
 		return nil, err
 	}
 	if r.GetCell() < eventstore.Cells {
 		cell, _ := c.part.fence.Cell(uint16(r.GetCell()))
-		o, err := c.site.Overview(ctx)
+		heard, err := c.part.n.sites.hears(ctx, cell.Home.Region)
 		if err != nil {
 			return nil, err
 		}
-		if slices.ContainsFunc(o.Peers, func(p replication.PeerStatus) bool { return p.Site == cell.Home.Region && p.Up }) {
+		if heard {
 			return nil, fmt.Errorf("%w: cell %d belongs to %s, which is heard: have it moved there (cells move)", eventstore.ErrInvalid, r.GetCell(), cell.Home)
 		}
 	}
-	return c.change(r.GetCell(), func(cell uint16) error { return c.part.owner.Take(ctx, cell, r.GetReason()) })
+	return c.change(r.GetCell(), func(o *replication.Owner, cell uint16) error { return o.Take(ctx, cell, r.GetReason()) })
 }
 
-func (c *cells) change(number uint32, do func(cell uint16) error) (*sitesv1.Cell, error) {
-	if err := c.ready(); err != nil {
+func (c *cells) change(number uint32, do func(o *replication.Owner, cell uint16) error) (*sitesv1.Cell, error) {
+	owned, err := c.ready()
+	if err != nil {
 		return nil, err
 	}
 	if number >= eventstore.Cells {
 		return nil, fmt.Errorf("%w: cell %d; there are %d, from 0 on", eventstore.ErrInvalid, number, eventstore.Cells)
 	}
-	if err := do(uint16(number)); err != nil {
+	if err := do(owned.owner, uint16(number)); err != nil {
 		return nil, err
 	}
 	cell, _ := c.part.fence.Cell(uint16(number))

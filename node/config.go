@@ -35,9 +35,10 @@ type Config struct {
 	Data string `json:"-"`
 	// Site names the site; default "local". It cannot change once the folder has a log.
 	Site string `json:"site,omitempty"`
-	// HTTP and GRPC are what to listen on; default 127.0.0.1:8080 and 127.0.0.1:9090. Only loopback addresses are taken.
-	HTTP string `json:"-"`
-	GRPC string `json:"-"`
+	// HTTP and GRPC are what to listen on; default 127.0.0.1:8080 and 127.0.0.1:9090. Only loopback addresses are taken. They are kept
+	// where there are other sites, which find this one by them.
+	HTTP string `json:"http,omitempty"`
+	GRPC string `json:"grpc,omitempty"`
 	// Kafka is "embedded" (default), "off", or brokers as host:port, separated by commas.
 	Kafka string `json:"kafka,omitempty"`
 	// KafkaPort is the port of the embedded Kafka, for other sites to reach it; 0 takes a free one.
@@ -48,6 +49,9 @@ type Config struct {
 	// Peers are the other sites that this one replicates with; nil means those that the folder was last used with, an empty
 	// list none.
 	Peers []Peer `json:"peers,omitempty"`
+	// Join is the gRPC address of a site of a system that this one is to take part in, when the folder knows no other sites: it is put on
+	// record there, and told who the others are.
+	Join string `json:"-"`
 	// Life, when not 0, is the life that the log begins before anything else, as a LifeError asked for.
 	Life uint32 `json:"-"`
 	// Redis is "embedded" (default), or host:port, or a redis:// URL.
@@ -107,8 +111,8 @@ func (c *Config) complete() error {
 		return err
 	}
 	c.Site = cmp.Or(c.Site, last.Site, "local")
-	c.HTTP = cmp.Or(c.HTTP, "127.0.0.1:8080")
-	c.GRPC = cmp.Or(c.GRPC, "127.0.0.1:9090")
+	c.HTTP = cmp.Or(c.HTTP, last.HTTP, "127.0.0.1:8080")
+	c.GRPC = cmp.Or(c.GRPC, last.GRPC, "127.0.0.1:9090")
 	var secrets [3]error
 	c.Kafka, secrets[0] = remembered("--kafka", c.Kafka, last.Kafka)
 	c.Redis, secrets[1] = remembered("--redis", c.Redis, last.Redis)
@@ -180,6 +184,7 @@ func (c *Config) validate(last Config) error {
 	}
 	c.validatePeers(fault)
 	c.validateHomed(fault)
+	c.validateJoin(fault)
 	return errors.Join(faults...)
 }
 
@@ -202,6 +207,9 @@ func (c *Config) save() error {
 		if strings.Contains(*addr, "@") || strings.Contains(*addr, "password=") {
 			*addr = secretMark + withoutPassword(*addr)
 		}
+	}
+	if len(kept.Peers) == 0 {
+		kept.HTTP, kept.GRPC = "", ""
 	}
 	body, err := json.MarshalIndent(kept, "", "  ")
 	if err != nil {

@@ -88,7 +88,7 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 			err = errors.Join(err, n.Close())
 		}
 	}()
-	if n.cells, err = newCells(&n.config); err != nil {
+	if n.cells, err = newCells(n); err != nil {
 		return nil, err
 	}
 	if config.Life != 0 {
@@ -105,13 +105,17 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 	if n.kafka, err = openKafka(n); err != nil {
 		return nil, err
 	}
+	if err := n.joinOthers(ctx); err != nil {
+		return nil, err
+	}
+	config.Peers, config.Homed = n.config.Peers, n.config.Homed // what is kept for the next time
+	if err := n.recall(ctx); err != nil {
+		return nil, err
+	}
 	if n.sites, err = openSites(n); err != nil {
 		return nil, err
 	}
 	n.store = n.sites.guarded(n.durable(n.local))
-	if err := n.cells.open(ctx, n); err != nil {
-		return nil, err
-	}
 	if n.keys, err = openKeys(ctx, n); err != nil {
 		return nil, err
 	}
@@ -144,6 +148,9 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 		return nil, err
 	}
 	n.sites.escrows(n.bus.Resolvers())
+	if err := n.openRegistrar(ctx); err != nil {
+		return nil, err
+	}
 	if err := n.registerSchemas(ctx); err != nil {
 		return nil, err
 	}
@@ -198,6 +205,7 @@ func (n *Node) Run(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(followers)
 	defer context.AfterFunc(gctx, n.end)()
 	g.Go(func() error { return ignoreCancel(n.kafka.run(gctx, n.sites.mayMirror)) })
+	g.Go(func() error { return n.supervise(gctx, "roster", n.cells.registrar.Run) })
 	g.Go(func() error { return n.supervise(gctx, "cells", n.cells.run) })
 	g.Go(func() error { return ignoreCancel(n.sites.run(gctx, n.recordChangedSchemas)) })
 	g.Go(func() error { return ignoreCancel(n.click.run(gctx)) })

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tributary-es/tributary/commands"
@@ -25,43 +28,49 @@ type LifeError = replication.LifeError
 
 // sitesPart is what joins the node with other sites. It is empty where there are none.
 type sitesPart struct {
+	name    string // of this site
 	site    *replication.Site
 	service *peers.Service // nil before it is offered
-	peers   []*peers.Peer
 	log     *slog.Logger
+	// given are the sites that this one was started with; what is on record of where those are found does not count.
+	given     map[string]bool
+	readOnly  *readOnly
+	registrar atomic.Pointer[replication.Registrar] // nil before the store can be asked
 	// escrowed are the categories in which the site decides on rights of its own.
 	escrowed map[string]bool
 
 	topicRead chan struct{} // closed when the own topic has been read as it was found
 	once      sync.Once
 	ready     chan struct{} // closed when what the node itself records at a start is recorded
+
+	mu      sync.Mutex            // guards what follows
+	known   map[string]joinedPeer // by name, the other sites
+	closing []*peers.Peer         // all that there ever were
 }
 
 // openSites makes the site of a node that has others.
 func openSites(n *Node) (*sitesPart, error) {
-	p := &sitesPart{log: n.log, topicRead: make(chan struct{}), ready: make(chan struct{})}
+	p := &sitesPart{
+		name: n.config.Site, log: n.log, topicRead: make(chan struct{}), ready: make(chan struct{}), given: map[string]bool{}, known: map[string]joinedPeer{},
+	}
+	var err error
+	if p.readOnly, err = openReadOnly(n.path(readOnlyFile)); err != nil {
+		return p, err
+	}
 	if len(n.config.Peers) == 0 {
 		return p, nil
 	}
 	o := replication.Options{
 		Config: replication.Config{Site: n.config.Site, Begun: n.config.Life != 0},
 		Store:  n.local, Topic: ownTopic{n.kafka.mirror, p}, Logger: n.log,
-		Links: map[string]replication.Link{}, Peers: map[string]replication.Peer{},
+		Links: map[string]replication.Link{}, Peers: map[string]replication.Peer{}, Accord: p,
 	}
 	for _, other := range n.config.Peers {
-		addrs, err := brokers(other.Kafka)
+		link, peer, err := p.dial(other)
 		if err != nil {
-			return p, fmt.Errorf("--peer %s: %w", other.Site, err)
+			return p, err
 		}
-		link, err := kafkalog.NewLink(kafkalog.Options{Brokers: addrs, Topic: kafkalog.TopicOf(other.Site), Logger: n.log})
-		if err != nil {
-			return p, fmt.Errorf("--peer %s: %w", other.Site, err)
-		}
-		peer, err := peers.Dial(n.config.Site, other.GRPC)
-		if err != nil {
-			return p, fmt.Errorf("--peer %s: %w", other.Site, err)
-		}
-		p.peers = append(p.peers, peer)
+		p.given[other.Site] = true
 		o.Links[other.Site], o.Peers[other.Site] = link, peer
 	}
 	if state, err := n.local.Log(context.Background()); err != nil {
@@ -73,9 +82,16 @@ func openSites(n *Node) (*sitesPart, error) {
 		}
 		o.Links[n.config.Site] = earlierLives{link, state.ID}
 	}
-	var err error
 	p.site, err = replication.NewSite(o)
 	return p, err
+}
+
+// Terms implements replication.Accord.
+func (p *sitesPart) Terms() replication.Terms { return p.registrar.Load().Terms() }
+
+// Heard implements replication.Accord.
+func (p *sitesPart) Heard(site string, t *replication.Terms) error {
+	return p.registrar.Load().Heard(site, t)
 }
 
 // earlierLives is a link over the site's own topic, for what the log has lost of its earlier lives. It stops where the
@@ -196,6 +212,12 @@ func (p *sitesPart) refused() error {
 // refuses returns nil when the node takes a request, else an error that matches eventstore.ErrUnavailable. What is decided on
 // rights in an escrow waits until it is known which of them the site used in earlier lives of its log.
 func (p *sitesPart) refuses(r *eventstore.Request) error {
+	if err := p.readOnly.refuses(r); err != nil {
+		return err
+	}
+	if p.site == nil {
+		return nil
+	}
 	if err := p.refused(); err != nil {
 		return err
 	}
@@ -226,21 +248,18 @@ func (p *sitesPart) close() error {
 	if p.service != nil {
 		errs = append(errs, p.service.Close())
 	}
-	for _, peer := range p.peers {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, peer := range p.closing {
 		errs = append(errs, peer.Close())
 	}
 	return errors.Join(errs...)
 }
 
 // guarded returns the store with appends refused while the site may not write.
-func (p *sitesPart) guarded(s eventstore.Store) eventstore.Store {
-	if p.site == nil {
-		return s
-	}
-	return &guardedStore{s, p}
-}
+func (p *sitesPart) guarded(s eventstore.Store) eventstore.Store { return &guardedStore{s, p} }
 
-// guardedStore is a store of a site that may not write before it knows that its log is all there.
+// guardedStore is a store of a site that may not write before it knows that its log is all there, or when an operator says so.
 type guardedStore struct {
 	eventstore.Store
 	sites *sitesPart
@@ -275,6 +294,10 @@ func (g *guardedStore) Begin(ctx context.Context, r eventstore.Request) (
 
 // Enqueue implements eventstore.Enqueuer.
 func (g *guardedStore) Enqueue(ctx context.Context, requests []eventstore.Request, done func(int, eventstore.Answer)) {
+	if g.sites.site == nil && g.sites.readOnly.reason() == "" {
+		eventstore.Enqueue(ctx, g.Store, requests, done)
+		return
+	}
 	taken := make([]eventstore.Request, 0, len(requests))
 	places := make([]int, 0, len(requests)) // of those taken
 	for i := range requests {
@@ -289,11 +312,11 @@ func (g *guardedStore) Enqueue(ctx context.Context, requests []eventstore.Reques
 
 // registerSites offers what sites say to each other, and of each other.
 func (n *Node) registerSites() error {
-	s := &peers.Service{Site: n.sites.site, Name: n.config.Site, Log: n.local.Log}
-	for _, p := range n.config.Peers {
-		s.Peers = append(s.Peers, p.Site)
+	s := &peers.Service{Site: n.sites.site, Name: n.config.Site, Peers: n.sites.names, Log: n.local.Log, ReadOnly: n.sites.readOnly.reason}
+	if err := n.server.Register(&sitesv1.Cells_ServiceDesc, &cells{part: n.cells}); err != nil {
+		return err
 	}
-	if err := n.server.Register(&sitesv1.Cells_ServiceDesc, &cells{part: n.cells, site: n.sites.site}); err != nil {
+	if err := n.server.Register(&sitesv1.Members_ServiceDesc, members{n: n}); err != nil {
 		return err
 	}
 	n.sites.service = s
@@ -319,8 +342,9 @@ func (p *sitesPart) session(log queries.Log) func(context.Context) (eventstore.V
 
 // siteHealth says whether the site takes writes, and which other sites are heard.
 func (n *Node) siteHealth(ctx context.Context) []server.Dependency {
+	blocked := n.blockedHealth()
 	if n.sites.site == nil {
-		return nil
+		return blocked
 	}
 	own := server.Dependency{Name: "sites", Required: true, Mode: string(replication.Unconfirmed), Up: true}
 	if err := n.sites.refused(); err != nil {
@@ -329,10 +353,10 @@ func (n *Node) siteHealth(ctx context.Context) []server.Dependency {
 	o, err := n.sites.site.Overview(ctx)
 	if err != nil {
 		own.Up, own.Problem = false, err.Error()
-		return []server.Dependency{own}
+		return append(blocked, own)
 	}
-	own.Mode = string(o.Mode)
-	out := []server.Dependency{own}
+	own.Mode = string(replication.ModeOf(o.Mode, len(n.blocked()) > 0, n.sites.readOnly.reason() != ""))
+	out := append([]server.Dependency{own}, blocked...)
 	if err := n.sites.site.Whole(); err != nil && own.Up {
 		out = append(out, server.Dependency{Name: "earlier lives", Mode: "replicated", Problem: err.Error() + "; what is held in escrow is refused here"})
 	}
@@ -356,12 +380,40 @@ func (n *Node) siteHealth(ctx context.Context) []server.Dependency {
 }
 
 func (n *Node) grpcOf(site string) string {
-	for _, p := range n.config.Peers {
-		if p.Site == site {
-			return p.GRPC
-		}
+	other, _ := n.sites.other(site)
+	return other.GRPC
+}
+
+// blocked says what that is homed is not written at present, and why.
+func (n *Node) blocked() []string {
+	_, blocked := n.cells.registrar.Differences()
+	if len(n.config.Homed) == 0 && len(blocked.Categories) == 0 {
+		return nil // nothing is homed
 	}
-	return ""
+	return blocked.Reasons()
+}
+
+// blockedHealth says what an operator, or the other sites, keep from being written.
+func (n *Node) blockedHealth() (out []server.Dependency) {
+	if why := n.sites.readOnly.reason(); why != "" {
+		out = append(out, server.Dependency{Name: "writes", Mode: string(replication.ReadOnly), Problem: why})
+	}
+	if why := n.blocked(); len(why) > 0 {
+		out = append(out, server.Dependency{Name: "homed streams", Mode: string(replication.WriteBlocked), Problem: strings.Join(why, "; ")})
+	}
+	return out
+}
+
+// hears reports whether another site is heard at present.
+func (p *sitesPart) hears(ctx context.Context, site string) (bool, error) {
+	if p.site == nil {
+		return false, nil
+	}
+	o, err := p.site.Overview(ctx)
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(o.Peers, func(other replication.PeerStatus) bool { return other.Site == site && other.Up }), nil
 }
 
 // siteSample is what /metrics says of the sites; nil where there are no others.
@@ -373,7 +425,15 @@ func (n *Node) siteSample(ctx context.Context) *server.SitesSample {
 	if err != nil {
 		return nil
 	}
-	out := &server.SitesSample{Mode: string(o.Mode), Writable: n.sites.refused() == nil}
+	blocked := n.blocked()
+	differences, _ := n.cells.registrar.Differences()
+	readOnly := n.sites.readOnly.reason() != ""
+	out := &server.SitesSample{
+		Mode: string(replication.ModeOf(o.Mode, len(blocked) > 0, readOnly)), Writable: n.sites.refused() == nil && !readOnly, Blocked: len(blocked) > 0,
+	}
+	for _, d := range differences {
+		out.Differences = append(out.Differences, server.SiteDifference{Site: d.Site, What: d.What})
+	}
 	for _, l := range o.Logs {
 		out.Logs = append(out.Logs, server.SiteLogSample{Log: l.Log.String(), Behind: l.Known - min(l.Held, l.Known), LagSeconds: o.Lag[l.Log].Seconds()})
 	}

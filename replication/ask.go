@@ -40,9 +40,14 @@ func (s *Site) Overview(ctx context.Context) (Overview, error) {
 
 // ask has the goroutine of the core do something.
 func (s *Site) ask(ctx context.Context, do func(*Core)) error {
+	return s.askRun(ctx, func(r *run) { do(r.core) })
+}
+
+// askRun is ask, for what is to be done to more than the core.
+func (s *Site) askRun(ctx context.Context, do func(*run)) error {
 	done := make(chan struct{})
 	select {
-	case s.asks <- func(c *Core) { do(c); close(done) }:
+	case s.asks <- func(r *run) { do(r); close(done) }:
 		<-done // it is under way
 		return nil
 	case <-ctx.Done():
@@ -127,7 +132,7 @@ func (s *Site) Meet(ctx context.Context, beats <-chan Heartbeat, heard func(cont
 			if !more {
 				return nil
 			}
-			err = s.put(ctx, h)
+			err = s.listen(ctx, h)
 		case h := <-own:
 			err = heard(ctx, h)
 		case <-ctx.Done():
@@ -156,6 +161,10 @@ func (s *Site) subscribe() (beats chan Heartbeat, leave func()) {
 
 // spread gives a heartbeat to all who listen. What was not taken in time goes with it.
 func (s *Site) spread(h Heartbeat) {
+	if s.o.Accord != nil && !h.Partial {
+		terms := s.o.Accord.Terms()
+		h.Terms = &terms
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for beats := range s.beats {
@@ -173,6 +182,9 @@ func (s *Site) spread(h Heartbeat) {
 func (h *Heartbeat) and(later *Heartbeat) Heartbeat {
 	both := *later
 	both.Partial = h.Partial && later.Partial
+	if both.Terms == nil {
+		both.Terms = h.Terms
+	}
 	both.Heads = slices.Clone(later.Heads)
 	for _, head := range h.Heads {
 		i, found := slices.BinarySearchFunc(both.Heads, head, func(a, b eventstore.LogHead) int { return a.Log.Compare(b.Log) })

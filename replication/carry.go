@@ -24,30 +24,8 @@ func (s *Site) put(ctx context.Context, in Input) error {
 
 // carry starts what brings inputs by itself.
 func (r *run) carry() {
-	for name, link := range r.o.Links {
-		r.keep("link", name, func(ctx context.Context) error {
-			following, again := r.following(ctx, name)
-			defer again()
-			err := link.Follow(following, r.o.Store.Heads, r.brought, func(ctx context.Context, head eventstore.LogHead) error {
-				return r.put(ctx, Heartbeat{Site: name, Log: head.Log, Heads: []eventstore.LogHead{head}})
-			})
-			if following.Err() != nil && ctx.Err() == nil {
-				return nil // it is to begin again, at what the store has
-			}
-			return err
-		})
-	}
-	for name, peer := range r.o.Peers {
-		r.keep("site", name, func(ctx context.Context) error {
-			beats, leave := r.subscribe()
-			defer leave()
-			return peer.Meet(ctx, beats, func(ctx context.Context, h Heartbeat) error {
-				if h.Site != name {
-					return errors.New("site " + h.Site + " answers where " + name + " should")
-				}
-				return r.put(ctx, h)
-			})
-		})
+	for _, name := range r.others() {
+		r.carryOther(name)
 	}
 	r.carryTopic()
 }
@@ -55,7 +33,7 @@ func (r *run) carry() {
 // carryTopic reads the site's own topic, and then tells the core what is added to it.
 func (r *run) carryTopic() {
 	read := false
-	r.keep("topic", r.own.Site, func(ctx context.Context) error {
+	r.keep(r.ctx, "topic", r.own.Site, func(ctx context.Context) error {
 		if !read {
 			heads, err := r.o.Topic.Ends(ctx)
 			if err != nil {
@@ -134,14 +112,14 @@ func (r *run) allHeard(ctx context.Context) error {
 // steady is after what time a thing that worked begins with short pauses again.
 const steady = 10 * time.Second
 
-// keep does something again and again until the run ends, and says when it begins to go wrong.
-func (r *run) keep(what, name string, do func(context.Context) error) {
+// keep does something again and again until ctx ends, which is before the run does, and says when it begins to go wrong.
+func (r *run) keep(ctx context.Context, what, name string, do func(context.Context) error) {
 	r.carriers.Go(func() {
 		said, pause := "", 20*time.Millisecond
 		for {
 			begun := time.Now()
-			err := do(r.ctx)
-			if r.ctx.Err() != nil {
+			err := do(ctx)
+			if ctx.Err() != nil {
 				return
 			}
 			if time.Since(begun) > steady {
@@ -153,7 +131,7 @@ func (r *run) keep(what, name string, do func(context.Context) error) {
 			}
 			select {
 			case <-time.After(pause):
-			case <-r.ctx.Done():
+			case <-ctx.Done():
 				return
 			}
 			pause = min(2*pause, r.o.MaxBackoff)
@@ -238,7 +216,7 @@ func (r *run) pull(pull Pull) {
 	ctx, cancel := context.WithTimeout(r.ctx, r.o.PullTimeout)
 	defer cancel()
 	answer := Pulled{Pull: pull}
-	if peer := r.o.Peers[pull.Site]; peer != nil {
+	if _, peer := r.other(pull.Site); peer != nil {
 		answer.Chain, answer.Events, answer.Err = peer.Pull(ctx, pull)
 	} else {
 		answer.Err = errors.New("site " + pull.Site + " is not known")

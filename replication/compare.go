@@ -2,9 +2,9 @@ package replication
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
 )
@@ -37,8 +37,12 @@ func (s *Site) Compare(ctx context.Context) ([]Comparison, error) {
 	}
 	var all []Comparison
 	for _, p := range overview.Peers {
-		if p.Heard < 0 {
-			all = append(all, Comparison{Log: s.own, Site: p.Site, Err: errors.New("the site has not been heard since this one started")})
+		if !p.Up {
+			when := "has not been heard since this one started"
+			if p.Heard >= 0 {
+				when = fmt.Sprintf("was heard last %s ago", p.Heard.Round(time.Second))
+			}
+			all = append(all, Comparison{Log: s.own, Site: p.Site, Err: fmt.Errorf("site %s %s: what it holds can be compared when it is back", p.Site, when)})
 			continue
 		}
 		logs := map[eventstore.LogID]*Comparison{}
@@ -71,5 +75,10 @@ func (s *Site) compare(ctx context.Context, c *Comparison) {
 	if c.ChainHere, _, c.Err = s.o.Store.ChainAt(ctx, c.Log, at.After); c.Err != nil {
 		return
 	}
-	c.ChainThere, _, c.Err = s.o.Peers[c.Site].Pull(ctx, at)
+	_, peer := s.other(c.Site)
+	if peer == nil {
+		c.Err = fmt.Errorf("site %s: %w: it takes part no more", c.Site, eventstore.ErrNotFound)
+		return
+	}
+	c.ChainThere, _, c.Err = peer.Pull(ctx, at)
 }

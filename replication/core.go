@@ -29,10 +29,7 @@ func New(c Config, own eventstore.LogID, s Storage, now Instant) *Core {
 	core := &Core{cfg: c.withDefaults(), store: s, own: own}
 	core.origin = originLog{since: now.Mono, confirmed: len(c.Peers) == 0 || c.Begun, known: own.Incarnation}
 	core.nextBeat = now.Mono
-	for _, name := range c.Peers {
-		core.peers = append(core.peers, &peer{name: name, heads: map[eventstore.LogID]eventstore.LogHead{}})
-	}
-	slices.SortFunc(core.peers, func(a, b *peer) int { return strings.Compare(a.name, b.name) })
+	core.others(c.Peers)
 	for _, h := range s.Heads() {
 		if h.Log != own {
 			core.track(h.Log).held = h
@@ -59,6 +56,8 @@ func (c *Core) Step(now Instant, random *rand.Rand, in Input) Effects {
 		c.origin.add(c.own, in.Dot)
 	case Topic:
 		c.topicRead(in.Heads, &out)
+	case Others:
+		c.others(in.Sites)
 	case Tick:
 	}
 	c.clock.judge(now, c, &out)
@@ -76,6 +75,17 @@ func (c *Core) Step(now Instant, random *rand.Rand, in Input) Effects {
 	c.beat(now, &out)
 	out.Wake = c.wake(now)
 	return out
+}
+
+// others has the core go on with the sites that are named: what it knows of those that are no longer goes.
+func (c *Core) others(names []string) {
+	c.peers = slices.DeleteFunc(c.peers, func(p *peer) bool { return !slices.Contains(names, p.name) })
+	for _, name := range names {
+		if c.peer(name) == nil {
+			c.peers = append(c.peers, &peer{name: name, heads: map[eventstore.LogID]eventstore.LogHead{}})
+		}
+	}
+	slices.SortFunc(c.peers, func(a, b *peer) int { return strings.Compare(a.name, b.name) })
 }
 
 // beat speaks of the site when it is time.

@@ -13,7 +13,7 @@ type Instant struct {
 	Wall time.Time
 }
 
-// Input is something that happened: Arrived, Heartbeat, Pulled, Received, Refused, Mirrored, Topic, Tick.
+// Input is something that happened: Arrived, Heartbeat, Pulled, Received, Refused, Mirrored, Topic, Others, Tick.
 type Input interface{ input() }
 
 // Arrived are events of one log that came over a link, as they stood there: in any order, any of them repeated or missing.
@@ -30,6 +30,8 @@ type Heartbeat struct {
 	Heads []eventstore.LogHead
 	// Wall is the site's time of day when it was sent.
 	Wall time.Time
+	// Terms is what has to be the same at all sites; nil where it was not said. The core passes it over (Options.Accord).
+	Terms *Terms
 	// Direct says that it came from the site itself just now, not from a topic where it may have stood for long.
 	Direct bool
 	// Partial says that Heads names only logs of which more is held than was said before; what was said of others stands.
@@ -67,6 +69,9 @@ type Mirrored struct{ eventstore.Dot }
 // events of its own: it then tells nothing of what others may have.
 type Topic struct{ Heads []eventstore.LogHead }
 
+// Others says which other sites there are from now on, in place of Config.Peers.
+type Others struct{ Sites []string }
+
 // Tick: time has passed. It is given when Effects.Wake says, and may be given at any time.
 type Tick struct{}
 
@@ -77,6 +82,7 @@ func (Received) input()  {}
 func (Refused) input()   {}
 func (Mirrored) input()  {}
 func (Topic) input()     {}
+func (Others) input()    {}
 func (Tick) input()      {}
 
 // Receive asks for events to be given to the store, which is answered by Received or Refused. There is one under way for a

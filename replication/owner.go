@@ -7,9 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -19,11 +19,13 @@ import (
 // belongs to it. It is made before the store that asks it (Check), and lets nothing homed through until an Owner has read
 // from that store who owns what. It is safe for concurrent use.
 type Fence struct {
-	self  Shard
-	homed func(category string) bool
+	self    Shard
+	homed   func(category string) bool
+	blocked atomic.Pointer[Blocked] // nil: nothing
 
-	mu      sync.RWMutex // guards what follows
-	cells   []Cell       // by number; nil: not known yet
+	mu      sync.RWMutex  // guards what follows
+	cells   []Cell        // by number; nil: not known yet
+	digests []CellsDigest // of cells; nil: to be made
 	closing map[uint16]Shard
 }
 
@@ -34,7 +36,14 @@ func NewFence(self Shard, homed func(category string) bool) *Fence {
 
 // Check is an eventstore.Fence.
 func (f *Fence) Check(stream eventstore.StreamID, cell uint16) (epoch uint32, err error) {
-	if eventstore.IsSystemCategory(stream.Category) || !f.homed(stream.Category) {
+	if eventstore.IsSystemCategory(stream.Category) {
+		return 0, nil
+	}
+	homed := f.homed(stream.Category)
+	if why := f.blocks(stream.Category, cell, homed); why != "" {
+		return 0, &eventstore.BlockedError{Stream: stream, Cell: cell, Mode: string(WriteBlocked), Why: why}
+	}
+	if !homed {
 		return 0, nil
 	}
 	f.mu.RLock()
@@ -53,6 +62,31 @@ func (f *Fence) Check(stream eventstore.StreamID, cell uint16) (epoch uint32, er
 		return 0, &eventstore.NotHomeError{Stream: stream, Cell: cell, Home: c.Home.String(), Epoch: c.Epoch}
 	}
 	return c.Epoch, nil
+}
+
+// Block holds back what sites do not agree on, in place of what was held back before.
+func (f *Fence) Block(b Blocked) {
+	if !b.Any() {
+		f.blocked.Store(nil)
+		return
+	}
+	f.blocked.Store(&b)
+}
+
+// blocks says why a stream may not be written because of what sites do not agree on; nothing when it may.
+func (f *Fence) blocks(category string, cell uint16, homed bool) string {
+	b := f.blocked.Load()
+	switch {
+	case b == nil:
+		return ""
+	case b.Categories[category] != "":
+		return b.Categories[category]
+	case !homed:
+		return ""
+	case b.All != "":
+		return b.All
+	}
+	return b.Cells[cell]
 }
 
 // Cell returns who may write a cell; known is false before an Owner has read it.
@@ -87,7 +121,7 @@ func (f *Fence) Digest() (digest [16]byte) {
 func (f *Fence) set(c Cell) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.cells[c.Number] = c
+	f.cells[c.Number], f.digests = c, nil
 }
 
 // close lets nothing more of a cell through, from now on; open undoes it.
@@ -148,7 +182,7 @@ func NewOwner(ctx context.Context, f *Fence, r *Ring, store eventstore.Store, lo
 	}
 	o.at = state.Durable
 	f.mu.Lock()
-	f.cells = cells
+	f.cells, f.digests = cells, nil
 	f.mu.Unlock()
 	return o, nil
 }
@@ -277,16 +311,13 @@ func (o *Owner) record(ctx context.Context, cell uint16, version uint64, e event
 }
 
 // Move gives a cell of this shard to another, and returns when it is sealed; the other opens it when it has received that. It
-// does not leave when ctx ends before it is known what became of the seal.
+// does not leave when ctx ends before it is known what became of the seal. REQUIRES: there is such a shard.
 func (o *Owner) Move(ctx context.Context, cell uint16, to Shard) error {
 	if cell >= eventstore.Cells {
 		return fmt.Errorf("%w: cell %d; there are %d, from 0 on", eventstore.ErrInvalid, cell, eventstore.Cells)
 	}
 	if to == o.fence.self {
 		return fmt.Errorf("%w: cell %d would move to where it is", eventstore.ErrInvalid, cell)
-	}
-	if !slices.Contains(o.ring.Shards(), to) {
-		return fmt.Errorf("%w: there is no shard %s; there are %v", eventstore.ErrInvalid, to, o.ring.Shards())
 	}
 	o.moves.Lock()
 	defer o.moves.Unlock()

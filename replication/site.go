@@ -45,6 +45,14 @@ type OwnTopic interface {
 	Mirrored(ctx context.Context, tell func(context.Context, eventstore.Dot) error) error
 }
 
+// Accord is what sites tell each other beside what they hold. A *Registrar is one.
+type Accord interface {
+	// Terms are what this site says.
+	Terms() Terms
+	// Heard takes what another one does. An error that matches ErrForeign keeps the two apart.
+	Heard(site string, t *Terms) error
+}
+
 // Options of a Site. Config.Site, Store and Topic are required.
 type Options struct {
 	// Config is the core's; its Peers are those named below.
@@ -55,6 +63,9 @@ type Options struct {
 	// Links bring what other sites publish, Peers are those sites, by their names.
 	Links map[string]Link
 	Peers map[string]Peer
+
+	// Accord, when not nil, says what has to be the same at all sites, and judges what they say.
+	Accord Accord
 
 	// MaxAhead and MaxAheadBytes bound, for each log, what a link may have brought that the store has not received yet: beyond
 	// them the link reads no further. Zero means half of MaxWaiting, and 32 MiB of payload.
@@ -100,7 +111,7 @@ type Site struct {
 	pace *pace
 
 	inbox chan Input
-	asks  chan func(*Core)
+	asks  chan func(*run)
 	begun chan struct{} // closed when own is known and the core runs
 	ended chan struct{} // closed when Run has returned
 	own   eventstore.LogID
@@ -111,10 +122,11 @@ type Site struct {
 
 	elsewhere elsewhere
 
-	mu     sync.Mutex // guards all below
+	mu     sync.Mutex // guards all below, and the maps of o
 	topic  inTopic
 	beats  map[chan Heartbeat]bool
 	again  map[string]context.CancelFunc // by site, has its link begin again
+	apart  map[string]error              // by site, why nothing of it is taken; nil where it has been heard and may be
 	lag    map[eventstore.LogID]time.Duration
 	alarms []Alarm
 }
@@ -149,9 +161,9 @@ func NewSite(o Options) (*Site, error) {
 	}
 	s := &Site{
 		o: o, log: o.Logger, pace: newPace(o.MaxAhead, o.MaxAheadBytes),
-		inbox: make(chan Input, 16), asks: make(chan func(*Core)), begun: make(chan struct{}), ended: make(chan struct{}),
+		inbox: make(chan Input, 16), asks: make(chan func(*run)), begun: make(chan struct{}), ended: make(chan struct{}),
 		elsewhere: elsewhere{waits: map[chan struct{}]eventstore.Dot{}},
-		beats:     map[chan Heartbeat]bool{}, again: map[string]context.CancelFunc{}, lag: map[eventstore.LogID]time.Duration{},
+		beats:     map[chan Heartbeat]bool{}, again: map[string]context.CancelFunc{}, apart: map[string]error{}, lag: map[eventstore.LogID]time.Duration{},
 	}
 	unknown := fmt.Errorf("%w: the site has not begun", ErrUnconfirmed)
 	s.setTaken(unknown, unknown)
@@ -175,7 +187,7 @@ func (s *Site) Run(ctx context.Context) (err error) {
 	defer cancel()
 	s.own, s.start = state.ID, time.Now()
 	storage := &storage{ctx: ctx, store: s.o.Store}
-	r := &run{Site: s, ctx: ctx, carriers: &carriers, storage: storage, random: rand.New(source{})} //nolint:gosec // it chooses whom to ask
+	r := &run{Site: s, ctx: ctx, carriers: &carriers, storage: storage, random: rand.New(source{}), with: map[string]context.CancelFunc{}} //nolint:gosec // it chooses whom to ask
 	r.core = New(s.o.Config, state.ID, storage, s.instant())
 	if storage.err != nil {
 		return fmt.Errorf("replicate: %w", storage.err)
@@ -199,6 +211,7 @@ type run struct {
 	storage  *storage
 	core     *Core
 	random   *rand.Rand
+	with     map[string]context.CancelFunc // by site, ends what is carried from and to it; for the run's goroutine
 }
 
 func (r *run) loop() error {
@@ -209,7 +222,7 @@ func (r *run) loop() error {
 		select {
 		case in = <-r.inbox:
 		case ask := <-r.asks:
-			ask(r.core)
+			ask(r)
 			continue
 		case <-wake.C:
 		case <-r.ctx.Done():

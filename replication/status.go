@@ -24,9 +24,27 @@ const (
 	Isolated Mode = "isolated"
 	// FencedClock: this site's clock strays from the others'.
 	FencedClock Mode = "fenced-clock"
+	// WriteBlocked: something that has to be the same at all sites is not, and what it concerns is not written.
+	WriteBlocked Mode = "write-blocked"
+	// ReadOnly: an operator has the site take no writes.
+	ReadOnly Mode = "read-only"
 	// Unconfirmed: this site takes no writes, until it is known whether its log is all there.
 	Unconfirmed Mode = "unconfirmed"
 )
+
+// ModeOf is the mode of a site that is in one as far as its core knows, when something homed is blocked, or when an operator has it
+// take no writes.
+func ModeOf(m Mode, blocked, readOnly bool) Mode {
+	switch {
+	case m == Unconfirmed || m == FencedClock:
+		return m
+	case readOnly:
+		return ReadOnly
+	case blocked:
+		return WriteBlocked
+	}
+	return m
+}
 
 // Status is how a site stands with the others.
 type Status struct {

@@ -22,8 +22,8 @@ import (
 
 // listenFlags say where a server listens.
 type listenFlags struct {
-	HTTP string `name:"http" help:"HTTP address; loopback only, port 0 takes a free one." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
-	GRPC string `name:"grpc" help:"gRPC address; loopback only, port 0 takes a free one." default:"127.0.0.1:9090" placeholder:"HOST:PORT"`
+	HTTP string `name:"http" help:"HTTP address; loopback only, port 0 takes a free one. Kept for the next time where there are other sites; else 127.0.0.1:8080." placeholder:"HOST:PORT"`
+	GRPC string `name:"grpc" help:"gRPC address; loopback only, port 0 takes a free one. Kept for the next time where there are other sites; else 127.0.0.1:9090." placeholder:"HOST:PORT"`
 }
 
 // serveCmd runs a server.
@@ -42,12 +42,13 @@ type serveCmd struct {
 // siteFlags name the other sites.
 type siteFlags struct {
 	Peer      []string `help:"Another site to replicate with; may be repeated. off: none. Both are kept for the next time." placeholder:"SITE=GRPC_ADDR,KAFKA_ADDR" sep:"none"`
-	Homed     []string `help:"A category whose streams are written at one site at a time; may be repeated, the same at all sites. Kept for the next time." placeholder:"CATEGORY"`
+	Homed     []string `help:"A category whose streams are written at one site at a time; may be repeated, the same at all sites. off: none. Kept for the next time." placeholder:"CATEGORY"`
+	Join      string   `help:"Take part in the system of the site that has this gRPC address; it says who the others are. For a folder that knows none." placeholder:"HOST:PORT"`
 	KafkaPort int      `help:"Port of the embedded Kafka, for other sites to reach it; 0 takes a free one." placeholder:"PORT"`
 }
 
 func (f *siteFlags) apply(c *node.Config) (err error) {
-	c.KafkaPort, c.Homed = f.KafkaPort, f.Homed
+	c.KafkaPort, c.Homed, c.Join = f.KafkaPort, f.Homed, f.Join
 	c.Peers, err = node.ParsePeers(f.Peer)
 	return err
 }

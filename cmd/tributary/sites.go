@@ -13,6 +13,12 @@ import (
 type sitesCmd struct {
 	Status sitesStatusCmd `cmd:"" help:"Say which other sites are heard, and how far each log is here."`
 	Verify sitesVerifyCmd `cmd:"" help:"Compare the hash chain of every log with what each other site holds; 4 when any differs or cannot be compared."`
+
+	Roster   sitesRosterCmd   `cmd:"" help:"Say which sites take part, on record, and where they are found."`
+	Join     sitesJoinCmd     `cmd:"" help:"Have another site take part: all learn of it by their logs. It is started with --join, or with the --peer flags that are printed."`
+	Leave    sitesLeaveCmd    `cmd:"" help:"Have a site take part no more, when others have its cells."`
+	Promote  sitesPromoteCmd  `cmd:"" help:"Take over what is written at a site that is gone. What that still wrote loses where both have written."`
+	Readonly sitesReadonlyCmd `cmd:"" help:"Have the site take no writes, or take them again; kept across starts."`
 }
 
 // siteTarget is a running server: a stopped folder hears nobody.
@@ -47,6 +53,12 @@ func (g *globals) sitesStatus(s *sitesv1.SitesStatus) {
 	fmt.Fprintf(g.out, "Site %s is %s. Its log %s has %d events, %d of them in its topic.\n", s.GetSite(), s.GetMode(), s.GetLog(), s.GetHead(), s.GetMirrored())
 	if why := s.GetWritesRefused(); why != "" {
 		fmt.Fprintf(g.out, "It takes no commands: %s\n", why)
+	}
+	for _, why := range s.GetBlocked() {
+		fmt.Fprintf(g.out, "write-blocked: %s\n", why)
+	}
+	for _, d := range s.GetDifferences() {
+		fmt.Fprintf(g.out, "%s differs from site %s: here %s, there %s\n", d.GetWhat(), d.GetSite(), d.GetHere(), d.GetThere())
 	}
 	if len(s.GetPeers()) == 0 {
 		return

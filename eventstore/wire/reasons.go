@@ -29,6 +29,7 @@ var Reasons = []Reason{
 	{"erased", eventstore.ErrErased},
 	{"truncated", eventstore.ErrTruncated},
 	{"not-home", eventstore.ErrNotHome},
+	{"write-blocked", eventstore.ErrBlocked},
 }
 
 // ErrMoving is an eventstore.ErrNotHome that passes by itself: the stream is on its way to another site.

@@ -56,6 +56,7 @@ var (
 	kindHost        = kind{"host", "Request is for another host", 421, codes.InvalidArgument, "", 0}
 	kindRejected    = kind{"rejected", "Command was refused", 422, codes.FailedPrecondition, "", 0}
 	kindInConflict  = kind{"in-conflict", "Stream is in conflict", 423, codes.FailedPrecondition, "a person has to pick one of its branches first", 0}
+	kindBlocked     = kind{"write-blocked", "Stream is not written for now", 423, codes.Unavailable, "make the same at all sites what the text says; it goes on by itself then (tributary sites status)", 5}
 	kindIDReused    = kind{"id-reused", "Idempotency key was used for another request", 422, codes.InvalidArgument, "use a new Idempotency-Key for a new request", 0}
 	kindBusy        = kind{"busy", "Too many streams are open", 429, codes.ResourceExhausted, "close a stream, or try again later", 5}
 	kindCanceled    = kind{"canceled", "Request was canceled", 499, codes.Canceled, "", 0}
@@ -96,6 +97,7 @@ var sentinels = []struct {
 	{groups.ErrReplaced, kindReplaced},
 	{eventstore.ErrUnsupported, kindUnsupported},
 	{eventstore.ErrNotHome, kindNotHome},
+	{eventstore.ErrBlocked, kindBlocked},
 	{eventstore.ErrCorrupt, kindDamaged},
 	{eventstore.ErrReadOnly, kindReadOnly},
 	{eventstore.ErrNotFound, kindNotFound},
@@ -197,6 +199,10 @@ func known(k kind, err error, ifMatch bool) Problem {
 	var unpeered *replication.UnpeeredError
 	if errors.As(err, &unpeered) {
 		p.Details = map[string]string{"mode": string(unpeered.Mode)}
+	}
+	var blocked *eventstore.BlockedError
+	if errors.As(err, &blocked) {
+		p.Details = map[string]string{"mode": blocked.Mode, "cell": fmt.Sprint(blocked.Cell)}
 	}
 	if isElsewhere {
 		p.Details = map[string]string{"home": elsewhere.Home, "cell": fmt.Sprint(elsewhere.Cell), "epoch": fmt.Sprint(elsewhere.Epoch)}

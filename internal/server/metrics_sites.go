@@ -6,9 +6,15 @@ import "github.com/prometheus/client_golang/prometheus"
 type SitesSample struct {
 	Mode     string
 	Writable bool
+	// Blocked says that something homed is not written because sites differ in what has to be the same.
+	Blocked     bool
+	Differences []SiteDifference
 	Logs     []SiteLogSample
 	Peers    []PeerSample
 }
+
+// SiteDifference is something that has to be the same at two sites and is not.
+type SiteDifference struct{ Site, What string }
 
 // SiteLogSample is how far a log of another site is here: how many events are known to be missing, and how old the last
 // one was when it came.
@@ -28,13 +34,15 @@ type PeerSample struct {
 var (
 	siteMode     = prometheus.NewDesc("tributary_site_mode", "1 for the mode that the site is in.", []string{"mode"}, nil)
 	siteWritable = prometheus.NewDesc("tributary_site_writable", "1 when the site takes commands.", nil, nil)
+	siteBlocked  = prometheus.NewDesc("tributary_site_write_blocked", "1 when something homed is not written because sites differ in what has to be the same.", nil, nil)
+	siteDiffers  = prometheus.NewDesc("tributary_site_differs", "1 for what has to be the same at another site and is not.", []string{"site", "what"}, nil)
 	siteLogLag   = prometheus.NewDesc("tributary_site_log_missing_events", "Events of a log of another site that are known and not here.", []string{"log"}, nil)
 	siteLogAge   = prometheus.NewDesc("tributary_site_log_lag_seconds", "How old the last event of a log was when it had been received.", []string{"log"}, nil)
 	sitePeerUp   = prometheus.NewDesc("tributary_site_peer_up", "1 when another site is heard.", []string{"site"}, nil)
 	sitePeerLag  = prometheus.NewDesc("tributary_site_peer_missing_events", "Events of this site that another has not.", []string{"site"}, nil)
 )
 
-var siteDescs = []*prometheus.Desc{siteMode, siteWritable, siteLogLag, siteLogAge, sitePeerUp, sitePeerLag}
+var siteDescs = []*prometheus.Desc{siteMode, siteWritable, siteBlocked, siteDiffers, siteLogLag, siteLogAge, sitePeerUp, sitePeerLag}
 
 // collect gives the metrics of a site that has others.
 func (v *SitesSample) collect(gauge func(d *prometheus.Desc, value float64, labels ...string)) {
@@ -49,6 +57,14 @@ func (v *SitesSample) collect(gauge func(d *prometheus.Desc, value float64, labe
 	}
 	gauge(siteMode, 1, v.Mode)
 	gauge(siteWritable, truth(v.Writable))
+	gauge(siteBlocked, truth(v.Blocked))
+	told := map[SiteDifference]bool{}
+	for _, d := range v.Differences {
+		if !told[d] { // of one thing there may be several
+			told[d] = true
+			gauge(siteDiffers, 1, d.Site, d.What)
+		}
+	}
 	for _, l := range v.Logs {
 		gauge(siteLogLag, float64(l.Behind), l.Log)
 		gauge(siteLogAge, l.LagSeconds, l.Log)

@@ -17,6 +17,24 @@ func (s *serving) book(t *testing.T, stream, id string) (status int, by, body st
 	return resp.StatusCode, resp.Header.Get("X-Site"), body
 }
 
+// agreed waits until the sites have agreed who writes what.
+func (s *twoSites) agreed(t *testing.T) {
+	t.Helper()
+	for i, at := range s.at {
+		eventually(t, "site "+s.names[i]+" knows who writes what", func() bool {
+			status, err := at.code(t, "/v1/cells")
+			return err == nil && status == http.StatusOK && len(at.blocked(t)) == 0
+		})
+	}
+}
+
+// blocked returns why a site does not write what is homed.
+func (s *serving) blocked(t *testing.T) []any {
+	t.Helper()
+	why, _ := s.get(t, "/v1/sites")["blocked"].([]any)
+	return why
+}
+
 // owner returns the cell of a stream and the site that writes it.
 func (s *serving) owner(t *testing.T, stream string) (cell, site string) {
 	t.Helper()
@@ -38,6 +56,7 @@ func TestHomedStreams(t *testing.T) {
 	}
 	a, b := s.both(t)
 	s.equal(t)
+	s.agreed(t)
 	written := map[string]int{}
 	n := 0
 	book := func(at *serving, stream, by string) {

@@ -28,7 +28,7 @@ func hashOf(b []byte) (h eventstore.Hash, err error) {
 }
 
 func heartbeatMessage(h *replication.Heartbeat) *sitesv1.Heartbeat {
-	m := &sitesv1.Heartbeat{Site: h.Site, Log: logMessage(h.Log), Wall: timestamppb.New(h.Wall), Partial: h.Partial}
+	m := &sitesv1.Heartbeat{Site: h.Site, Log: logMessage(h.Log), Wall: timestamppb.New(h.Wall), Terms: termsMessage(h.Terms), Partial: h.Partial}
 	for _, head := range h.Heads {
 		m.Heads = append(m.Heads, &sitesv1.Head{Log: logMessage(head.Log), Seq: head.Seq, Hlc: uint64(head.HLC), Chain: head.Chain[:]})
 	}
@@ -37,7 +37,7 @@ func heartbeatMessage(h *replication.Heartbeat) *sitesv1.Heartbeat {
 
 // heartbeatOf returns a heartbeat that has come from its site just now.
 func heartbeatOf(m *sitesv1.Heartbeat) (h replication.Heartbeat, err error) {
-	h = replication.Heartbeat{Site: m.GetSite(), Log: logOf(m.GetLog()), Wall: m.GetWall().AsTime(), Direct: true, Partial: m.GetPartial()}
+	h = replication.Heartbeat{Site: m.GetSite(), Log: logOf(m.GetLog()), Wall: m.GetWall().AsTime(), Terms: termsOf(m.GetTerms()), Direct: true, Partial: m.GetPartial()}
 	if h.Log.Site != h.Site {
 		return h, fmt.Errorf("%w: a heartbeat of site %q names log %s", eventstore.ErrInvalid, h.Site, h.Log)
 	}
@@ -49,4 +49,29 @@ func heartbeatOf(m *sitesv1.Heartbeat) (h replication.Heartbeat, err error) {
 		h.Heads = append(h.Heads, eventstore.LogHead{Log: logOf(head.GetLog()), Seq: head.GetSeq(), HLC: hlc.Timestamp(head.GetHlc()), Chain: chain})
 	}
 	return h, nil
+}
+
+func termsMessage(t *replication.Terms) *sitesv1.Terms {
+	if t == nil {
+		return nil
+	}
+	m := &sitesv1.Terms{Format: t.Format, Cluster: t.Cluster, Epoch: t.Epoch, Founders: t.Founders, Homed: t.Homed, Resolvers: t.Resolvers, SinceLog: logMessage(t.Since.Log), Since: t.Since.Seq, Bound: t.Bound}
+	for _, d := range t.Cells {
+		m.Cells = append(m.Cells, &sitesv1.CellsDigest{Epochs: d.Epochs, Homes: d.Homes, Changes: d.Changes})
+	}
+	return m
+}
+
+func termsOf(m *sitesv1.Terms) *replication.Terms {
+	if m == nil {
+		return nil
+	}
+	t := &replication.Terms{
+		Format: m.GetFormat(), Cluster: m.GetCluster(), Epoch: m.GetEpoch(), Founders: m.GetFounders(), Homed: m.GetHomed(), Resolvers: m.GetResolvers(),
+		Since: eventstore.Dot{Log: logOf(m.GetSinceLog()), Seq: m.GetSince()}, Bound: m.GetBound(),
+	}
+	for _, d := range m.GetCells() {
+		t.Cells = append(t.Cells, replication.CellsDigest{Epochs: d.GetEpochs(), Homes: d.GetHomes(), Changes: d.GetChanges()})
+	}
+	return t
 }

@@ -125,6 +125,11 @@ func (p *Peer) Meet(ctx context.Context, beats <-chan replication.Heartbeat, hea
 	}
 }
 
+// Join has the site put another one on record, and returns who takes part.
+func (p *Peer) Join(ctx context.Context, joins *sitesv1.Member) (*sitesv1.Roster, error) {
+	return sitesv1.NewMembersClient(p.conn).JoinSite(ctx, &sitesv1.JoinSiteRequest{Member: joins})
+}
+
 // Forward has the site answer a unary call that came here. ctx has the outgoing metadata; errors are gRPC statuses.
 func (p *Peer) Forward(ctx context.Context, method string, request, answer proto.Message) error {
 	return p.conn.Invoke(ctx, method, request, answer)

@@ -54,7 +54,7 @@ func serve(t *testing.T, store *memstore.Store, name, addr string, named ...stri
 		t.Fatal(err)
 	}
 	s := grpc.NewServer()
-	service := &peers.Service{Site: site, Name: name, Peers: named, Log: store.Log}
+	service := &peers.Service{Site: site, Name: name, Peers: func() []string { return named }, Log: store.Log}
 	sitesv1.RegisterSitesServer(s, service)
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup

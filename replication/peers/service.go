@@ -23,8 +23,12 @@ type Service struct {
 	// Site is nil where there are no other sites; Name is the site's.
 	Site *replication.Site
 	Name string
-	// Peers are the sites that are answered.
-	Peers []string
+	// Peers returns the sites that are answered.
+	Peers func() []string
+	// Registrar says what has to be the same at all sites and is not; nil: nothing has to be.
+	Registrar *replication.Registrar
+	// ReadOnly says why an operator has the site take no writes; nil or nothing: it takes them.
+	ReadOnly func() string
 	// Log returns the site's own log.
 	Log func(ctx context.Context) (eventstore.LogState, error)
 
@@ -42,8 +46,8 @@ func (s *Service) named(site string) error {
 	switch {
 	case s.Site == nil:
 		return status.Error(codes.FailedPrecondition, "site "+s.Name+" has no others: name them with --peer")
-	case !slices.Contains(s.Peers, site):
-		return status.Errorf(codes.PermissionDenied, "site %q is not one of those that site %s was given by --peer", site, s.Name)
+	case !slices.Contains(s.Peers(), site):
+		return status.Errorf(codes.PermissionDenied, "site %q is not one of those that site %s was given by --peer, or has on record", site, s.Name)
 	}
 	return nil
 }
@@ -90,8 +94,11 @@ func (s *Service) Beat(stream sitesv1.Sites_BeatServer) error {
 	if cause := context.Cause(ctx); cause != nil && stream.Context().Err() == nil {
 		return cause
 	}
-	if errors.Is(err, replication.ErrStopped) {
+	switch {
+	case errors.Is(err, replication.ErrStopped):
 		return status.Error(codes.Unavailable, err.Error())
+	case errors.Is(err, replication.ErrForeign):
+		return status.Error(codes.PermissionDenied, err.Error())
 	}
 	return err
 }
@@ -139,6 +146,7 @@ func (s *Service) GetSites(ctx context.Context, _ *sitesv1.GetSitesRequest) (*si
 		return nil, err
 	}
 	out := &sitesv1.SitesStatus{Site: s.Name, Log: own.ID.String(), Mode: "single", Head: own.Seq}
+	s.accord(out)
 	if s.Site == nil {
 		return out, nil
 	}
@@ -146,7 +154,7 @@ func (s *Service) GetSites(ctx context.Context, _ *sitesv1.GetSitesRequest) (*si
 	if err != nil {
 		return nil, err
 	}
-	out.Mode, out.Mirrored = string(o.Mode), o.Mirrored
+	out.Mode, out.Mirrored = string(replication.ModeOf(o.Mode, len(out.GetBlocked()) > 0, out.GetWritesRefused() != "")), o.Mirrored
 	if o.Writable != nil {
 		out.WritesRefused = o.Writable.Error()
 	}
@@ -164,6 +172,22 @@ func (s *Service) GetSites(ctx context.Context, _ *sitesv1.GetSitesRequest) (*si
 		out.Alarms = append(out.Alarms, &sitesv1.Alarm{Kind: string(a.Kind), Log: a.Log.String(), Site: a.Site, Text: a.Text})
 	}
 	return out, nil
+}
+
+// accord says what has to be the same at all sites and is not, and what an operator has said.
+func (s *Service) accord(out *sitesv1.SitesStatus) {
+	if s.ReadOnly != nil {
+		out.WritesRefused = s.ReadOnly()
+	}
+	if s.Registrar == nil {
+		return
+	}
+	out.Cluster = s.Registrar.Roster().Cluster
+	differences, blocked := s.Registrar.Differences()
+	for _, d := range differences {
+		out.Differences = append(out.Differences, &sitesv1.Difference{Site: d.Site, What: d.What, Here: d.Here, There: d.There, Blocks: d.Blocks})
+	}
+	out.Blocked = blocked.Reasons()
 }
 
 // compareTimeout bounds how long other sites may take to tell a chain.

@@ -168,7 +168,9 @@ type Heartbeat struct {
 	Wall *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=wall,proto3" json:"wall,omitempty"`
 	// Heads names only logs of which more is held than was said before: sent when that has become durable, between those that
 	// come at regular times.
-	Partial       bool `protobuf:"varint,5,opt,name=partial,proto3" json:"partial,omitempty"`
+	Partial bool `protobuf:"varint,5,opt,name=partial,proto3" json:"partial,omitempty"`
+	// What has to be the same at all sites; a site of before says nothing of it.
+	Terms         *Terms `protobuf:"bytes,10,opt,name=terms,proto3" json:"terms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -238,6 +240,201 @@ func (x *Heartbeat) GetPartial() bool {
 	return false
 }
 
+func (x *Heartbeat) GetTerms() *Terms {
+	if x != nil {
+		return x.Terms
+	}
+	return nil
+}
+
+// Terms are what has to be the same at all sites, lest two take themselves for the one that may write a stream.
+type Terms struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The version of what sites say to each other.
+	Format uint32 `protobuf:"varint,1,opt,name=format,proto3" json:"format,omitempty"`
+	// The system's name, and how often all sites have agreed; empty and 0 before it is founded.
+	Cluster string `protobuf:"bytes,2,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	Epoch   uint32 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// The sites that the ring of cells is made of.
+	Founders []string `protobuf:"bytes,4,rep,name=founders,proto3" json:"founders,omitempty"`
+	// The categories that the site was started with to have written at one site at a time.
+	Homed []string `protobuf:"bytes,5,rep,name=homed,proto3" json:"homed,omitempty"`
+	// How conflicts of each category are resolved, such as order=domain.
+	Resolvers []string `protobuf:"bytes,6,rep,name=resolvers,proto3" json:"resolvers,omitempty"`
+	// A digest of who may write which cells, for each 64 of them.
+	Cells []*CellsDigest `protobuf:"bytes,7,rep,name=cells,proto3" json:"cells,omitempty"`
+	// The last event of its log when it was started: what it wrote under another list of homed categories is not behind it.
+	SinceLog *Log   `protobuf:"bytes,8,opt,name=since_log,json=sinceLog,proto3" json:"since_log,omitempty"`
+	Since    uint64 `protobuf:"varint,9,opt,name=since,proto3" json:"since,omitempty"`
+	// It has told others another list since the last agreement, and waits for the next one.
+	Bound         bool `protobuf:"varint,10,opt,name=bound,proto3" json:"bound,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Terms) Reset() {
+	*x = Terms{}
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Terms) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Terms) ProtoMessage() {}
+
+func (x *Terms) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Terms.ProtoReflect.Descriptor instead.
+func (*Terms) Descriptor() ([]byte, []int) {
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Terms) GetFormat() uint32 {
+	if x != nil {
+		return x.Format
+	}
+	return 0
+}
+
+func (x *Terms) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+func (x *Terms) GetEpoch() uint32 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Terms) GetFounders() []string {
+	if x != nil {
+		return x.Founders
+	}
+	return nil
+}
+
+func (x *Terms) GetHomed() []string {
+	if x != nil {
+		return x.Homed
+	}
+	return nil
+}
+
+func (x *Terms) GetResolvers() []string {
+	if x != nil {
+		return x.Resolvers
+	}
+	return nil
+}
+
+func (x *Terms) GetCells() []*CellsDigest {
+	if x != nil {
+		return x.Cells
+	}
+	return nil
+}
+
+func (x *Terms) GetSinceLog() *Log {
+	if x != nil {
+		return x.SinceLog
+	}
+	return nil
+}
+
+func (x *Terms) GetSince() uint64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *Terms) GetBound() bool {
+	if x != nil {
+		return x.Bound
+	}
+	return false
+}
+
+// CellsDigest is of 64 cells.
+type CellsDigest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of how often each has changed hands, and of whose it is.
+	Epochs uint64 `protobuf:"fixed64,1,opt,name=epochs,proto3" json:"epochs,omitempty"`
+	Homes  uint64 `protobuf:"fixed64,2,opt,name=homes,proto3" json:"homes,omitempty"`
+	// How often all have.
+	Changes       uint64 `protobuf:"varint,3,opt,name=changes,proto3" json:"changes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CellsDigest) Reset() {
+	*x = CellsDigest{}
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CellsDigest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CellsDigest) ProtoMessage() {}
+
+func (x *CellsDigest) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CellsDigest.ProtoReflect.Descriptor instead.
+func (*CellsDigest) Descriptor() ([]byte, []int) {
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *CellsDigest) GetEpochs() uint64 {
+	if x != nil {
+		return x.Epochs
+	}
+	return 0
+}
+
+func (x *CellsDigest) GetHomes() uint64 {
+	if x != nil {
+		return x.Homes
+	}
+	return 0
+}
+
+func (x *CellsDigest) GetChanges() uint64 {
+	if x != nil {
+		return x.Changes
+	}
+	return 0
+}
+
 // BeatRequest is a heartbeat of the site that calls.
 type BeatRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -248,7 +445,7 @@ type BeatRequest struct {
 
 func (x *BeatRequest) Reset() {
 	*x = BeatRequest{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[3]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -260,7 +457,7 @@ func (x *BeatRequest) String() string {
 func (*BeatRequest) ProtoMessage() {}
 
 func (x *BeatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[3]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -273,7 +470,7 @@ func (x *BeatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeatRequest.ProtoReflect.Descriptor instead.
 func (*BeatRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{3}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *BeatRequest) GetHeartbeat() *Heartbeat {
@@ -293,7 +490,7 @@ type BeatResponse struct {
 
 func (x *BeatResponse) Reset() {
 	*x = BeatResponse{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[4]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -305,7 +502,7 @@ func (x *BeatResponse) String() string {
 func (*BeatResponse) ProtoMessage() {}
 
 func (x *BeatResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[4]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -318,7 +515,7 @@ func (x *BeatResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeatResponse.ProtoReflect.Descriptor instead.
 func (*BeatResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{4}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *BeatResponse) GetHeartbeat() *Heartbeat {
@@ -344,7 +541,7 @@ type PullRequest struct {
 
 func (x *PullRequest) Reset() {
 	*x = PullRequest{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[5]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -356,7 +553,7 @@ func (x *PullRequest) String() string {
 func (*PullRequest) ProtoMessage() {}
 
 func (x *PullRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[5]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -369,7 +566,7 @@ func (x *PullRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PullRequest.ProtoReflect.Descriptor instead.
 func (*PullRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{5}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *PullRequest) GetSite() string {
@@ -413,7 +610,7 @@ type PullResponse struct {
 
 func (x *PullResponse) Reset() {
 	*x = PullResponse{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[6]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -425,7 +622,7 @@ func (x *PullResponse) String() string {
 func (*PullResponse) ProtoMessage() {}
 
 func (x *PullResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[6]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -438,7 +635,7 @@ func (x *PullResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PullResponse.ProtoReflect.Descriptor instead.
 func (*PullResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{6}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *PullResponse) GetChain() []byte {
@@ -464,7 +661,7 @@ type GetSitesRequest struct {
 
 func (x *GetSitesRequest) Reset() {
 	*x = GetSitesRequest{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[7]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -476,7 +673,7 @@ func (x *GetSitesRequest) String() string {
 func (*GetSitesRequest) ProtoMessage() {}
 
 func (x *GetSitesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[7]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -489,7 +686,7 @@ func (x *GetSitesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSitesRequest.ProtoReflect.Descriptor instead.
 func (*GetSitesRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{7}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{9}
 }
 
 // SitesStatus says how a site stands with the others.
@@ -498,7 +695,7 @@ type SitesStatus struct {
 	Site  string                 `protobuf:"bytes,1,opt,name=site,proto3" json:"site,omitempty"`
 	// Its own log, in its present life, such as shard-00@sh/1.
 	Log string `protobuf:"bytes,2,opt,name=log,proto3" json:"log,omitempty"`
-	// normal, degraded, catching-up, isolated, fenced-clock or unconfirmed; single when no other sites are named.
+	// normal, degraded, catching-up, isolated, fenced-clock, write-blocked, read-only or unconfirmed; single when no other sites are named.
 	Mode string `protobuf:"bytes,3,opt,name=mode,proto3" json:"mode,omitempty"`
 	// What keeps the site from taking commands; empty when nothing does.
 	WritesRefused string `protobuf:"bytes,4,opt,name=writes_refused,json=writesRefused,proto3" json:"writes_refused,omitempty"`
@@ -508,14 +705,20 @@ type SitesStatus struct {
 	Logs     []*LogStatus  `protobuf:"bytes,7,rep,name=logs,proto3" json:"logs,omitempty"`
 	Peers    []*PeerStatus `protobuf:"bytes,8,rep,name=peers,proto3" json:"peers,omitempty"`
 	// The last alarms.
-	Alarms        []*Alarm `protobuf:"bytes,9,rep,name=alarms,proto3" json:"alarms,omitempty"`
+	Alarms []*Alarm `protobuf:"bytes,9,rep,name=alarms,proto3" json:"alarms,omitempty"`
+	// What has to be the same at all sites and is not, of those that are heard.
+	Differences []*Difference `protobuf:"bytes,10,rep,name=differences,proto3" json:"differences,omitempty"`
+	// Why streams that are homed are not written at present, all or some of them; empty when nothing is held back.
+	Blocked []string `protobuf:"bytes,11,rep,name=blocked,proto3" json:"blocked,omitempty"`
+	// The system's name; empty before it is founded.
+	Cluster       string `protobuf:"bytes,12,opt,name=cluster,proto3" json:"cluster,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SitesStatus) Reset() {
 	*x = SitesStatus{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[8]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -527,7 +730,7 @@ func (x *SitesStatus) String() string {
 func (*SitesStatus) ProtoMessage() {}
 
 func (x *SitesStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[8]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -540,7 +743,7 @@ func (x *SitesStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SitesStatus.ProtoReflect.Descriptor instead.
 func (*SitesStatus) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{8}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SitesStatus) GetSite() string {
@@ -606,6 +809,107 @@ func (x *SitesStatus) GetAlarms() []*Alarm {
 	return nil
 }
 
+func (x *SitesStatus) GetDifferences() []*Difference {
+	if x != nil {
+		return x.Differences
+	}
+	return nil
+}
+
+func (x *SitesStatus) GetBlocked() []string {
+	if x != nil {
+		return x.Blocked
+	}
+	return nil
+}
+
+func (x *SitesStatus) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+// Difference is something that has to be the same at two sites and is not.
+type Difference struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The other site.
+	Site string `protobuf:"bytes,1,opt,name=site,proto3" json:"site,omitempty"`
+	// What differs: format, cluster, founders, homed, cells or resolvers.
+	What  string `protobuf:"bytes,2,opt,name=what,proto3" json:"what,omitempty"`
+	Here  string `protobuf:"bytes,3,opt,name=here,proto3" json:"here,omitempty"`
+	There string `protobuf:"bytes,4,opt,name=there,proto3" json:"there,omitempty"`
+	// What may not be written until it is the same; empty: it blocks nothing.
+	Blocks        string `protobuf:"bytes,5,opt,name=blocks,proto3" json:"blocks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Difference) Reset() {
+	*x = Difference{}
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Difference) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Difference) ProtoMessage() {}
+
+func (x *Difference) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Difference.ProtoReflect.Descriptor instead.
+func (*Difference) Descriptor() ([]byte, []int) {
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Difference) GetSite() string {
+	if x != nil {
+		return x.Site
+	}
+	return ""
+}
+
+func (x *Difference) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *Difference) GetHere() string {
+	if x != nil {
+		return x.Here
+	}
+	return ""
+}
+
+func (x *Difference) GetThere() string {
+	if x != nil {
+		return x.There
+	}
+	return ""
+}
+
+func (x *Difference) GetBlocks() string {
+	if x != nil {
+		return x.Blocks
+	}
+	return ""
+}
+
 // LogStatus says how far a log of others is here.
 type LogStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -625,7 +929,7 @@ type LogStatus struct {
 
 func (x *LogStatus) Reset() {
 	*x = LogStatus{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[9]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -637,7 +941,7 @@ func (x *LogStatus) String() string {
 func (*LogStatus) ProtoMessage() {}
 
 func (x *LogStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[9]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -650,7 +954,7 @@ func (x *LogStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogStatus.ProtoReflect.Descriptor instead.
 func (*LogStatus) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{9}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *LogStatus) GetLog() string {
@@ -712,7 +1016,7 @@ type PeerStatus struct {
 
 func (x *PeerStatus) Reset() {
 	*x = PeerStatus{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[10]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -724,7 +1028,7 @@ func (x *PeerStatus) String() string {
 func (*PeerStatus) ProtoMessage() {}
 
 func (x *PeerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[10]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -737,7 +1041,7 @@ func (x *PeerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerStatus.ProtoReflect.Descriptor instead.
 func (*PeerStatus) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{10}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PeerStatus) GetSite() string {
@@ -789,7 +1093,7 @@ type Alarm struct {
 
 func (x *Alarm) Reset() {
 	*x = Alarm{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[11]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -801,7 +1105,7 @@ func (x *Alarm) String() string {
 func (*Alarm) ProtoMessage() {}
 
 func (x *Alarm) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[11]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -814,7 +1118,7 @@ func (x *Alarm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alarm.ProtoReflect.Descriptor instead.
 func (*Alarm) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{11}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Alarm) GetKind() string {
@@ -854,7 +1158,7 @@ type CompareSitesRequest struct {
 
 func (x *CompareSitesRequest) Reset() {
 	*x = CompareSitesRequest{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[12]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -866,7 +1170,7 @@ func (x *CompareSitesRequest) String() string {
 func (*CompareSitesRequest) ProtoMessage() {}
 
 func (x *CompareSitesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[12]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -879,7 +1183,7 @@ func (x *CompareSitesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareSitesRequest.ProtoReflect.Descriptor instead.
 func (*CompareSitesRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{12}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{15}
 }
 
 // CompareSitesResponse has a row for each log and each other site.
@@ -895,7 +1199,7 @@ type CompareSitesResponse struct {
 
 func (x *CompareSitesResponse) Reset() {
 	*x = CompareSitesResponse{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[13]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -907,7 +1211,7 @@ func (x *CompareSitesResponse) String() string {
 func (*CompareSitesResponse) ProtoMessage() {}
 
 func (x *CompareSitesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[13]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -920,7 +1224,7 @@ func (x *CompareSitesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareSitesResponse.ProtoReflect.Descriptor instead.
 func (*CompareSitesResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{13}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CompareSitesResponse) GetSite() string {
@@ -963,7 +1267,7 @@ type Comparison struct {
 
 func (x *Comparison) Reset() {
 	*x = Comparison{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[14]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -975,7 +1279,7 @@ func (x *Comparison) String() string {
 func (*Comparison) ProtoMessage() {}
 
 func (x *Comparison) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[14]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -988,7 +1292,7 @@ func (x *Comparison) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Comparison.ProtoReflect.Descriptor instead.
 func (*Comparison) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{14}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Comparison) GetLog() string {
@@ -1053,13 +1357,31 @@ const file_tributary_sites_v1_sites_proto_rawDesc = "" +
 	"\x03log\x18\x01 \x01(\v2\x17.tributary.sites.v1.LogR\x03log\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x10\n" +
 	"\x03hlc\x18\x03 \x01(\x06R\x03hlc\x12\x14\n" +
-	"\x05chain\x18\x04 \x01(\fR\x05chain\"\xc4\x01\n" +
+	"\x05chain\x18\x04 \x01(\fR\x05chain\"\xf5\x01\n" +
 	"\tHeartbeat\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12)\n" +
 	"\x03log\x18\x02 \x01(\v2\x17.tributary.sites.v1.LogR\x03log\x12.\n" +
 	"\x05heads\x18\x03 \x03(\v2\x18.tributary.sites.v1.HeadR\x05heads\x12.\n" +
 	"\x04wall\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04wall\x12\x18\n" +
-	"\apartial\x18\x05 \x01(\bR\apartial\"J\n" +
+	"\apartial\x18\x05 \x01(\bR\apartial\x12/\n" +
+	"\x05terms\x18\n" +
+	" \x01(\v2\x19.tributary.sites.v1.TermsR\x05terms\"\xb8\x02\n" +
+	"\x05Terms\x12\x16\n" +
+	"\x06format\x18\x01 \x01(\rR\x06format\x12\x18\n" +
+	"\acluster\x18\x02 \x01(\tR\acluster\x12\x14\n" +
+	"\x05epoch\x18\x03 \x01(\rR\x05epoch\x12\x1a\n" +
+	"\bfounders\x18\x04 \x03(\tR\bfounders\x12\x14\n" +
+	"\x05homed\x18\x05 \x03(\tR\x05homed\x12\x1c\n" +
+	"\tresolvers\x18\x06 \x03(\tR\tresolvers\x125\n" +
+	"\x05cells\x18\a \x03(\v2\x1f.tributary.sites.v1.CellsDigestR\x05cells\x124\n" +
+	"\tsince_log\x18\b \x01(\v2\x17.tributary.sites.v1.LogR\bsinceLog\x12\x14\n" +
+	"\x05since\x18\t \x01(\x04R\x05since\x12\x14\n" +
+	"\x05bound\x18\n" +
+	" \x01(\bR\x05bound\"U\n" +
+	"\vCellsDigest\x12\x16\n" +
+	"\x06epochs\x18\x01 \x01(\x06R\x06epochs\x12\x14\n" +
+	"\x05homes\x18\x02 \x01(\x06R\x05homes\x12\x18\n" +
+	"\achanges\x18\x03 \x01(\x04R\achanges\"J\n" +
 	"\vBeatRequest\x12;\n" +
 	"\theartbeat\x18\x01 \x01(\v2\x1d.tributary.sites.v1.HeartbeatR\theartbeat\"K\n" +
 	"\fBeatResponse\x12;\n" +
@@ -1072,7 +1394,7 @@ const file_tributary_sites_v1_sites_proto_rawDesc = "" +
 	"\fPullResponse\x12\x14\n" +
 	"\x05chain\x18\x01 \x01(\fR\x05chain\x12\x16\n" +
 	"\x06frames\x18\x02 \x01(\fR\x06frames\"\x11\n" +
-	"\x0fGetSitesRequest\"\xba\x02\n" +
+	"\x0fGetSitesRequest\"\xb0\x03\n" +
 	"\vSitesStatus\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x10\n" +
 	"\x03log\x18\x02 \x01(\tR\x03log\x12\x12\n" +
@@ -1082,7 +1404,18 @@ const file_tributary_sites_v1_sites_proto_rawDesc = "" +
 	"\bmirrored\x18\x06 \x01(\x04R\bmirrored\x121\n" +
 	"\x04logs\x18\a \x03(\v2\x1d.tributary.sites.v1.LogStatusR\x04logs\x124\n" +
 	"\x05peers\x18\b \x03(\v2\x1e.tributary.sites.v1.PeerStatusR\x05peers\x121\n" +
-	"\x06alarms\x18\t \x03(\v2\x19.tributary.sites.v1.AlarmR\x06alarms\"\x9a\x01\n" +
+	"\x06alarms\x18\t \x03(\v2\x19.tributary.sites.v1.AlarmR\x06alarms\x12@\n" +
+	"\vdifferences\x18\n" +
+	" \x03(\v2\x1e.tributary.sites.v1.DifferenceR\vdifferences\x12\x18\n" +
+	"\ablocked\x18\v \x03(\tR\ablocked\x12\x18\n" +
+	"\acluster\x18\f \x01(\tR\acluster\"v\n" +
+	"\n" +
+	"Difference\x12\x12\n" +
+	"\x04site\x18\x01 \x01(\tR\x04site\x12\x12\n" +
+	"\x04what\x18\x02 \x01(\tR\x04what\x12\x12\n" +
+	"\x04here\x18\x03 \x01(\tR\x04here\x12\x14\n" +
+	"\x05there\x18\x04 \x01(\tR\x05there\x12\x16\n" +
+	"\x06blocks\x18\x05 \x01(\tR\x06blocks\"\x9a\x01\n" +
 	"\tLogStatus\x12\x10\n" +
 	"\x03log\x18\x01 \x01(\tR\x03log\x12\x12\n" +
 	"\x04held\x18\x02 \x01(\x04R\x04held\x12\x14\n" +
@@ -1139,50 +1472,57 @@ func file_tributary_sites_v1_sites_proto_rawDescGZIP() []byte {
 	return file_tributary_sites_v1_sites_proto_rawDescData
 }
 
-var file_tributary_sites_v1_sites_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_tributary_sites_v1_sites_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_tributary_sites_v1_sites_proto_goTypes = []any{
 	(*Log)(nil),                   // 0: tributary.sites.v1.Log
 	(*Head)(nil),                  // 1: tributary.sites.v1.Head
 	(*Heartbeat)(nil),             // 2: tributary.sites.v1.Heartbeat
-	(*BeatRequest)(nil),           // 3: tributary.sites.v1.BeatRequest
-	(*BeatResponse)(nil),          // 4: tributary.sites.v1.BeatResponse
-	(*PullRequest)(nil),           // 5: tributary.sites.v1.PullRequest
-	(*PullResponse)(nil),          // 6: tributary.sites.v1.PullResponse
-	(*GetSitesRequest)(nil),       // 7: tributary.sites.v1.GetSitesRequest
-	(*SitesStatus)(nil),           // 8: tributary.sites.v1.SitesStatus
-	(*LogStatus)(nil),             // 9: tributary.sites.v1.LogStatus
-	(*PeerStatus)(nil),            // 10: tributary.sites.v1.PeerStatus
-	(*Alarm)(nil),                 // 11: tributary.sites.v1.Alarm
-	(*CompareSitesRequest)(nil),   // 12: tributary.sites.v1.CompareSitesRequest
-	(*CompareSitesResponse)(nil),  // 13: tributary.sites.v1.CompareSitesResponse
-	(*Comparison)(nil),            // 14: tributary.sites.v1.Comparison
-	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(*Terms)(nil),                 // 3: tributary.sites.v1.Terms
+	(*CellsDigest)(nil),           // 4: tributary.sites.v1.CellsDigest
+	(*BeatRequest)(nil),           // 5: tributary.sites.v1.BeatRequest
+	(*BeatResponse)(nil),          // 6: tributary.sites.v1.BeatResponse
+	(*PullRequest)(nil),           // 7: tributary.sites.v1.PullRequest
+	(*PullResponse)(nil),          // 8: tributary.sites.v1.PullResponse
+	(*GetSitesRequest)(nil),       // 9: tributary.sites.v1.GetSitesRequest
+	(*SitesStatus)(nil),           // 10: tributary.sites.v1.SitesStatus
+	(*Difference)(nil),            // 11: tributary.sites.v1.Difference
+	(*LogStatus)(nil),             // 12: tributary.sites.v1.LogStatus
+	(*PeerStatus)(nil),            // 13: tributary.sites.v1.PeerStatus
+	(*Alarm)(nil),                 // 14: tributary.sites.v1.Alarm
+	(*CompareSitesRequest)(nil),   // 15: tributary.sites.v1.CompareSitesRequest
+	(*CompareSitesResponse)(nil),  // 16: tributary.sites.v1.CompareSitesResponse
+	(*Comparison)(nil),            // 17: tributary.sites.v1.Comparison
+	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
 }
 var file_tributary_sites_v1_sites_proto_depIdxs = []int32{
 	0,  // 0: tributary.sites.v1.Head.log:type_name -> tributary.sites.v1.Log
 	0,  // 1: tributary.sites.v1.Heartbeat.log:type_name -> tributary.sites.v1.Log
 	1,  // 2: tributary.sites.v1.Heartbeat.heads:type_name -> tributary.sites.v1.Head
-	15, // 3: tributary.sites.v1.Heartbeat.wall:type_name -> google.protobuf.Timestamp
-	2,  // 4: tributary.sites.v1.BeatRequest.heartbeat:type_name -> tributary.sites.v1.Heartbeat
-	2,  // 5: tributary.sites.v1.BeatResponse.heartbeat:type_name -> tributary.sites.v1.Heartbeat
-	0,  // 6: tributary.sites.v1.PullRequest.log:type_name -> tributary.sites.v1.Log
-	9,  // 7: tributary.sites.v1.SitesStatus.logs:type_name -> tributary.sites.v1.LogStatus
-	10, // 8: tributary.sites.v1.SitesStatus.peers:type_name -> tributary.sites.v1.PeerStatus
-	11, // 9: tributary.sites.v1.SitesStatus.alarms:type_name -> tributary.sites.v1.Alarm
-	14, // 10: tributary.sites.v1.CompareSitesResponse.comparisons:type_name -> tributary.sites.v1.Comparison
-	3,  // 11: tributary.sites.v1.Sites.Beat:input_type -> tributary.sites.v1.BeatRequest
-	5,  // 12: tributary.sites.v1.Sites.Pull:input_type -> tributary.sites.v1.PullRequest
-	7,  // 13: tributary.sites.v1.Sites.GetSites:input_type -> tributary.sites.v1.GetSitesRequest
-	12, // 14: tributary.sites.v1.Sites.CompareSites:input_type -> tributary.sites.v1.CompareSitesRequest
-	4,  // 15: tributary.sites.v1.Sites.Beat:output_type -> tributary.sites.v1.BeatResponse
-	6,  // 16: tributary.sites.v1.Sites.Pull:output_type -> tributary.sites.v1.PullResponse
-	8,  // 17: tributary.sites.v1.Sites.GetSites:output_type -> tributary.sites.v1.SitesStatus
-	13, // 18: tributary.sites.v1.Sites.CompareSites:output_type -> tributary.sites.v1.CompareSitesResponse
-	15, // [15:19] is the sub-list for method output_type
-	11, // [11:15] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	18, // 3: tributary.sites.v1.Heartbeat.wall:type_name -> google.protobuf.Timestamp
+	3,  // 4: tributary.sites.v1.Heartbeat.terms:type_name -> tributary.sites.v1.Terms
+	4,  // 5: tributary.sites.v1.Terms.cells:type_name -> tributary.sites.v1.CellsDigest
+	0,  // 6: tributary.sites.v1.Terms.since_log:type_name -> tributary.sites.v1.Log
+	2,  // 7: tributary.sites.v1.BeatRequest.heartbeat:type_name -> tributary.sites.v1.Heartbeat
+	2,  // 8: tributary.sites.v1.BeatResponse.heartbeat:type_name -> tributary.sites.v1.Heartbeat
+	0,  // 9: tributary.sites.v1.PullRequest.log:type_name -> tributary.sites.v1.Log
+	12, // 10: tributary.sites.v1.SitesStatus.logs:type_name -> tributary.sites.v1.LogStatus
+	13, // 11: tributary.sites.v1.SitesStatus.peers:type_name -> tributary.sites.v1.PeerStatus
+	14, // 12: tributary.sites.v1.SitesStatus.alarms:type_name -> tributary.sites.v1.Alarm
+	11, // 13: tributary.sites.v1.SitesStatus.differences:type_name -> tributary.sites.v1.Difference
+	17, // 14: tributary.sites.v1.CompareSitesResponse.comparisons:type_name -> tributary.sites.v1.Comparison
+	5,  // 15: tributary.sites.v1.Sites.Beat:input_type -> tributary.sites.v1.BeatRequest
+	7,  // 16: tributary.sites.v1.Sites.Pull:input_type -> tributary.sites.v1.PullRequest
+	9,  // 17: tributary.sites.v1.Sites.GetSites:input_type -> tributary.sites.v1.GetSitesRequest
+	15, // 18: tributary.sites.v1.Sites.CompareSites:input_type -> tributary.sites.v1.CompareSitesRequest
+	6,  // 19: tributary.sites.v1.Sites.Beat:output_type -> tributary.sites.v1.BeatResponse
+	8,  // 20: tributary.sites.v1.Sites.Pull:output_type -> tributary.sites.v1.PullResponse
+	10, // 21: tributary.sites.v1.Sites.GetSites:output_type -> tributary.sites.v1.SitesStatus
+	16, // 22: tributary.sites.v1.Sites.CompareSites:output_type -> tributary.sites.v1.CompareSitesResponse
+	19, // [19:23] is the sub-list for method output_type
+	15, // [15:19] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_tributary_sites_v1_sites_proto_init() }
@@ -1196,7 +1536,7 @@ func file_tributary_sites_v1_sites_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_sites_v1_sites_proto_rawDesc), len(file_tributary_sites_v1_sites_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

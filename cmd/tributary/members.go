@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/node"
+	sitesv1 "github.com/tributary-es/tributary/schemas/gen/tributary/sites/v1"
+)
+
+// members runs do with a client of a running server that knows who takes part.
+func (t *siteTarget) members(ctx context.Context, do func(sitesv1.MembersClient) error) (err error) {
+	s, err := runningServer(ctx, t.Addr, t.Data)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.stop()) }()
+	return do(sitesv1.NewMembersClient(s.conn))
+}
+
+type sitesRosterCmd struct{ siteTarget }
+
+// Run asks.
+func (c *sitesRosterCmd) Run(ctx context.Context, g *globals) error {
+	return c.members(ctx, func(members sitesv1.MembersClient) error {
+		roster, err := members.GetRoster(ctx, &sitesv1.GetRosterRequest{})
+		if err != nil {
+			return fmt.Errorf("ask who takes part: %w", err)
+		}
+		return g.print(roster, func() { g.roster(roster) })
+	})
+}
+
+func (g *globals) roster(r *sitesv1.Roster) {
+	if r.GetCluster() == "" {
+		fmt.Fprintln(g.out, "No system of sites is founded yet.")
+		return
+	}
+	fmt.Fprintf(g.out, "System %s, founded by %s; homed: %s.\n", r.GetCluster(), strings.Join(r.GetFounders(), ", "), orDash(strings.Join(r.GetHomed(), ", ")))
+	rows := [][]string{{"SITE", "GRPC", "KAFKA"}}
+	for _, m := range r.GetMembers() {
+		rows = append(rows, []string{m.GetSite(), orDash(m.GetGrpc()), orDash(m.GetKafka())})
+	}
+	for _, site := range r.GetLeft() {
+		rows = append(rows, []string{site, "has left", ""})
+	}
+	g.table(rows)
+}
+
+type sitesJoinCmd struct {
+	Peer string `arg:"" help:"The new site, and where the others find it." placeholder:"SITE=GRPC_ADDR,KAFKA_ADDR"`
+	siteTarget
+}
+
+// Run puts the site on record, and says how it is started.
+func (c *sitesJoinCmd) Run(ctx context.Context, g *globals) error {
+	joins, err := node.ParsePeers([]string{c.Peer})
+	if err != nil || len(joins) != 1 {
+		return errors.Join(err, fmt.Errorf("%w: name the new site as SITE=GRPC_ADDR,KAFKA_ADDR", eventstore.ErrInvalid))
+	}
+	m := &sitesv1.Member{Site: joins[0].Site, Grpc: joins[0].GRPC, Kafka: joins[0].Kafka}
+	return c.members(ctx, func(members sitesv1.MembersClient) error {
+		roster, err := members.JoinSite(ctx, &sitesv1.JoinSiteRequest{Member: m})
+		if err != nil {
+			return fmt.Errorf("have site %s take part: %w", m.GetSite(), err)
+		}
+		return g.print(roster, func() {
+			g.roster(roster)
+			start := "tributary serve --site " + m.GetSite() + " --grpc " + m.GetGrpc()
+			for _, other := range roster.GetMembers() {
+				if other.GetSite() != m.GetSite() {
+					start += " --peer " + other.GetSite() + "=" + other.GetGrpc() + "," + other.GetKafka()
+				}
+			}
+			for _, category := range roster.GetHomed() {
+				start += " --homed " + category
+			}
+			fmt.Fprintf(g.out, "Start it with an empty folder: %s\n", start)
+		})
+	})
+}
+
+type sitesLeaveCmd struct {
+	Site   string `arg:"" help:"The site that leaves: the one that is asked, or one that is gone for good."`
+	Reason string `help:"Why, for the record." required:"" placeholder:"TEXT"`
+	siteTarget
+}
+
+// leavePause is how long the cells that are on their way are waited for before the site is asked again.
+const leavePause = 100 * time.Millisecond
+
+// Run asks until the site has left.
+func (c *sitesLeaveCmd) Run(ctx context.Context, g *globals) error {
+	return c.members(ctx, func(members sitesv1.MembersClient) error {
+		for said := uint32(0); ; {
+			r, err := members.LeaveSite(ctx, &sitesv1.LeaveSiteRequest{Site: c.Site, Reason: c.Reason})
+			if err != nil {
+				return fmt.Errorf("have site %s leave: %w", c.Site, err)
+			}
+			if r.GetLeft() {
+				return g.print(r, func() {
+					fmt.Fprintf(g.out, "Site %s has left. What it has written stays at all sites; its server may be stopped when they have it (sites verify).\n", c.Site)
+				})
+			}
+			if r.GetCells() != said && !g.JSON {
+				fmt.Fprintf(g.out, "%d cells are still to be given away, or to be opened by others\n", r.GetCells())
+			}
+			said = r.GetCells()
+			select {
+			case <-time.After(leavePause):
+			case <-ctx.Done():
+				return fmt.Errorf("have site %s leave, which goes on when it is asked again: %w", c.Site, ctx.Err())
+			}
+		}
+	})
+}
+
+type sitesPromoteCmd struct {
+	From   string `help:"The site that is gone." required:"" placeholder:"SITE"`
+	Reason string `help:"Why it is thought to be gone, for the record." required:"" placeholder:"TEXT"`
+	siteTarget
+}
+
+// Run takes over.
+func (c *sitesPromoteCmd) Run(ctx context.Context, g *globals) error {
+	return c.members(ctx, func(members sitesv1.MembersClient) error {
+		r, err := members.PromoteSite(ctx, &sitesv1.PromoteSiteRequest{Site: c.From, Reason: c.Reason})
+		if err != nil {
+			return fmt.Errorf("take over from site %s: %w", c.From, err)
+		}
+		return g.print(r, func() {
+			fmt.Fprintf(g.out, "%d cells of site %s are taken; %d of them go on to other sites.\n", r.GetTaken(), c.From, r.GetGiven())
+		})
+	})
+}
+
+type sitesReadonlyCmd struct {
+	Off    string `arg:"" optional:"" help:"off: take writes again." enum:"off," default:""`
+	Reason string `help:"Why the site takes no writes, for those who are refused." placeholder:"TEXT"`
+	siteTarget
+}
+
+// Run says it.
+func (c *sitesReadonlyCmd) Run(ctx context.Context, g *globals) error {
+	if (c.Off == "") == (c.Reason == "") {
+		return fmt.Errorf("%w: say why with --reason, or off to take writes again", eventstore.ErrInvalid)
+	}
+	return c.members(ctx, func(members sitesv1.MembersClient) error {
+		r, err := members.SetReadOnly(ctx, &sitesv1.SetReadOnlyRequest{Reason: c.Reason})
+		if err != nil {
+			return fmt.Errorf("say whether the site takes writes: %w", err)
+		}
+		return g.print(r, func() {
+			if c.Off != "" {
+				fmt.Fprintln(g.out, "The site takes writes again.")
+				return
+			}
+			fmt.Fprintf(g.out, "The site takes no writes: %s\n", c.Reason)
+		})
+	})
+}

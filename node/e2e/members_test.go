@@ -1,0 +1,202 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/tributary-es/tributary/internal/testenv"
+)
+
+// embeddedSites are two sites whose brokers live and die with them.
+func embeddedSites(t *testing.T) *twoSites {
+	t.Helper()
+	name := testenv.Unique(t)
+	s := &twoSites{names: [2]string{name + "-a", name + "-b"}}
+	addrs := freePorts(t, 4)
+	for i := range s.names {
+		s.grpc[i], s.data[i] = addrs[i], t.TempDir()
+		_, port, _ := strings.Cut(addrs[2+i], ":")
+		s.flags[i] = []string{
+			"--site", s.names[i], "--kafka-port", port, "--clickhouse", "off", "--peer", fmt.Sprintf("%s=%s,%s", s.names[1-i], addrs[1-i], addrs[3-i]),
+		}
+	}
+	return s
+}
+
+// again starts a site that has run before, with no flags but those that are named: it knows the rest.
+func (s *twoSites) again(t *testing.T, i int, flags ...string) *serving {
+	t.Helper()
+	s.at[i] = &serving{program: start(t, built, append([]string{"serve", "--json", "--data", s.data[i]}, flags...)...), data: s.data[i], grpc: s.grpc[i]}
+	s.at[i].listening(t)
+	return s.at[i]
+}
+
+// dependency returns what a site's health says of something; nil when it says nothing.
+func (s *serving) dependency(t *testing.T, name string) object {
+	t.Helper()
+	all, _ := s.get(t, "/v1/health")["dependencies"].([]any)
+	for _, d := range all {
+		if d := d.(map[string]any); d["name"] == name {
+			return d
+		}
+	}
+	return nil
+}
+
+// Sites that are started with other lists of homed categories write nothing of what the lists differ in, say why, and go on with the
+// rest; when the lists are the same again they write. Started again without flags a site has what it had. R16.
+func TestSitesThatDiffer(t *testing.T) {
+	s := embeddedSites(t)
+	plain := s.flags[1]
+	s.flags[0] = append(s.flags[0], "--homed", "ledger")
+	a, b := s.both(t)
+	refused := func(n int) {
+		t.Helper()
+		for i, at := range s.at {
+			eventually(t, "site "+s.names[i]+" has heard that the other differs", func() bool {
+				differences, _ := at.get(t, "/v1/sites")["differences"].([]any)
+				return len(differences) > 0
+			})
+			resp, body := roundTrip(t, request(t, http.MethodPost, "http://"+at.http+"/v1/store/append", fmt.Sprintf(
+				`{"request_id": "differs-%d-%d", "appends": [{"category": "ledger", "id": "1", "events": [{"type": "ledger.booked.v1", "payload_json": "{}"}]}]}`, n, i)))
+			if resp.StatusCode != http.StatusLocked || resp.Header.Get("Retry-After") == "" || !strings.Contains(body, "--homed") || !strings.Contains(body, "write-blocked") {
+				t.Errorf("site %s answers %d (Retry-After %q): %s", s.names[i], resp.StatusCode, resp.Header.Get("Retry-After"), body)
+			}
+			if mode := at.get(t, "/v1/sites")["mode"]; mode != "write-blocked" {
+				t.Errorf("site %s is %v", s.names[i], mode)
+			}
+			if d := at.dependency(t, "homed streams"); d == nil || !strings.Contains(fmt.Sprint(d["problem"]), "ledger") {
+				t.Errorf("the health of site %s says of its homed streams %v", s.names[i], d)
+			}
+			at.order(t, fmt.Sprintf("X-%d-%d", n, i))
+		}
+	}
+	books := func(n int) {
+		t.Helper()
+		s.agreed(t)
+		for i, at := range s.at {
+			if status, _, body := at.book(t, fmt.Sprint(n), fmt.Sprintf("agrees-%d-%d", n, i)); status != http.StatusCreated {
+				t.Errorf("site %s answers %d: %s", s.names[i], status, body)
+			}
+		}
+	}
+	refused(1)
+	if out := done(t, "sites", "status", "--data", s.data[0]); !strings.Contains(out, "write-blocked") || !strings.Contains(out, "homed differs from site "+s.names[1]) {
+		t.Errorf("sites status says\n%s", out)
+	}
+	b.stop(t)
+	s.flags[1] = append(slices.Clone(plain), "--homed", "ledger")
+	b = s.start(t, 1)
+	books(1)
+	b.stop(t)
+	b = s.again(t, 1)
+	books(2)
+	b.stop(t)
+	s.again(t, 1, "--homed", "off")
+	refused(2)
+	a.stop(t)
+	s.again(t, 0, "--homed", "off")
+	eventually(t, "nothing is homed any more", func() bool { return len(s.at[0].blocked(t)) == 0 && len(s.at[1].blocked(t)) == 0 })
+	for i, at := range s.at {
+		if status, by, body := at.book(t, "1", fmt.Sprintf("free-%d", i)); status != http.StatusCreated || by != "" {
+			t.Errorf("what is homed no more is answered with %d by %q: %s", status, by, body)
+		}
+	}
+}
+
+// A third site joins by the name of one, and both know it; it is given a cell, and gives it back when it leaves. One that takes no
+// writes says so, after a start too. One that is killed loses its cells to the other. R18.
+func TestSitesComeAndGo(t *testing.T) {
+	s := embeddedSites(t)
+	for i := range s.flags {
+		s.flags[i] = append(s.flags[i], "--homed", "ledger")
+	}
+	a, b := s.both(t)
+	s.agreed(t)
+	name, addrs, data := s.names[0][:len(s.names[0])-1]+"c", freePorts(t, 2), t.TempDir()
+	_, port, _ := strings.Cut(addrs[1], ":")
+	c := &serving{program: start(t, built, "serve", "--json", "--data", data, "--site", name, "--http", "127.0.0.1:0", "--grpc", addrs[0], "--kafka-port", port,
+		"--clickhouse", "off", "--join", a.grpc), data: data, grpc: addrs[0]}
+	c.listening(t)
+	all := []*serving{a, b, c}
+	roster := func(at *serving) string { return fmt.Sprint(at.get(t, "/v1/sites/roster")["members"]) }
+	for _, at := range all {
+		eventually(t, "the third site is on record, and all hear all", func() bool {
+			peers, _ := at.get(t, "/v1/sites")["peers"].([]any)
+			return strings.Contains(roster(at), name) && len(peers) == 2 && at.get(t, "/v1/sites")["mode"] == "normal"
+		})
+	}
+	c.order(t, "C-1")
+	stream := ""
+	for i := 0; stream == ""; i++ {
+		if _, home := a.owner(t, fmt.Sprint(i)); home == s.names[0] {
+			stream = fmt.Sprint(i)
+		}
+	}
+	n := 0
+	book := func(at *serving, by string) {
+		t.Helper()
+		n++
+		if status, site, body := at.book(t, stream, fmt.Sprintf("booking-%d", n)); status != http.StatusCreated || site != by {
+			t.Fatalf("booking %d: %d by %q, want %q: %s", n, status, site, by, body)
+		}
+	}
+	owns := func(site string, sites ...*serving) {
+		t.Helper()
+		for _, at := range sites {
+			eventually(t, "all know that "+site+" has the cell", func() bool { _, home := at.owner(t, stream); return home == site })
+		}
+	}
+	book(a, "")
+	cell, _ := a.owner(t, stream)
+	done(t, "cells", "move", cell, "--to", "shard-00@"+name, "--data", s.data[0])
+	owns(name, all...)
+	book(b, name)
+	book(c, "")
+
+	if out := done(t, "sites", "leave", name, "--reason", "it is not wanted", "--data", data); !strings.Contains(out, "has left") {
+		t.Errorf("sites leave says\n%s", out)
+	}
+	for _, at := range all[:2] {
+		eventually(t, "the site is on record as one that has left", func() bool {
+			peers, _ := at.get(t, "/v1/sites")["peers"].([]any)
+			return !strings.Contains(roster(at), name) && len(peers) == 1
+		})
+	}
+	if resp, body := roundTrip(t, request(t, http.MethodPost, "http://"+c.http+"/v1/stock/MUG-1/receive", `{"quantity": 1}`)); resp.StatusCode != http.StatusServiceUnavailable ||
+		!strings.Contains(body, "it is not wanted") {
+		t.Errorf("a site that has left answers %d: %s", resp.StatusCode, body)
+	}
+	c.stop(t)
+	_, home := a.owner(t, stream)
+	owns(home, a, b)
+	by := map[string]string{s.names[0]: "", s.names[1]: s.names[1]}
+	book(a, by[home])
+	s.equal(t)
+
+	done(t, "sites", "readonly", "--reason", "it is moved", "--data", s.data[0])
+	for range 2 {
+		resp, body := roundTrip(t, request(t, http.MethodPost, "http://"+a.http+"/v1/stock/MUG-1/receive", `{"quantity": 1}`))
+		if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" || !strings.Contains(body, "it is moved") || a.get(t, "/v1/sites")["mode"] != "read-only" {
+			t.Errorf("a site that takes no writes answers %d: %s", resp.StatusCode, body)
+		}
+		a.stop(t)
+		a = s.again(t, 0)
+	}
+	done(t, "sites", "readonly", "off", "--data", s.data[0])
+	a.order(t, "A-1")
+
+	b.kill()
+	eventually(t, "a does not hear b", func() bool { return a.get(t, "/v1/sites")["mode"] == "isolated" })
+	if out := tributary(t, "sites", "verify", "--data", s.data[0]); out.code != 4 || !strings.Contains(out.stdout, "can be compared when it is back") {
+		t.Errorf("sites verify of a site that is away: %+v", out)
+	}
+	done(t, "sites", "promote", "--from", s.names[1], "--reason", "it was killed", "--data", s.data[0])
+	book(a, "")
+	s.again(t, 1)
+	owns(s.names[0], s.at[:]...)
+	s.equal(t)
+}

@@ -1,0 +1,159 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/replication"
+	sitesv1 "github.com/tributary-es/tributary/schemas/gen/tributary/sites/v1"
+)
+
+// moveAtOnce is how many cells a site gives away for one call of LeaveSite.
+const moveAtOnce = 64
+
+// LeaveSite has a site take part no more.
+func (m members) LeaveSite(ctx context.Context, r *sitesv1.LeaveSiteRequest) (*sitesv1.LeaveSiteResponse, error) {
+	if r.GetReason() == "" {
+		return nil, fmt.Errorf("%w: say why the site leaves", eventstore.ErrInvalid)
+	}
+	if r.GetSite() == m.n.config.Site {
+		return m.leave(ctx, r.GetReason())
+	}
+	heard, err := m.n.sites.hears(ctx, r.GetSite())
+	if err != nil {
+		return nil, err
+	}
+	if heard {
+		return nil, fmt.Errorf("%w: site %s is heard: have it leave by itself (sites leave, asked there)", eventstore.ErrInvalid, r.GetSite())
+	}
+	if left := len(m.n.cells.of(r.GetSite())); left > 0 {
+		return nil, fmt.Errorf("%w: site %s has %d cells: take them first (sites promote --from %s)", eventstore.ErrInvalid, r.GetSite(), left, r.GetSite())
+	}
+	if _, err := m.n.cells.registrar.Leave(ctx, r.GetSite(), r.GetReason()); err != nil {
+		return nil, err
+	}
+	return &sitesv1.LeaveSiteResponse{Left: true}, nil
+}
+
+// leave gives away some of this site's cells; when it has none any more, it is put on record that it has left, and it takes no
+// writes from then on.
+func (m members) leave(ctx context.Context, reason string) (*sitesv1.LeaveSiteResponse, error) {
+	c := m.n.cells
+	others := slices.DeleteFunc(c.shards(), func(s replication.Shard) bool { return s == shardOf(m.n.config.Site) })
+	if len(others) == 0 {
+		return nil, fmt.Errorf("%w: there is no other site that could go on", eventstore.ErrInvalid)
+	}
+	ring, err := replication.NewRing(others...)
+	if err != nil {
+		return nil, err
+	}
+	moved := 0
+	for _, cell := range c.of(m.n.config.Site) {
+		if cell.Sealed || moved == moveAtOnce {
+			continue
+		}
+		if err := c.owned.Load().owner.Move(ctx, cell.Number, ring.Of(cell.Number)); err != nil {
+			return nil, err
+		}
+		moved++
+	}
+	if left := len(c.of(m.n.config.Site)); left > 0 {
+		return &sitesv1.LeaveSiteResponse{Cells: uint32(left)}, nil
+	}
+	if err := m.n.sites.readOnly.set("it has left: " + reason); err != nil {
+		return nil, err
+	}
+	if _, err := c.registrar.Leave(ctx, m.n.config.Site, reason); err != nil {
+		return nil, err
+	}
+	state, err := m.n.local.Log(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &sitesv1.LeaveSiteResponse{Left: true}, m.n.sites.toldAll(ctx, state.Seq)
+}
+
+// of returns the cells of a site, as far as it is known; those too that it has sealed and nobody has opened yet.
+func (p *cellsPart) of(site string) (out []replication.Cell) {
+	for number := range uint16(eventstore.Cells) {
+		if cell, known := p.fence.Cell(number); known && cell.Home.Region == site {
+			out = append(out, cell)
+		}
+	}
+	return out
+}
+
+// tellTimeout bounds how long a site that leaves waits for the others to have its log.
+const tellTimeout = 5 * time.Second
+
+// toldAll returns when all other sites that are heard have the site's log up to a seq, or hear it no more because they know that it has left.
+func (p *sitesPart) toldAll(ctx context.Context, seq uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, tellTimeout)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		o, err := p.site.Overview(ctx)
+		if err != nil {
+			return err
+		}
+		if o.Mirrored >= seq && !slices.ContainsFunc(o.Peers, func(other replication.PeerStatus) bool { return other.Up && other.Behind > 0 }) {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil // they come for it when they can
+		}
+	}
+}
+
+// PromoteSite takes over from a site that is gone.
+func (m members) PromoteSite(ctx context.Context, r *sitesv1.PromoteSiteRequest) (*sitesv1.PromoteSiteResponse, error) {
+	c := m.n.cells
+	owned := c.owned.Load()
+	switch heard, err := m.n.sites.hears(ctx, r.GetSite()); {
+	case err != nil:
+		return nil, err
+	case r.GetReason() == "":
+		return nil, fmt.Errorf("%w: say why the site is thought to be gone", eventstore.ErrInvalid)
+	case r.GetSite() == m.n.config.Site || owned == nil || !slices.Contains(c.shards(), shardOf(r.GetSite())):
+		return nil, fmt.Errorf("site %q: %w: it is none of the others that take part here", r.GetSite(), eventstore.ErrNotFound)
+	case heard:
+		return nil, fmt.Errorf("%w: site %s is heard: have it give its cells away (sites leave, or cells move, asked there)", eventstore.ErrInvalid, r.GetSite())
+	}
+	goOn := []replication.Shard{}
+	for _, s := range c.shards() {
+		heard, err := m.n.sites.hears(ctx, s.Region)
+		if err != nil {
+			return nil, err
+		}
+		if heard || s.Region == m.n.config.Site {
+			goOn = append(goOn, s)
+		}
+	}
+	ring, err := replication.NewRing(goOn...)
+	if err != nil {
+		return nil, err
+	}
+	out := &sitesv1.PromoteSiteResponse{}
+	for _, cell := range c.of(r.GetSite()) {
+		if err := owned.owner.Take(ctx, cell.Number, r.GetReason()); err != nil {
+			return out, err
+		}
+		out.Taken++
+		to := ring.Of(cell.Number)
+		if to == shardOf(m.n.config.Site) {
+			continue
+		}
+		if err := owned.owner.Move(ctx, cell.Number, to); err != nil && !errors.Is(err, replication.ErrMoving) {
+			return out, err
+		}
+		out.Given++
+	}
+	return out, nil
+}

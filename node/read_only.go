@@ -1,0 +1,89 @@
+package node
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// readOnlyFile keeps, in the data folder, why an operator has the site take no writes.
+const readOnlyFile = "read-only.json"
+
+// readOnly is what an operator says: that the site takes no writes, and why. It is kept across starts. What other sites write
+// comes all the same, and so does what the sites say to each other through the log.
+type readOnly struct {
+	path string
+	kept atomic.Pointer[readOnlyNote] // nil: it takes writes
+}
+
+type readOnlyNote struct {
+	Reason string    `json:"reason"`
+	Since  time.Time `json:"since"`
+}
+
+// openReadOnly reads what an operator has said.
+func openReadOnly(path string) (*readOnly, error) {
+	r := &readOnly{path: path}
+	body, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return r, nil
+	}
+	var note readOnlyNote
+	if err == nil {
+		err = json.Unmarshal(body, &note)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read why the site is read-only: %w; mend or remove %s", err, path)
+	}
+	r.kept.Store(&note)
+	return r, nil
+}
+
+// set has the site take no writes, for a reason; without one it takes them again.
+func (r *readOnly) set(reason string) error {
+	if reason == "" {
+		if err := os.Remove(r.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("take writes again: %w", err)
+		}
+		r.kept.Store(nil)
+		return nil
+	}
+	note := &readOnlyNote{reason, time.Now().UTC()}
+	body, err := json.Marshal(note)
+	if err != nil {
+		return fmt.Errorf("encode why the site is read-only: %w", err)
+	}
+	if err := writeFile(r.path, append(body, '\n')); err != nil {
+		return err
+	}
+	r.kept.Store(note)
+	return nil
+}
+
+// reason is why the site takes no writes; nothing when it does.
+func (r *readOnly) reason() string {
+	if note := r.kept.Load(); note != nil {
+		return fmt.Sprintf("an operator has the site take no writes since %s: %s (tributary sites readonly off)", note.Since.Format(time.RFC3339), note.Reason)
+	}
+	return ""
+}
+
+// refuses returns nil when the site takes a request, else an error that matches eventstore.ErrReadOnly.
+func (r *readOnly) refuses(request *eventstore.Request) error {
+	why := r.reason()
+	if why == "" {
+		return nil
+	}
+	for i := range request.Appends {
+		if !eventstore.IsSystemCategory(request.Appends[i].Stream.Category) {
+			return fmt.Errorf("%w: %s", eventstore.ErrReadOnly, why)
+		}
+	}
+	return nil
+}
