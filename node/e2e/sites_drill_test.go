@@ -43,6 +43,12 @@ func openSites(t *testing.T, o drill.Options) *drill.Sites {
 			t.Error(err)
 		}
 	})
+	for _, site := range sites.All() {
+		eventually(t, site.Name+" knows who writes what", func() bool {
+			_, err := sitesv1.NewCellsClient(site.Conn()).ListCells(t.Context(), &sitesv1.ListCellsRequest{})
+			return grpcstatus.Code(err) != codes.Unavailable
+		})
+	}
 	return sites
 }
 
