@@ -9,8 +9,8 @@ type SitesSample struct {
 	// Blocked says that something homed is not written because sites differ in what has to be the same.
 	Blocked     bool
 	Differences []SiteDifference
-	Logs     []SiteLogSample
-	Peers    []PeerSample
+	Logs        []SiteLogSample
+	Peers       []PeerSample
 }
 
 // SiteDifference is something that has to be the same at two sites and is not.
