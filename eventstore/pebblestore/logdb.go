@@ -37,6 +37,11 @@ func openLogDB(fs vfs.FS, dir string, opts func() *pebble.Options) (*pebble.DB, 
 			return nil, fmt.Errorf("create log: %w", err)
 		}
 	}
+	if made && !opts().ReadOnly {
+		if err := checkTables(fs, dir, opts()); err != nil {
+			return nil, err
+		}
+	}
 	db, err := pebble.Open(dir, opts())
 	if err = corrupted(err); errors.Is(err, eventstore.ErrCorrupt) {
 		return nil, fmt.Errorf("open log: %w; a file of %s is damaged or gone: put it back if there is a copy, else move the store's folder away and "+
