@@ -87,6 +87,7 @@ const (
 	CodeConflict = "conflict"  // an expectation did not hold
 	CodeTooLarge = "too_large" // the commands or their events are beyond a limit
 	CodeNotFound = "not_found" // something that they name does not exist
+	CodeNotHome  = "not_home"  // a stream that they are for is written at another site now
 )
 
 // Action is what an instance does: Send, SetTimer, CancelTimer, Complete or Ignore.

@@ -39,6 +39,7 @@ func judge(err error) (v verdict, code, reason string) {
 		{eventstore.ErrConflict, CodeConflict},
 		{eventstore.ErrTooLarge, CodeTooLarge},
 		{eventstore.ErrNotFound, CodeNotFound},
+		{eventstore.ErrNotHome, CodeNotHome},
 	} {
 		if errors.Is(err, known.err) && eventstore.ClassOf(err) == eventstore.Rejected {
 			return refusal, known.code, err.Error()

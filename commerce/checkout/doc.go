@@ -30,6 +30,13 @@
 // time-out comes Options.Timeout after the order. So what is imported from papers stands at the time of the papers, and
 // the same input gives the same events. When things really happened is in the envelope.
 //
+// # Several sites
+//
+// A checkout is of the site that took the order, whose goods and money it moves. What another site does to the order reaches
+// it; where the order is void, since another was placed under its id, all is given back. An order that is written at another
+// site now, because its cell has moved, is confirmed, shipped or cancelled there, by a person or a program; the checkout
+// waits for that, or for the cell to come back, and settles goods and money here.
+//
 // # Trouble
 //
 // What must not happen, such as an order that was shipped by hand but whose goods cannot be reserved, is an error of

@@ -30,8 +30,18 @@ const (
 	DefaultMethod  = "card"
 )
 
-// timer is the name of the one timer.
-const timer = "timeout"
+// The names of the timers: that of the time-out, and of when to look again whether the order is written here.
+const (
+	timer     = "timeout"
+	homeTimer = "home"
+)
+
+// An order that is written at another site now is asked about again after firstHomePause, doubled each time up to
+// lastHomePause: its cell may have come back.
+const (
+	firstHomePause = time.Minute
+	lastHomePause  = time.Hour
+)
 
 // Options tune the checkout. The zero value is good. They are part of how an order is handled: an instance that is open
 // while they change may be parked when it is folded again, so let open checkouts end first.
@@ -82,7 +92,7 @@ func (c *checkout) react(s State, in saga.Input) (State, []saga.Action, error) {
 	case saga.Refused:
 		return c.refused(s, in)
 	case saga.Fired:
-		return c.fired(s)
+		return c.fired(s, in.Timer)
 	}
 	return s, nil, fmt.Errorf("unexpected input %T", in)
 }
@@ -196,6 +206,8 @@ func (c *checkout) refused(s State, in saga.Refused) (State, []saga.Action, erro
 	switch {
 	case in.Code == commands.CodeVoid:
 		s.puzzled = !s.lost
+	case in.Code == saga.CodeNotHome:
+		return c.away(s)
 	case s.sent == settle || s.sent == release || s.sent == reclaim || s.sent == undo && in.Code != order.CodeInvalidTransition:
 		return s, nil, fmt.Errorf("%s of order %s was refused: %s: %s", in.Key, s.id, in.Code, in.Reason)
 	case s.sent != reserve && in.Code == order.CodeInvalidTransition:
@@ -205,6 +217,19 @@ func (c *checkout) refused(s State, in saga.Refused) (State, []saga.Action, erro
 		s.refusal = clipped(in.Reason)
 	}
 	return c.next(s)
+}
+
+// away waits until the order has come back, or the site that writes it now has moved it. Goods and money are this site's
+// to move, whatever becomes of the order.
+func (c *checkout) away(s State) (State, []saga.Action, error) {
+	pause := min(firstHomePause<<min(s.aways, 6), lastHomePause)
+	s.aways++
+	s.puzzled = !s.lost && s.status == s.believed
+	s, actions, err := c.next(s)
+	if s.puzzled {
+		actions = append(actions, saga.SetTimer{Name: homeTimer, After: pause})
+	}
+	return s, actions, err
 }
 
 // clipped keeps a reason within what order and payment take as one. It is never empty.
@@ -219,7 +244,11 @@ func clipped(reason string) string {
 	return reason
 }
 
-func (c *checkout) fired(s State) (State, []saga.Action, error) {
-	s.late = true
+func (c *checkout) fired(s State, name string) (State, []saga.Action, error) {
+	if name == homeTimer {
+		s.puzzled = s.overruled
+	} else {
+		s.late = true
+	}
 	return c.next(s)
 }

@@ -36,8 +36,10 @@ type here struct {
 	allowed atomic.Int64
 	// meanwhile, when set, happens once while a message is on its way.
 	meanwhile atomic.Pointer[func()]
-	runner    *saga.Runner
-	halt      func()
+	// home, unless it is nil, is the site that writes orders.
+	home   atomic.Pointer[string]
+	runner *saga.Runner
+	halt   func()
 }
 
 // Dispatch implements saga.Dispatcher.
@@ -56,7 +58,9 @@ func (h *here) Dispatch(ctx context.Context, meta commands.Meta, cmds ...any) (e
 func openSite(t *testing.T, name string, ahead time.Duration, stock int64, o checkout.Options) *here {
 	t.Helper()
 	h := &here{t: t, name: name, log: eventstore.LogID{Site: name, Incarnation: 1}, options: o}
-	h.store = memstore.New(memstore.Options{LogID: h.log, Clock: hlc.New(func() time.Time { return time.Now().Add(ahead) })})
+	h.store = memstore.New(memstore.Options{
+		LogID: h.log, Clock: hlc.New(func() time.Time { return time.Now().Add(ahead) }), Fence: h.fence,
+	})
 	h.bus = commands.NewBus(h.store, commands.Options{})
 	if err := checkout.Register(h.bus); err != nil {
 		t.Fatal(err)
@@ -68,6 +72,15 @@ func openSite(t *testing.T, name string, ahead time.Duration, stock int64, o che
 	}
 	h.start()
 	return h
+}
+
+// fence is that of a site where orders are homed.
+func (h *here) fence(stream eventstore.StreamID, cell uint16) (epoch uint32, err error) {
+	home := h.home.Load()
+	if stream.Category == order.Category && home != nil && *home != h.name {
+		return 0, &eventstore.NotHomeError{Stream: stream, Cell: cell, Home: *home, Epoch: 1}
+	}
+	return 0, nil
 }
 
 func (h *here) start() {
@@ -422,4 +435,70 @@ func (p parting) play(t *testing.T) (faults []string) {
 		}
 	}
 	return faults
+}
+
+// TestAnOrderThatMovesAway (R6, C3, C4): the cell of an order goes to another site while its checkout has carried out so many
+// messages. The checkout does no more about the order, and is not parked; what the new home does about it, goods and money
+// follow, where they are; and when the cell comes back the checkout goes on by itself.
+func TestAnOrderThatMovesAway(t *testing.T) {
+	for then, want := range map[string]order.Status{"ship": order.Shipped, "cancel": order.Cancelled, "back": order.Shipped} {
+		for first := range int64(3) {
+			t.Run(fmt.Sprintf("%s after %d messages", then, first), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { moveAway(t, then, want, first) })
+			})
+		}
+	}
+}
+
+func moveAway(t *testing.T, then string, want order.Status, first int64) {
+	const stock = 10
+	bj, sh := openSite(t, "bj", 0, stock, checkout.Options{}), openSite(t, "sh", 0, stock, checkout.Options{})
+	defer func() { bj.halt(); sh.halt() }()
+	move := func(to string) {
+		bj.home.Store(&to)
+		sh.home.Store(&to)
+	}
+	move("bj")
+	bj.do(basket("1", "17850", 3))
+	bj.allow(first)
+	move("sh")
+	sh.hear(bj, everything)
+	bj.allow(20)
+	if parked := bj.runner.Parked(); len(parked) > 0 || bj.runner.Open() != 1 || sh.runner.Open() != 0 {
+		t.Errorf("parked is %+v, %d are open at bj and %d at sh; want one that waits", parked, bj.runner.Open(), sh.runner.Open())
+	}
+	switch then {
+	case "ship":
+		sh.do(order.Confirm{ID: "1", At: at})
+		if !sh.do(order.Ship{ID: "1", At: at}) {
+			t.Error("the new home does not ship the order")
+		}
+	case "cancel":
+		if !sh.do(order.Cancel{ID: "1", Reason: "changed my mind", At: at}) {
+			t.Error("the new home does not cancel the order")
+		}
+	case "back":
+		move("bj")
+	}
+	meet(bj, sh)
+	for _, h := range []*here{bj, sh} {
+		for _, fault := range h.told([]string{"1"}, 2*stock) {
+			t.Error(fault)
+		}
+		if got := load(h, order.Aggregate(), "1").Status; got != want {
+			t.Errorf("the order is %s at %s, want %s", got, h.name, want)
+		}
+		if parked := h.runner.Parked(); len(parked) > 0 || h.runner.Open() > 0 {
+			t.Errorf("%s has parked %+v, and %d are open", h.name, parked, h.runner.Open())
+		}
+	}
+	events := map[string]int{}
+	for e, err := range bj.store.Read(context.Background(), eventstore.Stream(payment.Category, "1@bj"), 1) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if events[e.Type]++; events[e.Type] > 1 {
+			t.Errorf("%s was done twice", e.Type)
+		}
+	}
 }

@@ -42,6 +42,9 @@ type State struct {
 	// puzzled: a message was refused because of the order's status, and the event that explains it has not come yet.
 	puzzled bool
 
+	// aways is how often a message was refused because the order is written at another site.
+	aways int
+
 	// refusal says why stock or payment refused, empty when they did not; late that the time ran out.
 	refusal string
 	late    bool
