@@ -13,6 +13,8 @@ type Frames struct {
 	LSNs  []uint64 // of all, if set
 	Count int
 	Parts [][]byte
+	// Revising are the numbers, from 0 on, of those whose event revises (Recorded.Revises), which no frame tells.
+	Revising []uint64
 }
 
 // FrameReader is implemented by stores that keep frames, for those who pass them on: a read then costs no decoding.

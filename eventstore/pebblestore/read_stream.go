@@ -162,6 +162,12 @@ func (p *streamEvents) pieces(incarnation uint32, size int, yield func(eventstor
 		f := eventstore.Frames{
 			First: eventstore.Position{Incarnation: incarnation, LSN: lsns[0]}, LSNs: lsns[:count], Count: count, Parts: [][]byte{frames},
 		}
+		first := len(p.events) - len(lsns) // among events; those before are of a stream that none revises
+		for i := max(-first, 0); i < count; i++ {
+			if p.events[first+i].Revises {
+				f.Revising = append(f.Revising, uint64(i))
+			}
+		}
 		lsns = lsns[count:]
 		return yield(f)
 	}

@@ -86,6 +86,13 @@ func (p *framePieces) add(b *block) error {
 			p.piece.First = p.next
 		}
 		p.piece.Parts = append(p.piece.Parts, frames)
+		if len(b.notes) > 0 {
+			for lsn := p.next.LSN; lsn <= to; lsn++ {
+				if b.notes[lsn-b.first].has(noteRevises) {
+					p.piece.Revising = append(p.piece.Revising, uint64(p.piece.Count)+lsn-p.next.LSN)
+				}
+			}
+		}
 		p.piece.Count += int(to - p.next.LSN + 1)
 		p.bytes += len(frames)
 		p.next.LSN = to + 1

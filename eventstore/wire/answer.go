@@ -80,6 +80,10 @@ func cutFrames(b []byte) (f *storev1.Frames, rest []byte) {
 			f.Frames = value[:len(value):len(value)]
 		case 4:
 			f.Chains = value[:len(value):len(value)]
+		case 5:
+			if f.Revising, n = appendVarints(f.Revising, value); n < 0 {
+				return nil, nil
+			}
 		default:
 			return nil, nil
 		}

@@ -35,7 +35,11 @@ func appendEvent(dst []byte, e *eventstore.Recorded) []byte {
 	if e.EndsBatch() {
 		dst = appendNumber(dst, 18, 1)
 	}
-	return appendNumber(dst, 19, uint64(e.KeyRef))
+	dst = appendNumber(dst, 19, uint64(e.KeyRef))
+	if e.Revises {
+		dst = appendNumber(dst, 20, 1)
+	}
+	return dst
 }
 
 // The fields below are left out when they are empty, as proto3 asks.

@@ -35,7 +35,7 @@ func DecodeEvent(m *storev1.RecordedEvent) (e eventstore.Recorded, err error) {
 	})
 	e.Stream = eventstore.StreamID{Tenant: m.GetTenant(), Category: m.GetCategory(), ID: m.GetStreamId()}
 	e.Version, e.HLC = m.GetVersion(), hlc.At(m.GetRecordedAt().AsTime())
-	e.CommandID, e.Metadata = m.GetRequestId(), decodeMetadata(m.GetMetadata())
+	e.CommandID, e.Metadata, e.Revises = m.GetRequestId(), decodeMetadata(m.GetMetadata()), m.GetRevises()
 	// Of an event that does not end its batch a message does not tell where that began.
 	e.Batch = eventstore.Batch{FirstSeq: e.Dot.Seq, Count: m.GetBatchCount()}
 	if m.GetEndsBatch() {

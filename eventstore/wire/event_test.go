@@ -25,7 +25,7 @@ func message(e *eventstore.Recorded) *storev1.RecordedEvent {
 		Version: e.Version, Type: e.Type, SchemaVersion: uint32(e.SchemaVersion), EventId: e.Event.ID.String(),
 		RecordedAt: timestamppb.New(e.Time()), ContentType: e.Encoding.ContentType(), Payload: e.Payload, Tags: e.Tags,
 		Kind: e.Kind.String(), RequestId: e.CommandID, Metadata: encodeMetadata(&e.Metadata), Dot: e.Dot.String(),
-		BatchCount: e.Batch.Count, EndsBatch: e.EndsBatch(), KeyRef: e.KeyRef,
+		BatchCount: e.Batch.Count, EndsBatch: e.EndsBatch(), KeyRef: e.KeyRef, Revises: e.Revises,
 	}
 }
 
@@ -49,6 +49,7 @@ func recorded(random *rand.Rand) *eventstore.Recorded {
 		Metadata:  eventstore.Metadata{Causation: text(), Correlation: text(), TraceParent: text(), TraceState: text(), Actor: text()},
 	}
 	e.Batch = eventstore.Batch{FirstSeq: e.Dot.Seq - random.Uint64N(2), Count: 1 + random.Uint32N(2)}
+	e.Revises = random.IntN(3) == 0
 	for range random.IntN(3) {
 		e.Tags = append(e.Tags, "t:"+text())
 	}

@@ -18,7 +18,13 @@ func DecodeFrames(dst []eventstore.Recorded, m *storev1.Frames) ([]eventstore.Re
 	if n := len(m.GetLsns()); len(chains) > 0 && len(chains) != n*len(eventstore.Hash{}) {
 		return dst, fmt.Errorf("frames: %w: %d bytes of hash chain for %d events", eventstore.ErrCorrupt, len(chains), n)
 	}
+	for _, i := range m.GetRevising() {
+		if i >= uint64(len(m.GetLsns())) {
+			return dst, fmt.Errorf("frames: %w: event %d of %d revises", eventstore.ErrCorrupt, i, len(m.GetLsns()))
+		}
+	}
 	var d eventstore.FrameDecoder
+	before := len(dst)
 	dst = slices.Grow(dst, min(len(m.GetLsns()), len(rest)/leastFrame))
 	for _, lsn := range m.GetLsns() {
 		dst = append(dst, eventstore.Recorded{})
@@ -31,6 +37,9 @@ func DecodeFrames(dst []eventstore.Recorded, m *storev1.Frames) ([]eventstore.Re
 		if len(chains) > 0 {
 			chains = chains[copy(e.Chain[:], chains):]
 		}
+	}
+	for _, i := range m.GetRevising() {
+		dst[before+int(i)].Revises = true
 	}
 	if len(rest) > 0 {
 		return dst, fmt.Errorf("frames: %w: %d bytes after the last of %d", eventstore.ErrCorrupt, len(rest), len(m.GetLsns()))

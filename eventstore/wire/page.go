@@ -22,6 +22,7 @@ type Page struct {
 	incarnation uint32
 	lsns        []byte // varints
 	chains      []byte
+	revising    []byte // varints
 	scratch     []byte
 }
 
@@ -42,6 +43,7 @@ func (p *Page) Size() int {
 // Add appends an event. chain says that its chain is wanted, which only frames have.
 func (p *Page) Add(e *eventstore.Recorded, chain bool) {
 	p.room()
+	number := p.events
 	p.events++
 	if !p.asFrames {
 		p.scratch = appendEvent(p.scratch[:0], e)
@@ -52,6 +54,9 @@ func (p *Page) Add(e *eventstore.Recorded, chain bool) {
 	*p.body = eventstore.AppendFrame(*p.body, e, p.scratch)
 	p.incarnation = e.Position.Incarnation
 	p.lsns = protowire.AppendVarint(p.lsns, e.Position.LSN)
+	if e.Revises {
+		p.revising = protowire.AppendVarint(p.revising, uint64(number))
+	}
 	if chain {
 		p.chains = append(p.chains, e.Chain[:]...)
 	}
@@ -90,7 +95,7 @@ func (p *Page) take(tail []byte, empty func() proto.Message) *Encoded {
 	out := &Encoded{empty: empty}
 	if p.events > 0 {
 		if p.asFrames {
-			out.buffers = append(out.buffers, mem.SliceBuffer(framesHead(p.incarnation, p.lsns, p.chains, len(*p.body))))
+			out.buffers = append(out.buffers, mem.SliceBuffer(framesHead(p.incarnation, p.lsns, p.chains, p.revising, len(*p.body))))
 		}
 		p.size = cap(*p.body)
 		out.buffers = append(out.buffers, mem.NewBuffer(p.body, &bodies))
@@ -98,7 +103,7 @@ func (p *Page) take(tail []byte, empty func() proto.Message) *Encoded {
 	if len(tail) > 0 {
 		out.buffers = append(out.buffers, mem.SliceBuffer(tail))
 	}
-	p.body, p.events, p.lsns, p.chains = nil, 0, p.lsns[:0], p.chains[:0]
+	p.body, p.events, p.lsns, p.chains, p.revising = nil, 0, p.lsns[:0], p.chains[:0], p.revising[:0]
 	return out
 }
 
@@ -116,24 +121,30 @@ func EncodeFrames(f *eventstore.Frames) *Encoded {
 		}
 		lsns = protowire.AppendVarint(lsns, lsn)
 	}
+	var revising []byte
+	for _, i := range f.Revising {
+		revising = protowire.AppendVarint(revising, i)
+	}
 	size := 0
 	for _, part := range f.Parts {
 		size += len(part)
 	}
 	out := &Encoded{empty: emptyRead, buffers: make(mem.BufferSlice, 0, 1+len(f.Parts))}
-	out.buffers = append(out.buffers, mem.SliceBuffer(framesHead(f.First.Incarnation, lsns, nil, size)))
+	out.buffers = append(out.buffers, mem.SliceBuffer(framesHead(f.First.Incarnation, lsns, nil, revising, size)))
 	for _, part := range f.Parts {
 		out.buffers = append(out.buffers, mem.SliceBuffer(part))
 	}
 	return out
 }
 
-// framesHead returns what stands before so many bytes of frames in a message: they are the last field. lsns are varints.
-func framesHead(incarnation uint32, lsns, chains []byte, size int) []byte {
-	inner := make([]byte, 0, 32+len(lsns)+len(chains))
+// framesHead returns what stands before so many bytes of frames in a message: they are the last field. lsns and
+// revising are varints.
+func framesHead(incarnation uint32, lsns, chains, revising []byte, size int) []byte {
+	inner := make([]byte, 0, 40+len(lsns)+len(chains)+len(revising))
 	inner = appendNumber(inner, 1, uint64(incarnation))
 	inner = appendBytes(inner, 2, lsns)
 	inner = appendBytes(inner, 4, chains)
+	inner = appendBytes(inner, 5, revising)
 	inner = protowire.AppendVarint(protowire.AppendTag(inner, 3, protowire.BytesType), uint64(size))
 	head := protowire.AppendTag(make([]byte, 0, 8+len(inner)), 2, protowire.BytesType)
 	head = protowire.AppendVarint(head, uint64(len(inner)+size))

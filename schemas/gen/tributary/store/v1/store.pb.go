@@ -1504,7 +1504,9 @@ type RecordedEvent struct {
 	// It is the last of those.
 	EndsBatch bool `protobuf:"varint,18,opt,name=ends_batch,json=endsBatch,proto3" json:"ends_batch,omitempty"`
 	// Names the key that seals erasable fields; 0 is none.
-	KeyRef        uint32 `protobuf:"varint,19,opt,name=key_ref,json=keyRef,proto3" json:"key_ref,omitempty"`
+	KeyRef uint32 `protobuf:"varint,19,opt,name=key_ref,json=keyRef,proto3" json:"key_ref,omitempty"`
+	// It came from another site when the log had events of its stream already that stand behind it.
+	Revises       bool `protobuf:"varint,20,opt,name=revises,proto3" json:"revises,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1672,6 +1674,13 @@ func (x *RecordedEvent) GetKeyRef() uint32 {
 	return 0
 }
 
+func (x *RecordedEvent) GetRevises() bool {
+	if x != nil {
+		return x.Revises
+	}
+	return false
+}
+
 // Frames are events in the log's canonical encoding: whole, and the fastest to send and to take apart. eventstore/frame.go
 // of the repository says what a frame is.
 type Frames struct {
@@ -1683,7 +1692,9 @@ type Frames struct {
 	// The frames, one after the other.
 	Frames []byte `protobuf:"bytes,3,opt,name=frames,proto3" json:"frames,omitempty"`
 	// The log's hash chain after each event, 32 bytes each, where it was asked for.
-	Chains        []byte `protobuf:"bytes,4,opt,name=chains,proto3" json:"chains,omitempty"`
+	Chains []byte `protobuf:"bytes,4,opt,name=chains,proto3" json:"chains,omitempty"`
+	// Which of the events, from 0 on, came from another site when the log had events of their streams already that stand behind them.
+	Revising      []uint64 `protobuf:"varint,5,rep,packed,name=revising,proto3" json:"revising,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1742,6 +1753,13 @@ func (x *Frames) GetFrames() []byte {
 func (x *Frames) GetChains() []byte {
 	if x != nil {
 		return x.Chains
+	}
+	return nil
+}
+
+func (x *Frames) GetRevising() []uint64 {
+	if x != nil {
+		return x.Revising
 	}
 	return nil
 }
@@ -2853,7 +2871,7 @@ const file_tributary_store_v1_store_proto_rawDesc = "" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x127\n" +
 	"\areceipt\x18\x02 \x01(\v2\x1b.tributary.store.v1.ReceiptH\x00R\areceipt\x127\n" +
 	"\afailure\x18\x03 \x01(\v2\x1b.tributary.store.v1.FailureH\x00R\afailureB\t\n" +
-	"\aoutcome\"\xd2\x04\n" +
+	"\aoutcome\"\xec\x04\n" +
 	"\rRecordedEvent\x12\x1a\n" +
 	"\bposition\x18\x01 \x01(\tR\bposition\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x1a\n" +
@@ -2878,12 +2896,14 @@ const file_tributary_store_v1_store_proto_rawDesc = "" +
 	"batchCount\x12\x1d\n" +
 	"\n" +
 	"ends_batch\x18\x12 \x01(\bR\tendsBatch\x12\x17\n" +
-	"\akey_ref\x18\x13 \x01(\rR\x06keyRef\"n\n" +
+	"\akey_ref\x18\x13 \x01(\rR\x06keyRef\x12\x18\n" +
+	"\arevises\x18\x14 \x01(\bR\arevises\"\x8a\x01\n" +
 	"\x06Frames\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\rR\vincarnation\x12\x12\n" +
 	"\x04lsns\x18\x02 \x03(\x04R\x04lsns\x12\x16\n" +
 	"\x06frames\x18\x03 \x01(\fR\x06frames\x12\x16\n" +
-	"\x06chains\x18\x04 \x01(\fR\x06chains\"\xdc\x01\n" +
+	"\x06chains\x18\x04 \x01(\fR\x06chains\x12\x1a\n" +
+	"\brevising\x18\x05 \x03(\x04R\brevising\"\xdc\x01\n" +
 	"\x11ReadStreamRequest\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x1a\n" +
 	"\bcategory\x18\x02 \x01(\tR\bcategory\x12\x0e\n" +
