@@ -1,10 +1,13 @@
 package node
 
 import (
+	"context"
+	"iter"
 	"sync"
 
 	"github.com/tributary-es/tributary/commands"
 	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/eventstore/sealed"
 	"github.com/tributary-es/tributary/projections"
 	"github.com/tributary-es/tributary/projections/counting"
 )
@@ -16,6 +19,24 @@ func (n *Node) history(log eventstore.Reader, categories []string) projections.H
 		return nil
 	}
 	return counting.New(log, rulesOf(n.bus))
+}
+
+// withheld reads streams without what is personal of those whose erasure is on record: what read models have dropped of them
+// does not come back with a correction.
+type withheld struct{ *sealed.Store }
+
+// Read implements eventstore.Reader.
+func (w withheld) Read(ctx context.Context, stream eventstore.StreamID, from uint64) iter.Seq2[eventstore.Recorded, error] {
+	return func(yield func(eventstore.Recorded, error) bool) {
+		for e, err := range w.Store.Read(ctx, stream, from) {
+			if err == nil {
+				err = w.Withhold(ctx, &e)
+			}
+			if !yield(e, err) || err != nil {
+				return
+			}
+		}
+	}
 }
 
 // rulesOf returns the resolvers of a bus.

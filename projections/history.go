@@ -22,11 +22,13 @@ type History interface {
 
 // Change is what an event changes of what counts in its stream.
 type Change struct {
-	// Appends: the event counts behind all that counted before it, and changes nothing else. The rest is empty then.
+	// Appends: the event counts behind all that counted before it, and changes nothing else. Before, After and Void are empty then.
 	Appends bool
+	// Version, where the order was asked for and the event Appends, is the version that the stream is at with it.
+	Version uint64
 	// Before has the events that counted before the event came. After has all events of the stream up to it, of which those in Void
-	// do not count. Both are in canonical order. Where the order was asked for, Recorded.Version is the event's place among all that
-	// the log held of the stream, and that of the last one that counts is their number.
+	// do not count. Both are in canonical order. Where the order was asked for, Recorded.Version is the version that the stream is
+	// at behind the event, up to the next that counts: the number of events that the log held of it, void ones among them.
 	Before, After []eventstore.Recorded
 	Void          map[eventstore.Dot]bool
 }
@@ -90,6 +92,10 @@ func (p *Projection[W]) take(ctx context.Context, w W, rec Recorder, lot *Lot, e
 		return &unreadError{err}
 	case c.Appends && (skipped || !p.wants(e.Type)):
 		return nil
+	case c.Appends && c.Version != 0 && c.Version != e.Version:
+		numbered := *e
+		numbered.Version = c.Version
+		return p.Try(w, &numbered)
 	case c.Appends:
 		return p.Try(w, e)
 	}

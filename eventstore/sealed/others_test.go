@@ -67,6 +67,19 @@ func TestOtherSitesKeysOpenNothingHere(t *testing.T) {
 		t.Fatal(err)
 	}
 	send(t, there, here)
+	// The key is there until the next start; who reads again what was dropped already has it withheld.
+	for e, err := range here.store.ReadAll(t.Context(), eventstore.Position{}, orders) {
+		was := e.Erased
+		if err == nil {
+			err = here.store.Withhold(t.Context(), &e)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := was || e.Stream.ID == "3"; e.Erased != want {
+			t.Errorf("order %s is withheld: %v, want %v", e.Stream.ID, e.Erased, want)
+		}
+	}
 	if destroyed, _, err := here.store.Resume(t.Context()); err != nil || destroyed != 1 {
 		t.Fatalf("%d keys were destroyed, %v; want 1", destroyed, err)
 	}

@@ -67,6 +67,32 @@ func open(ctx context.Context, keys Keys, r *eventstore.Recorded) error {
 	return nil
 }
 
+// Withhold has an opened event read as one of an erased subject, where the erasure is on record here and the key is still there: of
+// an erasure at another site until this one starts again, of one that is under way for moments. Who has dropped a subject does not
+// get it back by reading earlier events again.
+func (s *Store) Withhold(ctx context.Context, r *eventstore.Recorded) error {
+	marks := s.types[r.Type]
+	if marks == nil || r.Opened == nil || r.Erased {
+		return nil
+	}
+	parts, err := marks.split(r.Opened)
+	if err != nil {
+		return fmt.Errorf("read %s at %s: %w: %w", r.Type, r.Position, eventstore.ErrCorrupt, err)
+	}
+	if parts.subject == "" {
+		return nil
+	}
+	erased, err := s.Version(ctx, Subject{r.Stream.Tenant, parts.subject}.stream())
+	if err != nil {
+		return fmt.Errorf("ask for the erasure of whom %s at %s is about: %w", r.Type, r.Position, err)
+	}
+	if erased == 0 {
+		return nil
+	}
+	r.Opened = nil
+	return leaveSealed(r)
+}
+
 // opened opens the events of a read, which ends with the first that cannot be.
 func (s *Store) opened(ctx context.Context, events iter.Seq2[eventstore.Recorded, error]) iter.Seq2[eventstore.Recorded, error] {
 	return func(yield func(eventstore.Recorded, error) bool) {

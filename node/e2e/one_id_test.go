@@ -46,7 +46,8 @@ func (s *serving) checkoutEnd(t *testing.T, id, site string) string {
 
 // Two sites that do not hear of each other are given orders of one customer under one id, and both ship theirs. When they meet,
 // the first order stands, paid and with its goods gone; the other is void, its goods are back and its money is paid back. No
-// checkout is parked or stays open, and an order that comes later is sold at both sites. Shows R11.
+// checkout is parked or stays open, and an order that comes later is sold at both sites. Orders and stock read the same at both.
+// Shows R11 and P9.
 func TestOneIDAtTwoSites(t *testing.T) {
 	s := newSites(t)
 	ports := freePorts(t, 2)
@@ -83,6 +84,8 @@ func TestOneIDAtTwoSites(t *testing.T) {
 	shipped(b, "B-2", s.names[1])
 	shipped(b, "B-3", s.names[1])
 	s.equal(t)
+	s.sameOrders(t, "X-1", "A-2", "B-2", "B-3")
+	s.sameStock(t, "MUG-1")
 	for _, at := range s.at {
 		for stream, want := range map[string][]string{
 			"order/X-1":                 {"order.created", "order.confirmed", "order.shipped"},
@@ -104,6 +107,9 @@ func TestOneIDAtTwoSites(t *testing.T) {
 		}
 		if parked := done(t, "parked", "list", "--addr", at.grpc); !strings.Contains(parked, "nothing is parked") {
 			t.Errorf("at %s is parked:\n%s", at.http, parked)
+		}
+		if r := verify(t, at.data, "--part", "redis"); len(r.Faults) > 0 {
+			t.Errorf("the read model at %s: %v", at.http, r.Faults)
 		}
 		sagas, _ := at.get(t, "/v1/status")["sagas"].([]any)
 		for _, saga := range sagas {

@@ -123,6 +123,21 @@ func (s *twoSites) equal(t *testing.T) {
 	}
 }
 
+// sameStock waits until a stock code reads the same at both sites.
+func (s *twoSites) sameStock(t *testing.T, code string) {
+	t.Helper()
+	var got [2]string
+	eventually(t, "stock "+code+" is the same at both sites", func() bool {
+		for i, at := range s.at {
+			stock := at.get(t, "/v1/stock/"+code)
+			delete(stock, "position") // each site's own
+			got[i] = fmt.Sprint(stock)
+		}
+		return got[0] == got[1]
+	})
+	t.Logf("%s: %s", code, got[0])
+}
+
 // sameOrders wants an order to read the same at both sites, once their models are there.
 func (s *twoSites) sameOrders(t *testing.T, ids ...string) {
 	t.Helper()

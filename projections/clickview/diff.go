@@ -72,7 +72,7 @@ func (v *View) Diff(ctx context.Context, source projections.Source) ([]string, e
 	if _, err := m.cursor(); err != nil {
 		return nil, err
 	}
-	without := maps.Clone(m.skipped)
+	without := make(map[eventstore.Position]bool)
 	err := m.readParked(ctx, func(p projections.Parked, _ string) error {
 		without[p.Position] = true
 		return nil
@@ -126,7 +126,7 @@ func (m *model) refold(ctx context.Context, source projections.Source, without m
 // refolding is a sink that hands out what is written to it and keeps nothing.
 type refolding struct {
 	model   *model
-	without map[eventstore.Position]bool
+	without map[eventstore.Position]bool // those that are parked, all of their streams behind them among them
 	each    func(*rowwrites.Table) error
 	at      projections.Cursor
 }
@@ -141,7 +141,10 @@ func (r *refolding) Close() error                                     { return n
 func (r *refolding) Touches(e *eventstore.Recorded) bool              { return r.model.projection.Touches(e) }
 
 func (r *refolding) Commit(ctx context.Context, _, to projections.Cursor, events []eventstore.Recorded) ([]projections.Parked, error) {
-	lot := projections.Lot{Skipped: r.without}
+	lot := projections.Lot{Skipped: r.model.skipped}
+	if len(r.without) > 0 {
+		events = slices.DeleteFunc(slices.Clone(events), func(e eventstore.Recorded) bool { return r.without[e.Position] })
+	}
 	rec := rowwrites.NewRecorder(&r.model.projection)
 	if _, err := projections.Fold[projections.Rows](ctx, &r.model.projection, rec, rec, &lot, events); err != nil {
 		return nil, err

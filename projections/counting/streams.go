@@ -3,6 +3,7 @@ package counting
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/projections"
@@ -35,23 +36,25 @@ func New(log eventstore.Reader, rules Rules) *Streams {
 
 // Change is part of projections.History.
 func (s *Streams) Change(ctx context.Context, e *eventstore.Recorded, ordered bool) (projections.Change, error) {
-	appends := projections.Change{Appends: true}
-	switch all := s.rules.AllCount(e.Stream.Category); {
-	case all && (!ordered || !e.Revises):
-		return appends, nil // it is among those that count, and at their end where that matters
-	case all, e.Kind == eventstore.KindResolution:
-	default:
+	all := s.rules.AllCount(e.Stream.Category)
+	if all && !ordered {
+		return projections.Change{Appends: true}, nil // it is among those that count
+	}
+	if !e.Revises && e.Kind != eventstore.KindResolution {
 		concurrent, err := s.known.Concurrent(ctx, e)
 		if err != nil {
 			return projections.Change{}, err
 		}
-		if !concurrent {
-			return appends, nil // no resolver voids what was decided with the knowledge of all before, nor others by it
+		if !concurrent { // No resolver voids what was decided with the knowledge of all before, nor others by it.
+			return s.appends(ctx, e, ordered)
 		}
 	}
 	after, err := s.upTo(ctx, e)
 	if err != nil {
 		return projections.Change{}, err
+	}
+	if n := len(after); all && n > 0 && after[n-1].Dot == e.Dot {
+		return projections.Change{Appends: true, Version: uint64(n)}, nil
 	}
 	before := make([]eventstore.Recorded, 0, len(after))
 	for i := range after {
@@ -82,6 +85,20 @@ func (s *Streams) Change(ctx context.Context, e *eventstore.Recorded, ordered bo
 		number(after, c.Void)
 	}
 	return c, nil
+}
+
+// appends says that e counts behind all others of its stream, and, if that is wanted, which place that is: another than its site
+// gave it, where that did not have all of them.
+func (s *Streams) appends(ctx context.Context, e *eventstore.Recorded, ordered bool) (projections.Change, error) {
+	c := projections.Change{Appends: true}
+	if !ordered {
+		return c, nil
+	}
+	var err error
+	if c.Version, err = s.log.VersionAt(ctx, e.Stream, e.Position); err != nil {
+		err = fmt.Errorf("place of the event at %s in its stream: %w", e.Position, err)
+	}
+	return c, err
 }
 
 // upTo returns the events of e's stream that the log had when it had come to e, in canonical order.
@@ -117,17 +134,14 @@ func (s *Streams) void(events []eventstore.Recorded) (map[eventstore.Dot]bool, e
 	return void, nil
 }
 
-// number gives the events of a stream their places as versions, and to the last that counts the version that the stream is at:
-// sites give the same versions, where they write at once.
+// number gives the events of a stream the versions that it is at behind them, up to the next one that counts: void ones count for
+// the event before them. Sites give the same versions, where they write at once.
 func number(events []eventstore.Recorded, void map[eventstore.Dot]bool) {
-	last := -1
-	for i := range events {
-		events[i].Version = uint64(i) + 1
+	version := uint64(len(events))
+	for i := range slices.Backward(events) {
+		events[i].Version = version
 		if !void[events[i].Dot] {
-			last = i
+			version = uint64(i)
 		}
-	}
-	if last >= 0 {
-		events[last].Version = uint64(len(events))
 	}
 }

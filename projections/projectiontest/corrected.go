@@ -95,42 +95,63 @@ func hear(t testing.TB, log, other *memstore.Store) {
 // the model is the same.
 func (s *suite[W]) testCorrected(t *testing.T) {
 	logs := atOnce(t, 24)
-	var first string
-	for i, log := range logs {
-		p := s.corrected(log)
-		want := s.undisturbedBy(t, log, p.Projection)
-		storage := s.open(t)
-		sink := empty(t, storage.Sink(t, p.Projection))
-		var at projections.Cursor
-		events, end := read(t, log, at)
-		for n := 0; n < len(events); n += 7 {
-			batch := events[n:min(n+7, len(events))]
-			to := projections.Cursor{Position: batch[len(batch)-1].Position}
-			if n+7 >= len(events) {
-				to = end
+	_, keys := any(s.projection(1).Projection).(projections.Projection[projections.Keys])
+	for name, rules := range map[string]counting.Rules{"some are void": rules, "all count": {AllCount: func(string) bool { return true }}} {
+		var first string
+		for i, log := range logs {
+			p := s.projection(1)
+			storage := s.open(t)
+			asTheyCame := empty(t, storage.Sink(t, p.Projection))
+			if err := projections.Replay(t.Context(), log, asTheyCame, projections.Cursor{}); err != nil {
+				t.Fatalf("Replay: %v", err)
 			}
-			if parked := commit(t, sink, at, to, batch); len(parked) > 0 {
-				t.Fatalf("Commit parked %v", parked)
+			plain := digest(t, asTheyCame)
+			p.History = counting.New(log, rules)
+			got := s.inBatches(t, log, p.Projection)
+			if want := s.undisturbedBy(t, log, p.Projection); got != want {
+				t.Errorf("%s, log %d: committed in many batches the digest is %s, in one %s", name, i, got, want)
 			}
-			at = to
-		}
-		got := digest(t, sink)
-		if got != want {
-			t.Errorf("log %d: committed in many batches the digest is %s, in one %s", i, got, want)
-		}
-		p.History = nil
-		if plain := s.undisturbedBy(t, log, p.Projection); plain == want {
-			t.Errorf("log %d: nothing is taken back", i)
-		}
-		if _, keys := any(p.Projection).(projections.Projection[projections.Keys]); !keys {
-			continue // rows say at which position they came
-		}
-		if i == 0 {
-			first = got
-		} else if got != first {
-			t.Error("two sites that hold the same events have other keys")
+			storage = s.open(t)
+			sink := empty(t, storage.Sink(t, p.Projection))
+			if err := projections.Replay(t.Context(), log, sink, projections.Cursor{}); err != nil {
+				t.Fatalf("Replay: %v", err)
+			}
+			if replayed := digest(t, sink); replayed != got {
+				t.Errorf("%s, log %d: the log gives another model when it is read for the sink", name, i)
+			}
+			if voids := rules.Void != nil; (plain == got) != (!keys && !voids) {
+				t.Errorf("%s, log %d: that the model is as events came is %t", name, i, plain == got)
+			}
+			switch {
+			case !keys: // rows say at which position they came
+			case i == 0:
+				first = got
+			case got != first:
+				t.Errorf("%s: two sites that hold the same events have other keys", name)
+			}
 		}
 	}
+}
+
+// inBatches returns the digest of a model of the whole log, committed a few events at a time.
+func (s *suite[W]) inBatches(t testing.TB, log *memstore.Store, p projections.Projection[W]) string {
+	t.Helper()
+	storage := s.open(t)
+	sink := empty(t, storage.Sink(t, p))
+	var at projections.Cursor
+	events, end := read(t, log, at)
+	for n := 0; n < len(events); n += 7 {
+		batch := events[n:min(n+7, len(events))]
+		to := projections.Cursor{Position: batch[len(batch)-1].Position}
+		if n+7 >= len(events) {
+			to = end
+		}
+		if parked := commit(t, sink, at, to, batch); len(parked) > 0 {
+			t.Fatalf("Commit parked %v", parked)
+		}
+		at = to
+	}
+	return digest(t, sink)
 }
 
 // testCrashCorrecting shows P1 and P9 for corrections.
@@ -191,5 +212,39 @@ func (s *suite[W]) testCorrectedBehindSkipped(t *testing.T) {
 	p.ill.Store(false)
 	if whole := s.undisturbedBy(t, two, p.Projection); whole == got {
 		t.Error("a skipped event is in the model")
+	}
+}
+
+// testCorrectedWhenRetried: an event that stands before others, and was parked, comes to its place when it is tried again.
+func (s *suite[W]) testCorrectedWhenRetried(t *testing.T) {
+	one := memstore.New(memstore.Options{LogID: eventstore.LogID{Site: "one", Incarnation: 1}, Clock: hlc.New(nil)})
+	two := memstore.New(memstore.Options{LogID: eventstore.LogID{Site: "two", Incarnation: 1}, Clock: hlc.New(nil)})
+	append1(t, one, account(1), event(garbled, 1))
+	append1(t, two, account(1), event(credited, 3))
+	append1(t, two, account(1), event(credited, 7))
+	hear(t, two, one)
+	for name, rules := range map[string]counting.Rules{"some are void": rules, "all count": {AllCount: func(string) bool { return true }}} {
+		p := s.projection(1)
+		p.History = counting.New(two, rules)
+		p.ill.Store(true)
+		storage := s.open(t)
+		sink := storage.Sink(t, p.Projection)
+		lot, ok := sink.(projections.Parking)
+		if !ok {
+			return // nobody can retry
+		}
+		empty(t, sink)
+		events, to := read(t, two, projections.Cursor{})
+		if parked := commit(t, sink, projections.Cursor{}, to, events); len(parked) != 1 {
+			t.Fatalf("%s: parked are %v, want one", name, parked)
+		}
+		p.ill.Store(false)
+		if applied, err := lot.Retry(t.Context(), eventstore.StreamID{}); err != nil || applied != 1 {
+			t.Fatalf("%s: Retry applied %d, %v, want 1", name, applied, err)
+		}
+		got := digest(t, sink)
+		if want := s.undisturbedBy(t, two, p.Projection); got != want {
+			t.Errorf("%s: the model differs from an undisturbed one", name)
+		}
 	}
 }

@@ -19,6 +19,7 @@ func run[W any](t *testing.T, s suite[W]) {
 	t.Run("what does not count any more is taken back", s.testCorrected)
 	t.Run("a correction that dies anywhere is made once", s.testCrashCorrecting)
 	t.Run("a stream is corrected behind a skipped event", s.testCorrectedBehindSkipped)
+	t.Run("a parked event comes to its place when it is retried", s.testCorrectedWhenRetried)
 	t.Run("reset leaves nothing", s.testReset)
 	t.Run("another version has no cursor", s.testVersion)
 	t.Run("what was lost is missed", s.testLost)

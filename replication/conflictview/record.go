@@ -9,6 +9,7 @@ import (
 
 	"github.com/tributary-es/tributary/commands"
 	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/projections/counting"
 	"github.com/tributary-es/tributary/replication"
 )
 
@@ -72,7 +73,7 @@ type Judge func(category string, events []eventstore.Recorded) (commands.Judgeme
 // finder finds the conflicts that an event brings about.
 type finder struct {
 	Options
-	seen *seen
+	known *counting.Known
 }
 
 // maxJudged bounds the streams of which it is said what came of their conflicts: judging takes a time and a memory that grow with
@@ -93,7 +94,7 @@ func (f *finder) of(e *eventstore.Recorded) ([]Record, error) {
 	}
 	ctx, cancel := context.WithTimeout(f.Life, f.Timeout)
 	defer cancel()
-	concurrent, err := f.seen.take(ctx, f.Streams, e)
+	concurrent, err := f.known.Concurrent(ctx, e)
 	if err != nil || !concurrent && e.Kind != eventstore.KindResolution {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/projections"
+	"github.com/tributary-es/tributary/projections/counting"
 )
 
 // Name is the name of both projections; they differ by their sinks.
@@ -45,7 +46,7 @@ type Options struct {
 }
 
 func (o Options) finder() *finder {
-	return &finder{Options: o, seen: newSeen()}
+	return &finder{Options: o, known: counting.NewKnown(o.Streams)}
 }
 
 // Keys returns the projection into Redis. Queries reads it.
