@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tributary-es/tributary/commands"
 	"github.com/tributary-es/tributary/commands/saga"
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/memstore"
@@ -166,6 +167,13 @@ func exchange(t *testing.T, stores ...*memstore.Store) {
 // finds its trigger in the stream that both have written, also after a restart (R12).
 func TestInstancesOfTwoSites(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		d := checkoutSaga
+		d.React = func(s checkout, in saga.Input) (checkout, []saga.Action, error) {
+			if r, ok := in.(saga.Refused); ok && r.Code == commands.CodeVoid {
+				return s, []saga.Action{saga.Complete{Outcome: "void"}}, nil
+			}
+			return reactToCheckout(s, in)
+		}
 		var stores []*memstore.Store
 		for _, site := range []string{"bj", "sh"} {
 			stores = append(stores, memstore.New(memstore.Options{LogID: eventstore.LogID{Site: site, Incarnation: 1}}))
@@ -175,7 +183,7 @@ func TestInstancesOfTwoSites(t *testing.T) {
 		start := func() {
 			runners, stops = nil, nil
 			for _, s := range stores {
-				r := newRunner(t, s, newShop(t, s), checkoutSaga, besideOthers(s, t))
+				r := newRunner(t, s, newShop(t, s), d, besideOthers(s, t))
 				runners, stops = append(runners, r), append(stops, run(t, r))
 			}
 		}
@@ -198,6 +206,10 @@ func TestInstancesOfTwoSites(t *testing.T) {
 		for n, s := range stores {
 			if p := runners[n].Parked(); len(p) > 0 || runners[n].Open() > 0 {
 				t.Errorf("site %d has parked %+v, %d are open; want neither", n, p, runners[n].Open())
+			}
+			// Of the second order nothing is confirmed: it is void, and the first is not its checkout's to move.
+			if confirmed := effects(t, s, "1")["order.confirmed.v1"]; confirmed != 1 {
+				t.Errorf("%d orders are confirmed at site %d, want one", confirmed, n)
 			}
 			charges := map[string]bool{}
 			for _, e := range steps(t, s, "payment", "1") {

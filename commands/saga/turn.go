@@ -163,8 +163,8 @@ func (r *Runner) send(ctx context.Context, i *instance, s *outgoing) error {
 	meta := commands.Meta{
 		Tenant: i.tenant, ID: CommandID(i.category, i.id, s.Key), Metadata: r.metadata(i.memory, s.causation),
 	}
-	if r.options.Void != nil && !i.memory.void[i.memory.began] {
-		// What began the instance may have become void a moment ago, and what stands in its place is not the instance's to move.
+	if r.options.Void != nil {
+		// What began the instance may have become void, now or a moment ago, and what stands in its place is not its to move.
 		meta.RestsOn = []eventstore.Dot{i.memory.began}
 	}
 	receipt, err := r.bus.Dispatch(ctx, meta, s.Commands...)

@@ -20,6 +20,7 @@ import (
 	"github.com/tributary-es/tributary/commerce/inventory"
 	"github.com/tributary-es/tributary/commerce/order"
 	"github.com/tributary-es/tributary/commerce/payment"
+	"github.com/tributary-es/tributary/commerce/returns"
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/memstore"
 	"github.com/tributary-es/tributary/internal/hlc"
@@ -83,10 +84,13 @@ func (h *here) fence(stream eventstore.StreamID, cell uint16) (epoch uint32, err
 	return 0, nil
 }
 
-func (h *here) start() {
+func (h *here) start() { run(h, checkout.Saga(h.options)) }
+
+// run runs a saga at a site until it is halted.
+func run[S any](h *here, d saga.Definition[S]) {
 	h.t.Helper()
 	var err error
-	h.runner, err = saga.New(h.store, h, checkout.Saga(h.options), saga.Options{
+	h.runner, err = saga.New(h.store, h, d, saga.Options{
 		Log: slog.New(slog.DiscardHandler), Void: h.bus.Void, Backoff: func(int) time.Duration { return time.Second },
 	})
 	if err != nil {
@@ -192,9 +196,15 @@ func (h *here) told(ids []string, received int64) (faults []string) {
 			h.t.Fatal(err)
 		}
 		placed := load(h, order.Aggregate(), id)
+		taken := "" // by which site
 		for e, err := range h.store.Read(context.Background(), eventstore.Stream(order.Category, id), 1) {
 			if err != nil {
 				h.t.Fatal(err)
+			}
+			if _, isVoid := void[e.Dot]; !isVoid && e.Type == order.CreatedV1 {
+				taken = e.Dot.Log.Site
+			} else if !isVoid && saga.Sent(e.CommandID, checkout.Name) && e.Dot.Log.Site != taken {
+				fault("%s of order %s, which %s took, is of the checkout of %s", e.Type, id, taken, e.Dot.Log.Site)
 			}
 			if e.Type != order.CreatedV1 {
 				continue
@@ -257,17 +267,17 @@ func TestOneOrderAtTwoSites(t *testing.T) {
 		"nobody ships":  {checkout.Options{ManualShip: true}, checkout.Options{ManualShip: true}},
 		"second is low": {sh: checkout.Options{PaymentLimit: gbp("1")}},
 	} {
-		for n := range 64 {
+		for n := range 96 {
 			theirs := []string{"17850", "9"}[n/16%2]
-			first, second, midway := int64(n%4), int64(n/4%4), n/32 == 1
-			t.Run(fmt.Sprintf("%s, customer %s, %d and %d messages, midway %v", name, theirs, first, second, midway), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) { oneOrderAtTwoSites(t, theirs, o.bj, o.sh, first, second, midway) })
+			first, second, heard := int64(n%4), int64(n/4%4), []string{"late", "midway", "before"}[n/32]
+			t.Run(fmt.Sprintf("%s, customer %s, %d and %d messages, heard %s", name, theirs, first, second, heard), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { oneOrderAtTwoSites(t, theirs, o.bj, o.sh, first, second, heard) })
 			})
 		}
 	}
 }
 
-func oneOrderAtTwoSites(t *testing.T, theirs string, o, other checkout.Options, first, second int64, midway bool) {
+func oneOrderAtTwoSites(t *testing.T, theirs string, o, other checkout.Options, first, second int64, heard string) {
 	const stock = 10
 	bj, sh := openSite(t, "bj", 0, stock, o), openSite(t, "sh", 0, stock, other)
 	defer func() { bj.halt(); sh.halt() }()
@@ -276,9 +286,12 @@ func oneOrderAtTwoSites(t *testing.T, theirs string, o, other checkout.Options, 
 	sh.do(basket("1", theirs, 2))
 	bj.allow(first)
 	sh.allow(second)
-	if midway {
+	switch heard {
+	case "midway":
 		happens := func() { sh.receive(bj, everything) }
 		sh.meanwhile.Store(&happens)
+	case "before":
+		sh.hear(bj, everything)
 	}
 	sh.allow(1)
 	meet(bj, sh)
@@ -306,7 +319,7 @@ func oneOrderAtTwoSites(t *testing.T, theirs string, o, other checkout.Options, 
 			t.Errorf("%d checkouts are open at %s, want %d", h.runner.Open(), h.name, want)
 		}
 	}
-	if end := ended(t, sh, "1"); end != checkout.OutcomeVoid {
+	if end := ended(t, sh, checkout.Name, "1"); end != checkout.OutcomeVoid {
 		t.Errorf("the checkout of the void order has ended with %q", end)
 	}
 	// What is void does not move the other any more.
@@ -322,10 +335,10 @@ func oneOrderAtTwoSites(t *testing.T, theirs string, o, other checkout.Options, 
 	}
 }
 
-// ended returns how the checkout of an order has ended at a site.
-func ended(t *testing.T, h *here, id string) string {
+// ended returns how an instance of a saga has ended at a site.
+func ended(t *testing.T, h *here, name, id string) string {
 	t.Helper()
-	for e, err := range h.store.ReadBackwards(context.Background(), eventstore.Stream(checkout.Name+"."+h.name, id), 0) {
+	for e, err := range h.store.ReadBackwards(context.Background(), eventstore.Stream(name+"."+h.name, id), 0) {
 		var step struct{ Complete string }
 		if err := errors.Join(err, json.Unmarshal(e.Payload, &step)); err != nil {
 			t.Fatal(err)
@@ -333,6 +346,67 @@ func ended(t *testing.T, h *here, id string) string {
 		return step.Complete
 	}
 	return ""
+}
+
+// TestOneReturnAtTwoSites (R11): of two returns with one id the first counts; what the other has moved is moved back.
+func TestOneReturnAtTwoSites(t *testing.T) {
+	for _, first := range []int64{0, 1} {
+		for _, second := range []string{"not settled", "settled", "midway"} {
+			t.Run(fmt.Sprintf("%d messages, the second %s", first, second), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { oneReturnAtTwoSites(t, first, second) })
+			})
+		}
+	}
+}
+
+func oneReturnAtTwoSites(t *testing.T, first int64, second string) {
+	const stock = 10
+	bj, sh := openSite(t, "bj", 0, stock, checkout.Options{}), openSite(t, "sh", 0, stock, checkout.Options{})
+	for _, h := range []*here{bj, sh} {
+		h.halt()
+		run(h, checkout.ReturnSaga())
+		defer func() { h.halt() }()
+		h.do(returns.Receive{ID: "R", Country: "France", Currency: "GBP", At: at, Lines: []returns.Line{
+			{Number: 1, StockCode: "A", Quantity: map[*here]int64{bj: 3, sh: 2}[h], UnitPrice: gbp("1.5")},
+		}})
+		time.Sleep(time.Second)
+	}
+	bj.allow(first)
+	switch second {
+	case "not settled":
+		sh.hear(bj, everything)
+	case "settled":
+		sh.allow(1)
+	case "midway":
+		happens := func() { sh.receive(bj, everything) }
+		sh.meanwhile.Store(&happens)
+		sh.allow(1)
+	}
+	meet(bj, sh)
+	for _, h := range []*here{bj, sh} {
+		if got := load(h, inventory.Aggregate(), "A").OnHand; got != 2*stock+3 {
+			t.Errorf("%d units are on hand at %s, want those of the first return beside what was there, %d", got, h.name, 2*stock+3)
+		}
+		if got := load(h, payment.Aggregate(), "R@bj").Refunded; got != gbp("4.5") {
+			t.Errorf("%s of the first return are paid back at %s, want 4.5", got, h.name)
+		}
+		kinds := map[string]int{}
+		for e, err := range h.store.Read(context.Background(), eventstore.Stream(payment.Category, "R@sh"), 1) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			kinds[e.Type]++
+		}
+		if kinds[payment.RefundedV1] != kinds[payment.AdjustedV1] || (second == "settled") != (kinds[payment.RefundedV1] == 1) {
+			t.Errorf("the money of the void return has moved by %v at %s", kinds, h.name)
+		}
+		if parked := h.runner.Parked(); len(parked) > 0 || h.runner.Open() > 0 {
+			t.Errorf("%s has parked %+v, and %d are open", h.name, parked, h.runner.Open())
+		}
+	}
+	if one, other := ended(t, bj, checkout.ReturnsName, "R"), ended(t, sh, checkout.ReturnsName, "R"); one != checkout.OutcomeCompleted || other != checkout.OutcomeVoid {
+		t.Errorf("the returns have ended with %q and %q", one, other)
+	}
 }
 
 // TestSitesThatPart (R11, C4) has two sites take orders with the same ids, operators interfere at both, checkouts be held up
@@ -369,7 +443,7 @@ func drawParting(t *rapid.T) parting {
 	one := rapid.Custom(func(t *rapid.T) move {
 		return move{
 			Site:     rapid.IntRange(0, 1).Draw(t, "site"),
-			What:     rapid.SampledFrom([]string{"place", "place", "allow", "allow", "allow", "hear", "hear", "restart", "wait", "confirm", "ship", "cancel"}).Draw(t, "what"),
+			What:     rapid.SampledFrom([]string{"place", "place", "allow", "allow", "allow", "hear", "hear", "midway", "restart", "wait", "confirm", "ship", "cancel"}).Draw(t, "what"),
 			ID:       rapid.SampledFrom([]string{"1", "2"}).Draw(t, "id"),
 			Customer: rapid.SampledFrom([]string{"", "9", "17850"}).Draw(t, "customer"),
 			Count:    rapid.IntRange(1, 6).Draw(t, "count"),
@@ -401,6 +475,9 @@ func (p parting) play(t *testing.T) (faults []string) {
 			h.allow(int64(m.Count))
 		case "hear":
 			h.hear(other, m.Count)
+		case "midway":
+			happens := func() { h.receive(other, m.Count) }
+			h.meanwhile.Store(&happens)
 		case "restart":
 			h.halt()
 			h.start()
