@@ -7,7 +7,7 @@
 //	1  it failed; stderr says why
 //	2  the input or the command line is wrong; nothing was changed
 //	3  something that is needed is missing; stderr has the line that gets it
-//	4  verify or schemas check found faults; each is named
+//	4  verify, schemas check or a demo of several sites found faults; each is named
 //	70 the disk failed the store, which stopped at once rather than promise what it cannot keep
 package main
 
