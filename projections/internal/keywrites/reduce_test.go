@@ -140,3 +140,33 @@ func TestScoresThatAreNoNumbersPanic(t *testing.T) {
 	}()
 	new(Recorder).SortedAdd("z", "m", math.NaN())
 }
+
+// TestReverse: what is added is taken back by number, what is set or deleted by being deleted, whatever was added to it besides.
+func TestReverse(t *testing.T) {
+	var r Recorder
+	r.HashAdd("kept", "f", 1)
+	mark := r.Mark()
+	r.HashAdd("shared", "f", 5)
+	r.HashSet("own", "f", "4")
+	r.HashAdd("own", "f", 3)
+	r.HashAdd("own", "g", 2)
+	r.SortedAdd("z", "m", 7)
+	r.HashAdd("whole", "f", 9)
+	r.Delete("whole")
+	r.Reverse(mark)
+	got, err := r.Reduce()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []*Key{
+		{Name: "kept", Fields: []Field{{Name: "f", Op: FieldAdd, Delta: 1}}},
+		{Name: "shared", Fields: []Field{{Name: "f", Op: FieldAdd, Delta: -5}}},
+		{Name: "whole", Base: Drop},
+		{Name: "own", Fields: []Field{{Name: "f", Op: FieldDelete}, {Name: "g", Op: FieldAdd, Delta: -2}}},
+		{Name: "z", Members: []Member{{Name: "m", Remove: true}}},
+	}
+	byName := cmpopts.SortSlices(func(a, b *Key) bool { return a.Name < b.Name })
+	if diff := cmp.Diff(want, got, byName, cmpopts.IgnoreUnexported(Key{})); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
