@@ -63,6 +63,9 @@ func (n *Node) drop(ctx context.Context, o pebblestore.DropOptions) (pebblestore
 	return report, err
 }
 
+// filledAtStart is why nothing may be dropped beside the embedded Redis.
+const filledAtStart = "is filled from the first event at each start, for the embedded Redis keeps it in memory; serve with a Redis that keeps its data (--redis HOST:PORT), then drop"
+
 // logFollowers are those who read the log on and on, and how far they are.
 func (n *Node) logFollowers(ctx context.Context) ([]pebblestore.Follower, error) {
 	var out []pebblestore.Follower
@@ -70,7 +73,11 @@ func (n *Node) logFollowers(ctx context.Context) ([]pebblestore.Follower, error)
 		out = append(out, pebblestore.Follower{Name: "the mirror to Kafka", At: n.kafka.mirror.Status().Position})
 	}
 	for _, m := range n.models {
-		out = append(out, pebblestore.Follower{Name: "projection " + m.name, At: m.runner.Status().Position})
+		f := pebblestore.Follower{Name: "projection " + m.name, At: m.runner.Status().Position}
+		if m.redis != nil && n.redis.mode == Embedded {
+			f.Keeps = filledAtStart
+		}
+		out = append(out, f)
 	}
 	for _, s := range n.sagas {
 		out = append(out, pebblestore.Follower{Name: "saga " + s.name, At: s.Position()})

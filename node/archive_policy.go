@@ -52,6 +52,13 @@ func (c *Config) checkArchivePolicy() error {
 	if c.DropAfter != 0 && c.DropAfter < c.ArchiveAfter {
 		return fmt.Errorf("%w: events cannot be dropped after %s, for they are archived after %s", eventstore.ErrInvalid, c.DropAfter, c.ArchiveAfter)
 	}
+	if c.DropAfter != 0 && c.Redis == Embedded {
+		for _, d := range c.Domains {
+			if d.Keys != nil {
+				return fmt.Errorf("%w: --drop-after: projection %s-redis %s", eventstore.ErrInvalid, d.Keys.Name, filledAtStart)
+			}
+		}
+	}
 	location, err := archivePlace(c.ArchiveTo, c.Data, c.Keys)
 	if err != nil {
 		return err

@@ -118,7 +118,7 @@ func TestDropWaitsForFollowers(t *testing.T) {
 // What the mirror, the projections and the sagas have not read is not dropped either, and each is named. Shows S32.
 func TestDropWaitsForEachFollower(t *testing.T) {
 	n, err := Open(t.Context(), Config{
-		Data: t.TempDir(), ClickHouse: "off", HTTP: "127.0.0.1:0", GRPC: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler),
+		Data: t.TempDir(), Redis: "127.0.0.1:1", ClickHouse: "off", HTTP: "127.0.0.1:0", GRPC: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -103,5 +103,6 @@ func askLive(ctx context.Context, address string) (live liveAnswer, err error) {
 	if resp.StatusCode != http.StatusOK {
 		return live, fmt.Errorf("HTTP %d", resp.StatusCode)
 	}
-	return live, json.NewDecoder(io.LimitReader(resp.Body, 1<<16)).Decode(&live)
+	err = json.NewDecoder(io.LimitReader(resp.Body, 1<<16)).Decode(&live)
+	return live, err
 }

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -78,7 +79,7 @@ func (n *Node) stuckFollowers() []server.Dependency {
 	var out []server.Dependency
 	for _, m := range n.models {
 		if s := m.runner.Status(); s.State == projections.Stopped || s.State == projections.Damaged {
-			out = append(out, server.Dependency{Name: projectionPrefix + m.name, Mode: m.sink, Problem: string(s.State) + ": " + s.LastError + stuckHint(m.runner.Damage())})
+			out = append(out, server.Dependency{Name: projectionPrefix + m.name, Mode: m.sink, Problem: string(s.State) + ": " + s.LastError + stuckHint(cmp.Or(m.runner.Damage(), n.followers.fault(projectionPrefix+m.name)))})
 		}
 	}
 	for _, s := range n.sagas {
@@ -100,6 +101,8 @@ const (
 
 func stuckHint(err error) string {
 	switch {
+	case errors.Is(err, projections.ErrDropped):
+		return "; where the topic still has what the log has dropped it can be filled from there: tributary serve --source kafka"
 	case errors.Is(err, eventstore.ErrArchiveDamaged):
 		return "; " + putBack + ", and it goes on by itself then"
 	case errors.Is(err, eventstore.ErrDamaged):

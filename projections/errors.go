@@ -18,6 +18,8 @@ var (
 	// ErrBadWrite: the projection wrote what its model cannot hold, such as a hash field under a key that holds a string.
 	// It is a fault of the projection's code and stops it.
 	ErrBadWrite = errors.New("projection wrote what its model cannot hold")
+	// ErrDropped: the log has dropped events that a model has to be filled from. The projection stops.
+	ErrDropped = errors.New("the model cannot be filled")
 	// ErrStopped: the projection is not running.
 	ErrStopped error = classed{"projection has stopped", eventstore.Transient}
 	// ErrNotFound: the read model has no such thing.

@@ -54,7 +54,8 @@ func final(ctx context.Context, err error) bool {
 		return true
 	}
 	for _, e := range []error{
-		ErrOrder, ErrBadWrite, ErrNoCursor, ErrCursorMoved, eventstore.ErrWrongIncarnation, eventstore.ErrCorrupt, errReopen,
+		ErrOrder, ErrBadWrite, ErrNoCursor, ErrCursorMoved, eventstore.ErrWrongIncarnation, eventstore.ErrCorrupt, eventstore.ErrTruncated,
+		errReopen,
 	} {
 		if errors.Is(err, e) {
 			return true

@@ -65,6 +65,8 @@ func (r *Runner) Position(context.Context) (eventstore.Position, error) {
 		return s.Position, fmt.Errorf("projection %s: %w: %s", s.Name, ErrUnavailable, s.LastError)
 	case s.State == Rebuilding:
 		return s.Position, fmt.Errorf("projection %s: %w", s.Name, ErrRebuilding)
+	case !r.board.known && s.State == Stopped && s.LastError != "":
+		return s.Position, fmt.Errorf("projection %s: %w: it has stopped: %s", s.Name, ErrUnavailable, s.LastError)
 	case !r.board.known:
 		return s.Position, fmt.Errorf("projection %s: %w: it is %s", s.Name, ErrUnavailable, s.State)
 	}
@@ -78,7 +80,8 @@ func (r *Runner) Await(ctx context.Context, p eventstore.Position) error {
 }
 
 // Run keeps the sink up to date until ctx ends, then it returns nil. Any other return is final: the source is out of order
-// (ErrOrder) or corrupt, or the projection's code writes nonsense (ErrBadWrite); Status says Stopped and why. A log whose
+// (ErrOrder) or corrupt, it has dropped what is still to be read (ErrDropped), or the projection's code writes nonsense
+// (ErrBadWrite); Status says Stopped and why. A log whose
 // files are damaged (eventstore.ErrDamaged) is tried again like one that cannot be reached, for it may be repaired: Status
 // says Damaged meanwhile.
 func (r *Runner) Run(ctx context.Context) error {
@@ -116,6 +119,9 @@ func (r *Runner) run(ctx context.Context) error {
 			return ctx.Err()
 		case errors.Is(err, ErrOrder), errors.Is(err, ErrBadWrite), errors.Is(err, eventstore.ErrCorrupt) && !errors.Is(err, eventstore.ErrDamaged):
 			return err
+		case errors.Is(err, eventstore.ErrTruncated):
+			// Not wrapped: a query that is refused because of this has not asked for the events that are gone.
+			return fmt.Errorf("%w: %v", ErrDropped, err)
 		case errors.Is(err, errReopen):
 			continue
 		case errors.Is(err, ErrNoCursor), errors.Is(err, ErrCursorMoved):

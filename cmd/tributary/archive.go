@@ -145,6 +145,11 @@ func (c *archiveDropCmd) Run(ctx context.Context, g *globals) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.stop()) }()
+	if s.node != nil { // what follows the log has to say first how far it is
+		if err := settle(ctx, g, s); err != nil {
+			return fmt.Errorf("drop archived events: %w", err)
+		}
+	}
 	var report node.DropReport
 	bar := newProgress(g, "drop", "events")
 	stream, err := apiv1.NewAdminServiceClient(s.conn).DropArchived(ctx, &apiv1.DropArchivedRequest{

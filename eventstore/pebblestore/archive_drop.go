@@ -30,6 +30,8 @@ type DropOptions struct {
 type Follower struct {
 	Name string
 	At   eventstore.Position
+	// Keeps, when not empty, is why it needs the log from its first event on, wherever it is now, and what to do about that.
+	Keeps string
 }
 
 // DropReport says what was dropped.
@@ -122,13 +124,19 @@ func (x *dropping) run(ctx context.Context) error {
 	return x.removeLeft(ctx)
 }
 
-// behind names the followers that have not come as far as an lsn.
+// behind names the followers that have not come as far as an lsn, or need what is before it whatever they have read.
 func (x *dropping) behind(lsn uint64) error {
-	var names []string
+	var names, keepers []string
 	for _, f := range x.o.Followers {
-		if f.At.LSN < lsn {
+		switch {
+		case f.Keeps != "":
+			keepers = append(keepers, fmt.Sprintf("%s %s", f.Name, f.Keeps))
+		case f.At.LSN < lsn:
 			names = append(names, fmt.Sprintf("%s is at %s", f.Name, f.At))
 		}
+	}
+	if len(keepers) > 0 {
+		return fmt.Errorf("%w: events up to %s are still needed: %s", eventstore.ErrInvalid, x.store.position(lsn), strings.Join(keepers, "; "))
 	}
 	if len(names) == 0 {
 		return nil

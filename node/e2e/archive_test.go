@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tributary-es/tributary/internal/testenv"
 )
 
 // archived is what tributary archive prints.
@@ -79,9 +81,16 @@ func TestArchive(t *testing.T) {
 	}
 	s = serve(t, data, "--clickhouse", "off")
 	s.caughtUp(t)
+	if a := tributary(t, "archive", "drop", "--data", data, "--older-than", "1s"); a.code != 2 || !strings.Contains(a.stderr, "--redis HOST:PORT") {
+		t.Errorf("drop what the embedded Redis is filled from at each start: exit code %d, %s", a.code, a.stderr)
+	}
+	s.stop(t)
+	s = serve(t, data, "--clickhouse", "off", "--redis", testenv.Redis(t).Addr())
 	if a := tributary(t, "archive", "drop", "--data", data); a.code != 2 || !strings.Contains(a.stderr, "say what to drop") {
 		t.Errorf("drop without a bound: exit code %d, %s", a.code, a.stderr)
 	}
+	s.caughtUp(t)
+	s.stop(t)
 	drop := decoded[struct {
 		Events uint64 `json:"events"`
 		First  string `json:"first"`
@@ -89,6 +98,7 @@ func TestArchive(t *testing.T) {
 	if drop.Events == 0 || drop.First == "1-1" {
 		t.Errorf("dropped %+v", drop)
 	}
+	s = serve(t, data, "--clickhouse", "off")
 	if code, answer := s.tries(t, "/v1/archive/verify", ""); code != 200 || strings.Contains(answer, `"faults":["`) {
 		t.Errorf("verify of the archive after a drop: %d, %s", code, answer)
 	}
@@ -100,6 +110,8 @@ func TestArchive(t *testing.T) {
 	if code, answer := s.tries(t, "/v1/stock/MUG-DROPPED/receive", `{"quantity": 10}`); code != 200 {
 		t.Errorf("a command after a drop: %d, %s", code, answer)
 	}
+	s.caughtUp(t)
+	s.get(t, "/v1/stock/MUG-DROPPED")
 	s.stop(t)
 	if a := tributary(t, "archive", "--data", data, "--to", folder); a.code != 2 || !strings.Contains(a.stderr, "say what to archive") {
 		t.Errorf("archive without a bound: exit code %d, %s", a.code, a.stderr)
