@@ -28,20 +28,28 @@ func archivePlace(given string, own ...string) (string, error) {
 	if info, err := os.Stat(location); err == nil && !info.IsDir() {
 		return "", fmt.Errorf("%w: archive at %s: it is a file; name a folder", eventstore.ErrInvalid, location)
 	}
+	if err := outside(location, own...); err != nil {
+		return "", fmt.Errorf("archive at %s: %w", location, err)
+	}
+	return location, nil
+}
+
+// outside refuses a place in one of the node's own folders; one that has no name is none.
+func outside(place string, own ...string) error {
 	for _, folder := range own {
 		if folder == "" {
 			continue
 		}
-		inside, err := within(location, folder)
+		inside, err := within(place, folder)
 		if err != nil {
-			return "", err
+			return err
 		}
 		if inside {
-			return "", fmt.Errorf("%w: archive at %s: it is in %s, where what is derived is removed and made anew; name a folder elsewhere, best on another disk",
-				eventstore.ErrInvalid, location, folder)
+			return fmt.Errorf("%w: it is in %s, where what is derived is removed and made anew; name a folder elsewhere, best on another disk",
+				eventstore.ErrInvalid, folder)
 		}
 	}
-	return location, nil
+	return nil
 }
 
 // within reports whether a path is a folder or in it, links resolved.

@@ -44,9 +44,12 @@ func (n *Node) BackUp(ctx context.Context, to string, progress func(done, total 
 	if !filepath.IsAbs(to) {
 		return BackupReport{}, fmt.Errorf("%w: folder %q of the backup is not an absolute path on the server's machine", eventstore.ErrInvalid, to)
 	}
+	if err := outside(to, n.config.Data, n.config.Keys); err != nil {
+		return BackupReport{}, fmt.Errorf("back up to %s: %w", to, err)
+	}
 	b, err := n.local.Backup(ctx, to, progress)
 	if err != nil {
-		return BackupReport{}, err
+		return BackupReport{}, placeError(err)
 	}
 	n.log.Info("the log is backed up", "folder", to, "position", b.Position.String(), "bytes", b.Bytes)
 	return backupReport(to, b), nil
@@ -57,6 +60,9 @@ func BackUpFolder(ctx context.Context, data, to string, log *slog.Logger, progre
 	last, err := lastConfig(data)
 	if err != nil {
 		return r, err
+	}
+	if err := outside(to, data, last.Keys); err != nil {
+		return r, fmt.Errorf("back up to %s: %w", to, err)
 	}
 	s, err := pebblestore.Open(filepath.Join(data, storeFolder), &pebblestore.Options{Site: last.Site, Logger: log, OpenArchive: openBucket})
 	if err != nil {
@@ -69,7 +75,7 @@ func BackUpFolder(ctx context.Context, data, to string, log *slog.Logger, progre
 	}()
 	b, err := s.Backup(ctx, to, progress)
 	if err != nil {
-		return r, err
+		return r, placeError(err)
 	}
 	return backupReport(to, b), nil
 }

@@ -2,8 +2,12 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -30,14 +34,12 @@ func openKafka(n *Node) (*kafkaPart, error) {
 	if k.mode == Off {
 		return k, nil
 	}
-	k.options = kafkalog.Options{Logger: n.log, Clock: n.clock, Checkpoint: kafkalog.FileCheckpoint(n.path("mirror.json")), Topic: kafkalog.TopicOf(n.config.Site), Returning: len(n.config.Peers) > 0}
+	k.options = kafkalog.Options{Logger: n.log, Clock: n.clock, Checkpoint: kafkalog.FileCheckpoint(n.path(mirrorFile)), Topic: kafkalog.TopicOf(n.config.Site), Returning: len(n.config.Peers) > 0}
 	if k.mode == Embedded {
-		broker, err := embedded.Open(n.path("kafka"), embedded.Options{Logger: n.log, Port: n.config.KafkaPort})
-		if err != nil {
+		if err := k.openBroker(n); err != nil {
 			return k, fmt.Errorf("start embedded kafka: %w", err)
 		}
-		k.broker = broker
-		k.options.Brokers = []string{broker.Addr()}
+		k.options.Brokers = []string{k.broker.Addr()}
 		if len(n.config.Peers) == 0 {
 			k.options.Heartbeat = embeddedHeartbeat
 		}
@@ -50,6 +52,28 @@ func openKafka(n *Node) (*kafkaPart, error) {
 	k.mirror = kafkalog.NewMirror(n.local, k.options)
 	return k, nil
 }
+
+// openBroker starts the embedded broker. Data of it that cannot be loaded keep nothing from starting: they are set aside, and
+// the topic is published again from the log.
+func (k *kafkaPart) openBroker(n *Node) error {
+	broker, aside, err := embedded.OpenAnew(n.path("kafka"), embedded.Options{Logger: n.log, Port: n.config.KafkaPort})
+	if err != nil {
+		return err
+	}
+	k.broker = broker
+	if aside == "" {
+		return nil
+	}
+	n.log.Error("the embedded kafka's data are damaged: they are set aside, and the topic is published again from the log", "folder", aside)
+	// The mirror's mark is of the topic that was.
+	if err := os.Rename(n.path(mirrorFile), filepath.Join(aside, mirrorFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("set the mirror's mark aside: %w", err)
+	}
+	return nil
+}
+
+// mirrorFile keeps how far the mirror has come.
+const mirrorFile = "mirror.json"
 
 // Erasures must not wait for Kafka, nor for other sites.
 var _ sealed.Stepped = (*durable.Store)(nil)

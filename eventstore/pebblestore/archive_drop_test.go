@@ -168,7 +168,7 @@ func TestDroppedEvents(t *testing.T) {
 		r.want[fmt.Sprint("head of ", stream)] = head
 	}
 	before := DropOptions{Before: r.store.position(60)}
-	before.Followers = []Follower{{"mirror", r.store.position(5)}, {"projection sales", r.store.position(120)}}
+	before.Followers = []Follower{{Name: "mirror", At: r.store.position(5)}, {Name: "projection sales", At: r.store.position(120)}}
 	if _, err := r.store.Drop(ctx, before); !errors.Is(err, eventstore.ErrInvalid) || !strings.Contains(err.Error(), "mirror is at 1-5") || strings.Contains(err.Error(), "sales") {
 		t.Fatalf("dropped what the mirror needs: %v", err)
 	}
@@ -178,7 +178,7 @@ func TestDroppedEvents(t *testing.T) {
 		t.Fatalf("a dry run says %+v, %v", said, err)
 	}
 	behind := said.First.LSN + said.Events - 1 // the last that would be dropped
-	before.Followers = []Follower{{"saga", r.store.position(behind - 1)}}
+	before.Followers = []Follower{{Name: "saga", At: r.store.position(behind - 1)}}
 	if _, err := r.store.Drop(ctx, before); !errors.Is(err, eventstore.ErrInvalid) || !strings.Contains(err.Error(), "saga") {
 		t.Fatalf("dropped the one event that a saga has still to read: %v", err)
 	}

@@ -71,7 +71,7 @@ func Open(dir string, o Options) (*Broker, error) {
 	cluster, err := kfake.NewCluster(options...)
 	if err != nil {
 		lock.Close()
-		return nil, fmt.Errorf("open embedded broker in %s: %w", dir, err)
+		return nil, &loadError{dir, err}
 	}
 	// Loading reads whole segments; what that took is not needed again.
 	debug.FreeOSMemory()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -154,4 +155,30 @@ func TestProducerIDOutlivesClose(t *testing.T) {
 		}
 		b.Close()
 	}
+}
+
+// What is no fault of the data leaves them where they are: a folder in use, a port that is taken.
+func TestOnlyDamagedDataAreSetAside(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "kafka")
+	b := open(t, dir, embedded.Options{})
+	if _, aside, err := embedded.OpenAnew(dir, embedded.Options{}); err == nil || aside != "" {
+		t.Errorf("a folder in use: set aside as %q, %v", aside, err)
+	}
+	b.Close()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	if _, aside, err := embedded.OpenAnew(dir, embedded.Options{Port: taken.Addr().(*net.TCPAddr).Port}); err == nil || aside != "" {
+		t.Errorf("a port that is taken: set aside as %q, %v", aside, err)
+	}
+	if left, err := filepath.Glob(dir + "*"); err != nil || len(left) != 1 {
+		t.Errorf("beside the folder there are %v (%v)", left, err)
+	}
+	b, aside, err := embedded.OpenAnew(dir, embedded.Options{})
+	if err != nil || aside != "" {
+		t.Fatalf("the folder as it was: set aside as %q, %v", aside, err)
+	}
+	b.Close()
 }
