@@ -12,6 +12,9 @@ import (
 // eventstore.ErrInvalid where another place has to be named or this one has to be opened to the server, eventstore.ErrUnavailable
 // where the same call may go well later.
 func placeError(err error) error {
+	if eventstore.ClassOf(err) != eventstore.Broken || errors.Is(err, eventstore.ErrCorrupt) {
+		return err // it is said already, or it is of the log and not of the place
+	}
 	for _, number := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT} {
 		if errors.Is(err, number) {
 			return fmt.Errorf("%w: %w; make room there, or name another place", eventstore.ErrUnavailable, err)

@@ -121,7 +121,7 @@ func (r *Runner) run(ctx context.Context) error {
 			return err
 		case errors.Is(err, eventstore.ErrTruncated):
 			// Not wrapped: a query that is refused because of this has not asked for the events that are gone.
-			return fmt.Errorf("%w: %v", ErrDropped, err)
+			return fmt.Errorf("%w: %s", ErrDropped, err.Error())
 		case errors.Is(err, errReopen):
 			continue
 		case errors.Is(err, ErrNoCursor), errors.Is(err, ErrCursorMoved):

@@ -17,6 +17,7 @@ import (
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/groups"
 	"github.com/tributary-es/tributary/eventstore/wire"
+	"github.com/tributary-es/tributary/projections"
 	"github.com/tributary-es/tributary/queries"
 	"github.com/tributary-es/tributary/replication"
 )
@@ -47,6 +48,7 @@ var (
 	kindConflict    = kind{"conflict", "Stream was changed by another", 409, codes.Aborted, "read it again and repeat the command", 0}
 	kindPosition    = kind{"wrong-position", "Position is not of this log", 409, codes.FailedPrecondition, "begin again from the start of the log", 0}
 	kindExists      = kind{"exists", "There is one already, with other settings", 409, codes.AlreadyExists, "use another name, or delete it first", 0}
+	kindUnderWay    = kind{"under-way", "It is under way already", 409, codes.Aborted, "wait until it has ended; GET /v1/status shows the progress", 0}
 	kindReplaced    = kind{"replaced", "Another has joined under the same name", 409, codes.Aborted, "give each member a name of its own", 0}
 	kindVersion     = kind{"version", "Stream is not at the version named by If-Match", 412, codes.FailedPrecondition, "read it again and repeat the command with its version", 0}
 	kindErased      = kind{"erased", "Subject's personal data are erased", 410, codes.FailedPrecondition, "send it without personal data, or under a new reference", 0}
@@ -95,6 +97,7 @@ var sentinels = []struct {
 	{commands.ErrConflicted, kindInConflict},
 	{groups.ErrExists, kindExists},
 	{groups.ErrReplaced, kindReplaced},
+	{projections.ErrRebuildUnderWay, kindUnderWay},
 	{eventstore.ErrUnsupported, kindUnsupported},
 	{eventstore.ErrNotHome, kindNotHome},
 	{eventstore.ErrBlocked, kindBlocked},

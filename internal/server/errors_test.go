@@ -78,6 +78,7 @@ func TestErrors(t *testing.T) {
 		"store unavailable":   {err: eventstore.ErrUnavailable, kind: "unavailable", status: 503, code: codes.Unavailable, retry: true},
 		"contended":           {err: fmt.Errorf("%w: 12 times", commands.ErrContended), kind: "unavailable", status: 503, code: codes.Unavailable, retry: true},
 		"model unavailable":   {err: queries.ErrUnavailable, kind: "unavailable", status: 503, code: codes.Unavailable, retry: true},
+		"two rebuilds":        {err: fmt.Errorf("rebuild shop-redis: %w", projections.ErrRebuildUnderWay), kind: "under-way", status: 409, code: codes.Aborted, detail: "a rebuild is under way"},
 		"model stopped":       {err: projections.ErrStopped, kind: "unavailable", status: 503, code: codes.Unavailable, retry: true},
 		"rebuilding":          {err: queries.ErrRebuilding, kind: "rebuilding", status: 503, code: codes.Unavailable, retry: true},
 		"closed":              {err: eventstore.ErrClosed, kind: "closing", status: 503, code: codes.Unavailable, retry: true},

@@ -34,7 +34,9 @@ type loadError struct {
 	cause error
 }
 
-func (e *loadError) Error() string { return fmt.Sprintf("open embedded broker in %s: %v", e.dir, e.cause) }
+func (e *loadError) Error() string {
+	return fmt.Sprintf("open embedded broker in %s: %v", e.dir, e.cause)
+}
 func (e *loadError) Unwrap() error { return e.cause }
 
 // passes reports whether the cause lies with the machine rather than with the data.
