@@ -91,7 +91,10 @@ func (g *globals) sitesStatus(s *sitesv1.SitesStatus) {
 	}
 }
 
-type sitesVerifyCmd struct{ siteTarget }
+type sitesVerifyCmd struct {
+	Deep bool `help:"Read every event from the stores of both sides, and say where they differ."`
+	siteTarget
+}
 
 // Run compares, and ends with exit code 4 when anything is not the same or could not be compared. That a site lags is no fault.
 func (c *sitesVerifyCmd) Run(ctx context.Context, g *globals) error {
@@ -100,16 +103,42 @@ func (c *sitesVerifyCmd) Run(ctx context.Context, g *globals) error {
 		if err != nil {
 			return fmt.Errorf("compare the sites: %w", err)
 		}
+		faults := false
+		for _, row := range r.GetComparisons() {
+			if c.Deep && row.GetHere() > 0 && row.GetThere() > 0 {
+				if err := g.compareDeep(ctx, sites, row); err != nil {
+					return err
+				}
+			}
+			faults = faults || row.GetProblem() != "" || len(row.GetDeviations()) > 0
+		}
+		r.Equal = r.GetEqual() && !faults
 		if err := g.print(r, func() { g.comparisons(r) }); err != nil {
 			return err
 		}
-		for _, row := range r.GetComparisons() {
-			if row.GetProblem() != "" {
-				return errFaults
-			}
+		if faults {
+			return errFaults
 		}
 		return nil
 	})
+}
+
+// compareDeep compares a log with that of another site, part by part, and says in the row where they differ.
+func (g *globals) compareDeep(ctx context.Context, sites sitesv1.SitesClient, row *sitesv1.Comparison) error {
+	for after := uint64(0); ; {
+		r, err := sites.CompareLog(ctx, &sitesv1.CompareLogRequest{Log: row.GetLog(), Site: row.GetSite(), After: after})
+		if err != nil {
+			return fmt.Errorf("compare %s with site %s after seq %d: %w", row.GetLog(), row.GetSite(), after, err)
+		}
+		row.Deviations = append(row.Deviations, r.GetDeviations()...)
+		if r.GetThrough() == after {
+			return nil
+		}
+		after = r.GetThrough()
+		if !g.JSON {
+			fmt.Fprintf(g.out, "%s, site %s: read up to seq %d\n", row.GetLog(), row.GetSite(), after)
+		}
+	}
 }
 
 func (g *globals) comparisons(r *sitesv1.CompareSitesResponse) {
@@ -127,6 +156,11 @@ func (g *globals) comparisons(r *sitesv1.CompareSitesResponse) {
 		})
 	}
 	g.table(rows)
+	for _, c := range r.GetComparisons() {
+		for _, d := range c.GetDeviations() {
+			fmt.Fprintf(g.out, "%s, site %s: %s\n", c.GetLog(), c.GetSite(), d.GetProblem())
+		}
+	}
 	if r.GetEqual() {
 		fmt.Fprintf(g.out, "All sites hold the same events of every log.\n")
 	}

@@ -177,6 +177,10 @@ func TestSitesComeAndGo(t *testing.T) {
 	book(a, by[home])
 	s.equal(t)
 
+	eventually(t, "sites verify --deep finds the same in both stores", func() bool {
+		return strings.Contains(done(t, "sites", "verify", "--deep", "--data", s.data[0]), "All sites hold the same events")
+	})
+
 	done(t, "sites", "readonly", "--reason", "it is moved", "--data", s.data[0])
 	for range 2 {
 		resp, body := roundTrip(t, request(t, http.MethodPost, "http://"+a.http+"/v1/stock/MUG-1/receive", `{"quantity": 1}`))

@@ -87,6 +87,20 @@ func (p *Peer) Pull(ctx context.Context, pull replication.Pull) (chain eventstor
 	}
 }
 
+// Digests implements replication.Digester.
+func (p *Peer) Digests(ctx context.Context, log eventstore.LogID, after, through, every uint64) ([]replication.Digest, error) {
+	answer, err := p.api.DigestLog(ctx, &sitesv1.DigestLogRequest{Site: p.site, Log: logMessage(log), After: after, Through: through, Every: every})
+	if err != nil {
+		return nil, err
+	}
+	out := make([]replication.Digest, len(answer.GetSpans()))
+	for i, s := range answer.GetSpans() {
+		out[i] = replication.Digest{After: s.GetAfter(), Through: s.GetThrough(), Err: s.GetProblem()}
+		copy(out[i].Sum[:], s.GetDigest())
+	}
+	return out, nil
+}
+
 // Meet implements replication.Peer.
 func (p *Peer) Meet(ctx context.Context, beats <-chan replication.Heartbeat, heard func(context.Context, replication.Heartbeat) error) error {
 	ctx, cancel := context.WithCancel(ctx)

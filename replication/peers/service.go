@@ -190,6 +190,51 @@ func (s *Service) accord(out *sitesv1.SitesStatus) {
 	out.Blocked = blocked.Reasons()
 }
 
+// DigestLog implements sitesv1.SitesServer.
+func (s *Service) DigestLog(ctx context.Context, r *sitesv1.DigestLogRequest) (*sitesv1.DigestLogResponse, error) {
+	if err := s.named(r.GetSite()); err != nil {
+		return nil, err
+	}
+	spans, err := s.Site.Digests(ctx, logOf(r.GetLog()), r.GetAfter(), r.GetThrough(), r.GetEvery())
+	if err != nil {
+		return nil, err
+	}
+	out := &sitesv1.DigestLogResponse{}
+	for i := range spans {
+		out.Spans = append(out.Spans, &sitesv1.Span{After: spans[i].After, Through: spans[i].Through, Digest: spans[i].Sum[:], Problem: spans[i].Err})
+	}
+	return out, nil
+}
+
+// CompareLog implements sitesv1.SitesServer.
+func (s *Service) CompareLog(ctx context.Context, r *sitesv1.CompareLogRequest) (*sitesv1.CompareLogResponse, error) {
+	if s.Site == nil {
+		return nil, status.Error(codes.FailedPrecondition, "site "+s.Name+" has no others")
+	}
+	o, err := s.Site.Overview(ctx)
+	if err != nil {
+		return nil, err
+	}
+	log := o.Log
+	for _, l := range o.Logs {
+		if l.Log.String() == r.GetLog() {
+			log = l.Log
+		}
+	}
+	if log.String() != r.GetLog() {
+		return nil, status.Errorf(codes.NotFound, "log %q is not held here", r.GetLog())
+	}
+	through, deviations, err := s.Site.CompareDeep(ctx, r.GetSite(), log, r.GetAfter())
+	if err != nil {
+		return nil, err
+	}
+	out := &sitesv1.CompareLogResponse{Through: through}
+	for i := range deviations {
+		out.Deviations = append(out.Deviations, &sitesv1.Deviation{First: deviations[i].After + 1, Last: deviations[i].Through, Problem: deviations[i].String()})
+	}
+	return out, nil
+}
+
 // compareTimeout bounds how long other sites may take to tell a chain.
 const compareTimeout = 10 * time.Second
 

@@ -1149,6 +1149,380 @@ func (x *Alarm) GetText() string {
 	return ""
 }
 
+// CompareLogRequest names a log and a site.
+type CompareLogRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Such as shard-00@sh/1.
+	Log string `protobuf:"bytes,1,opt,name=log,proto3" json:"log,omitempty"`
+	// The other site.
+	Site string `protobuf:"bytes,2,opt,name=site,proto3" json:"site,omitempty"`
+	// Events after this seq: at first 0, then where the last answer ended.
+	After         uint64 `protobuf:"varint,3,opt,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompareLogRequest) Reset() {
+	*x = CompareLogRequest{}
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompareLogRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompareLogRequest) ProtoMessage() {}
+
+func (x *CompareLogRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompareLogRequest.ProtoReflect.Descriptor instead.
+func (*CompareLogRequest) Descriptor() ([]byte, []int) {
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *CompareLogRequest) GetLog() string {
+	if x != nil {
+		return x.Log
+	}
+	return ""
+}
+
+func (x *CompareLogRequest) GetSite() string {
+	if x != nil {
+		return x.Site
+	}
+	return ""
+}
+
+func (x *CompareLogRequest) GetAfter() uint64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+// CompareLogResponse says where the two differ.
+type CompareLogResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Up to which seq they were compared; that of the request when there is nothing more that both hold.
+	Through       uint64       `protobuf:"varint,1,opt,name=through,proto3" json:"through,omitempty"`
+	Deviations    []*Deviation `protobuf:"bytes,2,rep,name=deviations,proto3" json:"deviations,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompareLogResponse) Reset() {
+	*x = CompareLogResponse{}
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompareLogResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompareLogResponse) ProtoMessage() {}
+
+func (x *CompareLogResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompareLogResponse.ProtoReflect.Descriptor instead.
+func (*CompareLogResponse) Descriptor() ([]byte, []int) {
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *CompareLogResponse) GetThrough() uint64 {
+	if x != nil {
+		return x.Through
+	}
+	return 0
+}
+
+func (x *CompareLogResponse) GetDeviations() []*Deviation {
+	if x != nil {
+		return x.Deviations
+	}
+	return nil
+}
+
+// Deviation is a run of events in which two sites differ.
+type Deviation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	First uint64                 `protobuf:"varint,1,opt,name=first,proto3" json:"first,omitempty"`
+	Last  uint64                 `protobuf:"varint,2,opt,name=last,proto3" json:"last,omitempty"`
+	// What is wrong, and at which of them.
+	Problem       string `protobuf:"bytes,3,opt,name=problem,proto3" json:"problem,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Deviation) Reset() {
+	*x = Deviation{}
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Deviation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Deviation) ProtoMessage() {}
+
+func (x *Deviation) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Deviation.ProtoReflect.Descriptor instead.
+func (*Deviation) Descriptor() ([]byte, []int) {
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Deviation) GetFirst() uint64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *Deviation) GetLast() uint64 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
+func (x *Deviation) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+// DigestLogRequest asks for digests.
+type DigestLogRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The site that asks.
+	Site string `protobuf:"bytes,1,opt,name=site,proto3" json:"site,omitempty"`
+	Log  *Log   `protobuf:"bytes,2,opt,name=log,proto3" json:"log,omitempty"`
+	// Of the events after this seq, up to that one, one digest for each so many of them.
+	After         uint64 `protobuf:"varint,3,opt,name=after,proto3" json:"after,omitempty"`
+	Through       uint64 `protobuf:"varint,4,opt,name=through,proto3" json:"through,omitempty"`
+	Every         uint64 `protobuf:"varint,5,opt,name=every,proto3" json:"every,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DigestLogRequest) Reset() {
+	*x = DigestLogRequest{}
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DigestLogRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DigestLogRequest) ProtoMessage() {}
+
+func (x *DigestLogRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DigestLogRequest.ProtoReflect.Descriptor instead.
+func (*DigestLogRequest) Descriptor() ([]byte, []int) {
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *DigestLogRequest) GetSite() string {
+	if x != nil {
+		return x.Site
+	}
+	return ""
+}
+
+func (x *DigestLogRequest) GetLog() *Log {
+	if x != nil {
+		return x.Log
+	}
+	return nil
+}
+
+func (x *DigestLogRequest) GetAfter() uint64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+func (x *DigestLogRequest) GetThrough() uint64 {
+	if x != nil {
+		return x.Through
+	}
+	return 0
+}
+
+func (x *DigestLogRequest) GetEvery() uint64 {
+	if x != nil {
+		return x.Every
+	}
+	return 0
+}
+
+// DigestLogResponse has digests, as far as the log is held.
+type DigestLogResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Spans         []*Span                `protobuf:"bytes,1,rep,name=spans,proto3" json:"spans,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DigestLogResponse) Reset() {
+	*x = DigestLogResponse{}
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DigestLogResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DigestLogResponse) ProtoMessage() {}
+
+func (x *DigestLogResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DigestLogResponse.ProtoReflect.Descriptor instead.
+func (*DigestLogResponse) Descriptor() ([]byte, []int) {
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *DigestLogResponse) GetSpans() []*Span {
+	if x != nil {
+		return x.Spans
+	}
+	return nil
+}
+
+// Span is a run of events of a log.
+type Span struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	After   uint64                 `protobuf:"varint,1,opt,name=after,proto3" json:"after,omitempty"`
+	Through uint64                 `protobuf:"varint,2,opt,name=through,proto3" json:"through,omitempty"`
+	Digest  []byte                 `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
+	// Why they cannot be read; empty when they can.
+	Problem       string `protobuf:"bytes,4,opt,name=problem,proto3" json:"problem,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Span) Reset() {
+	*x = Span{}
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Span) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Span) ProtoMessage() {}
+
+func (x *Span) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Span.ProtoReflect.Descriptor instead.
+func (*Span) Descriptor() ([]byte, []int) {
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Span) GetAfter() uint64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+func (x *Span) GetThrough() uint64 {
+	if x != nil {
+		return x.Through
+	}
+	return 0
+}
+
+func (x *Span) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
+func (x *Span) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
 // CompareSitesRequest has no fields.
 type CompareSitesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1158,7 +1532,7 @@ type CompareSitesRequest struct {
 
 func (x *CompareSitesRequest) Reset() {
 	*x = CompareSitesRequest{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[15]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1170,7 +1544,7 @@ func (x *CompareSitesRequest) String() string {
 func (*CompareSitesRequest) ProtoMessage() {}
 
 func (x *CompareSitesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[15]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1183,7 +1557,7 @@ func (x *CompareSitesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareSitesRequest.ProtoReflect.Descriptor instead.
 func (*CompareSitesRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{15}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{21}
 }
 
 // CompareSitesResponse has a row for each log and each other site.
@@ -1199,7 +1573,7 @@ type CompareSitesResponse struct {
 
 func (x *CompareSitesResponse) Reset() {
 	*x = CompareSitesResponse{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[16]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1211,7 +1585,7 @@ func (x *CompareSitesResponse) String() string {
 func (*CompareSitesResponse) ProtoMessage() {}
 
 func (x *CompareSitesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[16]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1224,7 +1598,7 @@ func (x *CompareSitesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareSitesResponse.ProtoReflect.Descriptor instead.
 func (*CompareSitesResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{16}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CompareSitesResponse) GetSite() string {
@@ -1260,14 +1634,16 @@ type Comparison struct {
 	ChainHere  string `protobuf:"bytes,5,opt,name=chain_here,json=chainHere,proto3" json:"chain_here,omitempty"`
 	ChainThere string `protobuf:"bytes,6,opt,name=chain_there,json=chainThere,proto3" json:"chain_there,omitempty"`
 	// What is wrong; empty when both have the same as far as both have it.
-	Problem       string `protobuf:"bytes,7,opt,name=problem,proto3" json:"problem,omitempty"`
+	Problem string `protobuf:"bytes,7,opt,name=problem,proto3" json:"problem,omitempty"`
+	// Where the two differ, event for event, where that was asked for (sites verify --deep).
+	Deviations    []*Deviation `protobuf:"bytes,8,rep,name=deviations,proto3" json:"deviations,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Comparison) Reset() {
 	*x = Comparison{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[17]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1279,7 +1655,7 @@ func (x *Comparison) String() string {
 func (*Comparison) ProtoMessage() {}
 
 func (x *Comparison) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[17]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1292,7 +1668,7 @@ func (x *Comparison) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Comparison.ProtoReflect.Descriptor instead.
 func (*Comparison) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{17}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Comparison) GetLog() string {
@@ -1342,6 +1718,13 @@ func (x *Comparison) GetProblem() string {
 		return x.Problem
 	}
 	return ""
+}
+
+func (x *Comparison) GetDeviations() []*Deviation {
+	if x != nil {
+		return x.Deviations
+	}
+	return nil
 }
 
 var File_tributary_sites_v1_sites_proto protoreflect.FileDescriptor
@@ -1435,12 +1818,38 @@ const file_tributary_sites_v1_sites_proto_rawDesc = "" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x10\n" +
 	"\x03log\x18\x02 \x01(\tR\x03log\x12\x12\n" +
 	"\x04site\x18\x03 \x01(\tR\x04site\x12\x12\n" +
-	"\x04text\x18\x04 \x01(\tR\x04text\"\x15\n" +
+	"\x04text\x18\x04 \x01(\tR\x04text\"O\n" +
+	"\x11CompareLogRequest\x12\x10\n" +
+	"\x03log\x18\x01 \x01(\tR\x03log\x12\x12\n" +
+	"\x04site\x18\x02 \x01(\tR\x04site\x12\x14\n" +
+	"\x05after\x18\x03 \x01(\x04R\x05after\"m\n" +
+	"\x12CompareLogResponse\x12\x18\n" +
+	"\athrough\x18\x01 \x01(\x04R\athrough\x12=\n" +
+	"\n" +
+	"deviations\x18\x02 \x03(\v2\x1d.tributary.sites.v1.DeviationR\n" +
+	"deviations\"O\n" +
+	"\tDeviation\x12\x14\n" +
+	"\x05first\x18\x01 \x01(\x04R\x05first\x12\x12\n" +
+	"\x04last\x18\x02 \x01(\x04R\x04last\x12\x18\n" +
+	"\aproblem\x18\x03 \x01(\tR\aproblem\"\x97\x01\n" +
+	"\x10DigestLogRequest\x12\x12\n" +
+	"\x04site\x18\x01 \x01(\tR\x04site\x12)\n" +
+	"\x03log\x18\x02 \x01(\v2\x17.tributary.sites.v1.LogR\x03log\x12\x14\n" +
+	"\x05after\x18\x03 \x01(\x04R\x05after\x12\x18\n" +
+	"\athrough\x18\x04 \x01(\x04R\athrough\x12\x14\n" +
+	"\x05every\x18\x05 \x01(\x04R\x05every\"C\n" +
+	"\x11DigestLogResponse\x12.\n" +
+	"\x05spans\x18\x01 \x03(\v2\x18.tributary.sites.v1.SpanR\x05spans\"h\n" +
+	"\x04Span\x12\x14\n" +
+	"\x05after\x18\x01 \x01(\x04R\x05after\x12\x18\n" +
+	"\athrough\x18\x02 \x01(\x04R\athrough\x12\x16\n" +
+	"\x06digest\x18\x03 \x01(\fR\x06digest\x12\x18\n" +
+	"\aproblem\x18\x04 \x01(\tR\aproblem\"\x15\n" +
 	"\x13CompareSitesRequest\"\x82\x01\n" +
 	"\x14CompareSitesResponse\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12@\n" +
 	"\vcomparisons\x18\x02 \x03(\v2\x1e.tributary.sites.v1.ComparisonR\vcomparisons\x12\x14\n" +
-	"\x05equal\x18\x03 \x01(\bR\x05equal\"\xb6\x01\n" +
+	"\x05equal\x18\x03 \x01(\bR\x05equal\"\xf5\x01\n" +
 	"\n" +
 	"Comparison\x12\x10\n" +
 	"\x03log\x18\x01 \x01(\tR\x03log\x12\x12\n" +
@@ -1451,14 +1860,21 @@ const file_tributary_sites_v1_sites_proto_rawDesc = "" +
 	"chain_here\x18\x05 \x01(\tR\tchainHere\x12\x1f\n" +
 	"\vchain_there\x18\x06 \x01(\tR\n" +
 	"chainThere\x12\x18\n" +
-	"\aproblem\x18\a \x01(\tR\aproblem2\x85\x04\n" +
+	"\aproblem\x18\a \x01(\tR\aproblem\x12=\n" +
+	"\n" +
+	"deviations\x18\b \x03(\v2\x1d.tributary.sites.v1.DeviationR\n" +
+	"deviations2\xaf\x06\n" +
 	"\x05Sites\x12M\n" +
 	"\x04Beat\x12\x1f.tributary.sites.v1.BeatRequest\x1a .tributary.sites.v1.BeatResponse(\x010\x01\x12K\n" +
 	"\x04Pull\x12\x1f.tributary.sites.v1.PullRequest\x1a .tributary.sites.v1.PullResponse0\x01\x12\xa5\x01\n" +
 	"\bGetSites\x12#.tributary.sites.v1.GetSitesRequest\x1a\x1f.tributary.sites.v1.SitesStatus\"S\xa2\xbb\x18O\n" +
 	"\x03GET\x12\t/v1/sites*=How this site stands with the others: mode, logs, lag, alarms\x12\xb7\x01\n" +
 	"\fCompareSites\x12'.tributary.sites.v1.CompareSitesRequest\x1a(.tributary.sites.v1.CompareSitesResponse\"T\xa2\xbb\x18P\n" +
-	"\x03GET\x12\x11/v1/sites/compare*6Compare the logs of this site with those of the othersBJZHgithub.com/tributary-es/tributary/schemas/gen/tributary/sites/v1;sitesv1b\x06proto3"
+	"\x03GET\x12\x11/v1/sites/compare*6Compare the logs of this site with those of the others\x12\xcd\x01\n" +
+	"\n" +
+	"CompareLog\x12%.tributary.sites.v1.CompareLogRequest\x1a&.tributary.sites.v1.CompareLogResponse\"p\xa2\xbb\x18l\n" +
+	"\x03GET\x12\x15/v1/sites/compare-log*NCompare a part of a log with that of another site by what stands in the stores\x12X\n" +
+	"\tDigestLog\x12$.tributary.sites.v1.DigestLogRequest\x1a%.tributary.sites.v1.DigestLogResponseBJZHgithub.com/tributary-es/tributary/schemas/gen/tributary/sites/v1;sitesv1b\x06proto3"
 
 var (
 	file_tributary_sites_v1_sites_proto_rawDescOnce sync.Once
@@ -1472,7 +1888,7 @@ func file_tributary_sites_v1_sites_proto_rawDescGZIP() []byte {
 	return file_tributary_sites_v1_sites_proto_rawDescData
 }
 
-var file_tributary_sites_v1_sites_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_tributary_sites_v1_sites_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_tributary_sites_v1_sites_proto_goTypes = []any{
 	(*Log)(nil),                   // 0: tributary.sites.v1.Log
 	(*Head)(nil),                  // 1: tributary.sites.v1.Head
@@ -1489,16 +1905,22 @@ var file_tributary_sites_v1_sites_proto_goTypes = []any{
 	(*LogStatus)(nil),             // 12: tributary.sites.v1.LogStatus
 	(*PeerStatus)(nil),            // 13: tributary.sites.v1.PeerStatus
 	(*Alarm)(nil),                 // 14: tributary.sites.v1.Alarm
-	(*CompareSitesRequest)(nil),   // 15: tributary.sites.v1.CompareSitesRequest
-	(*CompareSitesResponse)(nil),  // 16: tributary.sites.v1.CompareSitesResponse
-	(*Comparison)(nil),            // 17: tributary.sites.v1.Comparison
-	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
+	(*CompareLogRequest)(nil),     // 15: tributary.sites.v1.CompareLogRequest
+	(*CompareLogResponse)(nil),    // 16: tributary.sites.v1.CompareLogResponse
+	(*Deviation)(nil),             // 17: tributary.sites.v1.Deviation
+	(*DigestLogRequest)(nil),      // 18: tributary.sites.v1.DigestLogRequest
+	(*DigestLogResponse)(nil),     // 19: tributary.sites.v1.DigestLogResponse
+	(*Span)(nil),                  // 20: tributary.sites.v1.Span
+	(*CompareSitesRequest)(nil),   // 21: tributary.sites.v1.CompareSitesRequest
+	(*CompareSitesResponse)(nil),  // 22: tributary.sites.v1.CompareSitesResponse
+	(*Comparison)(nil),            // 23: tributary.sites.v1.Comparison
+	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
 }
 var file_tributary_sites_v1_sites_proto_depIdxs = []int32{
 	0,  // 0: tributary.sites.v1.Head.log:type_name -> tributary.sites.v1.Log
 	0,  // 1: tributary.sites.v1.Heartbeat.log:type_name -> tributary.sites.v1.Log
 	1,  // 2: tributary.sites.v1.Heartbeat.heads:type_name -> tributary.sites.v1.Head
-	18, // 3: tributary.sites.v1.Heartbeat.wall:type_name -> google.protobuf.Timestamp
+	24, // 3: tributary.sites.v1.Heartbeat.wall:type_name -> google.protobuf.Timestamp
 	3,  // 4: tributary.sites.v1.Heartbeat.terms:type_name -> tributary.sites.v1.Terms
 	4,  // 5: tributary.sites.v1.Terms.cells:type_name -> tributary.sites.v1.CellsDigest
 	0,  // 6: tributary.sites.v1.Terms.since_log:type_name -> tributary.sites.v1.Log
@@ -1509,20 +1931,28 @@ var file_tributary_sites_v1_sites_proto_depIdxs = []int32{
 	13, // 11: tributary.sites.v1.SitesStatus.peers:type_name -> tributary.sites.v1.PeerStatus
 	14, // 12: tributary.sites.v1.SitesStatus.alarms:type_name -> tributary.sites.v1.Alarm
 	11, // 13: tributary.sites.v1.SitesStatus.differences:type_name -> tributary.sites.v1.Difference
-	17, // 14: tributary.sites.v1.CompareSitesResponse.comparisons:type_name -> tributary.sites.v1.Comparison
-	5,  // 15: tributary.sites.v1.Sites.Beat:input_type -> tributary.sites.v1.BeatRequest
-	7,  // 16: tributary.sites.v1.Sites.Pull:input_type -> tributary.sites.v1.PullRequest
-	9,  // 17: tributary.sites.v1.Sites.GetSites:input_type -> tributary.sites.v1.GetSitesRequest
-	15, // 18: tributary.sites.v1.Sites.CompareSites:input_type -> tributary.sites.v1.CompareSitesRequest
-	6,  // 19: tributary.sites.v1.Sites.Beat:output_type -> tributary.sites.v1.BeatResponse
-	8,  // 20: tributary.sites.v1.Sites.Pull:output_type -> tributary.sites.v1.PullResponse
-	10, // 21: tributary.sites.v1.Sites.GetSites:output_type -> tributary.sites.v1.SitesStatus
-	16, // 22: tributary.sites.v1.Sites.CompareSites:output_type -> tributary.sites.v1.CompareSitesResponse
-	19, // [19:23] is the sub-list for method output_type
-	15, // [15:19] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	17, // 14: tributary.sites.v1.CompareLogResponse.deviations:type_name -> tributary.sites.v1.Deviation
+	0,  // 15: tributary.sites.v1.DigestLogRequest.log:type_name -> tributary.sites.v1.Log
+	20, // 16: tributary.sites.v1.DigestLogResponse.spans:type_name -> tributary.sites.v1.Span
+	23, // 17: tributary.sites.v1.CompareSitesResponse.comparisons:type_name -> tributary.sites.v1.Comparison
+	17, // 18: tributary.sites.v1.Comparison.deviations:type_name -> tributary.sites.v1.Deviation
+	5,  // 19: tributary.sites.v1.Sites.Beat:input_type -> tributary.sites.v1.BeatRequest
+	7,  // 20: tributary.sites.v1.Sites.Pull:input_type -> tributary.sites.v1.PullRequest
+	9,  // 21: tributary.sites.v1.Sites.GetSites:input_type -> tributary.sites.v1.GetSitesRequest
+	21, // 22: tributary.sites.v1.Sites.CompareSites:input_type -> tributary.sites.v1.CompareSitesRequest
+	15, // 23: tributary.sites.v1.Sites.CompareLog:input_type -> tributary.sites.v1.CompareLogRequest
+	18, // 24: tributary.sites.v1.Sites.DigestLog:input_type -> tributary.sites.v1.DigestLogRequest
+	6,  // 25: tributary.sites.v1.Sites.Beat:output_type -> tributary.sites.v1.BeatResponse
+	8,  // 26: tributary.sites.v1.Sites.Pull:output_type -> tributary.sites.v1.PullResponse
+	10, // 27: tributary.sites.v1.Sites.GetSites:output_type -> tributary.sites.v1.SitesStatus
+	22, // 28: tributary.sites.v1.Sites.CompareSites:output_type -> tributary.sites.v1.CompareSitesResponse
+	16, // 29: tributary.sites.v1.Sites.CompareLog:output_type -> tributary.sites.v1.CompareLogResponse
+	19, // 30: tributary.sites.v1.Sites.DigestLog:output_type -> tributary.sites.v1.DigestLogResponse
+	25, // [25:31] is the sub-list for method output_type
+	19, // [19:25] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_tributary_sites_v1_sites_proto_init() }
@@ -1536,7 +1966,7 @@ func file_tributary_sites_v1_sites_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_sites_v1_sites_proto_rawDesc), len(file_tributary_sites_v1_sites_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -23,6 +23,8 @@ const (
 	Sites_Pull_FullMethodName         = "/tributary.sites.v1.Sites/Pull"
 	Sites_GetSites_FullMethodName     = "/tributary.sites.v1.Sites/GetSites"
 	Sites_CompareSites_FullMethodName = "/tributary.sites.v1.Sites/CompareSites"
+	Sites_CompareLog_FullMethodName   = "/tributary.sites.v1.Sites/CompareLog"
+	Sites_DigestLog_FullMethodName    = "/tributary.sites.v1.Sites/DigestLog"
 )
 
 // SitesClient is the client API for Sites service.
@@ -42,6 +44,10 @@ type SitesClient interface {
 	// CompareSites compares, log by log, the hash chain of what this site and each other one hold: at the event up to which
 	// both have the log.
 	CompareSites(ctx context.Context, in *CompareSitesRequest, opts ...grpc.CallOption) (*CompareSitesResponse, error)
+	// CompareLog compares what stands in the stores of this site and another one of a log, event for event: a part of it at a time.
+	CompareLog(ctx context.Context, in *CompareLogRequest, opts ...grpc.CallOption) (*CompareLogResponse, error)
+	// DigestLog tells another site digests of what stands in the store here of a log.
+	DigestLog(ctx context.Context, in *DigestLogRequest, opts ...grpc.CallOption) (*DigestLogResponse, error)
 }
 
 type sitesClient struct {
@@ -104,6 +110,26 @@ func (c *sitesClient) CompareSites(ctx context.Context, in *CompareSitesRequest,
 	return out, nil
 }
 
+func (c *sitesClient) CompareLog(ctx context.Context, in *CompareLogRequest, opts ...grpc.CallOption) (*CompareLogResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CompareLogResponse)
+	err := c.cc.Invoke(ctx, Sites_CompareLog_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *sitesClient) DigestLog(ctx context.Context, in *DigestLogRequest, opts ...grpc.CallOption) (*DigestLogResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DigestLogResponse)
+	err := c.cc.Invoke(ctx, Sites_DigestLog_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // SitesServer is the server API for Sites service.
 // All implementations must embed UnimplementedSitesServer
 // for forward compatibility.
@@ -121,6 +147,10 @@ type SitesServer interface {
 	// CompareSites compares, log by log, the hash chain of what this site and each other one hold: at the event up to which
 	// both have the log.
 	CompareSites(context.Context, *CompareSitesRequest) (*CompareSitesResponse, error)
+	// CompareLog compares what stands in the stores of this site and another one of a log, event for event: a part of it at a time.
+	CompareLog(context.Context, *CompareLogRequest) (*CompareLogResponse, error)
+	// DigestLog tells another site digests of what stands in the store here of a log.
+	DigestLog(context.Context, *DigestLogRequest) (*DigestLogResponse, error)
 	mustEmbedUnimplementedSitesServer()
 }
 
@@ -142,6 +172,12 @@ func (UnimplementedSitesServer) GetSites(context.Context, *GetSitesRequest) (*Si
 }
 func (UnimplementedSitesServer) CompareSites(context.Context, *CompareSitesRequest) (*CompareSitesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CompareSites not implemented")
+}
+func (UnimplementedSitesServer) CompareLog(context.Context, *CompareLogRequest) (*CompareLogResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CompareLog not implemented")
+}
+func (UnimplementedSitesServer) DigestLog(context.Context, *DigestLogRequest) (*DigestLogResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DigestLog not implemented")
 }
 func (UnimplementedSitesServer) mustEmbedUnimplementedSitesServer() {}
 func (UnimplementedSitesServer) testEmbeddedByValue()               {}
@@ -218,6 +254,42 @@ func _Sites_CompareSites_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Sites_CompareLog_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CompareLogRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SitesServer).CompareLog(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Sites_CompareLog_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SitesServer).CompareLog(ctx, req.(*CompareLogRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Sites_DigestLog_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DigestLogRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SitesServer).DigestLog(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Sites_DigestLog_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SitesServer).DigestLog(ctx, req.(*DigestLogRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Sites_ServiceDesc is the grpc.ServiceDesc for Sites service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -232,6 +304,14 @@ var Sites_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CompareSites",
 			Handler:    _Sites_CompareSites_Handler,
+		},
+		{
+			MethodName: "CompareLog",
+			Handler:    _Sites_CompareLog_Handler,
+		},
+		{
+			MethodName: "DigestLog",
+			Handler:    _Sites_DigestLog_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
