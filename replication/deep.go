@@ -23,7 +23,7 @@ type Digest struct {
 	After, Through uint64
 	// Sum is a hash of the events as they stand in the store; Err, when set, says why they cannot be read.
 	Sum [16]byte
-	Err    string
+	Err string
 }
 
 // Digester tells digests of what a site holds. A *Site is one, and so may a Peer be.

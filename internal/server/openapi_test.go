@@ -32,7 +32,7 @@ const openAPIFile = "../../docs/openapi.json"
 var allServices = []*grpc.ServiceDesc{
 	&commerceapiv1.CommandService_ServiceDesc, &commerceapiv1.QueryService_ServiceDesc,
 	&apiv1.StreamService_ServiceDesc, &apiv1.AdminService_ServiceDesc, &storev1.EventStore_ServiceDesc,
-	&apiv1.SubjectService_ServiceDesc, &sitesv1.Sites_ServiceDesc, &sitesv1.Conflicts_ServiceDesc, &sitesv1.Cells_ServiceDesc,
+	&apiv1.SubjectService_ServiceDesc, &sitesv1.Sites_ServiceDesc, &sitesv1.Conflicts_ServiceDesc, &sitesv1.Cells_ServiceDesc, &sitesv1.Members_ServiceDesc,
 }
 
 func fullDocument(t *testing.T) []byte {
@@ -185,7 +185,7 @@ func references(v any, into map[string]bool) {
 // grpcOnly names the methods without a route: sessions, what other routes give over HTTP, and what sites say to each other.
 var grpcOnly = map[*grpc.ServiceDesc][]string{
 	&storev1.EventStore_ServiceDesc: {"AppendSession", "ReadStream", "Subscribe", "GetVersion", "GetPosition"},
-	&sitesv1.Sites_ServiceDesc:      {"Beat", "Pull"},
+	&sitesv1.Sites_ServiceDesc:      {"Beat", "Pull", "DigestLog"},
 }
 
 // Every method of every service has a route, a few of the store's and the sites' apart, and the document has each route with all fields
