@@ -40,7 +40,7 @@ func fullDocument(t *testing.T) []byte {
 	s := server.New(server.Options{Version: "dev"})
 	defer closed(t, s)
 	f := &fakes{}
-	for i, impl := range []any{fakeCommands{fakes: f}, fakeQueries{fakes: f}, &server.Streams{}, &server.Admin{}, storev1.UnimplementedEventStoreServer{}, &server.Subjects{}, sitesv1.UnimplementedSitesServer{}, sitesv1.UnimplementedConflictsServer{}, sitesv1.UnimplementedCellsServer{}} {
+	for i, impl := range []any{fakeCommands{fakes: f}, fakeQueries{fakes: f}, &server.Streams{}, &server.Admin{}, storev1.UnimplementedEventStoreServer{}, &server.Subjects{}, sitesv1.UnimplementedSitesServer{}, sitesv1.UnimplementedConflictsServer{}, sitesv1.UnimplementedCellsServer{}, sitesv1.UnimplementedMembersServer{}} {
 		if err := s.Register(allServices[i], impl); err != nil {
 			t.Fatal(err)
 		}
