@@ -313,6 +313,9 @@ func (g *guardedStore) Enqueue(ctx context.Context, requests []eventstore.Reques
 // registerSites offers what sites say to each other, and of each other.
 func (n *Node) registerSites() error {
 	s := &peers.Service{Site: n.sites.site, Name: n.config.Site, Peers: n.sites.names, Log: n.local.Log, ReadOnly: n.sites.readOnly.reason}
+	if n.kafka.mirror != nil {
+		s.Mirrored = func() uint64 { return n.kafka.mirror.Status().Mirrored.Seq }
+	}
 	if err := n.server.Register(&sitesv1.Cells_ServiceDesc, &cells{part: n.cells}); err != nil {
 		return err
 	}

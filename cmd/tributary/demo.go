@@ -54,7 +54,7 @@ func (c *demoCmd) Run(ctx context.Context, g *globals) (err error) {
 	if len(c.Input) == 0 {
 		return fmt.Errorf("%w: name retail files with --input", eventstore.ErrInvalid)
 	}
-	set, err := retail.Read(c.Input...)
+	set, err := retail.Read(ctx, c.Input...)
 	if err != nil {
 		return err
 	}

@@ -64,7 +64,7 @@ func (c *demoCmd) sites(ctx context.Context, g *globals) (err error) {
 	if err := c.check(); err != nil {
 		return err
 	}
-	set, err := c.retail()
+	set, err := c.retail(ctx)
 	if err != nil {
 		return err
 	}
@@ -122,11 +122,11 @@ func (c *demoCmd) sites(ctx context.Context, g *globals) (err error) {
 }
 
 // retail reads the files that were named, else the sample.
-func (c *demoCmd) retail() (*retail.Set, error) {
+func (c *demoCmd) retail(ctx context.Context) (*retail.Set, error) {
 	if len(c.Input) > 0 {
-		return retail.Read(c.Input...)
+		return retail.Read(ctx, c.Input...)
 	}
-	return readSample()
+	return readSample(ctx)
 }
 
 // drillReport shows what a demo of several sites has found.

@@ -36,7 +36,7 @@ type importAnswer struct {
 
 // Run imports the files.
 func (c *importRetailCmd) Run(ctx context.Context, g *globals) (err error) {
-	set, err := retail.Read(c.Files...)
+	set, err := retail.Read(ctx, c.Files...)
 	if err != nil {
 		return err
 	}

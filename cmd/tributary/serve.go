@@ -202,7 +202,7 @@ func announce(g *globals, n *node.Node, data string) error {
 
 // loadSample imports the sample and shows what it did.
 func loadSample(ctx context.Context, g *globals, n *node.Node) (err error) {
-	set, err := readSample()
+	set, err := readSample(ctx)
 	if err != nil {
 		return err
 	}
@@ -231,8 +231,8 @@ func loadSample(ctx context.Context, g *globals, n *node.Node) (err error) {
 }
 
 // readSample reads the sample that comes with the program.
-func readSample() (*retail.Set, error) {
-	set, err := retail.ReadSources(retail.Source{Name: retailsample.Name, Open: func() (io.ReadCloser, error) {
+func readSample(ctx context.Context) (*retail.Set, error) {
+	set, err := retail.ReadSources(ctx, retail.Source{Name: retailsample.Name, Open: func() (io.ReadCloser, error) {
 		return io.NopCloser(strings.NewReader(retailsample.Compressed())), nil
 	}})
 	if err != nil {

@@ -67,7 +67,7 @@ func TestRealOrders(t *testing.T) {
 	if err != nil || len(files) != 3 {
 		t.Fatalf("samples %v, %v", files, err)
 	}
-	set, err := retail.Read(files...)
+	set, err := retail.Read(t.Context(), files...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ func FuzzRead(f *testing.F) {
 	f.Add([]byte(gzipped(f, header+goodLine)[:40]))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		set, err := ReadSources(content("f", string(data)))
+		set, err := ReadSources(t.Context(), content("f", string(data)))
 		if err != nil {
 			for _, e := range inputErrors(t, err) {
 				if e.File != "f" || e.Problem == "" || e.Line < 0 || errors.Is(e, errMore) {

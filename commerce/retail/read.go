@@ -1,6 +1,7 @@
 package retail
 
 import (
+	"context"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -15,27 +16,30 @@ import (
 // returns their lines. The order of the names does not matter. If anything is
 // wrong, the error holds one or more [InputError]s and there is no Set.
 //
-// A Set of half a million lines takes about 40 MB. Files given twice, under
+// It ends with ctx, and at maxLines. A Set of half a million lines takes about 40 MB. Files given twice, under
 // whatever names, are refused by their content, and so are files that overlap: an
 // invoice with the same lines in two of them would count twice.
-func Read(files ...string) (*Set, error) {
+func Read(ctx context.Context, files ...string) (*Set, error) {
 	sources := make([]Source, len(files))
 	for i, name := range files {
 		sources[i] = File(name)
 	}
-	return ReadSources(sources...)
+	return ReadSources(ctx, sources...)
 }
 
 // ReadSources is [Read] for inputs that need not be files.
-func ReadSources(sources ...Source) (*Set, error) {
+func ReadSources(ctx context.Context, sources ...Source) (*Set, error) {
 	if len(sources) == 0 {
 		return nil, &InputError{Problem: "no input file", Hint: "name at least one"}
 	}
-	r := reader{builder: newBuilder()}
+	r := reader{ctx: ctx, builder: newBuilder(), most: maxLines}
 	for _, source := range sources {
 		if !r.readSource(source) {
 			break
 		}
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("read %s: %w", r.name, err)
 	}
 	if err := r.problems.err(); err != nil {
 		return nil, err
@@ -47,8 +51,15 @@ func ReadSources(sources ...Source) (*Set, error) {
 	return set, nil
 }
 
+// maxLines is how many lines there may be at once: all are checked before anything is written, and stay in memory until then. A
+// few bytes of gzip can be millions of lines.
+const maxLines = 3_000_000
+
 // reader reads sources one after another into a builder.
 type reader struct {
+	ctx      context.Context //nolint:containedctx // of ReadSources, whose one call this is
+	most     int             // lines of all sources
+	lines    int
 	problems problems
 	builder  *builder
 	turnover money.Amount // sum of the absolute amounts of all lines
@@ -160,7 +171,11 @@ func (r *reader) readRows(in *text, records *csv.Reader) {
 		last, _ := records.FieldPos(len(record) - 1)
 		r.next = last + strings.Count(record[len(record)-1], "\n") + 1
 
-		if !r.readRow(line, record, records) {
+		if r.lines++; r.lines > r.most {
+			r.complain(line, "", fmt.Sprintf("more than %d lines at once", r.most), "import fewer files at a time, in the order of time, or cut the file in pieces")
+			return
+		}
+		if r.lines%1000 == 0 && r.ctx.Err() != nil || !r.readRow(line, record, records) {
 			return
 		}
 	}

@@ -48,7 +48,7 @@ func read(t testing.TB, contents ...string) *Set {
 	for i, c := range contents {
 		sources[i] = content(fmt.Sprintf("file%d", i+1), c)
 	}
-	set, err := ReadSources(sources...)
+	set, err := ReadSources(t.Context(), sources...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func TestOneProblemOfEachKind(t *testing.T) {
 		"gzip header broken": {"\x1f\x8b\x00", `f: the gzip data end too early; the file is cut off: copy it again`},
 		"gzip of no method":  {"\x1f\x8b\x00" + long[:50], `f: cannot be read: gzip: invalid header; the gzip data are damaged: copy the file again`},
 	} {
-		set, err := ReadSources(content("f", c.data))
+		set, err := ReadSources(t.Context(), content("f", c.data))
 		if err == nil || set != nil {
 			t.Errorf("%s: no error", name)
 			continue
@@ -154,7 +154,7 @@ func TestLineNumbersArePhysical(t *testing.T) {
 		"\r\n" + // 4
 		"536365,22042,\"a\nb\nc\",six,2010-12-01 08:26:00,2.55,,France\r\n" + // 5 to 7
 		"536365,22043,,6,2010-12-01 08:26:00,x,,France\r\n" // 8
-	_, err := ReadSources(content("f", data))
+	_, err := ReadSources(t.Context(), content("f", data))
 	var at []string
 	for _, e := range inputErrors(t, err) {
 		at = append(at, fmt.Sprint(e.Line, " ", e.Column))
@@ -176,7 +176,7 @@ func TestLineNumbersArePhysical(t *testing.T) {
 }
 
 func TestEveryProblemOfALineAndOfEveryFile(t *testing.T) {
-	_, err := ReadSources(
+	_, err := ReadSources(t.Context(),
 		content("a", header+"X,,d,six,yesterday,free,nobody,France\n"),
 		content("b", ""),
 		content("c", header+goodLine),
@@ -194,7 +194,7 @@ func TestEveryProblemOfALineAndOfEveryFile(t *testing.T) {
 
 func TestProblemsAreBounded(t *testing.T) {
 	bad := strings.Replace(goodLine, "2.55", "x", 1)
-	_, err := ReadSources(content("a", header+strings.Repeat(bad, 100)), content("b", ""))
+	_, err := ReadSources(t.Context(), content("a", header+strings.Repeat(bad, 100)), content("b", ""))
 	if got := inputErrors(t, err); len(got) != MaxProblems || !errors.Is(err, errMore) {
 		t.Errorf("%d problems: %v", len(got), err)
 	}
@@ -202,7 +202,7 @@ func TestProblemsAreBounded(t *testing.T) {
 
 func TestSameContentTwiceIsRefused(t *testing.T) {
 	plain := header + goodLine
-	_, err := ReadSources(content("a.csv", plain), content("b.csv.gz", gzipped(t, plain)))
+	_, err := ReadSources(t.Context(), content("a.csv", plain), content("b.csv.gz", gzipped(t, plain)))
 	if got := inputErrors(t, err); len(got) != 1 || got[0].Error() != "b.csv.gz: has the same content as a.csv; name each file once" {
 		t.Error(err)
 	}
@@ -215,7 +215,7 @@ func TestOverlappingFilesAreRefused(t *testing.T) {
 	early := "99,A,lamp,6,2010-12-01 09:00:00,2.5,,France\n"
 
 	month := content("month", header+early+lamp+bowl)
-	_, err := ReadSources(content("crlf", strings.ReplaceAll(header+other+bowl+lamp, "\n", "\r\n")), month)
+	_, err := ReadSources(t.Context(), content("crlf", strings.ReplaceAll(header+other+bowl+lamp, "\n", "\r\n")), month)
 	if got := inputErrors(t, err); len(got) != 1 || got[0].Error() !=
 		"crlf: line 3: invoice 100 with the same lines is also in month, line 3; the files overlap: name only those that do not" {
 		t.Error(err)
@@ -238,7 +238,7 @@ func TestGzipCutOffAnywhere(t *testing.T) {
 		t.Fatalf("the whole file has %d lines", n)
 	}
 	for size := 2; size < len(whole); size++ {
-		_, err := ReadSources(content("f", whole[:size]))
+		_, err := ReadSources(t.Context(), content("f", whole[:size]))
 		got := inputErrors(t, err)
 		if len(got) != 1 || !strings.HasPrefix(got[0].Problem, "the gzip data end too early") || got[0].Line > 152 {
 			t.Fatalf("cut off after %d of %d bytes: %v", size, len(whole), err)
@@ -249,7 +249,7 @@ func TestGzipCutOffAnywhere(t *testing.T) {
 func TestDamagedGzip(t *testing.T) {
 	whole := []byte(gzipped(t, header+goodLine))
 	whole[len(whole)-6] ^= 1 // checksum
-	_, err := ReadSources(content("f", string(whole)))
+	_, err := ReadSources(t.Context(), content("f", string(whole)))
 	if got := inputErrors(t, err); len(got) != 1 || !errors.Is(err, gzip.ErrChecksum) {
 		t.Error(err)
 	}
@@ -273,12 +273,12 @@ func TestFilesThatCannotBeRead(t *testing.T) {
 		"permission": {failing(fs.ErrPermission), "may not be read"},
 		"disk":       {breaking, "cannot be read: read f: input/output error"},
 	} {
-		_, err := ReadSources(c.source)
+		_, err := ReadSources(t.Context(), c.source)
 		if got := inputErrors(t, err); len(got) != 1 || got[0].Problem != c.problem || got[0].Err == nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := Read(); len(inputErrors(t, err)) != 1 {
+	if _, err := Read(t.Context()); len(inputErrors(t, err)) != 1 {
 		t.Errorf("no file: %v", err)
 	}
 }
@@ -294,11 +294,11 @@ func TestReadFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	set, err := Read(january, december)
+	set, err := Read(t.Context(), january, december)
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := Read(december, january)
+	again, err := Read(t.Context(), december, january)
 	if err != nil {
 		t.Fatal(err)
 	}

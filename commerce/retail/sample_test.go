@@ -146,7 +146,7 @@ func TestPlanAgreesWithSumsOfTheScript(t *testing.T) {
 			if err := decoder.Decode(&want); err != nil {
 				t.Fatal(err)
 			}
-			set, err := Read(files...)
+			set, err := Read(t.Context(), files...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -159,7 +159,7 @@ func TestPlanAgreesWithSumsOfTheScript(t *testing.T) {
 }
 
 func TestSample(t *testing.T) {
-	set, err := ReadSources(Source{Name: retailsample.Name, Open: func() (io.ReadCloser, error) {
+	set, err := ReadSources(t.Context(), Source{Name: retailsample.Name, Open: func() (io.ReadCloser, error) {
 		return io.NopCloser(strings.NewReader(retailsample.Compressed())), nil
 	}})
 	if err != nil {
@@ -197,7 +197,7 @@ func TestSample(t *testing.T) {
 }
 
 func TestFixtures(t *testing.T) {
-	set, err := Read(fixtures + "adjust-bad-debt.csv")
+	set, err := Read(t.Context(), fixtures+"adjust-bad-debt.csv")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +210,7 @@ func TestFixtures(t *testing.T) {
 		t.Error(diff)
 	}
 
-	set, err = Read(fixtures + "three-decimals.csv")
+	set, err = Read(t.Context(), fixtures+"three-decimals.csv")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ import (
 // through, without the sagas' own events.
 func shopLog(t testing.TB, files ...string) *memstore.Store {
 	t.Helper()
-	set, err := retail.Read(files...)
+	set, err := retail.Read(t.Context(), files...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,8 +29,9 @@ type Service struct {
 	Registrar *replication.Registrar
 	// ReadOnly says why an operator has the site take no writes; nil or nothing: it takes them.
 	ReadOnly func() string
-	// Log returns the site's own log.
-	Log func(ctx context.Context) (eventstore.LogState, error)
+	// Log returns the site's own log, Mirrored the seq up to which its topic has it; nil: it has no topic.
+	Log      func(ctx context.Context) (eventstore.LogState, error)
+	Mirrored func() uint64
 
 	listening sync.WaitGroup // what listens to sites that meet
 }
@@ -148,6 +149,9 @@ func (s *Service) GetSites(ctx context.Context, _ *sitesv1.GetSitesRequest) (*si
 	out := &sitesv1.SitesStatus{Site: s.Name, Log: own.ID.String(), Mode: "single", Head: own.Seq}
 	s.accord(out)
 	if s.Site == nil {
+		if s.Mirrored != nil {
+			out.Mirrored = s.Mirrored()
+		}
 		return out, nil
 	}
 	o, err := s.Site.Overview(ctx)
