@@ -39,11 +39,11 @@ var noticers = []noticer{
 		"TestSitesSellTheirOwn", "TestSoldAtTwoSitesApart", "TestReservationsAreSettledWhereTheyWereMade", "TestOneReservationAtTwoSites",
 	}},
 	{regexp.MustCompile(`^commerce/order/`), "commerce/order", []string{"TestMovedAtTwoSites"}},
-	{regexp.MustCompile(`^replication/`), "replication", []string{"TestPeerIsTheOtherSitesDisk", "TestNobodyToWaitFor", "TestMoreCountsAfterAll"}},
-	{regexp.MustCompile(`^eventstore/durable/`), "eventstore/durable", []string{"TestAppendWaitsForItsClass", "TestRefusedBeforeItIsRecorded"}},
 	{regexp.MustCompile(`^replication/(accord|registrar|terms|others|deep)\.go$`), "replication", []string{
 		"TestWordsBind", "TestCellsThatDiffer", "TestForeignSiteIsRefused", "TestNothingHomedIsWrittenTwice", "TestDifferencesAreFound",
 	}},
+	{regexp.MustCompile(`^replication/`), "replication", []string{"TestPeerIsTheOtherSitesDisk", "TestNobodyToWaitFor", "TestMoreCountsAfterAll"}},
+	{regexp.MustCompile(`^eventstore/durable/`), "eventstore/durable", []string{"TestAppendWaitsForItsClass", "TestRefusedBeforeItIsRecorded"}},
 	{regexp.MustCompile(`^node/`), "node", []string{"TestDropWaitsForFollowers", "TestDropWaitsForEachFollower"}},
 	{regexp.MustCompile(`archive|/dropped\.go$|/read_stream\.go$`), "eventstore/pebblestore", []string{
 		"TestArchivedLogReadsTheSame", "TestArchiveThatRots", "TestSeamOfArchiveAndLog", "TestReadWhileArchivedBlocksGo", "TestStartAfterAKillNeedsNoArchive",
