@@ -22,18 +22,22 @@ type signer struct {
 	given, homed []string
 	words        Words
 	told         []Terms // since the start
+	timed        bool    // silence counts, as it does by default
 }
 
 // start has the site run with its settings, on the log that it has.
 func (s *signer) start(t *testing.T) {
 	t.Helper()
 	s.fence = NewFence(s.shard, func(category string) bool { return slices.Contains(s.homed, category) })
-	var err error
-	s.registrar, err = NewRegistrar(t.Context(), RegistrarOptions{
-		Site: s.name, Fence: s.fence, Store: s.store, Heads: s.store.Heads, Given: s.given, Homed: s.homed, Words: s.words, Silence: time.Hour,
+	o := RegistrarOptions{
+		Site: s.name, Fence: s.fence, Store: s.store, Heads: s.store.Heads, Given: s.given, Homed: s.homed, Words: s.words,
 		Keep: func(w Words) error { s.words = w; return nil }, NewID: func() string { return "system of " + s.name },
-	})
-	if err != nil {
+	}
+	if !s.timed {
+		o.Silence, o.Suspect = time.Hour, time.Hour
+	}
+	var err error
+	if s.registrar, err = NewRegistrar(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
 	s.owner, s.told = nil, nil

@@ -32,6 +32,8 @@ type RegistrarOptions struct {
 	Changed func(context.Context, Roster) error
 	// Silence is after what time the words of a site that is not heard block nothing any more; zero means 5 s.
 	Silence time.Duration
+	// Suspect is after what silence other sites may take this one's cells (Config.Suspect); zero means 2 s.
+	Suspect time.Duration
 	Logger  *slog.Logger
 }
 
@@ -68,6 +70,9 @@ var ErrForeign = errors.New("site of another system")
 func NewRegistrar(ctx context.Context, o RegistrarOptions) (*Registrar, error) {
 	if o.Silence <= 0 {
 		o.Silence = 5 * time.Second
+	}
+	if o.Suspect <= 0 {
+		o.Suspect = (Config{}).withDefaults().Suspect
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -158,7 +163,8 @@ func (r *Registrar) Heard(site string, t *Terms) error {
 			ErrForeign, site, t.Cluster, r.o.Site, own)
 	}
 	last, now := r.said[site], time.Now()
-	if last.met == nil || now.Sub(last.heard) >= r.o.Silence {
+	// half: what was sent before a cut is heard on one side later than on the other
+	if last.met == nil || now.Sub(last.heard) >= r.o.Suspect/2 {
 		last.met = t.Cells
 	}
 	r.said[site] = word{*t, now, last.met}
