@@ -167,6 +167,10 @@ func (g *globals) drillReport(r *drill.Report) {
 	}
 	fmt.Fprintln(g.out)
 	g.table(rows)
+	fmt.Fprintf(g.out, "\nCompared one by one: %s.\n", pairs(r.ReadModels[r.Sites[0]].Compared))
+	if r.Different > 0 {
+		fmt.Fprintf(g.out, "\n%d things are shown differently, such as:\n%s\n", r.Different, strings.Join(r.Differences, "\n"))
+	}
 	if len(r.Faults) == 0 {
 		fmt.Fprintln(g.out, "\nNothing was lost, nothing sold twice, and all sites hold the same.")
 	}

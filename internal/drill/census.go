@@ -15,6 +15,7 @@ import (
 
 	"github.com/tributary-es/tributary/commands/escrow"
 	"github.com/tributary-es/tributary/commerce/inventory"
+	"github.com/tributary-es/tributary/commerce/order"
 	apiv1 "github.com/tributary-es/tributary/schemas/gen/tributary/api/v1"
 )
 
@@ -25,6 +26,7 @@ type Census struct {
 
 	logs     map[string]*logCensus
 	commands map[string]*effect
+	orders   map[string]bool          // that any event is of
 	stock    map[string]*escrow.Books // by stock code
 	oversold []string                 // what the books break
 }
@@ -44,7 +46,7 @@ type effect struct {
 }
 
 func newCensus(site string) *Census {
-	return &Census{Site: site, logs: map[string]*logCensus{}, commands: map[string]*effect{}, stock: map[string]*escrow.Books{}}
+	return &Census{Site: site, logs: map[string]*logCensus{}, commands: map[string]*effect{}, orders: map[string]bool{}, stock: map[string]*escrow.Books{}}
 }
 
 // Take reads all that a site holds.
@@ -101,7 +103,10 @@ func (c *Census) add(e *apiv1.Event) error {
 		at.twice = at.twice || at.log != name || at.last != seq-1
 		at.last = seq
 	}
-	if e.GetCategory() == inventory.Category {
+	switch e.GetCategory() {
+	case order.Category:
+		c.orders[e.GetStreamId()] = true
+	case inventory.Category:
 		return c.count(e, name)
 	}
 	return nil

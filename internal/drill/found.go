@@ -10,8 +10,6 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	apiv1 "github.com/tributary-es/tributary/schemas/gen/tributary/api/v1"
-	commerceapiv1 "github.com/tributary-es/tributary/schemas/gen/tributary/commerce/api/v1"
 	sitesv1 "github.com/tributary-es/tributary/schemas/gen/tributary/sites/v1"
 )
 
@@ -86,51 +84,4 @@ func (s *Site) conflicts(ctx context.Context) (records []*sitesv1.Conflict, err 
 	}
 	slices.SortFunc(records, func(a, b *sitesv1.Conflict) int { return cmp.Compare(a.GetId(), b.GetId()) })
 	return records, nil
-}
-
-// ReadModel is what the read models of a site show.
-type ReadModel struct {
-	// Orders are counted by their status, as Redis has them; OnHand are the units of all stock codes there.
-	Orders map[string]int64 `json:"orders"`
-	OnHand int64            `json:"on_hand"`
-	// Sales are net sales by month, as ClickHouse has them; nil where there is none.
-	Sales map[string]string `json:"sales,omitempty"`
-	// Parked are events and checkouts that wait for a person.
-	Parked int `json:"parked"`
-}
-
-// readModel asks a site's read models; codes are the stock codes there are.
-func (s *Site) readModel(ctx context.Context, codes []string) (m ReadModel, err error) {
-	fail := func(err error) (ReadModel, error) {
-		return m, fmt.Errorf("read the models of site %s: %w", s.Name, err)
-	}
-	queries := commerceapiv1.NewQueryServiceClient(s.conn)
-	counts, err := queries.CountOrders(ctx, &commerceapiv1.CountOrdersRequest{})
-	if err != nil {
-		return fail(err)
-	}
-	m.Orders = counts.GetByStatus()
-	for _, code := range codes {
-		stock, err := queries.GetStock(ctx, &commerceapiv1.GetStockRequest{StockCode: code})
-		if err != nil {
-			return fail(err)
-		}
-		m.OnHand += stock.GetOnHand()
-	}
-	if !s.opts.NoClickHouse {
-		sales, err := queries.GetSales(ctx, &commerceapiv1.GetSalesRequest{Group: "by-month", Limit: 10_000})
-		if err != nil {
-			return fail(err)
-		}
-		m.Sales = map[string]string{}
-		for _, row := range sales.GetRows() {
-			m.Sales[row.GetKey()] = row.GetNet()
-		}
-	}
-	parked, err := apiv1.NewAdminServiceClient(s.conn).ListParked(ctx, &apiv1.ListParkedRequest{})
-	if err != nil {
-		return fail(err)
-	}
-	m.Parked = len(parked.GetEvents()) + len(parked.GetInstances())
-	return m, nil
 }

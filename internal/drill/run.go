@@ -3,10 +3,7 @@ package drill
 import (
 	"context"
 	"fmt"
-	"maps"
 	"math/rand/v2"
-	"reflect"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -50,9 +47,12 @@ type Report struct {
 	Conflicts  Conflicts            `json:"conflicts"`
 	Stock      Stock                `json:"stock"`
 	ReadModels map[string]ReadModel `json:"read_models"`
-	// ReadModelsEqual says that those of all sites show the same.
-	ReadModelsEqual bool    `json:"read_models_equal"`
-	Seconds         Seconds `json:"seconds"`
+	// ReadModelsEqual says that those of all sites show the same, order by order, stock code by stock code and row by row, Different how
+	// much is not shown alike, and Differences names some of it.
+	ReadModelsEqual bool     `json:"read_models_equal"`
+	Different       int      `json:"different"`
+	Differences     []string `json:"differences,omitempty"`
+	Seconds         Seconds  `json:"seconds"`
 	// Faults name what was promised and does not hold; empty when all does.
 	Faults []string `json:"faults"`
 }
@@ -239,25 +239,31 @@ func (r *run) look(ctx context.Context) error {
 	if out.Conflicts, err = r.sites.Conflicts(ctx); err != nil {
 		return err
 	}
-	out.ReadModels, out.ReadModelsEqual = map[string]ReadModel{}, true
-	codes := slices.Sorted(maps.Keys(held[0].stock))
-	for _, one := range r.sites.all {
-		m, err := one.readModel(ctx, codes)
-		if err != nil {
+	r.plan.Say("Every order, stock code and table is read at every site.")
+	models := make([]ReadModel, len(r.sites.all))
+	var g errgroup.Group
+	for i, one := range r.sites.all {
+		g.Go(func() (err error) {
+			models[i], err = one.readModel(ctx, held[0])
 			return err
-		}
-		out.ReadModels[one.Name] = m
-		first := out.ReadModels[r.sites.all[0].Name]
-		out.ReadModelsEqual = out.ReadModelsEqual && reflect.DeepEqual(first.shown(), m.shown())
+		})
 	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	out.compare(models)
 	out.judge()
 	return nil
 }
 
-// shown is what a read model shows of the shop, which all sites should show alike.
-func (m ReadModel) shown() ReadModel {
-	m.Parked = 0
-	return m
+// compare compares the read models of all sites.
+func (r *Report) compare(models []ReadModel) {
+	r.ReadModels = map[string]ReadModel{}
+	for i, name := range r.Sites {
+		r.ReadModels[name] = models[i]
+	}
+	r.Differences, r.Different = differences(r.Sites, r.ReadModels)
+	r.ReadModelsEqual = r.Different == 0
 }
 
 // judge names what does not hold.
@@ -276,7 +282,7 @@ func (r *Report) judge() {
 	fault(r.Conflicts.Total > 0, "conflicts: the sites have quarrelled, and none is on record")
 	fault(r.Stock.Oversold == 0, "oversold: %v", r.Stock.Faults)
 	fault(r.Stock.Held == 0, "promised: %d units are held for orders, and no checkout is under way", r.Stock.Held)
-	fault(r.ReadModelsEqual, "read models: those of the sites show different things")
+	fault(r.ReadModelsEqual, "read models: the sites show %d things differently, such as %v", r.Different, r.Differences)
 	parked := 0
 	for _, m := range r.ReadModels {
 		parked += m.Parked

@@ -72,6 +72,9 @@ func (s *Site) startEngines(ctx context.Context) (err error) {
 	return err
 }
 
+// realDatabase is the database that a server works with in a ClickHouse beside it.
+const realDatabase = "shop"
+
 // startServer starts the server, with flags that name the others, and returns when it takes commands.
 func (s *Site) startServer(ctx context.Context, peers []string) (err error) {
 	args := append([]string{"serve", "--json", "--site", s.Name, "--data", s.Data, "--http", s.HTTP, "--grpc", s.GRPC}, peers...)
@@ -87,7 +90,7 @@ func (s *Site) startServer(ctx context.Context, peers []string) (err error) {
 	case s.opts.NoClickHouse:
 		args = append(args, "--clickhouse", "off")
 	case s.click != nil:
-		args = append(args, "--clickhouse", fmt.Sprintf("clickhouse://%s:%s@%s/shop", s.click.User(), s.click.Password(), s.click.TCPAddr()))
+		args = append(args, "--clickhouse", fmt.Sprintf("clickhouse://%s:%s@%s/%s", s.click.User(), s.click.Password(), s.click.TCPAddr(), realDatabase))
 	}
 	if s.opts.Flags != nil {
 		args = append(args, s.opts.Flags(s.Name)...)

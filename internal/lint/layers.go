@@ -68,7 +68,7 @@ var layers = []layer{
 	{pkg: "internal/lint", may: "", foreign: "none"},
 	{pkg: "internal/engine", may: ""},
 	{pkg: "internal/cable", may: "", foreign: "github.com/twmb/franz-go"},
-	{pkg: "internal/drill", may: "internal/cable internal/engine eventstore commands/escrow commerce/inventory commerce/retail commerce/retail/importer"},
+	{pkg: "internal/drill", may: "internal/cable internal/engine eventstore commands/escrow commerce/inventory commerce/order commerce/retail commerce/retail/importer"},
 	{pkg: "internal/testenv", may: "internal/cable internal/engine"},
 	{pkg: "internal/reliability", may: "", foreign: "none"},
 	{pkg: "internal/server", may: "commands queries projections replication eventstore eventstore/groups eventstore/wire internal/*"},

@@ -6,13 +6,16 @@ import (
 	"testing"
 
 	"github.com/tributary-es/tributary/internal/drill"
+	"github.com/tributary-es/tributary/internal/testenv"
 )
 
 // Three sites take orders at once, one of them is cut off and another killed: nothing is lost, nothing is sold twice, and all
-// sites hold the same and have the same conflicts on record. Nobody is left running. Shows R20.
+// sites hold the same, have the same conflicts on record and show the same of each order, stock code and table. Nobody is left
+// running. Shows R20.
 func TestDemoOfSites(t *testing.T) {
+	testenv.Ensure(t, "clickhouse")
 	data := filepath.Join(t.TempDir(), "data")
-	r := decoded[drill.Report](t, done(t, "demo", "--sites", "bj,sh,sz", "--once", "--json", "--clickhouse", "off", "--data", data,
+	r := decoded[drill.Report](t, done(t, "demo", "--sites", "bj,sh,sz", "--once", "--json", "--data", data,
 		"--cut", "sh", "--kill", "bj", "--seed", "7", "--input", testdata(t, "adjust-bad-debt.csv"), "--input", testdata(t, "three-decimals.csv")))
 	if c := r.Commands; len(r.Faults) > 0 || c.Acknowledged == 0 || c.Found != c.Acknowledged || c.Unanswered > 0 {
 		t.Errorf("commands: %+v; faults: %v", c, r.Faults)
@@ -34,6 +37,16 @@ func TestDemoOfSites(t *testing.T) {
 	}
 	if s := r.Seconds; r.Cut != "sh" || r.Killed != "bj" || s.Apart < 3 || s.Converge <= 0 || s.Down <= 0 {
 		t.Errorf("cut off: %s, killed: %s, seconds: %+v", r.Cut, r.Killed, s)
+	}
+	for _, kind := range []string{
+		"order", "status", "list of customer", "stock", "sales by-day", "sales by-month", "sales by-country", "sales by-product",
+		"rows of order_lines", "rows of order_changes", "rows of payments", "rows of stock_movements",
+	} {
+		for _, site := range r.Sites {
+			if r.ReadModels[site].Compared[kind] == 0 {
+				t.Errorf("nothing of %q was compared at site %s: %v", kind, site, r.ReadModels[site].Compared)
+			}
+		}
 	}
 	nobodyLeft(t, data)
 	t.Logf("%d events, %d conflicts; alike %.1f s after the cut, back %.1f s after the kill", r.Events, r.Conflicts.Total, r.Seconds.Converge, r.Seconds.Down)
