@@ -25,7 +25,7 @@ func (n *Node) conflicts() Domain {
 			return []Service{{&sitesv1.Conflicts_ServiceDesc, &conflictview.Queries{}}}
 		}}
 	}
-	o := conflictview.Options{Streams: n.sealed, Judge: n.bus.Judge, Site: n.config.Site, Life: n.life, Timeout: conflictTimeout}
+	o := conflictview.Options{Streams: dropping{n.sealed, n.local}, Judge: n.bus.Judge, Site: n.config.Site, Life: n.life, Timeout: conflictTimeout}
 	keys := conflictview.Keys(o)
 	return Domain{
 		Name: conflictview.Name,

@@ -79,7 +79,7 @@ func (n *Node) stuckFollowers() []server.Dependency {
 	var out []server.Dependency
 	for _, m := range n.models {
 		if s := m.runner.Status(); s.State == projections.Stopped || s.State == projections.Damaged {
-			out = append(out, server.Dependency{Name: projectionPrefix + m.name, Mode: m.sink, Problem: string(s.State) + ": " + s.LastError + stuckHint(cmp.Or(m.runner.Damage(), n.followers.fault(projectionPrefix+m.name)))})
+			out = append(out, server.Dependency{Name: projectionPrefix + m.name, Mode: m.sink, Problem: string(s.State) + ": " + s.LastError + n.stuckHint(cmp.Or(m.runner.Damage(), n.followers.fault(projectionPrefix+m.name)))})
 		}
 	}
 	for _, s := range n.sagas {
@@ -88,7 +88,7 @@ func (n *Node) stuckFollowers() []server.Dependency {
 			if errors.Is(err, eventstore.ErrDamaged) {
 				state = projections.Damaged
 			}
-			out = append(out, server.Dependency{Name: sagaPrefix + s.name, Mode: "store", Problem: string(state) + ": " + err.Error() + stuckHint(err)})
+			out = append(out, server.Dependency{Name: sagaPrefix + s.name, Mode: "store", Problem: string(state) + ": " + err.Error() + n.stuckHint(err)})
 		}
 	}
 	return out
@@ -99,8 +99,10 @@ const (
 	sagaPrefix       = "saga "
 )
 
-func stuckHint(err error) string {
+func (n *Node) stuckHint(err error) string {
 	switch {
+	case errors.Is(err, projections.ErrDropped) && n.sites.site != nil:
+		return "; this site's topic lacks the events of others, so that it cannot be filled from there: a log that is restored from a backup has again what was dropped since"
 	case errors.Is(err, projections.ErrDropped):
 		return "; where the topic still has what the log has dropped it can be filled from there: tributary serve --source kafka"
 	case errors.Is(err, eventstore.ErrArchiveDamaged):

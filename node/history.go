@@ -7,6 +7,7 @@ import (
 
 	"github.com/tributary-es/tributary/commands"
 	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/eventstore/pebblestore"
 	"github.com/tributary-es/tributary/eventstore/sealed"
 	"github.com/tributary-es/tributary/projections"
 	"github.com/tributary-es/tributary/projections/counting"
@@ -21,9 +22,22 @@ func (n *Node) history(log eventstore.Reader, categories []string) projections.H
 	return counting.New(log, rulesOf(n.bus))
 }
 
+// dropping is the log for who has to know, of streams whose beginning was dropped too, who wrote them.
+type dropping struct {
+	*sealed.Store
+	local *pebblestore.Store
+}
+
+var _ counting.Dropping = dropping{}
+
+// LastDots implements counting.Dropping.
+func (d dropping) LastDots(ctx context.Context, stream eventstore.StreamID, count uint64) (eventstore.Vector, error) {
+	return d.local.LastDots(ctx, stream, count)
+}
+
 // withheld reads streams without what is personal of those whose erasure is on record: what read models have dropped of them
 // does not come back with a correction.
-type withheld struct{ *sealed.Store }
+type withheld struct{ dropping }
 
 // Read implements eventstore.Reader.
 func (w withheld) Read(ctx context.Context, stream eventstore.StreamID, from uint64) iter.Seq2[eventstore.Recorded, error] {

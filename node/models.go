@@ -59,7 +59,7 @@ func (n *Node) addKeys(p *projections.Projection[projections.Keys]) (*model, err
 	}
 	opening := *p
 	opening.Open = func(e *eventstore.Recorded) error { return n.sealed.Open(context.Background(), e) }
-	opening.History = n.history(withheld{n.sealed}, p.Categories)
+	opening.History = n.history(withheld{dropping{n.sealed, n.local}}, p.Categories)
 	view := redisview.New(n.redis.client, opening, redisview.Options{Logger: n.log})
 	m := &model{
 		name: p.Name + "-redis", sink: "redis", keys: &opening, redis: view,

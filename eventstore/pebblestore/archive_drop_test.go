@@ -255,6 +255,11 @@ func TestDroppedStreamInMemory(t *testing.T) {
 	if got, err := collectEvents(s.Read(t.Context(), stream, dropped+1)); err != nil || uint64(len(got)) != head-dropped {
 		t.Errorf("%d events are left, %v", len(got), err)
 	}
+	for _, count := range []uint64{0, 1, dropped, head} {
+		if got, err := s.LastDots(t.Context(), stream, count); err != nil || got.At(s.id) != count || len(got) > 1 {
+			t.Errorf("of the first %d events the last is %v, %v", count, got, err)
+		}
+	}
 }
 
 // Whatever fails while events are dropped, each is either there with its content or refused, and the next try ends it (S31).

@@ -2,6 +2,7 @@ package pebblestore
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -64,6 +65,21 @@ func (s *Store) droppedOf(ctx context.Context, stream eventstore.StreamID) (vers
 		return 0, nil
 	}
 	return s.VersionAt(ctx, stream, s.position(cut))
+}
+
+// LastDots returns the last event of each log among a stream's first events in the order of the log, so many of them. It reads no
+// contents, so that it knows of what was dropped as well.
+func (s *Store) LastDots(ctx context.Context, stream eventstore.StreamID, count uint64) (last eventstore.Vector, err error) {
+	for from := uint64(1); from <= count; from += streamPage {
+		events, err := s.placesFor(ctx, stream, from, min(count, from+streamPage-1))
+		if err != nil {
+			return nil, fmt.Errorf("last events of stream %s: %w", stream, err)
+		}
+		for i := range events {
+			last = last.With(events[i].Dot)
+		}
+	}
+	return last, nil
 }
 
 // truncated is the error of who would have to be given what was dropped.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -101,7 +102,9 @@ func (s *Streams) begin(ctx context.Context, id eventstore.StreamID, r *apiv1.Re
 		// What came later may stand before what was there then.
 		p.end, err = s.Store.Version(ctx, id)
 		if err == nil && s.Void != nil {
-			p.void, err = s.Void(ctx, id)
+			if p.void, err = s.Void(ctx, id); errors.Is(err, eventstore.ErrTruncated) {
+				err = nil // what is left can be read all the same
+			}
 		}
 	}
 	p.place, p.step = max(r.GetFromVersion(), 1), 1

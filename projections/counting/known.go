@@ -2,6 +2,7 @@ package counting
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -32,7 +33,8 @@ func NewKnown(log eventstore.Reader) *Known {
 	return &Known{log: log, recent: map[eventstore.StreamID]known{}}
 }
 
-// Concurrent reports whether an event was decided without the knowledge of one that its stream had before it in the log.
+// Concurrent reports whether an event was decided without the knowledge of one that its stream had before it in the log. Of a log
+// that is Dropping it can be told of every event; of another one an error matches projections.ErrUndecided where events were dropped.
 func (k *Known) Concurrent(ctx context.Context, e *eventstore.Recorded) (bool, error) {
 	if projections.KnewLog(e) {
 		return false, nil
@@ -46,7 +48,7 @@ func (k *Known) Concurrent(ctx context.Context, e *eventstore.Recorded) (bool, e
 		var ok bool
 		// What was remembered may be of another place: of a reader that is behind or ahead, or before events that were not shown here.
 		if before, ok = k.get(e.Stream); !ok || before.count != place-1 {
-			if before, err = k.read(ctx, e); err != nil {
+			if before, err = k.read(ctx, e, place-1); err != nil {
 				return false, err
 			}
 		}
@@ -78,12 +80,24 @@ func (k *Known) put(stream eventstore.StreamID, s known) {
 	k.recent[stream] = s
 }
 
-// read reads what the log had of e's stream before e.
-func (k *Known) read(ctx context.Context, e *eventstore.Recorded) (known, error) {
+// Dropping is a log that knows of events whose contents it has dropped.
+type Dropping interface {
+	// LastDots returns the last event of each log among a stream's first events in the order of the log, so many of them, dropped
+	// or not.
+	LastDots(ctx context.Context, stream eventstore.StreamID, count uint64) (eventstore.Vector, error)
+}
+
+// read reads what the log had of e's stream before e, which are as many events as said. Who wrote them is known also of those
+// that were dropped.
+func (k *Known) read(ctx context.Context, e *eventstore.Recorded, count uint64) (known, error) {
 	var s known
 	for r, err := range k.log.Read(ctx, e.Stream, 1) {
+		if d, ok := k.log.(Dropping); ok && errors.Is(err, eventstore.ErrTruncated) {
+			last, err := d.LastDots(ctx, e.Stream, count)
+			return known{count, last}, err
+		}
 		if err != nil {
-			return s, fmt.Errorf("read stream %s: %w", e.Stream, err)
+			return s, unread(e.Stream, err)
 		}
 		if r.Position.LSN < e.Position.LSN {
 			s.count++

@@ -2,6 +2,7 @@ package counting
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -29,7 +30,8 @@ type Streams struct {
 }
 
 // New returns what counts in the streams of the log that the projection follows. Events are given as the reader reads them:
-// opened where it opens them.
+// opened where it opens them. A log of which contents may be dropped should be Dropping: else no event of a stream whose beginning was
+// dropped is decided that does not say itself that it knew all the log.
 func New(log eventstore.Reader, rules Rules) *Streams {
 	return &Streams{log: log, rules: rules, known: NewKnown(log)}
 }
@@ -113,13 +115,21 @@ func (s *Streams) upTo(ctx context.Context, e *eventstore.Recorded) ([]eventstor
 	events := make([]eventstore.Recorded, 0, place)
 	for r, err := range s.log.Read(ctx, e.Stream, 1) {
 		if err != nil {
-			return nil, fmt.Errorf("read stream %s: %w", e.Stream, err)
+			return nil, unread(e.Stream, err)
 		}
 		if r.Position.LSN <= e.Position.LSN {
 			events = append(events, r)
 		}
 	}
 	return events, nil
+}
+
+// unread is the error of a stream that could not be read. What was dropped does not come back: it will never be said what counts.
+func unread(stream eventstore.StreamID, err error) error {
+	if errors.Is(err, eventstore.ErrTruncated) {
+		return fmt.Errorf("%w: it has been written by several sites at once, and its beginning was dropped", projections.ErrUndecided)
+	}
+	return fmt.Errorf("read stream %s: %w", stream, err)
 }
 
 // void returns which of the events do not count. They are all of a stream, in canonical order.
