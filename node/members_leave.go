@@ -15,6 +15,16 @@ import (
 // moveAtOnce is how many cells a site gives away for one call of LeaveSite.
 const moveAtOnce = 64
 
+// FoundSystem has the system begin without sites that are gone.
+func (m members) FoundSystem(ctx context.Context, r *sitesv1.FoundSystemRequest) (*sitesv1.Roster, error) {
+	roster, err := m.n.cells.registrar.Found(ctx, r.GetWithout(), r.GetReason())
+	if err != nil {
+		return nil, err
+	}
+	m.n.log.Warn("an operator has said that the sites' system begins without some", "gone", r.GetWithout(), "reason", r.GetReason())
+	return m.rosterMessage(roster), nil
+}
+
 // LeaveSite has a site take part no more.
 func (m members) LeaveSite(ctx context.Context, r *sitesv1.LeaveSiteRequest) (*sitesv1.LeaveSiteResponse, error) {
 	if r.GetReason() == "" {
@@ -121,7 +131,9 @@ func (m members) PromoteSite(ctx context.Context, r *sitesv1.PromoteSiteRequest)
 		return nil, err
 	case r.GetReason() == "":
 		return nil, fmt.Errorf("%w: say why the site is thought to be gone", eventstore.ErrInvalid)
-	case r.GetSite() == m.n.config.Site || owned == nil || !slices.Contains(c.shards(), shardOf(r.GetSite())):
+	case owned == nil:
+		return nil, fmt.Errorf("%w: the sites' system is not founded yet: first say that it begins without site %s (sites found --without %s)", eventstore.ErrUnavailable, r.GetSite(), r.GetSite())
+	case r.GetSite() == m.n.config.Site || !slices.Contains(c.shards(), shardOf(r.GetSite())):
 		return nil, fmt.Errorf("site %q: %w: it is none of the others that take part here", r.GetSite(), eventstore.ErrNotFound)
 	case heard:
 		return nil, fmt.Errorf("%w: site %s is heard: have it give its cells away (sites leave, or cells move, asked there)", eventstore.ErrInvalid, r.GetSite())

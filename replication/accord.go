@@ -13,6 +13,8 @@ type Words struct {
 	// Epoch is the roster's, Homed are the lists of homed categories that were told under it.
 	Epoch uint32     `json:"epoch"`
 	Homed [][]string `json:"homed"`
+	// Founders are all sites that were told, before the system was founded, to be those that it begins with.
+	Founders []string `json:"founders,omitempty"`
 }
 
 // accord is what a site knows when it judges whether all sites agree.
@@ -22,6 +24,8 @@ type accord struct {
 	own    Terms
 	roster Roster
 	words  Words
+	// recorded are the other sites of which the log had events at the start.
+	recorded []string
 	// said is what others have told last since this site has started, fresh which of them are heard at present, met what those
 	// knew of the cells when they were met.
 	said  map[string]Terms
@@ -72,6 +76,10 @@ func (a *accord) judge() verdict {
 	settled, text := a.roster.Homed, orNothing(strings.Join(a.roster.Homed, ","))+" was agreed on"
 	if a.roster.Epoch == 0 { // an agreement on what it has said before may be on its way
 		settled, text = a.own.Homed, "it has told others something else before"
+		if unnamed := a.unnamed(); len(unnamed) > 0 {
+			v.blocked.all("events of " + strings.Join(unnamed, ", ") + " are here, or others were told that the system begins with such a site, and it is not named: " +
+				"name it (--peer), or, if it is gone for good, say so (sites found --without SITE)")
+		}
 		v.blocked.all("who writes what is agreed on when all sites that were named here (" + strings.Join(a.own.Founders, ", ") + ") have been heard" + waits)
 	}
 	for _, homed := range append([][]string{a.own.Homed}, a.words.Homed...) {
@@ -85,7 +93,7 @@ func (a *accord) judge() verdict {
 			return v
 		}
 	}
-	if len(missing) == 0 && a.first() && a.unsettled() {
+	if len(missing) == 0 && len(a.unnamed()) == 0 && a.first() && a.unsettled() {
 		v.agreed = &agreed{Epoch: a.roster.Epoch + 1, Homed: slices.Clone(a.own.Homed)}
 		if a.roster.Epoch == 0 {
 			v.agreed.Sites = slices.Clone(a.own.Founders)
@@ -131,6 +139,17 @@ func (a *accord) missing() (out []string) {
 		}
 	}
 	return out
+}
+
+// unnamed are sites that may have a part in a system that is not founded yet, and that this one was not given: their events are
+// here, or others were told of them, and may be about to found it with them.
+func (a *accord) unnamed() (out []string) {
+	if a.roster.Epoch > 0 {
+		return nil
+	}
+	out = only(append(slices.Clone(a.recorded), a.words.Founders...), a.own.Founders)
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // first reports whether it is for this site to put on record what all agree on.

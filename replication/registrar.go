@@ -43,6 +43,8 @@ type Registrar struct {
 	o    RegistrarOptions
 	kick chan struct{}  // there may be something to put on record
 	born eventstore.Dot // the last own event at the start
+	// recorded are the other sites of which the log had events at the start
+	recorded []string
 
 	recording sync.Mutex // held while the roster's stream is read and written
 
@@ -90,6 +92,15 @@ func NewRegistrar(ctx context.Context, o RegistrarOptions) (*Registrar, error) {
 		return nil, fmt.Errorf("read the roster: %w", err)
 	}
 	r.at, r.born = state.Durable, eventstore.Dot{Log: state.ID, Seq: state.Seq}
+	heads, err := o.Heads(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the roster: %w", err)
+	}
+	for _, h := range heads {
+		if site := h.Log.Site; site != o.Site && !slices.Contains(r.recorded, site) {
+			r.recorded = append(r.recorded, site)
+		}
+	}
 	if err := r.read(ctx); err != nil {
 		return nil, err
 	}
@@ -116,12 +127,18 @@ func (r *Registrar) read(ctx context.Context) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	words := Words{Epoch: r.words.Epoch, Homed: slices.Clone(r.words.Homed)}
+	words := Words{Epoch: r.words.Epoch, Homed: slices.Clone(r.words.Homed), Founders: slices.Clone(r.words.Founders)}
 	if words.Epoch != roster.Epoch {
 		words = Words{Epoch: roster.Epoch}
 	}
-	if !slices.ContainsFunc(words.Homed, func(told []string) bool { return slices.Equal(told, r.o.Homed) }) {
+	spoken := slices.ContainsFunc(words.Homed, func(told []string) bool { return slices.Equal(told, r.o.Homed) })
+	if !spoken {
 		words.Homed = append(words.Homed, r.o.Homed)
+	}
+	if news := only(r.named(), words.Founders); roster.Epoch == 0 && len(news) > 0 {
+		words.Founders, spoken = append(words.Founders, news...), false
+	}
+	if !spoken {
 		if err := r.o.Keep(words); err != nil {
 			return fmt.Errorf("keep what other sites are told: %w", err)
 		}
@@ -148,9 +165,14 @@ func (r *Registrar) terms() Terms {
 		Cells: r.o.Fence.Digests(),
 	}
 	if r.roster.Epoch == 0 {
-		t.Founders = slices.Sorted(slices.Values(append(slices.Clone(r.o.Given), r.o.Site)))
+		t.Founders = r.named()
 	}
 	return t
+}
+
+// named are the sites that this one was started with, itself among them.
+func (r *Registrar) named() []string {
+	return slices.Sorted(slices.Values(append(slices.Clone(r.o.Given), r.o.Site)))
 }
 
 // Heard takes what another site tells. It returns an error that matches ErrForeign when that is of another system: then nothing
@@ -172,14 +194,22 @@ func (r *Registrar) Heard(site string, t *Terms) error {
 	return nil
 }
 
-// judge has the fence hold back what is not agreed on. REQUIRES: mu.
-func (r *Registrar) judge() {
-	a := &accord{site: r.o.Site, given: r.o.Given, own: r.terms(), roster: r.roster, words: r.words, said: map[string]Terms{}, fresh: map[string]bool{}, met: map[string][]CellsDigest{}}
+// accord returns what the site knows. REQUIRES: mu.
+func (r *Registrar) accord() *accord {
+	a := &accord{
+		site: r.o.Site, given: r.o.Given, own: r.terms(), roster: r.roster, words: r.words, recorded: r.recorded,
+		said: map[string]Terms{}, fresh: map[string]bool{}, met: map[string][]CellsDigest{},
+	}
 	for site, w := range r.said {
 		a.said[site], a.fresh[site], a.met[site] = w.terms, time.Since(w.heard) < r.o.Silence, w.met
 	}
+	return a
+}
+
+// judge has the fence hold back what is not agreed on. REQUIRES: mu.
+func (r *Registrar) judge() {
 	before := r.verdict
-	r.verdict = a.judge()
+	r.verdict = r.accord().judge()
 	r.o.Fence.Block(r.verdict.blocked)
 	for i := range r.verdict.differences {
 		if d := &r.verdict.differences[i]; !slices.Contains(before.differences, *d) {
@@ -292,14 +322,8 @@ func (r *Registrar) settle(ctx context.Context) error {
 	if a == nil {
 		return nil
 	}
-	heads, err := r.o.Heads(ctx)
-	if err != nil {
-		return fmt.Errorf("ask the store: %w", err)
-	}
-	for _, d := range after {
-		if d.Seq > 0 && !slices.ContainsFunc(heads, func(h eventstore.LogHead) bool { return h.Log == d.Log && h.Seq >= d.Seq }) {
-			return nil // it is on its way
-		}
+	if held, err := r.holds(ctx, after); err != nil || !held {
+		return err // it is on its way
 	}
 	eventType := RosterHomed
 	if a.Epoch == 1 {
@@ -309,6 +333,17 @@ func (r *Registrar) settle(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// holds reports whether the store has some events.
+func (r *Registrar) holds(ctx context.Context, events []eventstore.Dot) (bool, error) {
+	heads, err := r.o.Heads(ctx)
+	if err != nil {
+		return false, fmt.Errorf("ask the store: %w", err)
+	}
+	return !slices.ContainsFunc(events, func(d eventstore.Dot) bool {
+		return d.Seq > 0 && !slices.ContainsFunc(heads, func(h eventstore.LogHead) bool { return h.Log == d.Log && h.Seq >= d.Seq })
+	}), nil
 }
 
 // put appends an event to the roster, if that is as it was read, and reads what came of it.

@@ -61,6 +61,9 @@ type agreed struct {
 	Sites   []string `json:"sites,omitempty"`
 	Homed   []string `json:"homed"`
 	Epoch   uint32   `json:"epoch"`
+	// Without are founders that were gone, as an operator has said, and Reason is why that was thought.
+	Without []string `json:"without,omitempty"`
+	Reason  string   `json:"reason,omitempty"`
 }
 
 // parting is the payload of RosterLeft.

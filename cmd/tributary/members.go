@@ -84,6 +84,28 @@ func (c *sitesJoinCmd) Run(ctx context.Context, g *globals) error {
 	})
 }
 
+type sitesFoundCmd struct {
+	Without []string `help:"A site that is gone for good, and runs no more; once for each." required:"" placeholder:"SITE"`
+	Reason  string   `help:"Why it is thought to be gone, for the record." required:"" placeholder:"TEXT"`
+	siteTarget
+}
+
+// Run says it.
+func (c *sitesFoundCmd) Run(ctx context.Context, g *globals) error {
+	return c.members(ctx, func(members sitesv1.MembersClient) error {
+		roster, err := members.FoundSystem(ctx, &sitesv1.FoundSystemRequest{Without: c.Without, Reason: c.Reason})
+		if err != nil {
+			return fmt.Errorf("found the system without %s: %w", strings.Join(c.Without, ", "), err)
+		}
+		return g.print(roster, func() {
+			g.roster(roster)
+			for _, site := range c.Without {
+				fmt.Fprintf(g.out, "Take the cells of site %s next (sites promote --from %s), then have it leave (sites leave %s).\n", site, site, site)
+			}
+		})
+	})
+}
+
 type sitesLeaveCmd struct {
 	Site   string `arg:"" help:"The site that leaves: the one that is asked, or one that is gone for good."`
 	Reason string `help:"Why, for the record." required:"" placeholder:"TEXT"`

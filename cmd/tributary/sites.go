@@ -17,6 +17,7 @@ type sitesCmd struct {
 	Roster   sitesRosterCmd   `cmd:"" help:"Say which sites take part, on record, and where they are found."`
 	Join     sitesJoinCmd     `cmd:"" help:"Have another site take part: all learn of it by their logs. It is started with --join, or with the --peer flags that are printed."`
 	Leave    sitesLeaveCmd    `cmd:"" help:"Have a site take part no more, when others have its cells."`
+	Found    sitesFoundCmd    `cmd:"" help:"Have a system of sites begin, which needs all of them, without those that are gone for good."`
 	Promote  sitesPromoteCmd  `cmd:"" help:"Take over what is written at a site that is gone. What that still wrote loses where both have written."`
 	Readonly sitesReadonlyCmd `cmd:"" help:"Have the site take no writes, or take them again; kept across starts."`
 }

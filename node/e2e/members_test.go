@@ -204,3 +204,29 @@ func TestSitesComeAndGo(t *testing.T) {
 	owns(s.names[0], s.at[:]...)
 	s.equal(t)
 }
+
+// A site whose only other one is gone before both were heard writes nothing homed, alone neither, until an operator says that the
+// other is gone; then it takes its cells. R16.
+func TestFoundedWithoutASite(t *testing.T) {
+	s := embeddedSites(t)
+	s.flags[0] = append(s.flags[0], "--homed", "ledger")
+	a := s.start(t, 0)
+	for range 2 {
+		eventually(t, "homed streams wait", func() bool { status, _, _ := a.book(t, "1", "waits"); return status == http.StatusLocked })
+		a.stop(t)
+		a = s.again(t, 0, "--peer", "off")
+	}
+	if out := tributary(t, "sites", "promote", "--from", s.names[1], "--reason", "it burnt down", "--data", s.data[0]); out.code == 0 || !strings.Contains(out.stderr, "sites found") {
+		t.Errorf("sites promote before there is a system: %+v", out)
+	}
+	if out := done(t, "sites", "found", "--without", s.names[1], "--reason", "it burnt down", "--data", s.data[0]); !strings.Contains(out, "promote --from "+s.names[1]) {
+		t.Errorf("sites found says\n%s", out)
+	}
+	done(t, "sites", "promote", "--from", s.names[1], "--reason", "it burnt down", "--data", s.data[0])
+	done(t, "sites", "leave", s.names[1], "--reason", "it burnt down", "--data", s.data[0])
+	for i := range 8 {
+		if status, by, body := a.book(t, fmt.Sprint(i), fmt.Sprintf("alone-%d", i)); status != http.StatusCreated || by != "" {
+			t.Errorf("booking %d: %d by %q: %s", i, status, by, body)
+		}
+	}
+}

@@ -202,6 +202,60 @@ func (x *Member) GetKafka() string {
 	return ""
 }
 
+// FoundSystemRequest names sites that are gone, and says why they are thought to be.
+type FoundSystemRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Without []string               `protobuf:"bytes,1,rep,name=without,proto3" json:"without,omitempty"`
+	// Why, for the record.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FoundSystemRequest) Reset() {
+	*x = FoundSystemRequest{}
+	mi := &file_tributary_sites_v1_members_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FoundSystemRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FoundSystemRequest) ProtoMessage() {}
+
+func (x *FoundSystemRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_sites_v1_members_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FoundSystemRequest.ProtoReflect.Descriptor instead.
+func (*FoundSystemRequest) Descriptor() ([]byte, []int) {
+	return file_tributary_sites_v1_members_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *FoundSystemRequest) GetWithout() []string {
+	if x != nil {
+		return x.Without
+	}
+	return nil
+}
+
+func (x *FoundSystemRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // JoinSiteRequest names a site, and where the others find it.
 type JoinSiteRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -212,7 +266,7 @@ type JoinSiteRequest struct {
 
 func (x *JoinSiteRequest) Reset() {
 	*x = JoinSiteRequest{}
-	mi := &file_tributary_sites_v1_members_proto_msgTypes[3]
+	mi := &file_tributary_sites_v1_members_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -224,7 +278,7 @@ func (x *JoinSiteRequest) String() string {
 func (*JoinSiteRequest) ProtoMessage() {}
 
 func (x *JoinSiteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_members_proto_msgTypes[3]
+	mi := &file_tributary_sites_v1_members_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -237,7 +291,7 @@ func (x *JoinSiteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinSiteRequest.ProtoReflect.Descriptor instead.
 func (*JoinSiteRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_members_proto_rawDescGZIP(), []int{3}
+	return file_tributary_sites_v1_members_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *JoinSiteRequest) GetMember() *Member {
@@ -259,7 +313,7 @@ type LeaveSiteRequest struct {
 
 func (x *LeaveSiteRequest) Reset() {
 	*x = LeaveSiteRequest{}
-	mi := &file_tributary_sites_v1_members_proto_msgTypes[4]
+	mi := &file_tributary_sites_v1_members_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -271,7 +325,7 @@ func (x *LeaveSiteRequest) String() string {
 func (*LeaveSiteRequest) ProtoMessage() {}
 
 func (x *LeaveSiteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_members_proto_msgTypes[4]
+	mi := &file_tributary_sites_v1_members_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -284,7 +338,7 @@ func (x *LeaveSiteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveSiteRequest.ProtoReflect.Descriptor instead.
 func (*LeaveSiteRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_members_proto_rawDescGZIP(), []int{4}
+	return file_tributary_sites_v1_members_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *LeaveSiteRequest) GetSite() string {
@@ -314,7 +368,7 @@ type LeaveSiteResponse struct {
 
 func (x *LeaveSiteResponse) Reset() {
 	*x = LeaveSiteResponse{}
-	mi := &file_tributary_sites_v1_members_proto_msgTypes[5]
+	mi := &file_tributary_sites_v1_members_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -326,7 +380,7 @@ func (x *LeaveSiteResponse) String() string {
 func (*LeaveSiteResponse) ProtoMessage() {}
 
 func (x *LeaveSiteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_members_proto_msgTypes[5]
+	mi := &file_tributary_sites_v1_members_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -339,7 +393,7 @@ func (x *LeaveSiteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveSiteResponse.ProtoReflect.Descriptor instead.
 func (*LeaveSiteResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_members_proto_rawDescGZIP(), []int{5}
+	return file_tributary_sites_v1_members_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *LeaveSiteResponse) GetCells() uint32 {
@@ -368,7 +422,7 @@ type PromoteSiteRequest struct {
 
 func (x *PromoteSiteRequest) Reset() {
 	*x = PromoteSiteRequest{}
-	mi := &file_tributary_sites_v1_members_proto_msgTypes[6]
+	mi := &file_tributary_sites_v1_members_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -380,7 +434,7 @@ func (x *PromoteSiteRequest) String() string {
 func (*PromoteSiteRequest) ProtoMessage() {}
 
 func (x *PromoteSiteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_members_proto_msgTypes[6]
+	mi := &file_tributary_sites_v1_members_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -393,7 +447,7 @@ func (x *PromoteSiteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromoteSiteRequest.ProtoReflect.Descriptor instead.
 func (*PromoteSiteRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_members_proto_rawDescGZIP(), []int{6}
+	return file_tributary_sites_v1_members_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *PromoteSiteRequest) GetSite() string {
@@ -421,7 +475,7 @@ type PromoteSiteResponse struct {
 
 func (x *PromoteSiteResponse) Reset() {
 	*x = PromoteSiteResponse{}
-	mi := &file_tributary_sites_v1_members_proto_msgTypes[7]
+	mi := &file_tributary_sites_v1_members_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -433,7 +487,7 @@ func (x *PromoteSiteResponse) String() string {
 func (*PromoteSiteResponse) ProtoMessage() {}
 
 func (x *PromoteSiteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_members_proto_msgTypes[7]
+	mi := &file_tributary_sites_v1_members_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -446,7 +500,7 @@ func (x *PromoteSiteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromoteSiteResponse.ProtoReflect.Descriptor instead.
 func (*PromoteSiteResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_members_proto_rawDescGZIP(), []int{7}
+	return file_tributary_sites_v1_members_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *PromoteSiteResponse) GetTaken() uint32 {
@@ -474,7 +528,7 @@ type SetReadOnlyRequest struct {
 
 func (x *SetReadOnlyRequest) Reset() {
 	*x = SetReadOnlyRequest{}
-	mi := &file_tributary_sites_v1_members_proto_msgTypes[8]
+	mi := &file_tributary_sites_v1_members_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -486,7 +540,7 @@ func (x *SetReadOnlyRequest) String() string {
 func (*SetReadOnlyRequest) ProtoMessage() {}
 
 func (x *SetReadOnlyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_members_proto_msgTypes[8]
+	mi := &file_tributary_sites_v1_members_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -499,7 +553,7 @@ func (x *SetReadOnlyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetReadOnlyRequest.ProtoReflect.Descriptor instead.
 func (*SetReadOnlyRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_members_proto_rawDescGZIP(), []int{8}
+	return file_tributary_sites_v1_members_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SetReadOnlyRequest) GetReason() string {
@@ -518,7 +572,7 @@ type SetReadOnlyResponse struct {
 
 func (x *SetReadOnlyResponse) Reset() {
 	*x = SetReadOnlyResponse{}
-	mi := &file_tributary_sites_v1_members_proto_msgTypes[9]
+	mi := &file_tributary_sites_v1_members_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -530,7 +584,7 @@ func (x *SetReadOnlyResponse) String() string {
 func (*SetReadOnlyResponse) ProtoMessage() {}
 
 func (x *SetReadOnlyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_members_proto_msgTypes[9]
+	mi := &file_tributary_sites_v1_members_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -543,7 +597,7 @@ func (x *SetReadOnlyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetReadOnlyResponse.ProtoReflect.Descriptor instead.
 func (*SetReadOnlyResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_members_proto_rawDescGZIP(), []int{9}
+	return file_tributary_sites_v1_members_proto_rawDescGZIP(), []int{10}
 }
 
 var File_tributary_sites_v1_members_proto protoreflect.FileDescriptor
@@ -561,7 +615,10 @@ const file_tributary_sites_v1_members_proto_rawDesc = "" +
 	"\x06Member\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x12\n" +
 	"\x04grpc\x18\x02 \x01(\tR\x04grpc\x12\x14\n" +
-	"\x05kafka\x18\x03 \x01(\tR\x05kafka\"E\n" +
+	"\x05kafka\x18\x03 \x01(\tR\x05kafka\"F\n" +
+	"\x12FoundSystemRequest\x12\x18\n" +
+	"\awithout\x18\x01 \x03(\tR\awithout\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"E\n" +
 	"\x0fJoinSiteRequest\x122\n" +
 	"\x06member\x18\x01 \x01(\v2\x1a.tributary.sites.v1.MemberR\x06member\">\n" +
 	"\x10LeaveSiteRequest\x12\x12\n" +
@@ -578,10 +635,12 @@ const file_tributary_sites_v1_members_proto_rawDesc = "" +
 	"\x05given\x18\x02 \x01(\rR\x05given\",\n" +
 	"\x12SetReadOnlyRequest\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\"\x15\n" +
-	"\x13SetReadOnlyResponse2\xad\x06\n" +
+	"\x13SetReadOnlyResponse2\xd4\a\n" +
 	"\aMembers\x12\x9f\x01\n" +
 	"\tGetRoster\x12$.tributary.sites.v1.GetRosterRequest\x1a\x1a.tributary.sites.v1.Roster\"P\xa2\xbb\x18L\n" +
-	"\x03GET\x12\x10/v1/sites/roster*3Which sites take part, and what they have agreed on\x12\x87\x01\n" +
+	"\x03GET\x12\x10/v1/sites/roster*3Which sites take part, and what they have agreed on\x12\xa4\x01\n" +
+	"\vFoundSystem\x12&.tributary.sites.v1.FoundSystemRequest\x1a\x1a.tributary.sites.v1.Roster\"Q\xa2\xbb\x18M\n" +
+	"\x04POST\x12\x0f/v1/sites/found\x1a\x01**1Have the system begin without sites that are gone\x12\x87\x01\n" +
 	"\bJoinSite\x12#.tributary.sites.v1.JoinSiteRequest\x1a\x1a.tributary.sites.v1.Roster\":\xa2\xbb\x186\n" +
 	"\x04POST\x12\x0e/v1/sites/join\x1a\x01**\x1bHave another site take part\x12\x97\x01\n" +
 	"\tLeaveSite\x12$.tributary.sites.v1.LeaveSiteRequest\x1a%.tributary.sites.v1.LeaveSiteResponse\"=\xa2\xbb\x189\n" +
@@ -603,37 +662,40 @@ func file_tributary_sites_v1_members_proto_rawDescGZIP() []byte {
 	return file_tributary_sites_v1_members_proto_rawDescData
 }
 
-var file_tributary_sites_v1_members_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_tributary_sites_v1_members_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_tributary_sites_v1_members_proto_goTypes = []any{
 	(*GetRosterRequest)(nil),    // 0: tributary.sites.v1.GetRosterRequest
 	(*Roster)(nil),              // 1: tributary.sites.v1.Roster
 	(*Member)(nil),              // 2: tributary.sites.v1.Member
-	(*JoinSiteRequest)(nil),     // 3: tributary.sites.v1.JoinSiteRequest
-	(*LeaveSiteRequest)(nil),    // 4: tributary.sites.v1.LeaveSiteRequest
-	(*LeaveSiteResponse)(nil),   // 5: tributary.sites.v1.LeaveSiteResponse
-	(*PromoteSiteRequest)(nil),  // 6: tributary.sites.v1.PromoteSiteRequest
-	(*PromoteSiteResponse)(nil), // 7: tributary.sites.v1.PromoteSiteResponse
-	(*SetReadOnlyRequest)(nil),  // 8: tributary.sites.v1.SetReadOnlyRequest
-	(*SetReadOnlyResponse)(nil), // 9: tributary.sites.v1.SetReadOnlyResponse
+	(*FoundSystemRequest)(nil),  // 3: tributary.sites.v1.FoundSystemRequest
+	(*JoinSiteRequest)(nil),     // 4: tributary.sites.v1.JoinSiteRequest
+	(*LeaveSiteRequest)(nil),    // 5: tributary.sites.v1.LeaveSiteRequest
+	(*LeaveSiteResponse)(nil),   // 6: tributary.sites.v1.LeaveSiteResponse
+	(*PromoteSiteRequest)(nil),  // 7: tributary.sites.v1.PromoteSiteRequest
+	(*PromoteSiteResponse)(nil), // 8: tributary.sites.v1.PromoteSiteResponse
+	(*SetReadOnlyRequest)(nil),  // 9: tributary.sites.v1.SetReadOnlyRequest
+	(*SetReadOnlyResponse)(nil), // 10: tributary.sites.v1.SetReadOnlyResponse
 }
 var file_tributary_sites_v1_members_proto_depIdxs = []int32{
-	2, // 0: tributary.sites.v1.Roster.members:type_name -> tributary.sites.v1.Member
-	2, // 1: tributary.sites.v1.JoinSiteRequest.member:type_name -> tributary.sites.v1.Member
-	0, // 2: tributary.sites.v1.Members.GetRoster:input_type -> tributary.sites.v1.GetRosterRequest
-	3, // 3: tributary.sites.v1.Members.JoinSite:input_type -> tributary.sites.v1.JoinSiteRequest
-	4, // 4: tributary.sites.v1.Members.LeaveSite:input_type -> tributary.sites.v1.LeaveSiteRequest
-	6, // 5: tributary.sites.v1.Members.PromoteSite:input_type -> tributary.sites.v1.PromoteSiteRequest
-	8, // 6: tributary.sites.v1.Members.SetReadOnly:input_type -> tributary.sites.v1.SetReadOnlyRequest
-	1, // 7: tributary.sites.v1.Members.GetRoster:output_type -> tributary.sites.v1.Roster
-	1, // 8: tributary.sites.v1.Members.JoinSite:output_type -> tributary.sites.v1.Roster
-	5, // 9: tributary.sites.v1.Members.LeaveSite:output_type -> tributary.sites.v1.LeaveSiteResponse
-	7, // 10: tributary.sites.v1.Members.PromoteSite:output_type -> tributary.sites.v1.PromoteSiteResponse
-	9, // 11: tributary.sites.v1.Members.SetReadOnly:output_type -> tributary.sites.v1.SetReadOnlyResponse
-	7, // [7:12] is the sub-list for method output_type
-	2, // [2:7] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	2,  // 0: tributary.sites.v1.Roster.members:type_name -> tributary.sites.v1.Member
+	2,  // 1: tributary.sites.v1.JoinSiteRequest.member:type_name -> tributary.sites.v1.Member
+	0,  // 2: tributary.sites.v1.Members.GetRoster:input_type -> tributary.sites.v1.GetRosterRequest
+	3,  // 3: tributary.sites.v1.Members.FoundSystem:input_type -> tributary.sites.v1.FoundSystemRequest
+	4,  // 4: tributary.sites.v1.Members.JoinSite:input_type -> tributary.sites.v1.JoinSiteRequest
+	5,  // 5: tributary.sites.v1.Members.LeaveSite:input_type -> tributary.sites.v1.LeaveSiteRequest
+	7,  // 6: tributary.sites.v1.Members.PromoteSite:input_type -> tributary.sites.v1.PromoteSiteRequest
+	9,  // 7: tributary.sites.v1.Members.SetReadOnly:input_type -> tributary.sites.v1.SetReadOnlyRequest
+	1,  // 8: tributary.sites.v1.Members.GetRoster:output_type -> tributary.sites.v1.Roster
+	1,  // 9: tributary.sites.v1.Members.FoundSystem:output_type -> tributary.sites.v1.Roster
+	1,  // 10: tributary.sites.v1.Members.JoinSite:output_type -> tributary.sites.v1.Roster
+	6,  // 11: tributary.sites.v1.Members.LeaveSite:output_type -> tributary.sites.v1.LeaveSiteResponse
+	8,  // 12: tributary.sites.v1.Members.PromoteSite:output_type -> tributary.sites.v1.PromoteSiteResponse
+	10, // 13: tributary.sites.v1.Members.SetReadOnly:output_type -> tributary.sites.v1.SetReadOnlyResponse
+	8,  // [8:14] is the sub-list for method output_type
+	2,  // [2:8] is the sub-list for method input_type
+	2,  // [2:2] is the sub-list for extension type_name
+	2,  // [2:2] is the sub-list for extension extendee
+	0,  // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_tributary_sites_v1_members_proto_init() }
@@ -647,7 +709,7 @@ func file_tributary_sites_v1_members_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_sites_v1_members_proto_rawDesc), len(file_tributary_sites_v1_members_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

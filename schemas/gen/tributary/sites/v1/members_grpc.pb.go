@@ -20,6 +20,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	Members_GetRoster_FullMethodName   = "/tributary.sites.v1.Members/GetRoster"
+	Members_FoundSystem_FullMethodName = "/tributary.sites.v1.Members/FoundSystem"
 	Members_JoinSite_FullMethodName    = "/tributary.sites.v1.Members/JoinSite"
 	Members_LeaveSite_FullMethodName   = "/tributary.sites.v1.Members/LeaveSite"
 	Members_PromoteSite_FullMethodName = "/tributary.sites.v1.Members/PromoteSite"
@@ -35,6 +36,10 @@ const (
 type MembersClient interface {
 	// GetRoster says which sites take part, on record, and where they are found.
 	GetRoster(ctx context.Context, in *GetRosterRequest, opts ...grpc.CallOption) (*Roster, error)
+	// FoundSystem puts on record that the system begins although some of the sites that were named, or have written here, are gone. It is
+	// asked of the first by name of the others, which have all been heard. Sites that are gone are founders all the same: their cells can be
+	// taken from then on.
+	FoundSystem(ctx context.Context, in *FoundSystemRequest, opts ...grpc.CallOption) (*Roster, error)
 	// JoinSite puts on record, at a site of the system, that another one takes part. All sites learn it by their logs, and the answer
 	// says of whom the new one has to know.
 	JoinSite(ctx context.Context, in *JoinSiteRequest, opts ...grpc.CallOption) (*Roster, error)
@@ -61,6 +66,16 @@ func (c *membersClient) GetRoster(ctx context.Context, in *GetRosterRequest, opt
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Roster)
 	err := c.cc.Invoke(ctx, Members_GetRoster_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *membersClient) FoundSystem(ctx context.Context, in *FoundSystemRequest, opts ...grpc.CallOption) (*Roster, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Roster)
+	err := c.cc.Invoke(ctx, Members_FoundSystem_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -116,6 +131,10 @@ func (c *membersClient) SetReadOnly(ctx context.Context, in *SetReadOnlyRequest,
 type MembersServer interface {
 	// GetRoster says which sites take part, on record, and where they are found.
 	GetRoster(context.Context, *GetRosterRequest) (*Roster, error)
+	// FoundSystem puts on record that the system begins although some of the sites that were named, or have written here, are gone. It is
+	// asked of the first by name of the others, which have all been heard. Sites that are gone are founders all the same: their cells can be
+	// taken from then on.
+	FoundSystem(context.Context, *FoundSystemRequest) (*Roster, error)
 	// JoinSite puts on record, at a site of the system, that another one takes part. All sites learn it by their logs, and the answer
 	// says of whom the new one has to know.
 	JoinSite(context.Context, *JoinSiteRequest) (*Roster, error)
@@ -140,6 +159,9 @@ type UnimplementedMembersServer struct{}
 
 func (UnimplementedMembersServer) GetRoster(context.Context, *GetRosterRequest) (*Roster, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetRoster not implemented")
+}
+func (UnimplementedMembersServer) FoundSystem(context.Context, *FoundSystemRequest) (*Roster, error) {
+	return nil, status.Error(codes.Unimplemented, "method FoundSystem not implemented")
 }
 func (UnimplementedMembersServer) JoinSite(context.Context, *JoinSiteRequest) (*Roster, error) {
 	return nil, status.Error(codes.Unimplemented, "method JoinSite not implemented")
@@ -188,6 +210,24 @@ func _Members_GetRoster_Handler(srv interface{}, ctx context.Context, dec func(i
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(MembersServer).GetRoster(ctx, req.(*GetRosterRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Members_FoundSystem_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FoundSystemRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MembersServer).FoundSystem(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Members_FoundSystem_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MembersServer).FoundSystem(ctx, req.(*FoundSystemRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -274,6 +314,10 @@ var Members_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetRoster",
 			Handler:    _Members_GetRoster_Handler,
+		},
+		{
+			MethodName: "FoundSystem",
+			Handler:    _Members_FoundSystem_Handler,
 		},
 		{
 			MethodName: "JoinSite",
