@@ -82,7 +82,9 @@ func openSites(n *Node) (*sitesPart, error) {
 		}
 		o.Links[n.config.Site] = earlierLives{link, state.ID}
 	}
-	p.site, err = replication.NewSite(o)
+	if p.site, err = replication.NewSite(o); err == nil {
+		n.cells.fence.Watch(p.site.AtHome)
+	}
 	return p, err
 }
 
@@ -92,6 +94,11 @@ func (p *sitesPart) Terms() replication.Terms { return p.registrar.Load().Terms(
 // Heard implements replication.Accord.
 func (p *sitesPart) Heard(site string, t *replication.Terms) error {
 	return p.registrar.Load().Heard(site, t)
+}
+
+// Met implements replication.Accord.
+func (p *sitesPart) Met(site string, t *replication.Terms) error {
+	return p.registrar.Load().Met(site, t)
 }
 
 // earlierLives is a link over the site's own topic, for what the log has lost of its earlier lives. It stops where the
@@ -393,7 +400,13 @@ func (n *Node) blocked() []string {
 	if len(n.config.Homed) == 0 && len(blocked.Categories) == 0 {
 		return nil // nothing is homed
 	}
-	return blocked.Reasons()
+	why := blocked.Reasons()
+	if n.sites.site != nil {
+		if err := n.sites.site.AtHome(); err != nil {
+			why = append(why, "nothing homed is written: "+err.Error())
+		}
+	}
+	return why
 }
 
 // blockedHealth says what an operator, or the other sites, keep from being written.

@@ -20,6 +20,7 @@ type Core struct {
 
 	origin   originLog
 	clock    clockGuard
+	vigil    vigil
 	nextBeat time.Duration
 	nextPull uint64 // ID
 }
@@ -30,6 +31,8 @@ func New(c Config, own eventstore.LogID, s Storage, now Instant) *Core {
 	core.origin = originLog{since: now.Mono, confirmed: len(c.Peers) == 0 || c.Begun, known: own.Incarnation}
 	core.nextBeat = now.Mono
 	core.others(c.Peers)
+	core.vigil.begin(now, core.peers)
+	core.vigil.spoke = now.Mono
 	for _, h := range s.Heads() {
 		if h.Log != own {
 			core.track(h.Log).held = h
@@ -41,6 +44,7 @@ func New(c Config, own eventstore.LogID, s Storage, now Instant) *Core {
 // Step takes what happened and returns what is to be done about it. random is for choices that may fall either way.
 func (c *Core) Step(now Instant, random *rand.Rand, in Input) Effects {
 	var out Effects
+	c.wake(now)
 	switch in := in.(type) {
 	case Arrived:
 		c.arrived(in.Events, &out)
@@ -72,8 +76,9 @@ func (c *Core) Step(now Instant, random *rand.Rand, in Input) Effects {
 	for _, t := range c.logs {
 		c.seek(now, random, t, &out)
 	}
-	c.beat(now, &out)
-	out.Wake = c.wake(now)
+	c.settle(now)
+	c.beat(now, random, &out)
+	out.Wake = c.due(now)
 	return out
 }
 
@@ -89,7 +94,7 @@ func (c *Core) others(names []string) {
 }
 
 // beat speaks of the site when it is time.
-func (c *Core) beat(now Instant, out *Effects) {
+func (c *Core) beat(now Instant, random *rand.Rand, out *Effects) {
 	if now.Mono < c.nextBeat {
 		return
 	}
@@ -113,11 +118,16 @@ func (c *Core) beat(now Instant, out *Effects) {
 			heads[i] = end
 		}
 	}
-	out.Beat = &Heartbeat{Site: c.cfg.Site, Log: c.own, Heads: heads, Wall: now.Wall, Direct: true}
+	out.Beat = &Heartbeat{Site: c.cfg.Site, Log: c.own, Heads: heads, Wall: now.Wall, Sent: c.vigil.says(now, random), Direct: true}
+	for _, p := range c.peers {
+		if p.ever {
+			out.Beat.Echoes = append(out.Beat.Echoes, Echo{p.name, p.sent, now.Mono - p.said})
+		}
+	}
 }
 
-// wake returns when something is due that only time brings.
-func (c *Core) wake(now Instant) time.Duration {
+// due returns when something is due that only time brings.
+func (c *Core) due(now Instant) time.Duration {
 	at := c.nextBeat
 	for _, t := range c.logs {
 		if due, waits := t.due(now, &c.cfg); waits {
@@ -166,6 +176,11 @@ type peer struct {
 	heads map[eventstore.LogID]eventstore.LogHead
 	// ahead is how far its clock is before this site's, less the way of the message.
 	ahead time.Duration
+	// sent is Heartbeat.Sent of the last one, which came at said; answered and claims are what it had when it answered (vigil).
+	sent     uint64
+	said     time.Duration
+	answered bool
+	claims   []eventstore.LogHead
 }
 
 func (c *Core) peer(name string) *peer {
@@ -189,6 +204,8 @@ func (c *Core) heard(now Instant, in *Heartbeat, out *Effects) {
 	}
 	if in.Direct {
 		p.heard, p.ever, p.ahead = now.Mono, true, in.Wall.Sub(now.Wall)
+		p.sent, p.said = in.Sent, now.Mono
+		c.answers(now, p, in, out)
 		clear(p.heads) // a site that was put back to an earlier state has less than it once had
 	}
 	for _, h := range in.Heads {

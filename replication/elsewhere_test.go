@@ -3,6 +3,7 @@ package replication
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -167,22 +168,23 @@ func TestMoreCountsAfterAll(t *testing.T) {
 		t.Fatal(err)
 	}
 	storage := &storage{ctx: t.Context(), store: r.stores["a"]}
+	random := rand.New(rand.NewPCG(1, 1))
 	c := New(Config{Site: "a", Peers: []string{"b"}, Begun: true}, own, storage, Instant{})
 	more := Heartbeat{Site: "b", Log: eventstore.LogID{Site: "b", Incarnation: 1}, Heads: []eventstore.LogHead{{Log: own, Seq: 1}}, Direct: true, Partial: true}
-	c.Step(Instant{}, nil, more)
+	c.Step(Instant{}, random, more)
 	if held := c.Elsewhere(); len(held) > 0 {
 		t.Errorf("before b has said all, %v counts as held elsewhere", held)
 	}
 	all := more
 	all.Partial, all.Heads = false, nil
-	c.Step(Instant{}, nil, all)
-	c.Step(Instant{}, nil, more)
+	c.Step(Instant{}, random, all)
+	c.Step(Instant{}, random, more)
 	if held := c.Elsewhere(); held.At(own) != 1 {
 		t.Errorf("then %v is held elsewhere, want seq 1 of %s", held, own)
 	}
 	forked := all
 	forked.Heads = []eventstore.LogHead{{Log: own, Seq: 1, Chain: eventstore.Hash{1}}}
-	c.Step(Instant{}, nil, forked)
+	c.Step(Instant{}, random, forked)
 	if held := c.Elsewhere(); held.At(own) != 0 {
 		t.Errorf("b has another event there, and it counts: %v", held)
 	}

@@ -30,6 +30,9 @@ type Heartbeat struct {
 	Heads []eventstore.LogHead
 	// Wall is the site's time of day when it was sent.
 	Wall time.Time
+	// Sent names the moment, as the site that sends it counts; it only rises while that runs. Echoes are what it heard last of others.
+	Sent   uint64
+	Echoes []Echo
 	// Terms is what has to be the same at all sites; nil where it was not said. The core passes it over (Options.Accord).
 	Terms *Terms
 	// Direct says that it came from the site itself just now, not from a topic where it may have stood for long.
@@ -139,6 +142,8 @@ type Effects struct {
 	// Beat, when set, goes to all other sites.
 	Beat   *Heartbeat
 	Alarms []Alarm
+	// Met says that the heartbeat was the first that its site has sent since this one, which may have been taken for gone, has asked.
+	Met bool
 	// Life, when not 0, is the incarnation in which the site's own log has to go on; the core is of no use until then, and
 	// another one goes on from there.
 	Life uint32

@@ -18,6 +18,8 @@ type choosy struct{ foreign string }
 
 func (c choosy) Terms() replication.Terms { return replication.Terms{Format: replication.TermsFormat} }
 
+func (c choosy) Met(site string, t *replication.Terms) error { return c.Heard(site, t) }
+
 func (c choosy) Heard(site string, _ *replication.Terms) error {
 	if site == c.foreign {
 		return fmt.Errorf("%w: %s", replication.ErrForeign, site)

@@ -22,6 +22,7 @@ type Fence struct {
 	self    Shard
 	homed   func(category string) bool
 	blocked atomic.Pointer[Blocked] // nil: nothing
+	atHome  atomic.Pointer[func() error]
 
 	mu      sync.RWMutex  // guards what follows
 	cells   []Cell        // by number; nil: not known yet
@@ -61,8 +62,16 @@ func (f *Fence) Check(stream eventstore.StreamID, cell uint16) (epoch uint32, er
 	case c.Home != f.self:
 		return 0, &eventstore.NotHomeError{Stream: stream, Cell: cell, Home: c.Home.String(), Epoch: c.Epoch}
 	}
+	if atHome := f.atHome.Load(); atHome != nil {
+		if err := (*atHome)(); err != nil {
+			return 0, fmt.Errorf("stream %s: %w", stream, err)
+		}
+	}
 	return c.Epoch, nil
 }
+
+// Watch has nothing homed written while atHome, such as Site.AtHome, has an error. It must not block.
+func (f *Fence) Watch(atHome func() error) { f.atHome.Store(&atHome) }
 
 // Block holds back what sites do not agree on, in place of what was held back before.
 func (f *Fence) Block(b Blocked) {

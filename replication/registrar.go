@@ -177,7 +177,12 @@ func (r *Registrar) named() []string {
 
 // Heard takes what another site tells. It returns an error that matches ErrForeign when that is of another system: then nothing
 // that it says or has concerns this one.
-func (r *Registrar) Heard(site string, t *Terms) error {
+func (r *Registrar) Heard(site string, t *Terms) error { return r.take(site, t, false) }
+
+// Met implements Accord.
+func (r *Registrar) Met(site string, t *Terms) error { return r.take(site, t, true) }
+
+func (r *Registrar) take(site string, t *Terms, meets bool) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if own := r.roster.Cluster; own != "" && t.Cluster != "" && t.Cluster != own {
@@ -186,7 +191,7 @@ func (r *Registrar) Heard(site string, t *Terms) error {
 	}
 	last, now := r.said[site], time.Now()
 	// half: what was sent before a cut is heard on one side later than on the other
-	if last.met == nil || now.Sub(last.heard) >= r.o.Suspect/2 {
+	if meets || last.met == nil || now.Sub(last.heard) >= r.o.Suspect/2 {
 		last.met = t.Cells
 	}
 	r.said[site] = word{*t, now, last.met}

@@ -44,10 +44,12 @@ func (c *client) try(cmd *command, s *site, tries int) {
 		w.after(w.between(10*time.Millisecond, 200*time.Millisecond), func() { c.try(cmd, next, tries+1) })
 	}
 	w.after(w.flight(), func() {
-		s.handle(cmd, func(done bool) {
-			if !w.chance(w.plan.answerLost) {
-				w.after(w.flight(), func() { end(done) })
-			}
+		s.runs(func() {
+			s.handle(cmd, func(done bool) {
+				if !w.chance(w.plan.answerLost) {
+					w.after(w.flight(), func() { end(done) })
+				}
+			})
 		})
 	})
 	w.after(800*time.Millisecond, func() { end(false) })
@@ -73,6 +75,7 @@ func (s *site) handle(cmd *command, answer func(done bool)) {
 			answer(false)
 			return
 		}
+		s.w.oracle.homed(s)
 		receipt, err := s.log.Accept(d.request)
 		s.w.note(noteAccept, uint64(s.index), receipt.Position.LSN)
 		if err != nil {

@@ -55,6 +55,7 @@ const (
 	stalledDisk
 	linkFromStart
 	linkTooFar
+	stoppedProcess
 	twoForget
 	messageDropped
 	messageDuplicated
@@ -63,14 +64,15 @@ const (
 	recordsReordered
 	receiptRefused
 	livesBegun
+	takenForGone
 	numberFaults
 )
 
 var faultNames = [numberFaults]string{
 	"partitions", "one-way cuts", "flapping cuts", "topics out of reach", "own topics out of reach", "crashes", "restores", "rollbacks",
 	"clock jumps", "clock drifts", "retentions", "topics made anew", "topic tails lost", "slow mirrors", "stalled disks",
-	"links from the start", "links too far", "disks and topics that forget the same", "messages dropped", "messages twice", "records dropped", "records twice",
-	"runs of records out of order", "receipts refused by a busy store", "lives begun",
+	"links from the start", "links too far", "processes that stood still", "disks and topics that forget the same", "messages dropped", "messages twice", "records dropped", "records twice",
+	"runs of records out of order", "receipts refused by a busy store", "lives begun", "sites taken for gone that went on",
 }
 
 // drawPlan draws what a history is to be like.
@@ -159,7 +161,7 @@ func (f *faults) next() {
 func (f *faults) happen(kind fault) {
 	w := f.w
 	s := w.sites[w.rand.IntN(len(w.sites))]
-	if !s.up {
+	if !s.up || s.stopped {
 		return
 	}
 	f.count(kind)
@@ -217,6 +219,8 @@ func (f *faults) happen(kind fault) {
 	case stalledDisk:
 		s.stalled = true
 		f.end(w.between(time.Second, 3*time.Second), func() { s.stalled = false })
+	case stoppedProcess:
+		s.stop(w.between(200*time.Millisecond, 6*time.Second))
 	case linkFromStart:
 		s.links[w.other(s).index].offset = 0
 	case linkTooFar:
@@ -361,6 +365,7 @@ func (w *world) beCalm() {
 	for _, s := range w.sites {
 		s.stalled = false
 		s.clock.set(w.now, w.now, 1)
+		s.goOn()
 	}
 	var latest hlc.Timestamp
 	for _, s := range w.sites {

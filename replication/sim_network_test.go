@@ -57,9 +57,11 @@ func (w *world) send(from, to *site, do func()) {
 	}
 	for range copies {
 		w.after(w.flight(), func() {
-			if to.up {
-				do()
-			}
+			to.runs(func() {
+				if to.up {
+					do()
+				}
+			})
 		})
 	}
 }

@@ -31,7 +31,10 @@ type site struct {
 	links  []*link // by the index of the site whose topic it reads; the own one, for earlier lives, is read at the start and when the core asks for it
 
 	syncing bool
-	stalled bool          // the disk takes its time
+	stalled bool // the disk takes its time
+	stopped bool // the process does not run; what is to happen in it lies in late
+	late    []func()
+	gone    []absence     // since it went on, what others had done while they may have taken it for gone
 	waiting []promise     // for the log to be durable, in the order of place
 	heads   []replicaHead // kept until more is durable
 	ticking time.Duration // when the core is stepped next, unless something comes before
@@ -102,9 +105,11 @@ func (s *site) newID() (id uuid.UUID) {
 func (s *site) within(d time.Duration, do func()) {
 	boot := s.boot
 	s.w.after(d, func() {
-		if s.up && s.boot == boot {
-			do()
-		}
+		s.runs(func() {
+			if s.up && s.boot == boot {
+				do()
+			}
+		})
 	})
 }
 
@@ -114,6 +119,7 @@ func (s *site) start() {
 	s.up = true
 	s.log = s.log.Copy(s.newClock())
 	s.mirror, s.waiting, s.syncing, s.heads = mirror{}, nil, false, nil
+	s.stopped, s.late, s.gone = false, nil, nil
 	s.w.oracle.opened(s)
 	s.beginCore()
 }

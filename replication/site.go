@@ -51,6 +51,8 @@ type Accord interface {
 	Terms() Terms
 	// Heard takes what another one does. An error that matches ErrForeign keeps the two apart.
 	Heard(site string, t *Terms) error
+	// Met takes what another one says when this site may have been taken for gone: what that knows has to be known here first.
+	Met(site string, t *Terms) error
 }
 
 // Options of a Site. Config.Site, Store and Topic are required.
@@ -120,6 +122,7 @@ type Site struct {
 	// writable is what keeps the site from writing, whole what keeps it from deciding on what it alone decides.
 	writable, whole atomic.Pointer[error]
 
+	home      atomic.Pointer[homeLease]
 	elsewhere elsewhere
 
 	mu     sync.Mutex // guards all below, and the maps of o
@@ -167,6 +170,7 @@ func NewSite(o Options) (*Site, error) {
 	}
 	unknown := fmt.Errorf("%w: the site has not begun", ErrUnconfirmed)
 	s.setTaken(unknown, unknown)
+	s.home.Store(&homeLease{why: unknown})
 	return s, nil
 }
 
@@ -175,6 +179,7 @@ func NewSite(o Options) (*Site, error) {
 func (s *Site) Run(ctx context.Context) (err error) {
 	defer func() {
 		s.setTaken(ErrStopped, ErrStopped)
+		s.home.Store(&homeLease{why: ErrStopped})
 		close(s.ended)
 	}()
 	state, err := s.o.Store.Log(ctx)
@@ -236,6 +241,12 @@ func (r *run) loop() error {
 			return fmt.Errorf("replicate: %w", r.storage.err)
 		}
 		r.setTaken(r.core.Writable(), r.core.Whole())
+		if beat, ok := in.(Heartbeat); ok && out.Met && beat.Terms != nil && r.o.Accord != nil {
+			if err := r.o.Accord.Met(beat.Site, beat.Terms); err != nil {
+				r.log.Warn("what a site says is not taken", slog.String("site", beat.Site), slog.Any("error", err))
+			}
+		}
+		r.setHome()
 		r.alarm(out.Alarms)
 		if out.Life != 0 {
 			return &LifeError{r.own, out.Life}

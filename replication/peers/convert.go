@@ -3,6 +3,7 @@ package peers
 import (
 	"fmt"
 
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -28,7 +29,10 @@ func hashOf(b []byte) (h eventstore.Hash, err error) {
 }
 
 func heartbeatMessage(h *replication.Heartbeat) *sitesv1.Heartbeat {
-	m := &sitesv1.Heartbeat{Site: h.Site, Log: logMessage(h.Log), Wall: timestamppb.New(h.Wall), Terms: termsMessage(h.Terms), Partial: h.Partial}
+	m := &sitesv1.Heartbeat{Site: h.Site, Log: logMessage(h.Log), Wall: timestamppb.New(h.Wall), Terms: termsMessage(h.Terms), Partial: h.Partial, Sent: h.Sent}
+	for _, e := range h.Echoes {
+		m.Echoes = append(m.Echoes, &sitesv1.Echo{Site: e.Site, Sent: e.Sent, After: durationpb.New(e.After)})
+	}
 	for _, head := range h.Heads {
 		m.Heads = append(m.Heads, &sitesv1.Head{Log: logMessage(head.Log), Seq: head.Seq, Hlc: uint64(head.HLC), Chain: head.Chain[:]})
 	}
@@ -37,7 +41,10 @@ func heartbeatMessage(h *replication.Heartbeat) *sitesv1.Heartbeat {
 
 // heartbeatOf returns a heartbeat that has come from its site just now.
 func heartbeatOf(m *sitesv1.Heartbeat) (h replication.Heartbeat, err error) {
-	h = replication.Heartbeat{Site: m.GetSite(), Log: logOf(m.GetLog()), Wall: m.GetWall().AsTime(), Terms: termsOf(m.GetTerms()), Direct: true, Partial: m.GetPartial()}
+	h = replication.Heartbeat{Site: m.GetSite(), Log: logOf(m.GetLog()), Wall: m.GetWall().AsTime(), Terms: termsOf(m.GetTerms()), Direct: true, Partial: m.GetPartial(), Sent: m.GetSent()}
+	for _, e := range m.GetEchoes() {
+		h.Echoes = append(h.Echoes, replication.Echo{Site: e.GetSite(), Sent: e.GetSent(), After: e.GetAfter().AsDuration()})
+	}
 	if h.Log.Site != h.Site {
 		return h, fmt.Errorf("%w: a heartbeat of site %q names log %s", eventstore.ErrInvalid, h.Site, h.Log)
 	}

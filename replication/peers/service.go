@@ -192,6 +192,12 @@ func (s *Service) accord(out *sitesv1.SitesStatus) {
 		out.Differences = append(out.Differences, &sitesv1.Difference{Site: d.Site, What: d.What, Here: d.Here, There: d.There, Blocks: d.Blocks})
 	}
 	out.Blocked = blocked.Reasons()
+	if s.Site == nil || len(s.Registrar.Terms().Homed) == 0 {
+		return
+	}
+	if err := s.Site.AtHome(); err != nil {
+		out.Blocked = append(out.Blocked, "nothing homed is written: "+err.Error())
+	}
 }
 
 // DigestLog implements sitesv1.SitesServer.

@@ -10,6 +10,7 @@ import (
 	_ "github.com/tributary-es/tributary/schemas/gen/tributary/api/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -169,6 +170,9 @@ type Heartbeat struct {
 	// Heads names only logs of which more is held than was said before: sent when that has become durable, between those that
 	// come at regular times.
 	Partial bool `protobuf:"varint,5,opt,name=partial,proto3" json:"partial,omitempty"`
+	// Names the moment at which it was sent, as the site counts; and what it heard last of others.
+	Sent   uint64  `protobuf:"varint,6,opt,name=sent,proto3" json:"sent,omitempty"`
+	Echoes []*Echo `protobuf:"bytes,7,rep,name=echoes,proto3" json:"echoes,omitempty"`
 	// What has to be the same at all sites; a site of before says nothing of it.
 	Terms         *Terms `protobuf:"bytes,10,opt,name=terms,proto3" json:"terms,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -240,9 +244,85 @@ func (x *Heartbeat) GetPartial() bool {
 	return false
 }
 
+func (x *Heartbeat) GetSent() uint64 {
+	if x != nil {
+		return x.Sent
+	}
+	return 0
+}
+
+func (x *Heartbeat) GetEchoes() []*Echo {
+	if x != nil {
+		return x.Echoes
+	}
+	return nil
+}
+
 func (x *Heartbeat) GetTerms() *Terms {
 	if x != nil {
 		return x.Terms
+	}
+	return nil
+}
+
+// Echo is what a site heard last of another one.
+type Echo struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Site  string                 `protobuf:"bytes,1,opt,name=site,proto3" json:"site,omitempty"`
+	// The heartbeat's sent, and how long ago it came.
+	Sent          uint64               `protobuf:"varint,2,opt,name=sent,proto3" json:"sent,omitempty"`
+	After         *durationpb.Duration `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Echo) Reset() {
+	*x = Echo{}
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Echo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Echo) ProtoMessage() {}
+
+func (x *Echo) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Echo.ProtoReflect.Descriptor instead.
+func (*Echo) Descriptor() ([]byte, []int) {
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Echo) GetSite() string {
+	if x != nil {
+		return x.Site
+	}
+	return ""
+}
+
+func (x *Echo) GetSent() uint64 {
+	if x != nil {
+		return x.Sent
+	}
+	return 0
+}
+
+func (x *Echo) GetAfter() *durationpb.Duration {
+	if x != nil {
+		return x.After
 	}
 	return nil
 }
@@ -274,7 +354,7 @@ type Terms struct {
 
 func (x *Terms) Reset() {
 	*x = Terms{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[3]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -286,7 +366,7 @@ func (x *Terms) String() string {
 func (*Terms) ProtoMessage() {}
 
 func (x *Terms) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[3]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -299,7 +379,7 @@ func (x *Terms) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Terms.ProtoReflect.Descriptor instead.
 func (*Terms) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{3}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Terms) GetFormat() uint32 {
@@ -386,7 +466,7 @@ type CellsDigest struct {
 
 func (x *CellsDigest) Reset() {
 	*x = CellsDigest{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[4]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -398,7 +478,7 @@ func (x *CellsDigest) String() string {
 func (*CellsDigest) ProtoMessage() {}
 
 func (x *CellsDigest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[4]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -411,7 +491,7 @@ func (x *CellsDigest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CellsDigest.ProtoReflect.Descriptor instead.
 func (*CellsDigest) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{4}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *CellsDigest) GetEpochs() uint64 {
@@ -445,7 +525,7 @@ type BeatRequest struct {
 
 func (x *BeatRequest) Reset() {
 	*x = BeatRequest{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[5]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -457,7 +537,7 @@ func (x *BeatRequest) String() string {
 func (*BeatRequest) ProtoMessage() {}
 
 func (x *BeatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[5]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -470,7 +550,7 @@ func (x *BeatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeatRequest.ProtoReflect.Descriptor instead.
 func (*BeatRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{5}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *BeatRequest) GetHeartbeat() *Heartbeat {
@@ -490,7 +570,7 @@ type BeatResponse struct {
 
 func (x *BeatResponse) Reset() {
 	*x = BeatResponse{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[6]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -502,7 +582,7 @@ func (x *BeatResponse) String() string {
 func (*BeatResponse) ProtoMessage() {}
 
 func (x *BeatResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[6]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -515,7 +595,7 @@ func (x *BeatResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeatResponse.ProtoReflect.Descriptor instead.
 func (*BeatResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{6}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *BeatResponse) GetHeartbeat() *Heartbeat {
@@ -541,7 +621,7 @@ type PullRequest struct {
 
 func (x *PullRequest) Reset() {
 	*x = PullRequest{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[7]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -553,7 +633,7 @@ func (x *PullRequest) String() string {
 func (*PullRequest) ProtoMessage() {}
 
 func (x *PullRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[7]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -566,7 +646,7 @@ func (x *PullRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PullRequest.ProtoReflect.Descriptor instead.
 func (*PullRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{7}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *PullRequest) GetSite() string {
@@ -610,7 +690,7 @@ type PullResponse struct {
 
 func (x *PullResponse) Reset() {
 	*x = PullResponse{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[8]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -622,7 +702,7 @@ func (x *PullResponse) String() string {
 func (*PullResponse) ProtoMessage() {}
 
 func (x *PullResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[8]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -635,7 +715,7 @@ func (x *PullResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PullResponse.ProtoReflect.Descriptor instead.
 func (*PullResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{8}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PullResponse) GetChain() []byte {
@@ -661,7 +741,7 @@ type GetSitesRequest struct {
 
 func (x *GetSitesRequest) Reset() {
 	*x = GetSitesRequest{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[9]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -673,7 +753,7 @@ func (x *GetSitesRequest) String() string {
 func (*GetSitesRequest) ProtoMessage() {}
 
 func (x *GetSitesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[9]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -686,7 +766,7 @@ func (x *GetSitesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSitesRequest.ProtoReflect.Descriptor instead.
 func (*GetSitesRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{9}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{10}
 }
 
 // SitesStatus says how a site stands with the others.
@@ -718,7 +798,7 @@ type SitesStatus struct {
 
 func (x *SitesStatus) Reset() {
 	*x = SitesStatus{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[10]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -730,7 +810,7 @@ func (x *SitesStatus) String() string {
 func (*SitesStatus) ProtoMessage() {}
 
 func (x *SitesStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[10]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -743,7 +823,7 @@ func (x *SitesStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SitesStatus.ProtoReflect.Descriptor instead.
 func (*SitesStatus) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{10}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SitesStatus) GetSite() string {
@@ -847,7 +927,7 @@ type Difference struct {
 
 func (x *Difference) Reset() {
 	*x = Difference{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[11]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -859,7 +939,7 @@ func (x *Difference) String() string {
 func (*Difference) ProtoMessage() {}
 
 func (x *Difference) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[11]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -872,7 +952,7 @@ func (x *Difference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Difference.ProtoReflect.Descriptor instead.
 func (*Difference) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{11}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Difference) GetSite() string {
@@ -929,7 +1009,7 @@ type LogStatus struct {
 
 func (x *LogStatus) Reset() {
 	*x = LogStatus{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[12]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -941,7 +1021,7 @@ func (x *LogStatus) String() string {
 func (*LogStatus) ProtoMessage() {}
 
 func (x *LogStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[12]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -954,7 +1034,7 @@ func (x *LogStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogStatus.ProtoReflect.Descriptor instead.
 func (*LogStatus) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{12}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *LogStatus) GetLog() string {
@@ -1016,7 +1096,7 @@ type PeerStatus struct {
 
 func (x *PeerStatus) Reset() {
 	*x = PeerStatus{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[13]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1028,7 +1108,7 @@ func (x *PeerStatus) String() string {
 func (*PeerStatus) ProtoMessage() {}
 
 func (x *PeerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[13]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1041,7 +1121,7 @@ func (x *PeerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerStatus.ProtoReflect.Descriptor instead.
 func (*PeerStatus) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{13}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PeerStatus) GetSite() string {
@@ -1093,7 +1173,7 @@ type Alarm struct {
 
 func (x *Alarm) Reset() {
 	*x = Alarm{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[14]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1105,7 +1185,7 @@ func (x *Alarm) String() string {
 func (*Alarm) ProtoMessage() {}
 
 func (x *Alarm) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[14]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1118,7 +1198,7 @@ func (x *Alarm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alarm.ProtoReflect.Descriptor instead.
 func (*Alarm) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{14}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Alarm) GetKind() string {
@@ -1164,7 +1244,7 @@ type CompareLogRequest struct {
 
 func (x *CompareLogRequest) Reset() {
 	*x = CompareLogRequest{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[15]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1176,7 +1256,7 @@ func (x *CompareLogRequest) String() string {
 func (*CompareLogRequest) ProtoMessage() {}
 
 func (x *CompareLogRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[15]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1189,7 +1269,7 @@ func (x *CompareLogRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareLogRequest.ProtoReflect.Descriptor instead.
 func (*CompareLogRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{15}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CompareLogRequest) GetLog() string {
@@ -1225,7 +1305,7 @@ type CompareLogResponse struct {
 
 func (x *CompareLogResponse) Reset() {
 	*x = CompareLogResponse{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[16]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1237,7 +1317,7 @@ func (x *CompareLogResponse) String() string {
 func (*CompareLogResponse) ProtoMessage() {}
 
 func (x *CompareLogResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[16]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1250,7 +1330,7 @@ func (x *CompareLogResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareLogResponse.ProtoReflect.Descriptor instead.
 func (*CompareLogResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{16}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CompareLogResponse) GetThrough() uint64 {
@@ -1280,7 +1360,7 @@ type Deviation struct {
 
 func (x *Deviation) Reset() {
 	*x = Deviation{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[17]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1292,7 +1372,7 @@ func (x *Deviation) String() string {
 func (*Deviation) ProtoMessage() {}
 
 func (x *Deviation) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[17]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1305,7 +1385,7 @@ func (x *Deviation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deviation.ProtoReflect.Descriptor instead.
 func (*Deviation) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{17}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Deviation) GetFirst() uint64 {
@@ -1345,7 +1425,7 @@ type DigestLogRequest struct {
 
 func (x *DigestLogRequest) Reset() {
 	*x = DigestLogRequest{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[18]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1357,7 +1437,7 @@ func (x *DigestLogRequest) String() string {
 func (*DigestLogRequest) ProtoMessage() {}
 
 func (x *DigestLogRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[18]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1370,7 +1450,7 @@ func (x *DigestLogRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DigestLogRequest.ProtoReflect.Descriptor instead.
 func (*DigestLogRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{18}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DigestLogRequest) GetSite() string {
@@ -1418,7 +1498,7 @@ type DigestLogResponse struct {
 
 func (x *DigestLogResponse) Reset() {
 	*x = DigestLogResponse{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[19]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1430,7 +1510,7 @@ func (x *DigestLogResponse) String() string {
 func (*DigestLogResponse) ProtoMessage() {}
 
 func (x *DigestLogResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[19]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1443,7 +1523,7 @@ func (x *DigestLogResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DigestLogResponse.ProtoReflect.Descriptor instead.
 func (*DigestLogResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{19}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DigestLogResponse) GetSpans() []*Span {
@@ -1467,7 +1547,7 @@ type Span struct {
 
 func (x *Span) Reset() {
 	*x = Span{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[20]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1479,7 +1559,7 @@ func (x *Span) String() string {
 func (*Span) ProtoMessage() {}
 
 func (x *Span) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[20]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1492,7 +1572,7 @@ func (x *Span) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Span.ProtoReflect.Descriptor instead.
 func (*Span) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{20}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Span) GetAfter() uint64 {
@@ -1532,7 +1612,7 @@ type CompareSitesRequest struct {
 
 func (x *CompareSitesRequest) Reset() {
 	*x = CompareSitesRequest{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[21]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1544,7 +1624,7 @@ func (x *CompareSitesRequest) String() string {
 func (*CompareSitesRequest) ProtoMessage() {}
 
 func (x *CompareSitesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[21]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1557,7 +1637,7 @@ func (x *CompareSitesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareSitesRequest.ProtoReflect.Descriptor instead.
 func (*CompareSitesRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{21}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{22}
 }
 
 // CompareSitesResponse has a row for each log and each other site.
@@ -1573,7 +1653,7 @@ type CompareSitesResponse struct {
 
 func (x *CompareSitesResponse) Reset() {
 	*x = CompareSitesResponse{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[22]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1585,7 +1665,7 @@ func (x *CompareSitesResponse) String() string {
 func (*CompareSitesResponse) ProtoMessage() {}
 
 func (x *CompareSitesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[22]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1598,7 +1678,7 @@ func (x *CompareSitesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareSitesResponse.ProtoReflect.Descriptor instead.
 func (*CompareSitesResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{22}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CompareSitesResponse) GetSite() string {
@@ -1643,7 +1723,7 @@ type Comparison struct {
 
 func (x *Comparison) Reset() {
 	*x = Comparison{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[23]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1655,7 +1735,7 @@ func (x *Comparison) String() string {
 func (*Comparison) ProtoMessage() {}
 
 func (x *Comparison) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[23]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1668,7 +1748,7 @@ func (x *Comparison) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Comparison.ProtoReflect.Descriptor instead.
 func (*Comparison) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{23}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Comparison) GetLog() string {
@@ -1731,7 +1811,7 @@ var File_tributary_sites_v1_sites_proto protoreflect.FileDescriptor
 
 const file_tributary_sites_v1_sites_proto_rawDesc = "" +
 	"\n" +
-	"\x1etributary/sites/v1/sites.proto\x12\x12tributary.sites.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btributary/api/v1/http.proto\"Q\n" +
+	"\x1etributary/sites/v1/sites.proto\x12\x12tributary.sites.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btributary/api/v1/http.proto\"Q\n" +
 	"\x03Log\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\rR\vincarnation\x12\x14\n" +
@@ -1740,15 +1820,21 @@ const file_tributary_sites_v1_sites_proto_rawDesc = "" +
 	"\x03log\x18\x01 \x01(\v2\x17.tributary.sites.v1.LogR\x03log\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x10\n" +
 	"\x03hlc\x18\x03 \x01(\x06R\x03hlc\x12\x14\n" +
-	"\x05chain\x18\x04 \x01(\fR\x05chain\"\xf5\x01\n" +
+	"\x05chain\x18\x04 \x01(\fR\x05chain\"\xbb\x02\n" +
 	"\tHeartbeat\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12)\n" +
 	"\x03log\x18\x02 \x01(\v2\x17.tributary.sites.v1.LogR\x03log\x12.\n" +
 	"\x05heads\x18\x03 \x03(\v2\x18.tributary.sites.v1.HeadR\x05heads\x12.\n" +
 	"\x04wall\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04wall\x12\x18\n" +
-	"\apartial\x18\x05 \x01(\bR\apartial\x12/\n" +
+	"\apartial\x18\x05 \x01(\bR\apartial\x12\x12\n" +
+	"\x04sent\x18\x06 \x01(\x04R\x04sent\x120\n" +
+	"\x06echoes\x18\a \x03(\v2\x18.tributary.sites.v1.EchoR\x06echoes\x12/\n" +
 	"\x05terms\x18\n" +
-	" \x01(\v2\x19.tributary.sites.v1.TermsR\x05terms\"\xb8\x02\n" +
+	" \x01(\v2\x19.tributary.sites.v1.TermsR\x05terms\"_\n" +
+	"\x04Echo\x12\x12\n" +
+	"\x04site\x18\x01 \x01(\tR\x04site\x12\x12\n" +
+	"\x04sent\x18\x02 \x01(\x04R\x04sent\x12/\n" +
+	"\x05after\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x05after\"\xb8\x02\n" +
 	"\x05Terms\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x18\n" +
 	"\acluster\x18\x02 \x01(\tR\acluster\x12\x14\n" +
@@ -1888,71 +1974,75 @@ func file_tributary_sites_v1_sites_proto_rawDescGZIP() []byte {
 	return file_tributary_sites_v1_sites_proto_rawDescData
 }
 
-var file_tributary_sites_v1_sites_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_tributary_sites_v1_sites_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_tributary_sites_v1_sites_proto_goTypes = []any{
 	(*Log)(nil),                   // 0: tributary.sites.v1.Log
 	(*Head)(nil),                  // 1: tributary.sites.v1.Head
 	(*Heartbeat)(nil),             // 2: tributary.sites.v1.Heartbeat
-	(*Terms)(nil),                 // 3: tributary.sites.v1.Terms
-	(*CellsDigest)(nil),           // 4: tributary.sites.v1.CellsDigest
-	(*BeatRequest)(nil),           // 5: tributary.sites.v1.BeatRequest
-	(*BeatResponse)(nil),          // 6: tributary.sites.v1.BeatResponse
-	(*PullRequest)(nil),           // 7: tributary.sites.v1.PullRequest
-	(*PullResponse)(nil),          // 8: tributary.sites.v1.PullResponse
-	(*GetSitesRequest)(nil),       // 9: tributary.sites.v1.GetSitesRequest
-	(*SitesStatus)(nil),           // 10: tributary.sites.v1.SitesStatus
-	(*Difference)(nil),            // 11: tributary.sites.v1.Difference
-	(*LogStatus)(nil),             // 12: tributary.sites.v1.LogStatus
-	(*PeerStatus)(nil),            // 13: tributary.sites.v1.PeerStatus
-	(*Alarm)(nil),                 // 14: tributary.sites.v1.Alarm
-	(*CompareLogRequest)(nil),     // 15: tributary.sites.v1.CompareLogRequest
-	(*CompareLogResponse)(nil),    // 16: tributary.sites.v1.CompareLogResponse
-	(*Deviation)(nil),             // 17: tributary.sites.v1.Deviation
-	(*DigestLogRequest)(nil),      // 18: tributary.sites.v1.DigestLogRequest
-	(*DigestLogResponse)(nil),     // 19: tributary.sites.v1.DigestLogResponse
-	(*Span)(nil),                  // 20: tributary.sites.v1.Span
-	(*CompareSitesRequest)(nil),   // 21: tributary.sites.v1.CompareSitesRequest
-	(*CompareSitesResponse)(nil),  // 22: tributary.sites.v1.CompareSitesResponse
-	(*Comparison)(nil),            // 23: tributary.sites.v1.Comparison
-	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
+	(*Echo)(nil),                  // 3: tributary.sites.v1.Echo
+	(*Terms)(nil),                 // 4: tributary.sites.v1.Terms
+	(*CellsDigest)(nil),           // 5: tributary.sites.v1.CellsDigest
+	(*BeatRequest)(nil),           // 6: tributary.sites.v1.BeatRequest
+	(*BeatResponse)(nil),          // 7: tributary.sites.v1.BeatResponse
+	(*PullRequest)(nil),           // 8: tributary.sites.v1.PullRequest
+	(*PullResponse)(nil),          // 9: tributary.sites.v1.PullResponse
+	(*GetSitesRequest)(nil),       // 10: tributary.sites.v1.GetSitesRequest
+	(*SitesStatus)(nil),           // 11: tributary.sites.v1.SitesStatus
+	(*Difference)(nil),            // 12: tributary.sites.v1.Difference
+	(*LogStatus)(nil),             // 13: tributary.sites.v1.LogStatus
+	(*PeerStatus)(nil),            // 14: tributary.sites.v1.PeerStatus
+	(*Alarm)(nil),                 // 15: tributary.sites.v1.Alarm
+	(*CompareLogRequest)(nil),     // 16: tributary.sites.v1.CompareLogRequest
+	(*CompareLogResponse)(nil),    // 17: tributary.sites.v1.CompareLogResponse
+	(*Deviation)(nil),             // 18: tributary.sites.v1.Deviation
+	(*DigestLogRequest)(nil),      // 19: tributary.sites.v1.DigestLogRequest
+	(*DigestLogResponse)(nil),     // 20: tributary.sites.v1.DigestLogResponse
+	(*Span)(nil),                  // 21: tributary.sites.v1.Span
+	(*CompareSitesRequest)(nil),   // 22: tributary.sites.v1.CompareSitesRequest
+	(*CompareSitesResponse)(nil),  // 23: tributary.sites.v1.CompareSitesResponse
+	(*Comparison)(nil),            // 24: tributary.sites.v1.Comparison
+	(*timestamppb.Timestamp)(nil), // 25: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 26: google.protobuf.Duration
 }
 var file_tributary_sites_v1_sites_proto_depIdxs = []int32{
 	0,  // 0: tributary.sites.v1.Head.log:type_name -> tributary.sites.v1.Log
 	0,  // 1: tributary.sites.v1.Heartbeat.log:type_name -> tributary.sites.v1.Log
 	1,  // 2: tributary.sites.v1.Heartbeat.heads:type_name -> tributary.sites.v1.Head
-	24, // 3: tributary.sites.v1.Heartbeat.wall:type_name -> google.protobuf.Timestamp
-	3,  // 4: tributary.sites.v1.Heartbeat.terms:type_name -> tributary.sites.v1.Terms
-	4,  // 5: tributary.sites.v1.Terms.cells:type_name -> tributary.sites.v1.CellsDigest
-	0,  // 6: tributary.sites.v1.Terms.since_log:type_name -> tributary.sites.v1.Log
-	2,  // 7: tributary.sites.v1.BeatRequest.heartbeat:type_name -> tributary.sites.v1.Heartbeat
-	2,  // 8: tributary.sites.v1.BeatResponse.heartbeat:type_name -> tributary.sites.v1.Heartbeat
-	0,  // 9: tributary.sites.v1.PullRequest.log:type_name -> tributary.sites.v1.Log
-	12, // 10: tributary.sites.v1.SitesStatus.logs:type_name -> tributary.sites.v1.LogStatus
-	13, // 11: tributary.sites.v1.SitesStatus.peers:type_name -> tributary.sites.v1.PeerStatus
-	14, // 12: tributary.sites.v1.SitesStatus.alarms:type_name -> tributary.sites.v1.Alarm
-	11, // 13: tributary.sites.v1.SitesStatus.differences:type_name -> tributary.sites.v1.Difference
-	17, // 14: tributary.sites.v1.CompareLogResponse.deviations:type_name -> tributary.sites.v1.Deviation
-	0,  // 15: tributary.sites.v1.DigestLogRequest.log:type_name -> tributary.sites.v1.Log
-	20, // 16: tributary.sites.v1.DigestLogResponse.spans:type_name -> tributary.sites.v1.Span
-	23, // 17: tributary.sites.v1.CompareSitesResponse.comparisons:type_name -> tributary.sites.v1.Comparison
-	17, // 18: tributary.sites.v1.Comparison.deviations:type_name -> tributary.sites.v1.Deviation
-	5,  // 19: tributary.sites.v1.Sites.Beat:input_type -> tributary.sites.v1.BeatRequest
-	7,  // 20: tributary.sites.v1.Sites.Pull:input_type -> tributary.sites.v1.PullRequest
-	9,  // 21: tributary.sites.v1.Sites.GetSites:input_type -> tributary.sites.v1.GetSitesRequest
-	21, // 22: tributary.sites.v1.Sites.CompareSites:input_type -> tributary.sites.v1.CompareSitesRequest
-	15, // 23: tributary.sites.v1.Sites.CompareLog:input_type -> tributary.sites.v1.CompareLogRequest
-	18, // 24: tributary.sites.v1.Sites.DigestLog:input_type -> tributary.sites.v1.DigestLogRequest
-	6,  // 25: tributary.sites.v1.Sites.Beat:output_type -> tributary.sites.v1.BeatResponse
-	8,  // 26: tributary.sites.v1.Sites.Pull:output_type -> tributary.sites.v1.PullResponse
-	10, // 27: tributary.sites.v1.Sites.GetSites:output_type -> tributary.sites.v1.SitesStatus
-	22, // 28: tributary.sites.v1.Sites.CompareSites:output_type -> tributary.sites.v1.CompareSitesResponse
-	16, // 29: tributary.sites.v1.Sites.CompareLog:output_type -> tributary.sites.v1.CompareLogResponse
-	19, // 30: tributary.sites.v1.Sites.DigestLog:output_type -> tributary.sites.v1.DigestLogResponse
-	25, // [25:31] is the sub-list for method output_type
-	19, // [19:25] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	25, // 3: tributary.sites.v1.Heartbeat.wall:type_name -> google.protobuf.Timestamp
+	3,  // 4: tributary.sites.v1.Heartbeat.echoes:type_name -> tributary.sites.v1.Echo
+	4,  // 5: tributary.sites.v1.Heartbeat.terms:type_name -> tributary.sites.v1.Terms
+	26, // 6: tributary.sites.v1.Echo.after:type_name -> google.protobuf.Duration
+	5,  // 7: tributary.sites.v1.Terms.cells:type_name -> tributary.sites.v1.CellsDigest
+	0,  // 8: tributary.sites.v1.Terms.since_log:type_name -> tributary.sites.v1.Log
+	2,  // 9: tributary.sites.v1.BeatRequest.heartbeat:type_name -> tributary.sites.v1.Heartbeat
+	2,  // 10: tributary.sites.v1.BeatResponse.heartbeat:type_name -> tributary.sites.v1.Heartbeat
+	0,  // 11: tributary.sites.v1.PullRequest.log:type_name -> tributary.sites.v1.Log
+	13, // 12: tributary.sites.v1.SitesStatus.logs:type_name -> tributary.sites.v1.LogStatus
+	14, // 13: tributary.sites.v1.SitesStatus.peers:type_name -> tributary.sites.v1.PeerStatus
+	15, // 14: tributary.sites.v1.SitesStatus.alarms:type_name -> tributary.sites.v1.Alarm
+	12, // 15: tributary.sites.v1.SitesStatus.differences:type_name -> tributary.sites.v1.Difference
+	18, // 16: tributary.sites.v1.CompareLogResponse.deviations:type_name -> tributary.sites.v1.Deviation
+	0,  // 17: tributary.sites.v1.DigestLogRequest.log:type_name -> tributary.sites.v1.Log
+	21, // 18: tributary.sites.v1.DigestLogResponse.spans:type_name -> tributary.sites.v1.Span
+	24, // 19: tributary.sites.v1.CompareSitesResponse.comparisons:type_name -> tributary.sites.v1.Comparison
+	18, // 20: tributary.sites.v1.Comparison.deviations:type_name -> tributary.sites.v1.Deviation
+	6,  // 21: tributary.sites.v1.Sites.Beat:input_type -> tributary.sites.v1.BeatRequest
+	8,  // 22: tributary.sites.v1.Sites.Pull:input_type -> tributary.sites.v1.PullRequest
+	10, // 23: tributary.sites.v1.Sites.GetSites:input_type -> tributary.sites.v1.GetSitesRequest
+	22, // 24: tributary.sites.v1.Sites.CompareSites:input_type -> tributary.sites.v1.CompareSitesRequest
+	16, // 25: tributary.sites.v1.Sites.CompareLog:input_type -> tributary.sites.v1.CompareLogRequest
+	19, // 26: tributary.sites.v1.Sites.DigestLog:input_type -> tributary.sites.v1.DigestLogRequest
+	7,  // 27: tributary.sites.v1.Sites.Beat:output_type -> tributary.sites.v1.BeatResponse
+	9,  // 28: tributary.sites.v1.Sites.Pull:output_type -> tributary.sites.v1.PullResponse
+	11, // 29: tributary.sites.v1.Sites.GetSites:output_type -> tributary.sites.v1.SitesStatus
+	23, // 30: tributary.sites.v1.Sites.CompareSites:output_type -> tributary.sites.v1.CompareSitesResponse
+	17, // 31: tributary.sites.v1.Sites.CompareLog:output_type -> tributary.sites.v1.CompareLogResponse
+	20, // 32: tributary.sites.v1.Sites.DigestLog:output_type -> tributary.sites.v1.DigestLogResponse
+	27, // [27:33] is the sub-list for method output_type
+	21, // [21:27] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_tributary_sites_v1_sites_proto_init() }
@@ -1966,7 +2056,7 @@ func file_tributary_sites_v1_sites_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_sites_v1_sites_proto_rawDesc), len(file_tributary_sites_v1_sites_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   24,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1,0 +1,111 @@
+package replication
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+)
+
+// vigil tells whether other sites may have taken this one for gone without its knowing: its process stood still for a while, or has
+// just started. Then they may have taken cells that it was the home of, and what it writes of those is void.
+//
+// INVARIANT: from when the site has not spoken for as long as makes others take it for gone, less a heartbeat, it is not at home, until each
+// other site has answered something that it has said since, and what that site had then is here; or has not answered for Config.Down.
+//
+// What lay in the sockets of a process that stood still was sent before: to be heard is not enough, to be answered is.
+type vigil struct {
+	base  uint64        // of Heartbeat.Sent, drawn at random: what was said before a start is not taken for what is said now; 0: not drawn
+	spoke time.Duration // when the site last spoke, by Instant.Mono
+	keeps bool
+	since time.Duration // since when it keeps the vigil
+}
+
+// begin begins a vigil: nobody has answered yet.
+func (v *vigil) begin(now Instant, peers []*peer) {
+	v.keeps, v.since = true, now.Mono
+	for _, p := range peers {
+		p.answered, p.claims = false, nil
+	}
+}
+
+// lease is for how long after the site has spoken nobody can take it for gone.
+func (c *Config) lease() time.Duration { return max(c.Suspect-c.Heartbeat, c.Suspect/2) }
+
+// wake begins a vigil when the site has not been stepped for so long that others may take it for gone.
+func (c *Core) wake(now Instant) {
+	if now.Mono >= c.vigil.spoke+c.cfg.lease() {
+		c.vigil.begin(now, c.peers)
+	}
+}
+
+// says stamps what the site says with the moment, so that an answer can be told from what was said before.
+func (v *vigil) says(now Instant, random *rand.Rand) uint64 {
+	if v.base == 0 {
+		v.base = 1 + random.Uint64()>>1
+	}
+	v.spoke = now.Mono
+	return v.base + uint64(now.Mono)
+}
+
+// Echo is what a site heard last of another one.
+type Echo struct {
+	Site string
+	// Sent is Heartbeat.Sent of that, After how long ago it came.
+	Sent  uint64
+	After time.Duration
+}
+
+// echoed returns when this site said what another one has answered; ok is false when it has answered nothing.
+func (c *Core) echoed(now Instant, in *Heartbeat) (at time.Duration, echo Echo, ok bool) {
+	for _, e := range in.Echoes {
+		if v := &c.vigil; e.Site == c.cfg.Site && v.base != 0 && e.Sent >= v.base && e.Sent-v.base <= uint64(now.Mono) {
+			return time.Duration(e.Sent - v.base), e, true
+		}
+	}
+	return 0, Echo{}, false
+}
+
+// answers takes what a site says in answer to something said here.
+func (c *Core) answers(now Instant, p *peer, in *Heartbeat, out *Effects) {
+	if at, _, ok := c.echoed(now, in); ok && c.vigil.keeps && !p.answered && at >= c.vigil.since {
+		p.answered, p.claims, out.Met = true, in.Heads, true
+	}
+}
+
+// settle ends the vigil when all have answered, and what they had is here.
+func (c *Core) settle(now Instant) {
+	if c.vigil.keeps && len(c.awaited(now)) == 0 {
+		c.vigil.keeps = false
+	}
+}
+
+// awaited says what the vigil waits for.
+func (c *Core) awaited(now Instant) (missing []string) {
+	for _, p := range c.peers {
+		if !p.answered {
+			if now.Mono-c.vigil.since < c.cfg.Down {
+				missing = append(missing, "site "+p.name+" has not answered since")
+			}
+			continue
+		}
+		for _, h := range p.claims {
+			if h.Log.Site == c.own.Site || now.Mono-p.heard >= c.cfg.Down {
+				continue
+			}
+			if t := c.track(h.Log); t.held.Seq < h.Seq && t.broken == "" {
+				missing = append(missing, fmt.Sprintf("of %s %d events are here, and site %s has %d", h.Log, t.held.Seq, p.name, h.Seq))
+			}
+		}
+	}
+	return missing
+}
+
+// AtHome returns until when, by Instant.Mono, the site knows of all that others could have done while they took it for gone; then it may
+// write what is written at one site alone. Else it returns what it waits for.
+func (c *Core) AtHome(now Instant) (until time.Duration, err error) {
+	if c.vigil.keeps {
+		return 0, fmt.Errorf("%w: it has just started, or stood still for more than %s, and others may have taken what is written here: %s", ErrAway, c.cfg.lease(), strings.Join(c.awaited(now), ", "))
+	}
+	return c.vigil.spoke + c.cfg.lease(), nil
+}
