@@ -114,9 +114,10 @@ func deleteTopic(t *testing.T, broker, topic string) {
 	}
 }
 
-// Clients append at one of two sites with durability peer. Both are killed by -9 under that load, and the first is lost whole, its
-// folder and its topic: the other has every event that was acknowledged on its disk. The first, begun again with nothing, has
-// them back. With no other site to wait for such appends are refused, and others go on. Shows R13.
+// Clients append at one of two sites with durability peer. The other is killed by -9 under that load, and the first as well when it
+// has noticed, and is lost whole, its folder and its topic: the other has every event that was acknowledged. (That it is on its disk,
+// and not with the operating system, which kill -9 leaves alone, is what replication.TestPeerIsTheOtherSitesDisk shows.) The first,
+// begun again with nothing, has them back. With no other site to wait for such appends are refused, and others go on. Shows R13.
 func TestPeerLosesNothing(t *testing.T) {
 	rounds := 1
 	if *long {
@@ -137,7 +138,8 @@ func TestPeerLosesNothing(t *testing.T) {
 		before := w.count()
 		eventually(t, "much is acknowledged", func() bool { return w.count() > before+2000 })
 		b.kill()
-		time.Sleep(50 * time.Millisecond) // what b has said is on its way to the clients
+		// Whatever is acknowledged until the site knows that it is alone has to be at b.
+		eventually(t, "a knows that it is alone", func() bool { return a.get(t, "/v1/sites")["mode"] == "isolated" })
 		a.kill()
 		cancel()
 		writers.Wait()
