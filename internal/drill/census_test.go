@@ -48,7 +48,7 @@ func TestAudit(t *testing.T) {
 		l.Acknowledge(key, "bj")
 	}
 	l.note("no", "bj", refused)
-	l.note("no, and yet", "bj", refused)
+	l.Refuse("no, and yet", "bj")
 	l.note("who knows", "bj", unknown)
 	all := []*apiv1.Event{
 		event("bj", 1, "there"), event("bj", 2, "two events"), event("bj", 3, "two events"), event("bj", 4, "twice"), event("bj", 5, "no, and yet"),

@@ -39,6 +39,9 @@ func (l *Ledger) note(key, site string, o outcome) {
 // Acknowledge notes that a site has acknowledged a command.
 func (l *Ledger) Acknowledge(key, site string) { l.note(key, site, acknowledged) }
 
+// Refuse notes that a site has refused a command for good: an event of it, at any site, is a phantom.
+func (l *Ledger) Refuse(key, site string) { l.note(key, site, refused) }
+
 // all returns what there is, by key.
 func (l *Ledger) all() map[string]command {
 	l.mu.Lock()

@@ -25,6 +25,7 @@ func TestSiteKilled(t *testing.T) {
 	ledger := drill.NewLedger()
 	var tolerant, homed []time.Duration
 	classes := []string{"local", "kafka", "peer"}
+	told := 0
 	acknowledged, away := map[string]int{}, map[string]int{}
 	for i := range kills {
 		all := sites.All()
@@ -32,7 +33,8 @@ func TestSiteKilled(t *testing.T) {
 		stream, _ := streamAt(t, victim)
 		var lost atomic.Pointer[time.Time]
 		ctx, stop := context.WithCancel(t.Context())
-		free, only := &patrons{ledger: ledger, stop: stop, classes: map[string][]string{}}, &patrons{ledger: ledger, stop: stop, classes: map[string][]string{}}
+		free := &patrons{ledger: ledger, round: i, stop: stop, classes: map[string][]string{}}
+		only := &patrons{ledger: ledger, round: i, stop: stop, classes: map[string][]string{}}
 		for _, class := range classes {
 			for range 2 {
 				free.visit(ctx, class, []*drill.Site{victim, other, third}, &lost, func(ctx context.Context, at *drill.Site, key string) error {
@@ -71,11 +73,15 @@ func TestSiteKilled(t *testing.T) {
 		}
 		free.leave(t)
 		only.leave(t)
+		told += free.told + only.told
 		tolerant, homed = append(tolerant, free.back...), append(homed, only.back...)
 	}
 	c := alike(t, sites, ledger)
+	if c.Acknowledged != told {
+		t.Errorf("%d commands were acknowledged, under %d keys", told, c.Acknowledged)
+	}
 	p50, p99 := reliability.Percentiles(tolerant)
-	extra := map[string]any{}
+	extra := map[string]any{"refused, and nowhere to be found": c.Refused - c.Phantom}
 	for _, class := range classes {
 		extra[class+" acknowledged by the site"], extra[class+" not elsewhere until it was back"] = acknowledged[class], away[class]
 	}

@@ -112,22 +112,31 @@ type patrons struct {
 	gone   sync.WaitGroup
 	failed atomic.Pointer[error] // by what no site should say
 
+	round, clients int // which patrons these are, and how many; each gives its commands under keys of its own
+
 	mu      sync.Mutex          // guards what follows
+	told    int                 // how often a site has acknowledged a command
 	classes map[string][]string // keys that the preferred site has acknowledged, by their class
 	back    []time.Duration     // of each client, from the outage on until another site has done what it wanted
 }
 
 // visit has a client give a command again and again until the patrons leave: do gives it to a site under a key. lost is when the
-// preferred site was lost, zero before.
+// preferred site was lost, zero before. It is called from one goroutine.
 func (p *patrons) visit(ctx context.Context, class string, sites []*drill.Site, lost *atomic.Pointer[time.Time], do func(ctx context.Context, site *drill.Site, key string) error) {
+	p.clients++
+	client := fmt.Sprintf("%d/%s/%s/%d", p.round, sites[0].Name, class, p.clients)
 	p.gone.Go(func() {
 		at, served := 0, false
 		for n := 0; ctx.Err() == nil; n++ {
-			key := fmt.Sprintf("%s/%s/%p/%d", sites[0].Name, class, lost, n)
+			key := fmt.Sprintf("%s/%d", client, n)
 			attempt, cancel := context.WithTimeout(ctx, time.Second)
 			err := do(attempt, sites[at], key)
 			cancel()
-			switch grpcstatus.Code(err) {
+			code := grpcstatus.Code(err)
+			if code == codes.FailedPrecondition {
+				p.ledger.Refuse(key, sites[at].Name)
+			}
+			switch code {
 			case codes.OK:
 				p.acknowledged(class, key, sites[at].Name, at == 0)
 				if when := lost.Load(); when != nil && at > 0 && !served {
@@ -156,9 +165,10 @@ func (p *patrons) visit(ctx context.Context, class string, sites []*drill.Site, 
 
 func (p *patrons) acknowledged(class, key, site string, preferred bool) {
 	p.ledger.Acknowledge(key, site)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.told++
 	if preferred {
-		p.mu.Lock()
-		defer p.mu.Unlock()
 		p.classes[class] = append(p.classes[class], key)
 	}
 }
