@@ -12,7 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	grpcstatus "google.golang.org/grpc/status"
 
 	"github.com/tributary-es/tributary/internal/drill"
 	"github.com/tributary-es/tributary/internal/reliability"
@@ -148,6 +150,9 @@ func chain(t *testing.T, sites *drill.Sites, wrong *drill.Site, ledger *drill.Le
 		cancel()
 		if err != nil && at == wrong {
 			refused++
+			if grpcstatus.Code(err) != codes.DeadlineExceeded { // of that nothing is known
+				ledger.Refuse(key, at.Name)
+			}
 			continue
 		}
 		if err != nil {

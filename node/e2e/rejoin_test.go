@@ -8,8 +8,13 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	grpcstatus "google.golang.org/grpc/status"
+
 	"github.com/tributary-es/tributary/internal/drill"
 	"github.com/tributary-es/tributary/internal/reliability"
+	commerceapiv1 "github.com/tributary-es/tributary/schemas/gen/tributary/commerce/api/v1"
 	sitesv1 "github.com/tributary-es/tributary/schemas/gen/tributary/sites/v1"
 )
 
@@ -20,6 +25,23 @@ func TestRestoredSiteRejoins(t *testing.T) {
 	ledger := drill.NewLedger()
 	site, other := sites.All()[0], sites.All()[1]
 	n := 0
+	voucher := func(key string) error {
+		ctx := metadata.AppendToOutgoingContext(t.Context(), "idempotency-key", key)
+		ctx, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		_, err := commerceapiv1.NewCommandServiceClient(site.Conn()).CreateVoucher(ctx, &commerceapiv1.CreateVoucherRequest{Code: "ONE", Value: "1"})
+		return err
+	}
+	// again has the site refuse a voucher, since there is one with this code from before the backup.
+	again := func() {
+		t.Helper()
+		n++
+		key := fmt.Sprintf("voucher/%d", n)
+		if err := voucher(key); grpcstatus.Code(err) != codes.AlreadyExists {
+			t.Fatalf("the voucher that there is is made again: %v", err)
+		}
+		ledger.Refuse(key, site.Name)
+	}
 	add := func(at *drill.Site) {
 		t.Helper()
 		for range 10 {
@@ -34,6 +56,10 @@ func TestRestoredSiteRejoins(t *testing.T) {
 			ledger.Acknowledge(key, at.Name)
 		}
 	}
+	if err := voucher("voucher"); err != nil {
+		t.Fatal(err)
+	}
+	ledger.Acknowledge("voucher", site.Name)
 	add(site)
 	backup := filepath.Join(t.TempDir(), "backup")
 	done(t, "backup", "--data", site.Data, "--to", backup)
@@ -45,6 +71,7 @@ func TestRestoredSiteRejoins(t *testing.T) {
 	lives := map[string]bool{logOf(t, site): true}
 	for range restores {
 		add(site)
+		again()
 		add(other)
 		if err := sites.Settle(t.Context(), patience); err != nil { // what has not left the site is gone with its disk
 			t.Fatal(err)
@@ -63,12 +90,13 @@ func TestRestoredSiteRejoins(t *testing.T) {
 			t.Errorf("the site goes on in %s, in which it was before", life)
 		}
 		lives[life] = true
+		again()
 		add(site)
 	}
 	c := alike(t, sites, ledger)
 	reliability.Result{
 		Test: "T21", What: "a site restored from the same old backup again and again, as processes", Cycles: restores, Acked: c.Acknowledged,
-		Lost: c.Lost, Duplicated: c.Duplicated, Phantom: c.Phantom, Extra: map[string]any{"lives": len(lives)},
+		Lost: c.Lost, Duplicated: c.Duplicated, Phantom: c.Phantom, Extra: map[string]any{"lives": len(lives), "refused": c.Refused},
 	}.Print(t)
 }
 
