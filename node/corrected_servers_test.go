@@ -91,7 +91,7 @@ func (v *served) tables(t *testing.T) map[string][]string {
 func TestSitesHaveTheSameModelsInServers(t *testing.T) {
 	ctx := t.Context()
 	r := rand.New(rand.NewPCG(7, 39))
-	sites := []*served{serveModels(t, newShopSite(t, "bj")), serveModels(t, newShopSite(t, "sh"))}
+	sites := []*served{serveModels(t, newShopSite(t, "bj", nil)), serveModels(t, newShopSite(t, "sh", nil))}
 	for i := range 160 {
 		s, other := sites[i%2], sites[1-i%2]
 		s.act(t, r)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,9 +19,12 @@ import (
 	"github.com/tributary-es/tributary/commerce/money"
 	"github.com/tributary-es/tributary/commerce/order"
 	"github.com/tributary-es/tributary/commerce/payment"
+	"github.com/tributary-es/tributary/commerce/returns"
 	"github.com/tributary-es/tributary/commerce/views"
 	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/eventstore/keyfile"
 	"github.com/tributary-es/tributary/eventstore/memstore"
+	"github.com/tributary-es/tributary/eventstore/sealed"
 	"github.com/tributary-es/tributary/internal/hlc"
 	"github.com/tributary-es/tributary/projections"
 	"github.com/tributary-es/tributary/projections/counting"
@@ -32,7 +36,8 @@ var long = flag.Bool("long", false, "run the long form of tests")
 // shopSite is a site of the shop, in memory, with read models that are kept event by event.
 type shopSite struct {
 	name string
-	log  *memstore.Store
+	log  *memstore.Store  // with events as they are recorded
+	open eventstore.Store // the same, with what is personal opened, where it is sealed
 	bus  *commands.Bus
 	now  time.Time
 	keys projections.Projection[projections.Keys]
@@ -42,16 +47,21 @@ type shopSite struct {
 	rowsKept *memview.Rows
 }
 
-func newShopSite(t testing.TB, name string) *shopSite {
+// newShopSite returns a site; without keys no order says whom it is delivered to.
+func newShopSite(t testing.TB, name string, keys *keyfile.File) *shopSite {
 	t.Helper()
 	s := &shopSite{name: name, now: time.UnixMilli(1_300_000_000_000)}
 	s.log = memstore.New(memstore.Options{LogID: eventstore.LogID{Site: name, Incarnation: 1}, Clock: hlc.New(func() time.Time { return s.now })})
-	s.bus = commands.NewBus(s.log, commands.Options{})
-	if err := checkout.Register(s.bus); err != nil {
+	s.open = s.log
+	if keys != nil {
+		s.open = sealed.New(s.log, keys, keys.ID().String())
+	}
+	s.bus = commands.NewBus(s.open, commands.Options{})
+	if err := errors.Join(checkout.Register(s.bus), commands.Register(s.bus, leaflets(), any(leaflet{}))); err != nil {
 		t.Fatal(err)
 	}
-	s.keys, s.rows = views.Keys(), views.Rows()
-	s.keys.History, s.rows.History = counting.New(s.log, rulesOf(s.bus)), counting.New(s.log, rulesOf(s.bus))
+	s.keys, s.rows = withLeaflets(views.Keys()), views.Rows()
+	s.keys.History, s.rows.History = counting.New(s.open, rulesOf(s.bus)), counting.New(s.open, rulesOf(s.bus))
 	s.keysKept, s.rowsKept = memview.NewKeys(s.keys), memview.NewRows(s.rows)
 	return s
 }
@@ -63,7 +73,7 @@ func (s *shopSite) follow(t testing.TB) {
 		return // nothing to fold
 	}
 	for _, sink := range []projections.Sink{s.keysKept, s.rowsKept} {
-		if err := projections.Replay(t.Context(), s.log, sink, projections.Cursor{}); err != nil {
+		if err := projections.Replay(t.Context(), s.open, sink, projections.Cursor{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -72,8 +82,8 @@ func (s *shopSite) follow(t testing.TB) {
 	}
 }
 
-// take has the site take in up to count events of another one's log.
-func (s *shopSite) take(t testing.TB, from *shopSite, count int) {
+// take has the site take in up to count events of another one's log, and returns how many it has.
+func (s *shopSite) take(t testing.TB, from *shopSite, count int) (taken int) {
 	t.Helper()
 	log := eventstore.LogID{Site: from.name, Incarnation: 1}
 	heads, err := s.log.Heads(t.Context())
@@ -107,6 +117,7 @@ func (s *shopSite) take(t testing.TB, from *shopSite, count int) {
 			t.Fatal(err)
 		}
 	}
+	return len(events)
 }
 
 // act has the site decide a command that another one may decide too, or contradict.
@@ -116,11 +127,15 @@ func (s *shopSite) act(t testing.TB, r *rand.Rand) {
 	id, code := fmt.Sprintf("O-%d", r.IntN(6)), fmt.Sprintf("C-%d", r.IntN(2))
 	gbp := func() money.Amount { return money.MustParse(fmt.Sprintf("%d.25", 1+r.IntN(9)), "GBP") }
 	var cmd any
-	switch r.IntN(13) {
+	switch r.IntN(18) {
 	case 0, 1, 2:
-		cmd = order.Place{ID: id, CustomerID: fmt.Sprintf("%d", r.IntN(3)), Country: s.name, Currency: "GBP", At: s.now, Lines: []order.Line{
+		place := order.Place{ID: id, CustomerID: fmt.Sprintf("%d", r.IntN(3)), Country: s.name, Currency: "GBP", At: s.now, Lines: []order.Line{
 			{Number: 1, StockCode: code, Description: "from " + s.name, Quantity: 1 + r.Int64N(5), UnitPrice: gbp()},
 		}}
+		if s.open != eventstore.Store(s.log) && r.IntN(2) == 0 {
+			place.Delivery = &order.Contact{Name: "Anna", City: s.name}
+		}
+		cmd = place
 	case 3, 4:
 		cmd = order.Confirm{ID: id, At: s.now}
 	case 5:
@@ -139,8 +154,20 @@ func (s *shopSite) act(t testing.TB, r *rand.Rand) {
 		cmd = payment.Capture{ID: id, At: s.now}
 	case 12:
 		cmd = payment.Void{ID: id, Reason: "none", At: s.now}
+	case 13, 14:
+		cmd = returns.Receive{ID: id, CustomerID: "1", Country: s.name, Currency: "GBP", At: s.now, Lines: []returns.Line{
+			{Number: 1, StockCode: code, Description: "from " + s.name, Quantity: 1 + r.Int64N(5), UnitPrice: gbp()},
+		}}
+	case 15:
+		cmd = returns.Complete{ID: id, At: s.now}
+	case 16, 17:
+		cmd = leaflet{fmt.Sprintf("L-%d", r.IntN(2)), fmt.Sprintf("by %s; ", s.name)}
 	}
 	_, err := s.bus.Dispatch(t.Context(), commands.Meta{}, cmd)
+	if conflicted := (*commands.ConflictedError)(nil); errors.As(err, &conflicted) {
+		keep := conflicted.Branches[r.IntN(len(conflicted.Branches))]
+		_, err = s.bus.Dispatch(t.Context(), commands.Meta{}, commands.Settle{Category: leafletCategory, ID: conflicted.Stream.ID, Keep: keep})
+	}
 	if err != nil && !errors.Is(err, eventstore.ErrConflict) && eventstore.ClassOf(err) != eventstore.Rejected {
 		t.Fatalf("%s: %T: %v", s.name, cmd, err)
 	}
@@ -161,11 +188,13 @@ func netOf(rows *memview.Rows) map[string]int {
 	return out
 }
 
-// all has every value of a model.
+// all has every value of a model that all sites have: whom goods are delivered to can be read where the order was placed.
 func all(keys *memview.Keys) map[string]projections.Value {
 	out := map[string]projections.Value{}
 	for key, v := range keys.All() {
-		out[key] = v
+		if !strings.HasPrefix(key, "personal:") {
+			out[key] = v
+		}
 	}
 	return out
 }
@@ -173,7 +202,7 @@ func all(keys *memview.Keys) map[string]projections.Value {
 // checkRebuilt compares the kept models with those that the log gives when it is folded anew.
 func (s *shopSite) checkRebuilt(t testing.TB) {
 	t.Helper()
-	again := &shopSite{name: s.name, log: s.log, bus: s.bus, keysKept: memview.NewKeys(s.keys), rowsKept: memview.NewRows(s.rows)}
+	again := &shopSite{name: s.name, log: s.log, open: s.open, bus: s.bus, keysKept: memview.NewKeys(s.keys), rowsKept: memview.NewRows(s.rows)}
 	again.follow(t)
 	for i, pair := range [][2]projections.Sink{{s.keysKept, again.keysKept}, {s.rowsKept, again.rowsKept}} {
 		kept, err1 := pair[0].Digest(t.Context())
@@ -194,7 +223,7 @@ func (s *shopSite) checkStates(t testing.TB) {
 	counts := map[string]int64{}
 	for i := range 6 {
 		id := fmt.Sprintf("O-%d", i)
-		state, version, err := commands.Load(ctx, s.log, order.Aggregate(), eventstore.DefaultTenant, id)
+		state, version, err := commands.Load(ctx, s.open, order.Aggregate(), eventstore.DefaultTenant, id)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -222,7 +251,7 @@ func (s *shopSite) checkStates(t testing.TB) {
 	}
 	for i := range 2 {
 		code := fmt.Sprintf("C-%d", i)
-		state, version, err := commands.Load(ctx, s.log, inventory.Aggregate(), eventstore.DefaultTenant, code)
+		state, version, err := commands.Load(ctx, s.open, inventory.Aggregate(), eventstore.DefaultTenant, code)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -232,12 +261,34 @@ func (s *shopSite) checkStates(t testing.TB) {
 		}
 	}
 	s.checkPayments(t)
+	s.checkReturns(t)
+	s.checkLeaflets(t)
+}
+
+// checkReturns wants the lines of each return that there is once.
+func (s *shopSite) checkReturns(t testing.TB) {
+	t.Helper()
+	for i := range 6 {
+		id, lines := fmt.Sprintf("O-%d", i), 0
+		state, _, err := commands.Load(t.Context(), s.open, returns.Aggregate(), eventstore.DefaultTenant, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, row := range s.rowsKept.Table("order_lines") {
+			if row.Values[0] == "return" && row.Values[1] == id {
+				lines += int(row.Sign)
+			}
+		}
+		if (lines == 1) != (state.Status != returns.None) || lines > 1 {
+			t.Fatalf("%s: return %s is %q and has %d lines in the table", s.name, id, state.Status, lines)
+		}
+	}
 }
 
 // linesOf sums up the lines of an order in the table.
 func (s *shopSite) linesOf(id string) (n int) {
 	for _, row := range s.rowsKept.Table("order_lines") {
-		if row.Values[1] == id {
+		if row.Values[0] == "order" && row.Values[1] == id {
 			n += int(row.Sign)
 		}
 	}
@@ -250,7 +301,7 @@ func (s *shopSite) checkPayments(t testing.TB) {
 	want := map[string]int{}
 	for i := range 6 {
 		var events []eventstore.Recorded
-		for e, err := range s.log.Read(t.Context(), eventstore.Stream(payment.Category, fmt.Sprintf("O-%d", i)), 1) {
+		for e, err := range s.open.Read(t.Context(), eventstore.Stream(payment.Category, fmt.Sprintf("O-%d", i)), 1) {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -285,10 +336,19 @@ func TestSitesHaveTheSameModels(t *testing.T) {
 	if *long {
 		rounds = 3000
 	}
-	void := 0
+	keys := map[string]*keyfile.File{}
+	for _, name := range []string{"bj", "sh", "sz"} {
+		file, err := keyfile.Open(t.TempDir(), keyfile.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		keys[name] = file
+	}
+	void, picked, delivered, returned := 0, 0, 0, 0
 	for seed := range uint64(rounds) {
 		r := rand.New(rand.NewPCG(seed, 39))
-		sites := []*shopSite{newShopSite(t, "bj"), newShopSite(t, "sh"), newShopSite(t, "sz")}
+		sites := []*shopSite{newShopSite(t, "bj", keys["bj"]), newShopSite(t, "sh", keys["sh"]), newShopSite(t, "sz", keys["sz"])}
 		for range 60 + r.IntN(60) {
 			s, other := sites[r.IntN(3)], sites[r.IntN(3)]
 			switch r.IntN(8) {
@@ -302,10 +362,11 @@ func TestSitesHaveTheSameModels(t *testing.T) {
 				s.act(t, r)
 			}
 		}
-		for range 3 {
+		for taken := 1; taken > 0; { // until nobody lacks anything
+			taken = 0
 			for _, i := range r.Perm(9) {
 				if i/3 != i%3 {
-					sites[i/3].take(t, sites[i%3], 1000)
+					taken += sites[i/3].take(t, sites[i%3], 1000)
 				}
 			}
 		}
@@ -327,6 +388,21 @@ func TestSitesHaveTheSameModels(t *testing.T) {
 				void++
 			}
 		}
+		picked += sites[0].picked(t)
+		for key, v := range sites[0].keysKept.All() {
+			if strings.HasPrefix(key, "personal:") {
+				delivered += len(v.Hash)
+			}
+		}
+		for _, row := range sites[0].rowsKept.Table("order_lines") {
+			if row.Values[0] == "return" && row.Sign < 0 {
+				returned++
+			}
+		}
+	}
+	t.Logf("%d changes of orders and %d returns were taken back, %d branches picked, %d deliveries can be read", void, returned, picked, delivered)
+	if picked < rounds/4 || delivered < rounds/2 || returned < rounds/2 {
+		t.Errorf("in %d rounds: %d branches picked, %d deliveries, %d returns taken back", rounds, picked, delivered, returned)
 	}
 	if void < rounds {
 		t.Errorf("%d changes of orders were taken back in %d rounds: the sites do not contradict each other", void, rounds)
