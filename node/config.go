@@ -36,7 +36,7 @@ type Config struct {
 	// Site names the site; default "local". It cannot change once the folder has a log.
 	Site string `json:"site,omitempty"`
 	// HTTP and GRPC are what to listen on; default 127.0.0.1:8080 and 127.0.0.1:9090. Only loopback addresses are taken. They are kept
-	// where there are other sites, which find this one by them.
+	// where there are, or were, other sites, which find this one by them.
 	HTTP string `json:"http,omitempty"`
 	GRPC string `json:"grpc,omitempty"`
 	// Kafka is "embedded" (default), "off", or brokers as host:port, separated by commas.
@@ -88,6 +88,8 @@ type Config struct {
 	DropAfter time.Duration `json:"-"`
 	// archiveSegment is the size of a segment then; zero means the store's default.
 	archiveSegment int64
+	// addressed says that HTTP and GRPC are kept, as they were before.
+	addressed bool
 	// Remember keeps the fields above for the next time the folder is used without them. A new folder always does.
 	Remember bool `json:"-"`
 	// Domains are what the node serves; nil means the shop.
@@ -113,6 +115,7 @@ func (c *Config) complete() error {
 	c.Site = cmp.Or(c.Site, last.Site, "local")
 	c.HTTP = cmp.Or(c.HTTP, last.HTTP, "127.0.0.1:8080")
 	c.GRPC = cmp.Or(c.GRPC, last.GRPC, "127.0.0.1:9090")
+	c.addressed = last.GRPC != ""
 	var secrets [3]error
 	c.Kafka, secrets[0] = remembered("--kafka", c.Kafka, last.Kafka)
 	c.Redis, secrets[1] = remembered("--redis", c.Redis, last.Redis)
@@ -208,7 +211,7 @@ func (c *Config) save() error {
 			*addr = secretMark + withoutPassword(*addr)
 		}
 	}
-	if len(kept.Peers) == 0 {
+	if len(kept.Peers) == 0 && !c.addressed {
 		kept.HTTP, kept.GRPC = "", ""
 	}
 	body, err := json.MarshalIndent(kept, "", "  ")
