@@ -40,8 +40,9 @@ func (m members) LeaveSite(ctx context.Context, r *sitesv1.LeaveSiteRequest) (*s
 	if heard {
 		return nil, fmt.Errorf("%w: site %s is heard: have it leave by itself (sites leave, asked there)", eventstore.ErrInvalid, r.GetSite())
 	}
-	if left := len(m.n.cells.of(r.GetSite())); left > 0 {
-		return nil, fmt.Errorf("%w: site %s has %d cells: take them first (sites promote --from %s)", eventstore.ErrInvalid, r.GetSite(), left, r.GetSite())
+	if left, coming := len(m.n.cells.of(r.GetSite())), len(m.n.cells.comingTo(r.GetSite())); left+coming > 0 {
+		return nil, fmt.Errorf("%w: site %s has %d cells, and %d are on their way to it: take them first (sites promote --from %s)",
+			eventstore.ErrInvalid, r.GetSite(), left, coming, r.GetSite())
 	}
 	if _, err := m.n.cells.registrar.Leave(ctx, r.GetSite(), r.GetReason()); err != nil {
 		return nil, err
@@ -53,9 +54,12 @@ func (m members) LeaveSite(ctx context.Context, r *sitesv1.LeaveSiteRequest) (*s
 // writes from then on.
 func (m members) leave(ctx context.Context, reason string) (*sitesv1.LeaveSiteResponse, error) {
 	c := m.n.cells
-	others := slices.DeleteFunc(c.shards(), func(s replication.Shard) bool { return s == shardOf(m.n.config.Site) })
+	others, err := m.heard(ctx)
+	if err != nil {
+		return nil, err
+	}
 	if len(others) == 0 {
-		return nil, fmt.Errorf("%w: there is no other site that could go on", eventstore.ErrInvalid)
+		return nil, fmt.Errorf("%w: no other site is heard that could go on", eventstore.ErrInvalid)
 	}
 	ring, err := replication.NewRing(others...)
 	if err != nil {
@@ -63,6 +67,10 @@ func (m members) leave(ctx context.Context, reason string) (*sitesv1.LeaveSiteRe
 	}
 	moved := 0
 	for _, cell := range c.of(m.n.config.Site) {
+		if cell.Sealed && !slices.Contains(others, cell.Next) {
+			return nil, fmt.Errorf("%w: cell %d is on its way to %s, which is not heard: ask again when it is; if it is gone for good, take what it was to have (sites promote --from %s)",
+				eventstore.ErrUnavailable, cell.Number, cell.Next, cell.Next.Region)
+		}
 		if cell.Sealed || moved == moveAtOnce {
 			continue
 		}
@@ -71,7 +79,7 @@ func (m members) leave(ctx context.Context, reason string) (*sitesv1.LeaveSiteRe
 		}
 		moved++
 	}
-	if left := len(c.of(m.n.config.Site)); left > 0 {
+	if left := len(c.of(m.n.config.Site)) + len(c.comingTo(m.n.config.Site)); left > 0 {
 		return &sitesv1.LeaveSiteResponse{Cells: uint32(left)}, nil
 	}
 	if err := m.n.sites.readOnly.set("it has left: " + reason); err != nil {
@@ -95,6 +103,30 @@ func (p *cellsPart) of(site string) (out []replication.Cell) {
 		}
 	}
 	return out
+}
+
+// comingTo returns the cells that others have sealed for a site, and that it has not opened.
+func (p *cellsPart) comingTo(site string) (out []replication.Cell) {
+	for number := range uint16(eventstore.Cells) {
+		if cell, known := p.fence.Cell(number); known && cell.Sealed && cell.Next.Region == site {
+			out = append(out, cell)
+		}
+	}
+	return out
+}
+
+// heard returns the shards of the other sites that take part and are heard: who is not could not open what it is given.
+func (m members) heard(ctx context.Context) (out []replication.Shard, err error) {
+	for _, s := range m.n.cells.shards() {
+		heard, err := m.n.sites.hears(ctx, s.Region)
+		if err != nil {
+			return nil, err
+		}
+		if heard {
+			out = append(out, s)
+		}
+	}
+	return out, nil
 }
 
 // tellTimeout bounds how long a site that leaves waits for the others to have its log.
@@ -122,10 +154,11 @@ func (p *sitesPart) toldAll(ctx context.Context, seq uint64) error {
 	}
 }
 
-// PromoteSite takes over from a site that is gone.
+// PromoteSite takes over from a site that is gone: its cells, and those that were on their way to it.
 func (m members) PromoteSite(ctx context.Context, r *sitesv1.PromoteSiteRequest) (*sitesv1.PromoteSiteResponse, error) {
 	c := m.n.cells
 	owned := c.owned.Load()
+	cells := append(c.of(r.GetSite()), c.comingTo(r.GetSite())...)
 	switch heard, err := m.n.sites.hears(ctx, r.GetSite()); {
 	case err != nil:
 		return nil, err
@@ -133,27 +166,21 @@ func (m members) PromoteSite(ctx context.Context, r *sitesv1.PromoteSiteRequest)
 		return nil, fmt.Errorf("%w: say why the site is thought to be gone", eventstore.ErrInvalid)
 	case owned == nil:
 		return nil, fmt.Errorf("%w: the sites' system is not founded yet: first say that it begins without site %s (sites found --without %s)", eventstore.ErrUnavailable, r.GetSite(), r.GetSite())
-	case r.GetSite() == m.n.config.Site || !slices.Contains(c.shards(), shardOf(r.GetSite())):
+	case r.GetSite() == m.n.config.Site || len(cells) == 0 && !slices.Contains(c.shards(), shardOf(r.GetSite())):
 		return nil, fmt.Errorf("site %q: %w: it is none of the others that take part here", r.GetSite(), eventstore.ErrNotFound)
 	case heard:
 		return nil, fmt.Errorf("%w: site %s is heard: have it give its cells away (sites leave, or cells move, asked there)", eventstore.ErrInvalid, r.GetSite())
 	}
-	goOn := []replication.Shard{}
-	for _, s := range c.shards() {
-		heard, err := m.n.sites.hears(ctx, s.Region)
-		if err != nil {
-			return nil, err
-		}
-		if heard || s.Region == m.n.config.Site {
-			goOn = append(goOn, s)
-		}
+	goOn, err := m.heard(ctx)
+	if err != nil {
+		return nil, err
 	}
-	ring, err := replication.NewRing(goOn...)
+	ring, err := replication.NewRing(append(goOn, shardOf(m.n.config.Site))...)
 	if err != nil {
 		return nil, err
 	}
 	out := &sitesv1.PromoteSiteResponse{}
-	for _, cell := range c.of(r.GetSite()) {
+	for _, cell := range cells {
 		if err := owned.owner.Take(ctx, cell.Number, r.GetReason()); err != nil {
 			return out, err
 		}

@@ -198,7 +198,24 @@ func TestSitesComeAndGo(t *testing.T) {
 	if out := tributary(t, "sites", "verify", "--data", s.data[0]); out.code != 4 || !strings.Contains(out.stdout, "can be compared when it is back") {
 		t.Errorf("sites verify of a site that is away: %+v", out)
 	}
-	done(t, "sites", "promote", "--from", s.names[1], "--reason", "it was killed", "--data", s.data[0])
+	if out := tributary(t, "sites", "leave", s.names[0], "--reason", "it is not wanted", "--data", s.data[0]); out.code == 0 || !strings.Contains(out.stderr, "no other site is heard") {
+		t.Errorf("a site leaves though no other is heard: %+v", out)
+	}
+	kept, number := -1, ""
+	for home = ""; home != s.names[0]; {
+		kept++
+		number, home = a.owner(t, fmt.Sprint(kept))
+	}
+	for i := range 2 {
+		done(t, "cells", "move", number, "--to", "shard-00@"+s.names[1], "--data", s.data[0])
+		if out := tributary(t, "sites", "leave", s.names[1], "--reason", "it was killed", "--data", s.data[0]); out.code == 0 || !strings.Contains(out.stderr, "1 are on their way to it") {
+			t.Errorf("a site leaves to which a cell is on its way: %+v", out)
+		}
+		done(t, "sites", "promote", "--from", s.names[1], "--reason", "it was killed", "--data", s.data[0])
+		if status, by, body := a.book(t, fmt.Sprint(kept), fmt.Sprintf("kept-%d", i)); status != http.StatusCreated || by != "" {
+			t.Errorf("what was on its way to a site that is gone: %d by %q: %s", status, by, body)
+		}
+	}
 	book(a, "")
 	s.again(t, 1)
 	owns(s.names[0], s.at[:]...)
