@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -100,7 +102,11 @@ func (p *cellsPart) shards() (out []replication.Shard) {
 func (n *Node) forward(ctx context.Context, home, method string, request, answer proto.Message) error {
 	_, region, _ := strings.Cut(home, "@")
 	if other, known := n.sites.other(region); known {
-		return other.peer.Forward(ctx, method, request, answer)
+		err := other.peer.Forward(ctx, method, request, answer)
+		if s, ok := status.FromError(err); ok && s.Code() == codes.Unavailable && len(s.Details()) == 0 { // the way there, not an answer
+			return fmt.Errorf("%w: site %s, where the stream is written, cannot be reached: %s", eventstore.ErrUnavailable, region, s.Message())
+		}
+		return err
 	}
 	return fmt.Errorf("%w: no site %q is known here, to which the call should be sent", eventstore.ErrUnavailable, region)
 }

@@ -315,6 +315,9 @@ func (m members) JoinSite(ctx context.Context, r *sitesv1.JoinSiteRequest) (*sit
 
 // SetReadOnly has the site take no writes, or take them again.
 func (m members) SetReadOnly(_ context.Context, r *sitesv1.SetReadOnlyRequest) (*sitesv1.SetReadOnlyResponse, error) {
+	if r.GetReason() == "" && slices.Contains(m.n.cells.registrar.Roster().Left, m.n.config.Site) {
+		return nil, fmt.Errorf("%w: site %s has left, others receive no more of it: have it join again first (tributary sites join, asked at another site)", eventstore.ErrInvalid, m.n.config.Site)
+	}
 	if err := m.n.sites.readOnly.set(r.GetReason()); err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -108,7 +109,8 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 	if err := n.joinOthers(ctx); err != nil {
 		return nil, err
 	}
-	config.Peers, config.Homed = n.config.Peers, n.config.Homed // what is kept for the next time
+	// What is kept for the next time; recall changes what the node itself uses.
+	config.Peers, config.Homed = slices.Clone(n.config.Peers), n.config.Homed
 	if err := n.recall(ctx); err != nil {
 		return nil, err
 	}

@@ -228,11 +228,29 @@ func (p *sitesPart) refuses(r *eventstore.Request) error {
 	if err := p.refused(); err != nil {
 		return err
 	}
+	if err := p.refusesLeft(r); err != nil {
+		return err
+	}
 	for i := range r.Appends {
 		if stream := r.Appends[i].Stream; p.escrowed[stream.Category] {
 			if err := p.site.Whole(); err != nil {
 				return fmt.Errorf("%w: stream %s waits for what the site did in an earlier life of its log: %w", eventstore.ErrUnavailable, stream, err)
 			}
+		}
+	}
+	return nil
+}
+
+// refusesLeft returns an error that matches eventstore.ErrReadOnly when the site takes part no more: nobody would receive what it
+// records.
+func (p *sitesPart) refusesLeft(r *eventstore.Request) error {
+	registrar := p.registrar.Load()
+	if registrar == nil || !slices.Contains(registrar.Roster().Left, p.name) {
+		return nil
+	}
+	for i := range r.Appends {
+		if !eventstore.IsSystemCategory(r.Appends[i].Stream.Category) {
+			return fmt.Errorf("%w: site %s has left, others receive no more of it: have it join again (tributary sites join, asked at another site)", eventstore.ErrReadOnly, p.name)
 		}
 	}
 	return nil

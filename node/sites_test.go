@@ -81,7 +81,7 @@ func TestEscrowWaitsForEarlierLives(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := &keeper{lost, make(chan struct{}), make(chan struct{})}
-	p := &sitesPart{ready: make(chan struct{})}
+	p := &sitesPart{readOnly: &readOnly{}, ready: make(chan struct{})}
 	p.site, err = replication.NewSite(replication.Options{
 		Config: replication.Config{Site: "bj", Begun: true, GapTimer: time.Millisecond}, Store: store, Topic: earlierTopic(heads),
 		Peers: map[string]replication.Peer{"sh": other}, MaxBackoff: time.Millisecond,

@@ -111,6 +111,9 @@ func (c *eventsReadCmd) stream(ctx context.Context, g *globals) (err error) {
 		if err != nil {
 			return fmt.Errorf("read stream %s: %w", c.Stream, err)
 		}
+		if from == 1 && len(page.GetEvents()) == 0 {
+			return fmt.Errorf("%w: stream %s has no events; a stream is named CATEGORY/ID, without its tenant", eventstore.ErrNotFound, c.Stream)
+		}
 		for _, e := range page.GetEvents() {
 			if err := printEvent(g, e); err != nil {
 				return err

@@ -117,7 +117,7 @@ func (s State) repeats(code string, ref reference, units int64) (bool, error) {
 // elsewhere tells of what other sites have, for refusals; empty where they have nothing.
 func (s State) elsewhere() string {
 	if n := s.OnHand - s.books.Rights(s.site); n != 0 {
-		return fmt.Sprintf(" at %s, and %d at other sites,", s.site, n)
+		return fmt.Sprintf(" at %s, and %d at other sites", s.site, n)
 	}
 	return ""
 }

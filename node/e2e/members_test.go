@@ -3,6 +3,8 @@ package e2e
 import (
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -157,6 +159,10 @@ func TestSitesComeAndGo(t *testing.T) {
 	book(b, name)
 	book(c, "")
 
+	a.stop(t) // it keeps for the next time who there is now, and later that one of them has left
+	a = s.again(t, 0)
+	all[0] = a
+
 	if out := done(t, "sites", "leave", name, "--reason", "it is not wanted", "--data", data); !strings.Contains(out, "has left") {
 		t.Errorf("sites leave says\n%s", out)
 	}
@@ -169,6 +175,9 @@ func TestSitesComeAndGo(t *testing.T) {
 	if resp, body := roundTrip(t, request(t, http.MethodPost, "http://"+c.http+"/v1/stock/MUG-1/receive", `{"quantity": 1}`)); resp.StatusCode != http.StatusServiceUnavailable ||
 		!strings.Contains(body, "it is not wanted") {
 		t.Errorf("a site that has left answers %d: %s", resp.StatusCode, body)
+	}
+	if out := tributary(t, "sites", "readonly", "off", "--data", data); out.code == 0 || !strings.Contains(out.stderr, "has left") {
+		t.Errorf("a site that has left is to take writes: %+v", out)
 	}
 	c.stop(t)
 	_, home := a.owner(t, stream)
@@ -192,6 +201,9 @@ func TestSitesComeAndGo(t *testing.T) {
 	}
 	done(t, "sites", "readonly", "off", "--data", s.data[0])
 	a.order(t, "A-1")
+	if kept, err := os.ReadFile(filepath.Join(s.data[0], "config.json")); err != nil || strings.Contains(string(kept), `"site":""`) {
+		t.Errorf("what is kept of other sites: %s (%v)", kept, err)
+	}
 
 	b.kill()
 	eventually(t, "a does not hear b", func() bool { return a.get(t, "/v1/sites")["mode"] == "isolated" })

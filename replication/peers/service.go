@@ -191,8 +191,11 @@ func (s *Service) accord(out *sitesv1.SitesStatus) {
 	for _, d := range differences {
 		out.Differences = append(out.Differences, &sitesv1.Difference{Site: d.Site, What: d.What, Here: d.Here, There: d.There, Blocks: d.Blocks})
 	}
+	if s.Site == nil { // alone it is at home everywhere
+		return
+	}
 	out.Blocked = blocked.Reasons()
-	if s.Site == nil || len(s.Registrar.Terms().Homed) == 0 {
+	if len(s.Registrar.Terms().Homed) == 0 {
 		return
 	}
 	if err := s.Site.AtHome(); err != nil {
