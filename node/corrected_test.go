@@ -125,6 +125,7 @@ func (s *shopSite) act(t testing.TB, r *rand.Rand) {
 	t.Helper()
 	s.now = s.now.Add(time.Duration(r.IntN(4)) * time.Millisecond)
 	id, code := fmt.Sprintf("O-%d", r.IntN(6)), fmt.Sprintf("C-%d", r.IntN(2))
+	back := "R" + id[1:]
 	gbp := func() money.Amount { return money.MustParse(fmt.Sprintf("%d.25", 1+r.IntN(9)), "GBP") }
 	var cmd any
 	switch r.IntN(18) {
@@ -155,11 +156,11 @@ func (s *shopSite) act(t testing.TB, r *rand.Rand) {
 	case 12:
 		cmd = payment.Void{ID: id, Reason: "none", At: s.now}
 	case 13, 14:
-		cmd = returns.Receive{ID: id, CustomerID: "1", Country: s.name, Currency: "GBP", At: s.now, Lines: []returns.Line{
+		cmd = returns.Receive{ID: back, CustomerID: "1", Country: s.name, Currency: "GBP", At: s.now, Lines: []returns.Line{
 			{Number: 1, StockCode: code, Description: "from " + s.name, Quantity: 1 + r.Int64N(5), UnitPrice: gbp()},
 		}}
 	case 15:
-		cmd = returns.Complete{ID: id, At: s.now}
+		cmd = returns.Complete{ID: back, At: s.now}
 	case 16, 17:
 		cmd = leaflet{fmt.Sprintf("L-%d", r.IntN(2)), fmt.Sprintf("by %s; ", s.name)}
 	}
@@ -269,7 +270,7 @@ func (s *shopSite) checkStates(t testing.TB) {
 func (s *shopSite) checkReturns(t testing.TB) {
 	t.Helper()
 	for i := range 6 {
-		id, lines := fmt.Sprintf("O-%d", i), 0
+		id, lines := fmt.Sprintf("R-%d", i), 0
 		state, _, err := commands.Load(t.Context(), s.open, returns.Aggregate(), eventstore.DefaultTenant, id)
 		if err != nil {
 			t.Fatal(err)
