@@ -18,12 +18,12 @@ const (
 // conflictTimeout bounds what is read of the log, perhaps of its archive, for the conflicts of one event.
 const conflictTimeout = time.Minute
 
-// conflicts is the domain of the conflicts between sites; where there are no others, it only says so.
-func (n *Node) conflicts() Domain {
-	if len(n.config.Peers) == 0 {
+// conflicts is the domain of the conflicts between sites; where there are none, and none have ever written, it only says so.
+func (n *Node) conflicts() (Domain, error) {
+	if others, err := n.hasOthers(); err != nil || !others {
 		return Domain{Name: conflictview.Name, Services: func(*Parts) []Service {
 			return []Service{{&sitesv1.Conflicts_ServiceDesc, &conflictview.Queries{}}}
-		}}
+		}}, err
 	}
 	o := conflictview.Options{Streams: dropping{n.sealed, n.local}, Judge: n.bus.Judge, Site: n.config.Site, Life: n.life, Timeout: conflictTimeout}
 	keys := conflictview.Keys(o)
@@ -34,5 +34,5 @@ func (n *Node) conflicts() Domain {
 		Services: func(p *Parts) []Service {
 			return []Service{{&sitesv1.Conflicts_ServiceDesc, &conflictview.Queries{Model: p.Keys, Progress: p.KeysProgress}}}
 		},
-	}
+	}, nil
 }

@@ -191,7 +191,11 @@ func (n *Node) assemble() error {
 			return fmt.Errorf("domain %s: %w", d.Name, err)
 		}
 	}
-	if err := n.add(n.conflicts()); err != nil {
+	conflicts, err := n.conflicts()
+	if err != nil {
+		return err
+	}
+	if err := n.add(conflicts); err != nil {
 		return err
 	}
 	return n.registerOwn()

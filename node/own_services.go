@@ -47,7 +47,7 @@ func (n *Node) registerOwn() error {
 // kept names what is not written by appends through the store API: Tributary's own types of events, and what the domains'
 // aggregates, sagas and projections work with, unless the configuration lets that be.
 func (n *Node) kept() storeapi.Kept {
-	k := storeapi.Kept{Categories: map[string]bool{}, Types: map[string]bool{}}
+	k := storeapi.Kept{Categories: map[string]bool{}, Sagas: map[string]bool{}, Types: map[string]bool{}}
 	keepTypes := func(types []string) {
 		for _, t := range types {
 			k.Types[t] = true
@@ -64,10 +64,7 @@ func (n *Node) kept() storeapi.Kept {
 	}
 	for _, s := range n.sagas {
 		k.Categories[s.name] = true
-		k.Categories[s.name+"."+n.config.Site] = true // where several sites write
-		for _, p := range n.config.Peers {
-			k.Categories[s.name+"."+p.Site] = true
-		}
+		k.Sagas[s.name] = true
 	}
 	for _, d := range n.domains {
 		if d.Keys != nil {

@@ -353,11 +353,7 @@ func (n *Node) registerSites() error {
 
 // locate returns where the log holds what a session token of this site, or of another, names.
 func (n *Node) locate(ctx context.Context, token eventstore.Vector) (eventstore.Position, error) {
-	sites := make([]string, len(n.config.Peers))
-	for i, p := range n.config.Peers {
-		sites[i] = p.Site
-	}
-	return queries.Locate(ctx, n.local, sites, token, 0)
+	return queries.Locate(ctx, n.local, n.sites.names(), token, 0)
 }
 
 // session returns what makes the session tokens of answers; nil where there is no other site to take them to.

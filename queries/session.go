@@ -41,18 +41,23 @@ func (e *NotHereError) Class() eventstore.Class { return eventstore.Transient }
 
 // Locate waits until a site's log holds all that a session token names, at most for the given time (zero: DefaultWait; more than
 // MaxWait: MaxWait), and returns the position at which it has all of it: what Fresh waits for here. sites are those whose events may
-// come here.
+// still come here: what the log holds is found whether its site is among them or not.
 //
-// Errors: *NotHereError when the wait was over; eventstore.ErrInvalid when the token names a site that is none of these;
+// Errors: *NotHereError when the wait was over; eventstore.ErrInvalid when the token names what is not here, of a site that is none of these;
 // eventstore.ErrWrongIncarnation when it names what this log can never have: more of its own than it has; and ctx's error.
 func Locate(ctx context.Context, log Log, sites []string, token eventstore.Vector, wait time.Duration) (eventstore.Position, error) {
 	state, err := log.Log(ctx)
 	if err != nil {
 		return eventstore.Position{}, fmt.Errorf("locate session token: %w", err)
 	}
+	heads, err := log.Heads(ctx)
+	if err != nil {
+		return eventstore.Position{}, fmt.Errorf("locate session token: %w", err)
+	}
 	for _, d := range token {
 		own := d.Log.Site == state.ID.Site && d.Log.Shard == state.ID.Shard
 		switch {
+		case seqIn(heads, d.Log) >= d.Seq: // it is here, whoever takes part now
 		case !own && !slices.Contains(sites, d.Log.Site):
 			return eventstore.Position{}, fmt.Errorf("%w: session token: site %q is none of those known here: %s", eventstore.ErrInvalid, d.Log.Site,
 				strings.Join(append(slices.Clone(sites), state.ID.Site), ", "))
@@ -113,17 +118,21 @@ func lacks(ctx context.Context, log Log, token eventstore.Vector) (*NotHereError
 		return nil, err
 	}
 	for _, d := range token {
-		held := uint64(0)
-		for _, h := range heads {
-			if h.Log == d.Log {
-				held = h.Seq
-			}
-		}
-		if held < d.Seq {
+		if held := seqIn(heads, d.Log); held < d.Seq {
 			return &NotHereError{Want: d, Held: held}, nil
 		}
 	}
 	return nil, nil
+}
+
+// seqIn returns how much of a log is held.
+func seqIn(heads []eventstore.LogHead, log eventstore.LogID) uint64 {
+	for i := range heads {
+		if heads[i].Log == log {
+			return heads[i].Seq
+		}
+	}
+	return 0
 }
 
 // place returns where an event that is held stands in the log. What was dropped every reader has had.

@@ -112,6 +112,9 @@ func TestTokensThatCannotBe(t *testing.T) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
 	}
+	if _, err := queries.Locate(t.Context(), b, nil, eventstore.Vector{}.With(r.Dot), time.Minute); err != nil {
+		t.Errorf("what is held of a site that takes no part any more: %v", err)
+	}
 	if time.Since(start) > 30*time.Second {
 		t.Error("waited for what cannot be")
 	}

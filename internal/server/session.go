@@ -11,8 +11,10 @@ import (
 	"github.com/tributary-es/tributary/eventstore"
 )
 
-// maxTokenBytes bounds a session token: it names a log for each site, and for each life that a site's log has had.
-const maxTokenBytes = 2048
+// maxTokenBytes bounds a session token: it names a log for each site, and for each life that a site's log has had, since what an
+// earlier life has lost may come back when the later one has begun. It is enough for 250 lives, and half
+// of what headers may have.
+const maxTokenBytes = 16 << 10
 
 // isSession reports whether what a call is to be answered after is a session token, and not a position of this site's log.
 func isSession(readAfter string) bool { return strings.Contains(readAfter, "@") }

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -132,6 +133,25 @@ func TestSitesComeAndGo(t *testing.T) {
 		})
 	}
 	c.order(t, "C-1")
+	_, body := roundTrip(t, request(t, http.MethodPost, "http://"+c.http+"/v1/stock/MUG-C/receive", `{"quantity": 1}`))
+	var receipt struct{ Session string }
+	if err := json.Unmarshal([]byte(body), &receipt); err != nil || receipt.Session == "" {
+		t.Fatalf("a receipt of the third site: %s, %v", body, err)
+	}
+	// follow reads with a token of the third site, and then with what the answer gives.
+	follow := func(when string, sites ...*serving) {
+		t.Helper()
+		for _, at := range sites {
+			for token, i := receipt.Session, 0; i < 2; i++ {
+				resp, body := roundTrip(t, request(t, http.MethodGet, "http://"+at.http+"/v1/stock/MUG-C", "", "X-Read-After: "+token))
+				if resp.StatusCode != http.StatusOK {
+					t.Errorf("%s, read after %s: %s %s", when, token, resp.Status, body)
+				}
+				token = resp.Header.Get("X-Session")
+			}
+		}
+	}
+	follow("the third site has joined", all...)
 	stream := ""
 	for i := 0; stream == ""; i++ {
 		if _, home := a.owner(t, fmt.Sprint(i)); home == s.names[0] {
@@ -180,6 +200,7 @@ func TestSitesComeAndGo(t *testing.T) {
 		t.Errorf("a site that has left is to take writes: %+v", out)
 	}
 	c.stop(t)
+	follow("the third site has left", a, b)
 	_, home := a.owner(t, stream)
 	owns(home, a, b)
 	by := map[string]string{s.names[0]: "", s.names[1]: s.names[1]}

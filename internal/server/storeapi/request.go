@@ -17,6 +17,8 @@ import (
 // or, worse, counted. Categories and tenants that begin with $ are kept always, and so are request ids of sagas.
 type Kept struct {
 	Categories, Types map[string]bool
+	// Sagas are those whose categories are kept with the name of whatever site behind a dot: sites come and go.
+	Sagas map[string]bool
 }
 
 // sagaPrefix begins the request ids that sagas use.
@@ -33,10 +35,12 @@ func (k *Kept) check(r *eventstore.Request) error {
 	}
 	for i := range r.Appends {
 		a := &r.Appends[i]
-		switch category := a.Stream.Category; {
+		category := a.Stream.Category
+		saga, _, ofSite := strings.Cut(category, ".")
+		switch {
 		case eventstore.IsSystemCategory(category):
 			return server.Kept(hint, "category %q is Tributary's own", category)
-		case k.Categories[category]:
+		case k.Categories[category], ofSite && k.Sagas[saga]:
 			return server.Kept(hint, "category %q belongs to an aggregate or saga of this server", category)
 		}
 		for j := range a.Events {
