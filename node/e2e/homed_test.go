@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tributary-es/tributary/internal/testenv"
 )
@@ -12,9 +13,14 @@ import (
 // book appends to a stream of a homed category, and returns what the site answers, and which other site has answered.
 func (s *serving) book(t *testing.T, stream, id string) (status int, by, body string) {
 	t.Helper()
-	resp, body := roundTrip(t, request(t, http.MethodPost, "http://"+s.http+"/v1/store/append", fmt.Sprintf(
-		`{"request_id": %q, "appends": [{"category": "ledger", "id": %q, "events": [{"type": "ledger.booked.v1", "payload_json": "{}"}]}]}`, id, stream)))
-	return resp.StatusCode, resp.Header.Get("X-Site"), body
+	// A home that has just started writes nothing until the others have answered it: who asks tries again, as the answer says.
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		resp, body := roundTrip(t, request(t, http.MethodPost, "http://"+s.http+"/v1/store/append", fmt.Sprintf(
+			`{"request_id": %q, "appends": [{"category": "ledger", "id": %q, "events": [{"type": "ledger.booked.v1", "payload_json": "{}"}]}]}`, id, stream)))
+		if resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(body, "it has just started") || time.Now().After(deadline) {
+			return resp.StatusCode, resp.Header.Get("X-Site"), body
+		}
+	}
 }
 
 // agreed waits until the sites have agreed who writes what.
