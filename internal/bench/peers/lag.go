@@ -23,6 +23,9 @@ const lagWork = "lag"
 // lagClients append at once, in an open loop: none waits for another.
 const lagClients = 64
 
+// warmUp is how long each is under load before it is measured: brokers and MirrorMaker compile while they run.
+const warmUp = 5 * time.Second
+
 // measureLag measures how long an event takes from a site to another, on two Kafka servers: as Tributary replicates it, then as
 // MirrorMaker 2 copies it. Both get rate events a second of s.size bytes, for s.duration.
 //
@@ -100,15 +103,17 @@ func lagOfTributary(ctx context.Context, dir, from, to string, s settings, rate 
 			return "", f, err
 		}
 	}
-	bench := exec.CommandContext(ctx, program, "bench", "lag", "--from", loopback(grpc[0]), "--to", loopback(grpc[1]), "--json",
-		"--clients", strconv.Itoa(lagClients), "--rate", strconv.FormatFloat(rate, 'f', -1, 64), "--size", strconv.Itoa(s.size), "--duration", s.duration.String())
-	bench.Stderr = os.Stderr
-	answer, err := bench.Output()
-	if err != nil {
-		return "", f, fmt.Errorf("bench lag: %w", err)
-	}
-	if err := json.Unmarshal(answer, &f); err != nil {
-		return "", f, fmt.Errorf("answer of bench lag: %w", err)
+	for _, duration := range []time.Duration{warmUp, s.duration} {
+		bench := exec.CommandContext(ctx, program, "bench", "lag", "--from", loopback(grpc[0]), "--to", loopback(grpc[1]), "--json",
+			"--clients", strconv.Itoa(lagClients), "--rate", strconv.FormatFloat(rate, 'f', -1, 64), "--size", strconv.Itoa(s.size), "--duration", duration.String())
+		bench.Stderr = os.Stderr
+		answer, err := bench.Output()
+		if err != nil {
+			return "", f, fmt.Errorf("bench lag: %w", err)
+		}
+		if err := json.Unmarshal(answer, &f); err != nil {
+			return "", f, fmt.Errorf("answer of bench lag: %w", err)
+		}
 	}
 	return strings.TrimPrefix(strings.TrimSpace(string(said)), "tributary "), f, nil
 }

@@ -124,6 +124,12 @@ func lagOfMirrorMaker(ctx context.Context, dir, from, to string, s settings, rat
 	if err := l.begin(ctx, maker); err != nil {
 		return "", f, err
 	}
+	warm := s
+	warm.duration = warmUp
+	if _, err := l.measure(ctx, warm, rate); err != nil {
+		return "", f, err
+	}
+	l.times.Reset()
 	f, err = l.measure(ctx, s, rate)
 	return mirrorMakerVersion, f, err
 }
