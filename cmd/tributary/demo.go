@@ -58,15 +58,11 @@ func (c *demoCmd) Run(ctx context.Context, g *globals) (err error) {
 	if err != nil {
 		return err
 	}
-	dir := c.Data
-	if dir == "" {
-		if dir, err = os.MkdirTemp("", "tributary-demo-"); err != nil {
-			return fmt.Errorf("make a throwaway folder: %w", err)
-		}
-		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	} else if err := requireEmpty(dir); err != nil {
+	dir, remove, err := c.folder()
+	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, remove()) }()
 	config := c.config(g, dir)
 	if config.Kafka == node.Off || config.ClickHouse == node.Off {
 		return fmt.Errorf("%w: the demo reads its figures back from Kafka, Redis and ClickHouse; none can be switched off", eventstore.ErrInvalid)
@@ -97,6 +93,17 @@ func (c *demoCmd) Run(ctx context.Context, g *globals) (err error) {
 		return err
 	}
 	return s.wait(ctx)
+}
+
+// folder returns the folder for the data, which is new or empty, and what removes it again if it is a throwaway one.
+func (c *demoCmd) folder() (dir string, remove func() error, err error) {
+	if c.Data != "" {
+		return c.Data, func() error { return nil }, requireEmpty(c.Data)
+	}
+	if dir, err = os.MkdirTemp("", "tributary-demo-"); err != nil {
+		return "", nil, fmt.Errorf("make a throwaway folder: %w", err)
+	}
+	return dir, func() error { return os.RemoveAll(dir) }, nil
 }
 
 func demo(ctx context.Context, g *globals, s *session, set *retail.Set) (demoAnswer, error) {

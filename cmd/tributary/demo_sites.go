@@ -77,15 +77,11 @@ func (c *demoCmd) sites(ctx context.Context, g *globals) (err error) {
 	if err != nil {
 		return fmt.Errorf("find this program, to start sites: %w", err)
 	}
-	dir := c.Data
-	if dir == "" {
-		if dir, err = os.MkdirTemp("", "tributary-demo-"); err != nil {
-			return fmt.Errorf("make a throwaway folder: %w", err)
-		}
-		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	} else if err := requireEmpty(dir); err != nil {
+	dir, remove, err := c.folder()
+	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, remove()) }()
 	seed := cmp.Or(c.Seed, uint64(time.Now().UnixNano())%1_000_000)
 	g.say("Seed %d. Sites %s are started in %s.", seed, strings.Join(c.Sites, ", "), dir)
 	sites, err := drill.Open(ctx, drill.Options{

@@ -34,7 +34,7 @@ var wanted = []Wanted{
 	{"T15", "deterministic simulation of 2 to 4 sites with all faults", "100,000 seeds a night, 2,000 with every test; violations 0; a seed replays identically", 100_000, 0, false},
 	{"T16", "planted bugs: does the simulation's oracle notice?", "at least 15, all of them, within 2,000 seeds", 15, 0, false},
 	{"T17", "stock in escrow, sold at three sites at once", "oversold 0 in 10 million sales; less than 5 % stranded", 10_000_000, 0, false},
-	{"T18", "fencing: the home of a stream frozen, its cell taken, and woken up", "stale writes that count 0; taken over in at most 10 s", 0, 10_000, false},
+	{"T18", "fencing: the home of a stream frozen, its cell taken, and woken up", "stale writes that are void 0; taken over in at most 10 s", 0, 10_000, false},
 	{"T19", "a whole site killed under load and brought back", "its clients served elsewhere in at most 3 s, those of homed streams in 10 s; lost 0 when it is back; conflicts and logs equal", 0, 10_000, false},
 	{"T21", "restore of an old backup, rejoin", "forks 0, reused identities 0", 0, 0, false},
 	{"T23", "conflict records against the simulation's oracle", "recall 100 %, precision 100 %", 0, 0, false},
