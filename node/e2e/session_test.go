@@ -18,6 +18,7 @@ func TestReadAtAnotherSite(t *testing.T) {
 		s.flags[i] = append(s.flags[i], "--homed", "ledger")
 	}
 	a, b := s.both(t)
+	s.agreed(t)
 	a.post(t, "/v1/stock/MUG-1/receive", `{"quantity": 100}`)
 	for i, at := range []*serving{a, b, a, b} {
 		id := fmt.Sprintf("O-%d", i)

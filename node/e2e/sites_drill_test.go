@@ -45,7 +45,12 @@ func openSites(t *testing.T, o drill.Options) *drill.Sites {
 	})
 	for _, site := range sites.All() {
 		eventually(t, site.Name+" knows who writes what", func() bool {
-			_, err := sitesv1.NewCellsClient(site.Conn()).ListCells(t.Context(), &sitesv1.ListCellsRequest{})
+			// What is homed is written when the others have answered it since it started.
+			st, err := sitesv1.NewSitesClient(site.Conn()).GetSites(t.Context(), &sitesv1.GetSitesRequest{})
+			if err != nil || len(st.GetBlocked()) > 0 {
+				return false
+			}
+			_, err = sitesv1.NewCellsClient(site.Conn()).ListCells(t.Context(), &sitesv1.ListCellsRequest{})
 			return grpcstatus.Code(err) != codes.Unavailable
 		})
 	}
