@@ -52,6 +52,8 @@ type Config struct {
 	// Join is the gRPC address of a site of a system that this one is to take part in, when the folder knows no other sites: it is put on
 	// record there, and told who the others are.
 	Join string `json:"-"`
+	// MaxSkew is how far in the future an event of another site may be that is taken; zero means 500 ms.
+	MaxSkew time.Duration `json:"-"`
 	// Life, when not 0, is the life that the log begins before anything else, as a LifeError asked for.
 	Life uint32 `json:"-"`
 	// Redis is "embedded" (default), or host:port, or a redis:// URL.

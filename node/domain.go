@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -68,6 +69,8 @@ type Parts struct {
 	Rows queries.RowReader
 	// KeysProgress and RowsProgress say how far the read models are.
 	KeysProgress, RowsProgress queries.Progress
+	// Now is the time of day that events are given.
+	Now func() time.Time
 }
 
 // Receipt is the JSON answer to a command of a Domain's own route.
@@ -99,7 +102,7 @@ func (n *Node) add(d Domain) error {
 	if len(d.Queries) > 0 && d.Keys == nil {
 		return fmt.Errorf("%w: domain %s has queries but no read model in Redis to answer them from (Keys)", eventstore.ErrInvalid, d.Name)
 	}
-	parts := &Parts{Bus: n.bus}
+	parts := &Parts{Bus: n.bus, Now: n.steady.Now}
 	if d.Keys != nil {
 		m, err := n.addKeys(d.Keys)
 		if err != nil {

@@ -32,9 +32,10 @@ type Node struct {
 	config  Config
 	log     *slog.Logger
 	started time.Time
-	run     string     // a random id of this run
-	folder  string     // identifies the data folder
-	clock   *hlc.Clock // of the store and the mirror
+	run     string      // a random id of this run
+	folder  string      // identifies the data folder
+	steady  *hlc.Steady // the time of day
+	clock   *hlc.Clock  // over it, of the store and the mirror
 	// verifying is held by the verification that is under way.
 	verifying chan struct{}
 
@@ -79,7 +80,8 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 	if err := makeDataFolder(config.Data); err != nil {
 		return nil, err
 	}
-	n := &Node{config: config, log: config.Logger, started: time.Now(), run: uuid.NewString(), clock: hlc.New(nil), verifying: make(chan struct{}, 1)}
+	n := &Node{config: config, log: config.Logger, started: time.Now(), run: uuid.NewString(), steady: newSteady(config.Logger), verifying: make(chan struct{}, 1)}
+	n.clock = hlc.New(n.steady.Now)
 	if n.folder, err = folderIdentity(config.Data); err != nil {
 		return nil, err
 	}
@@ -102,6 +104,9 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 			return nil, fmt.Errorf("%w: a server with process id %d serves it on %s", err, b.PID, b.HTTP)
 		}
 		return nil, fmt.Errorf("open store: %w", err)
+	}
+	if err := n.warnOfFuture(ctx); err != nil {
+		return nil, err
 	}
 	if n.kafka, err = openKafka(n); err != nil {
 		return nil, err

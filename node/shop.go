@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/google/uuid"
 	"google.golang.org/protobuf/proto"
@@ -48,7 +47,7 @@ func registerShop(b *commands.Bus) error {
 func shopServices(p *Parts) []Service {
 	newID := func() string { return uuid.Must(uuid.NewV7()).String() }
 	return []Service{
-		{&commerceapiv1.CommandService_ServiceDesc, &api.Commands{Bus: p.Bus, Rules: api.Rules{Bus: p.Bus}, Now: time.Now, NewID: newID}},
+		{&commerceapiv1.CommandService_ServiceDesc, &api.Commands{Bus: p.Bus, Rules: api.Rules{Bus: p.Bus}, Now: p.Now, NewID: newID}},
 		{&commerceapiv1.QueryService_ServiceDesc, &api.Queries{
 			Views: views.Queries{Keys: p.Keys, Rows: p.Rows}, Rules: api.Rules{Bus: p.Bus}, Keys: p.KeysProgress, Rows: p.RowsProgress,
 		}},

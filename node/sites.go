@@ -61,8 +61,8 @@ func openSites(n *Node) (*sitesPart, error) {
 		return p, nil
 	}
 	o := replication.Options{
-		Config: replication.Config{Site: n.config.Site, Begun: n.config.Life != 0},
-		Store:  n.local, Topic: ownTopic{n.kafka.mirror, p}, Logger: n.log,
+		Config: replication.Config{Site: n.config.Site, Begun: n.config.Life != 0, MaxSkew: n.config.MaxSkew},
+		Store:  n.local, Clock: n.steady, Topic: ownTopic{n.kafka.mirror, p}, Logger: n.log,
 		Links: map[string]replication.Link{}, Peers: map[string]replication.Peer{}, Accord: p,
 	}
 	for _, other := range n.config.Peers {
@@ -206,7 +206,7 @@ func (p *sitesPart) refused() error {
 		return nil
 	}
 	if err := p.site.Writable(); err != nil {
-		return fmt.Errorf("%w: the site takes no writes yet: %w", eventstore.ErrUnavailable, err)
+		return fmt.Errorf("%w: the site takes no writes at present: %w", eventstore.ErrUnavailable, err)
 	}
 	select {
 	case <-p.ready:
@@ -380,7 +380,7 @@ func (n *Node) siteHealth(ctx context.Context) []server.Dependency {
 		return append(blocked, own)
 	}
 	own.Mode = string(replication.ModeOf(o.Mode, len(n.blocked()) > 0, n.sites.readOnly.reason() != ""))
-	out := append([]server.Dependency{own}, blocked...)
+	out := append(append([]server.Dependency{own}, blocked...), clockHealth(&o)...)
 	if err := n.sites.site.Whole(); err != nil && own.Up {
 		out = append(out, server.Dependency{Name: "earlier lives", Mode: "replicated", Problem: err.Error() + "; what is held in escrow is refused here"})
 	}
@@ -460,6 +460,7 @@ func (n *Node) siteSample(ctx context.Context) *server.SitesSample {
 	readOnly := n.sites.readOnly.reason() != ""
 	out := &server.SitesSample{
 		Mode: string(replication.ModeOf(o.Mode, len(blocked) > 0, readOnly)), Writable: n.sites.refused() == nil && !readOnly, Blocked: len(blocked) > 0,
+		ClockAheadSeconds: (o.Clock.Ahead - o.Clock.Behind).Seconds(), ClockJumpSeconds: o.Clock.Jump.Seconds(), FutureSeconds: o.Clock.Future.Seconds(),
 	}
 	for _, d := range differences {
 		out.Differences = append(out.Differences, server.SiteDifference{Site: d.Site, What: d.What})
@@ -468,7 +469,7 @@ func (n *Node) siteSample(ctx context.Context) *server.SitesSample {
 		out.Logs = append(out.Logs, server.SiteLogSample{Log: l.Log.String(), Behind: l.Known - min(l.Held, l.Known), LagSeconds: o.Lag[l.Log].Seconds()})
 	}
 	for _, p := range o.Peers {
-		out.Peers = append(out.Peers, server.PeerSample{Site: p.Site, Up: p.Up, Behind: p.Behind})
+		out.Peers = append(out.Peers, server.PeerSample{Site: p.Site, Up: p.Up, Behind: p.Behind, AheadSeconds: p.Ahead.Seconds()})
 	}
 	return out
 }

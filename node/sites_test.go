@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/tributary-es/tributary/commands"
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/memstore"
+	"github.com/tributary-es/tributary/internal/hlc"
 	"github.com/tributary-es/tributary/replication"
 )
 
@@ -83,7 +85,7 @@ func TestEscrowWaitsForEarlierLives(t *testing.T) {
 	other := &keeper{lost, make(chan struct{}), make(chan struct{})}
 	p := &sitesPart{readOnly: &readOnly{}, ready: make(chan struct{})}
 	p.site, err = replication.NewSite(replication.Options{
-		Config: replication.Config{Site: "bj", Begun: true, GapTimer: time.Millisecond}, Store: store, Topic: earlierTopic(heads),
+		Config: replication.Config{Site: "bj", Begun: true, GapTimer: time.Millisecond, ClockWait: -1}, Store: store, Topic: earlierTopic(heads),
 		Peers: map[string]replication.Peer{"sh": other}, MaxBackoff: time.Millisecond,
 	})
 	if err != nil {
@@ -148,4 +150,134 @@ func TestEscrowWaitsForEarlierLives(t *testing.T) {
 	if got, err := store.Heads(t.Context()); err != nil || got[0] != heads[0] {
 		t.Errorf("stock is taken with %v (%v) here, and there was %v", got, err, heads)
 	}
+}
+
+// punctual is another site, whose clock is right: it answers what it is told at once.
+type punctual struct{}
+
+func (punctual) Pull(context.Context, replication.Pull) (chain eventstore.Hash, events []eventstore.Recorded, err error) {
+	return chain, nil, errors.New("there is nothing")
+}
+
+func (punctual) Meet(ctx context.Context, beats <-chan replication.Heartbeat, heard func(context.Context, replication.Heartbeat) error) error {
+	begun := time.Now()
+	var last replication.Heartbeat
+	for {
+		answer := replication.Heartbeat{Site: "sh", Log: eventstore.LogID{Site: "sh", Incarnation: 1}, Wall: time.Now(), Sent: 1 + uint64(time.Since(begun)), Direct: true}
+		if last.Sent != 0 {
+			answer.Echoes = []replication.Echo{{Site: last.Site, Sent: last.Sent}}
+		}
+		if err := heard(ctx, answer); err != nil {
+			return err
+		}
+		select {
+		case last = <-beats:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// A site whose machine's time of day is an hour ahead when it starts records nothing, whoever asks, until it is right; when it jumps later, what is
+// recorded has the time that it is. Both are said. It shows R25.
+func TestWrongClock(t *testing.T) {
+	var off atomic.Int64 // how far the machine's time of day is ahead
+	off.Store(int64(time.Hour))
+	zero := time.Now()
+	steady := hlc.NewSteady(hlc.SteadyOptions{Read: func() (time.Time, time.Duration) {
+		now := time.Now()
+		return now.Round(0).Add(time.Duration(off.Load())), now.Sub(zero)
+	}})
+	store := memstore.New(memstore.Options{LogID: eventstore.LogID{Site: "bj", Incarnation: 1}, Clock: hlc.New(steady.Now)})
+	p := &sitesPart{readOnly: &readOnly{}, ready: make(chan struct{})}
+	var err error
+	if p.site, err = replication.NewSite(replication.Options{
+		Config: replication.Config{Site: "bj", Heartbeat: 10 * time.Millisecond, ClockPatience: 50 * time.Millisecond}, Store: store, Clock: steady, Topic: earlierTopic(nil),
+		Peers: map[string]replication.Peer{"sh": punctual{}}, MaxBackoff: time.Millisecond,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	guarded := p.guarded(store)
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	running.Go(func() {
+		if err := p.run(ctx, func(context.Context) error { return nil }); err != nil {
+			t.Error(err)
+		}
+	})
+	until := func(mode replication.Mode, jump bool) (o replication.Overview) {
+		t.Helper()
+		for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+			var err error
+			if o, err = p.site.Overview(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if o.Mode == mode && (o.Clock.Jump != 0) == jump {
+				return o
+			}
+			if time.Now().After(end) {
+				t.Fatalf("the site is %s, with its clock %+v; want %s, a jump: %t", o.Mode, o.Clock, mode, jump)
+			}
+		}
+	}
+	record := func(category string) error {
+		t.Helper()
+		_, err := guarded.Append(ctx, requestFor(category))
+		if err != nil {
+			return err
+		}
+		heads, err := store.Heads(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if early := heads[0].HLC.Time().Sub(time.Now()); early > time.Second {
+			t.Errorf("what is recorded is of %s in the future", early)
+		}
+		return nil
+	}
+	says := func(o *replication.Overview, want bool) {
+		t.Helper()
+		if health := clockHealth(o); (len(health) == 1) != want || want && health[0].Problem == "" {
+			t.Errorf("with its clock %+v the site's health is %+v", o.Clock, health)
+		}
+	}
+
+	o := until(replication.FencedClock, false)
+	says(&o, true)
+	for _, category := range []string{"note", "$saga"} {
+		var clock *replication.ClockError
+		if err := record(category); !errors.As(err, &clock) || clock.Mode != replication.FencedClock || !errors.Is(err, eventstore.ErrUnavailable) {
+			t.Errorf("an hour ahead, %s is answered with %v", category, err)
+		}
+		eventstore.Enqueue(ctx, guarded, []eventstore.Request{requestFor(category)}, func(_ int, a eventstore.Answer) {
+			if !errors.Is(a.Err, replication.ErrClock) {
+				t.Errorf("an hour ahead, %s is answered in a session with %v", category, a.Err)
+			}
+		})
+	}
+	if state, err := store.Log(ctx); err != nil || state.Seq != 0 {
+		t.Errorf("what was refused has left %d events (%v)", state.Seq, err)
+	}
+	off.Store(0)
+	o = until(replication.Normal, false)
+	says(&o, false)
+	<-p.ready
+	if err := record("note"); err != nil {
+		t.Error(err)
+	}
+
+	off.Store(int64(time.Hour))
+	if err := record("note"); err != nil { // before anybody has looked
+		t.Error(err)
+	}
+	o = until(replication.FencedClock, true)
+	says(&o, true)
+	if err := record("note"); err != nil {
+		t.Error(err)
+	}
+	off.Store(0)
+	o = until(replication.Normal, false)
+	says(&o, false)
 }

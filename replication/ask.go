@@ -185,6 +185,9 @@ func (h *Heartbeat) and(later *Heartbeat) Heartbeat {
 	if both.Terms == nil {
 		both.Terms = h.Terms
 	}
+	if later.Partial { // it answers nothing
+		both.Sent, both.Echoes = h.Sent, h.Echoes
+	}
 	both.Heads = slices.Clone(later.Heads)
 	for _, head := range h.Heads {
 		i, found := slices.BinarySearchFunc(both.Heads, head, func(a, b eventstore.LogHead) int { return a.Log.Compare(b.Log) })

@@ -171,6 +171,9 @@ func (r *run) do(out *Effects) {
 	for _, log := range out.Broken {
 		r.pace.pass(log)
 	}
+	if out.Follow != 0 && r.o.Clock.Follow(out.Follow) {
+		r.log.Warn("the site follows a jump of the machine's time of day, for other sites agree with it", slog.Duration("by", out.Follow))
+	}
 	if out.Beat != nil {
 		r.spread(*out.Beat)
 	}

@@ -24,9 +24,12 @@ type Config struct {
 	Suspect, Down time.Duration
 	// MaxSkew is how far in the future an event may be that is received; zero means 500 ms.
 	MaxSkew time.Duration
-	// MaxStray is how far the site's clock may be from the median of the others' for ClockPatience, before the site counts as
-	// fenced; zero means 400 ms and 1 s.
+	// MaxStray is how far the site's clock may be from the median of all; ClockPatience is how long it may be off until the site counts as
+	// fenced. Zero means 400 ms and 1 s.
 	MaxStray, ClockPatience time.Duration
+	// ClockWait is how long a site that has started waits for another one to say what time it is; then it goes by its own clock. Zero means
+	// 5 s, less than zero not at all.
+	ClockWait time.Duration
 
 	// MaxWaiting bounds the events of a log that are kept for later; what comes beyond them is dropped, and pulled in its
 	// time. Zero means 50,000.
@@ -49,6 +52,9 @@ func (c Config) withDefaults() Config {
 		if *d.value <= 0 {
 			*d.value = d.usual
 		}
+	}
+	if c.ClockWait == 0 {
+		c.ClockWait = 5 * time.Second
 	}
 	for _, n := range []*int{&c.MaxReceive, &c.MaxPull} {
 		if *n <= 0 {

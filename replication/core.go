@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/internal/hlc"
 )
 
 // Core is one site's part in the replication of all. It is for one goroutine.
@@ -29,6 +30,7 @@ type Core struct {
 func New(c Config, own eventstore.LogID, s Storage, now Instant) *Core {
 	core := &Core{cfg: c.withDefaults(), store: s, own: own}
 	core.origin = originLog{since: now.Mono, confirmed: len(c.Peers) == 0 || c.Begun, known: own.Incarnation}
+	core.clock = clockGuard{began: now.Mono, compared: len(c.Peers) == 0 || c.ClockWait < 0, origin: now.Wall.Add(-now.Mono)}
 	core.nextBeat = now.Mono
 	core.others(c.Peers)
 	core.vigil.begin(now, core.peers)
@@ -45,6 +47,7 @@ func New(c Config, own eventstore.LogID, s Storage, now Instant) *Core {
 func (c *Core) Step(now Instant, random *rand.Rand, in Input) Effects {
 	var out Effects
 	c.wake(now)
+	c.clock.shift(now, c.peers)
 	switch in := in.(type) {
 	case Arrived:
 		c.arrived(in.Events, &out)
@@ -100,6 +103,7 @@ func (c *Core) beat(now Instant, random *rand.Rand, out *Effects) {
 	}
 	c.nextBeat = now.Mono + c.cfg.Heartbeat
 	heads := slices.Clone(c.store.Heads())
+	c.clock.floor = latestOf(heads)
 	for i := range heads {
 		if h := &heads[i]; c.origin.mayLeave(c.own, h.Log) < h.Seq {
 			most := c.origin.mayLeave(c.own, h.Log)
@@ -118,12 +122,21 @@ func (c *Core) beat(now Instant, random *rand.Rand, out *Effects) {
 			heads[i] = end
 		}
 	}
-	out.Beat = &Heartbeat{Site: c.cfg.Site, Log: c.own, Heads: heads, Wall: now.Wall, Sent: c.vigil.says(now, random), Direct: true}
+	out.Beat = &Heartbeat{Site: c.cfg.Site, Log: c.own, Heads: heads, Wall: now.Wall, Jump: now.Jump, Sent: c.vigil.says(now, random), Direct: true}
 	for _, p := range c.peers {
 		if p.ever {
 			out.Beat.Echoes = append(out.Beat.Echoes, Echo{p.name, p.sent, now.Mono - p.said})
 		}
 	}
+}
+
+// latestOf returns the time of the last event of all logs.
+func latestOf(heads []eventstore.LogHead) time.Time {
+	var latest hlc.Timestamp
+	for _, h := range heads {
+		latest = max(latest, h.HLC)
+	}
+	return latest.Time()
 }
 
 // due returns when something is due that only time brings.
@@ -174,8 +187,7 @@ type peer struct {
 	ever  bool
 	// heads is how far it holds each log, as far as it has said.
 	heads map[eventstore.LogID]eventstore.LogHead
-	// ahead is how far its clock is before this site's, less the way of the message.
-	ahead time.Duration
+	clock otherClock
 	// sent is Heartbeat.Sent of the last one, which came at said; answered and claims are what it had when it answered (vigil).
 	sent     uint64
 	said     time.Duration
@@ -203,7 +215,8 @@ func (c *Core) heard(now Instant, in *Heartbeat, out *Effects) {
 		return
 	}
 	if in.Direct {
-		p.heard, p.ever, p.ahead = now.Mono, true, in.Wall.Sub(now.Wall)
+		p.heard, p.ever = now.Mono, true
+		c.read(now, p, in)
 		p.sent, p.said = in.Sent, now.Mono
 		c.answers(now, p, in, out)
 		clear(p.heads) // a site that was put back to an earlier state has less than it once had

@@ -185,5 +185,6 @@ func (r *run) sayHeld(head eventstore.LogHead) {
 	if head.Log.Site == r.own.Site {
 		return // of an earlier life no more may be said than is in the topic
 	}
-	r.spread(Heartbeat{Site: r.o.Config.Site, Log: r.own, Heads: []eventstore.LogHead{head}, Wall: time.Now(), Direct: true, Partial: true})
+	now := r.instant()
+	r.spread(Heartbeat{Site: r.o.Config.Site, Log: r.own, Heads: []eventstore.LogHead{head}, Wall: now.Wall, Jump: now.Jump, Direct: true, Partial: true})
 }

@@ -7,10 +7,11 @@ import (
 )
 
 // Instant is a moment as a site's clocks show it. Mono never goes back and is what waits are measured with; Wall is the
-// time of day, which may be wrong.
+// time of day that events are given, which may be wrong. Jump is how far the machine's own is ahead of it, having jumped.
 type Instant struct {
 	Mono time.Duration
 	Wall time.Time
+	Jump time.Duration
 }
 
 // Input is something that happened: Arrived, Heartbeat, Pulled, Received, Refused, Mirrored, Topic, Others, Tick.
@@ -28,8 +29,9 @@ type Heartbeat struct {
 	// its topic: what is not there yet has not left the site. Of earlier lives it may have less than its topic has; the topic
 	// counts then too.
 	Heads []eventstore.LogHead
-	// Wall is the site's time of day when it was sent.
+	// Wall is the site's time of day when it was sent, Jump how far its machine's was ahead of that.
 	Wall time.Time
+	Jump time.Duration
 	// Sent names the moment, as the site that sends it counts; it only rises while that runs. Echoes are what it heard last of others.
 	Sent   uint64
 	Echoes []Echo
@@ -127,7 +129,8 @@ type AlarmKind string
 const (
 	AlarmFork      AlarmKind = "fork"      // two contents of one log: it is not received any further
 	AlarmSkew      AlarmKind = "skew"      // events from the future: the log waits
-	AlarmClock     AlarmKind = "clock"     // this site's clock strays from the others'
+	AlarmClock     AlarmKind = "clock"     // this site's clock is off
+	AlarmFuture    AlarmKind = "future"    // this site's log is of the future: what is recorded waits at other sites
 	AlarmLost      AlarmKind = "lost"      // this site's log lacks events that others have
 	AlarmUnordered AlarmKind = "unordered" // what a link brought cannot be: batches that are not whole, wrong dots
 )
@@ -144,6 +147,8 @@ type Effects struct {
 	Alarms []Alarm
 	// Met says that the heartbeat was the first that its site has sent since this one, which may have been taken for gone, has asked.
 	Met bool
+	// Follow, when not 0, is a jump of the machine's time of day that the site's is to follow, for those of others agree with it.
+	Follow time.Duration
 	// Life, when not 0, is the incarnation in which the site's own log has to go on; the core is of no use until then, and
 	// another one goes on from there.
 	Life uint32

@@ -36,6 +36,14 @@ var ErrUnconfirmed = errors.New("the site's log is not confirmed yet")
 
 // Writable returns nil when the site may record events of its own, else what keeps it from that.
 func (c *Core) Writable() error {
+	if err := c.confirmed(); err != nil {
+		return err
+	}
+	return c.clock.refuses(&c.cfg)
+}
+
+// confirmed returns nil when the log is known to be all there.
+func (c *Core) confirmed() error {
 	switch o := &c.origin; {
 	case o.lost != "":
 		return fmt.Errorf("%w: %s; it is about to begin another life", ErrUnconfirmed, o.lost)

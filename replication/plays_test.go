@@ -33,10 +33,11 @@ import (
 //	lose SITE                       loses what a site has asked of others
 //	wait DURATION [only=SITE]       time passes
 //	clock SITE by=DURATION          sets a site's time of day wrong
+//	jump SITE by=DURATION           has its machine's jump, which it follows when others agree
 //	backup SITE | put-back SITE     keeps what a site has; and puts it back, as it was, without a word
 //	cut-topic SITE n=…              the topic loses its last records
 //	live SITE incarnation=…         begins another life of a site's log
-//	restart SITE                    a site starts; it is given how its topic ends with read-topic
+//	restart SITE [clock-wait=…]     a site starts; it is given how its topic ends with read-topic
 //	read-topic SITE
 //	heads SITE | events SITE | stream SITE NAME | conflicts SITE NAME | status SITE
 func TestPlays(t *testing.T) {
@@ -123,7 +124,7 @@ func (p *stage) start(a *actor) {
 		}
 	}
 	a.pulls, a.read = nil, map[string]int{}
-	a.core = replication.New(replication.Config{Site: a.name, Peers: peers}, a.log.ID(), playStorage{a.log}, a.now)
+	a.core = replication.New(replication.Config{Site: a.name, Peers: peers, ClockWait: p.duration(p.arg("clock-wait", "-1s"))}, a.log.ID(), playStorage{a.log}, a.now)
 	p.step(a, replication.Tick{})
 }
 
@@ -134,9 +135,7 @@ func (p *stage) step(a *actor, in replication.Input) {
 	if out.Beat != nil {
 		a.beat = a.now.Mono
 	}
-	for _, alarm := range out.Alarms {
-		p.sayf("%s: alarm: %s: %s", a.name, alarm.Kind, short(alarm.Text))
-	}
+	p.told(a, &out)
 	for _, pull := range out.Pulls {
 		p.sayf("%s: pulls %s %d..%d from %s", a.name, logName(pull.Log), pull.After+1, pull.Through, pull.Site)
 		a.pulls = append(a.pulls, pull)
@@ -166,6 +165,17 @@ func (p *stage) step(a *actor, in replication.Input) {
 	}
 }
 
+// told says what a core says of itself.
+func (p *stage) told(a *actor, out *replication.Effects) {
+	for _, alarm := range out.Alarms {
+		p.sayf("%s: alarm: %s: %s", a.name, alarm.Kind, short(alarm.Text))
+	}
+	if out.Follow != 0 {
+		a.now.Wall, a.now.Jump = a.now.Wall.Add(out.Follow), a.now.Jump-out.Follow
+		p.sayf("%s: follows the jump by %s", a.name, out.Follow)
+	}
+}
+
 // perform does what a line says.
 func (p *stage) perform() {
 	if p.d.Cmd == "sites" {
@@ -192,6 +202,9 @@ func (p *stage) perform() {
 		a.pulls = nil
 	case "clock":
 		a.now.Wall = a.now.Wall.Add(p.duration(p.arg("by", "")))
+	case "jump":
+		a.now.Jump += p.duration(p.arg("by", ""))
+		p.step(a, replication.Tick{})
 	case "backup":
 		a.backup = a.log.Copy(a.clock())
 	case "put-back":
@@ -275,6 +288,7 @@ func (p *stage) speak(a *actor) {
 	if out.Beat == nil {
 		p.t.Fatalf("%s: %s has nothing to say", p.d.Pos, a.name)
 	}
+	p.told(a, &out)
 	a.beat = a.now.Mono
 	beat := *out.Beat
 	beat.Direct = p.arg("how", "") != "topic"

@@ -76,6 +76,7 @@ func (s *site) handle(cmd *command, answer func(done bool)) {
 			return
 		}
 		s.w.oracle.homed(s)
+		s.w.oracle.timed(s)
 		receipt, err := s.log.Accept(d.request)
 		s.w.note(noteAccept, uint64(s.index), receipt.Position.LSN)
 		if err != nil {

@@ -56,6 +56,7 @@ const (
 	linkFromStart
 	linkTooFar
 	stoppedProcess
+	wrongStart
 	twoForget
 	messageDropped
 	messageDuplicated
@@ -65,14 +66,15 @@ const (
 	receiptRefused
 	livesBegun
 	takenForGone
+	jumpsFollowed
 	numberFaults
 )
 
 var faultNames = [numberFaults]string{
 	"partitions", "one-way cuts", "flapping cuts", "topics out of reach", "own topics out of reach", "crashes", "restores", "rollbacks",
 	"clock jumps", "clock drifts", "retentions", "topics made anew", "topic tails lost", "slow mirrors", "stalled disks",
-	"links from the start", "links too far", "processes that stood still", "disks and topics that forget the same", "messages dropped", "messages twice", "records dropped", "records twice",
-	"runs of records out of order", "receipts refused by a busy store", "lives begun", "sites taken for gone that went on",
+	"links from the start", "links too far", "processes that stood still", "starts with a wrong clock", "disks and topics that forget the same", "messages dropped", "messages twice", "records dropped", "records twice",
+	"runs of records out of order", "receipts refused by a busy store", "lives begun", "sites taken for gone that went on", "jumps that others agreed with",
 }
 
 // drawPlan draws what a history is to be like.
@@ -82,7 +84,7 @@ func drawPlan(random *rand.Rand) plan {
 		think: time.Duration(30+random.IntN(150)) * time.Millisecond, linkDelay: 15 * time.Millisecond, mirrorDelay: 10 * time.Millisecond,
 		between: time.Duration(150+random.IntN(900)) * time.Millisecond,
 	}
-	p.config.TopicPatience = 3 * time.Second
+	p.config.TopicPatience, p.config.ClockWait = 3*time.Second, 1500*time.Millisecond
 	if random.IntN(3) == 0 {
 		p.config.MaxWaiting, p.config.MaxReceive, p.config.MaxPull = 25+random.IntN(40), 1+random.IntN(10), 1+random.IntN(10)
 	}
@@ -221,6 +223,8 @@ func (f *faults) happen(kind fault) {
 		f.end(w.between(time.Second, 3*time.Second), func() { s.stalled = false })
 	case stoppedProcess:
 		s.stop(w.between(200*time.Millisecond, 6*time.Second))
+	case wrongStart:
+		f.startWrong(s)
 	case linkFromStart:
 		s.links[w.other(s).index].offset = 0
 	case linkTooFar:

@@ -26,6 +26,7 @@ type oracle struct {
 	alarms             map[replication.AlarmKind]int
 	forked             int                       // logs of which there are two contents
 	told               map[eventstore.LogID]bool // of which people were told that events are lost or two
+	forgiven           hlc.Timestamp             // the latest time that was given by a clock of which nobody could know that it is ahead
 	violations         []string
 	passed             int // violations that are none, for a log is forked
 }
@@ -203,10 +204,8 @@ func (o *oracle) taken(s *site, t *truth, e *eventstore.Recorded) {
 	if b.chain != e.Chain || b.hlc != e.HLC {
 		o.violated("I2", "%s has another event as %s than was born", s.name, e.Dot)
 	}
-	// What was let in just before its clock was set back may look as if it were from the future.
-	now := o.w.now
-	if early := e.Time().Sub(s.clock.at(now).Wall); early > mostSkew && !s.view.anew && now-s.clock.since > 5*time.Second {
-		o.violated("skew", "%s has taken %s, which is %s ahead of its clock", s.name, e.Dot, early)
+	if early := e.Time().Sub(epoch) - o.latest(s); early > 0 && !s.view.anew {
+		o.violated("skew", "%s has taken %s, which is %s in the future by every clock", s.name, e.Dot, early)
 	}
 	for i, seq := range b.known {
 		if o.logs[i] != t && s.view.held.at(i) < seq {
@@ -367,6 +366,8 @@ func (o *oracle) alarm(s *site, a replication.Alarm) {
 	}
 	o.w.tracef("%s: alarm %s: %s", s.name, a.Kind, a.Text)
 	switch a.Kind {
+	case replication.AlarmSkew:
+		o.heldBack(s, a.Log)
 	case replication.AlarmFork:
 		o.violated("I2", "%s says that a log is forked: %s", s.name, a.Text)
 	case replication.AlarmUnordered:

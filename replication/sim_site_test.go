@@ -19,12 +19,15 @@ type site struct {
 	index int
 	name  string
 
-	up    bool
-	boot  int // counts crashes and starts: what was begun in an earlier one is not done any more
-	clock clock
-	hlc   *hlc.Clock // of the log
-	log   *memstore.Log
-	core  *replication.Core
+	up     bool
+	boot   int   // counts crashes and starts: what was begun in an earlier one is not done any more
+	clock  clock // of the machine
+	steady *hlc.Steady
+	hlc    *hlc.Clock // of the log
+	log    *memstore.Log
+	core   *replication.Core
+	// was is how far what it went by was ahead up to until, before it followed a jump or started.
+	was, until time.Duration
 
 	topic  *topic
 	mirror mirror
@@ -90,11 +93,6 @@ func (s *site) found() {
 	}
 }
 
-func (s *site) newClock() *hlc.Clock {
-	s.hlc = hlc.New(func() time.Time { return s.clock.at(s.w.now).Wall })
-	return s.hlc
-}
-
 func (s *site) newID() (id uuid.UUID) {
 	binary.BigEndian.PutUint64(id[:], s.w.rand.Uint64())
 	binary.BigEndian.PutUint64(id[8:], s.w.rand.Uint64())
@@ -135,7 +133,7 @@ func (s *site) beginCore() {
 	s.ticking = 0
 	c := s.w.plan.config
 	c.Site, c.Peers = s.name, peers
-	s.core = replication.New(c, s.log.ID(), storage{s}, s.clock.at(s.w.now))
+	s.core = replication.New(c, s.log.ID(), storage{s}, s.instant())
 	s.step(replication.Tick{})
 	for _, l := range s.links {
 		l.begin()
@@ -182,12 +180,15 @@ func (s *site) step(in replication.Input) {
 	if s.core == nil {
 		return
 	}
-	now := s.clock.at(s.w.now)
+	now := s.instant()
 	effects := s.core.Step(now, s.w.rand, in)
 	s.w.note(noteStep, uint64(s.index), uint64(len(effects.Receive)), uint64(len(effects.Pulls)), uint64(effects.Wake))
 	s.traceStep(in, &effects)
 	for _, a := range effects.Alarms {
 		s.w.oracle.alarm(s, a)
+	}
+	if effects.Follow != 0 {
+		s.follow(effects.Follow)
 	}
 	for _, r := range effects.Receive {
 		s.receive(r)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/internal/hlc"
 )
 
 // Store is the site's own store.
@@ -66,6 +67,9 @@ type Options struct {
 	Links map[string]Link
 	Peers map[string]Peer
 
+	// Clock is the time of day that the store gives events; the site holds it, and has it follow the machine's when other sites agree. Nil
+	// means another one.
+	Clock *hlc.Steady
 	// Accord, when not nil, says what has to be the same at all sites, and judges what they say.
 	Accord Accord
 
@@ -118,6 +122,7 @@ type Site struct {
 	ended chan struct{} // closed when Run has returned
 	own   eventstore.LogID
 	start time.Time
+	zero  time.Duration // what the monotonic clock of Options.Clock showed then
 
 	// writable is what keeps the site from writing, whole what keeps it from deciding on what it alone decides.
 	writable, whole atomic.Pointer[error]
@@ -159,6 +164,9 @@ func NewSite(o Options) (*Site, error) {
 	if o.MaxPeerBehind == 0 {
 		o.MaxPeerBehind = 100_000
 	}
+	if o.Clock == nil {
+		o.Clock = hlc.NewSteady(hlc.SteadyOptions{})
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -190,7 +198,9 @@ func (s *Site) Run(ctx context.Context) (err error) {
 	var carriers sync.WaitGroup
 	defer carriers.Wait()
 	defer cancel()
+	s.o.Clock.Hold()
 	s.own, s.start = state.ID, time.Now()
+	_, s.zero, _ = s.o.Clock.Read()
 	storage := &storage{ctx: ctx, store: s.o.Store}
 	r := &run{Site: s, ctx: ctx, carriers: &carriers, storage: storage, random: rand.New(source{}), with: map[string]context.CancelFunc{}} //nolint:gosec // it chooses whom to ask
 	r.core = New(s.o.Config, state.ID, storage, s.instant())
@@ -204,8 +214,8 @@ func (s *Site) Run(ctx context.Context) (err error) {
 
 // instant is what the site's clocks show.
 func (s *Site) instant() Instant {
-	now := time.Now()
-	return Instant{Mono: now.Sub(s.start), Wall: now}
+	now, mono, jump := s.o.Clock.Read()
+	return Instant{Mono: mono - s.zero, Wall: now, Jump: jump}
 }
 
 // run is the goroutine that steps the core.

@@ -22,13 +22,13 @@ const (
 	CatchingUp Mode = "catching-up"
 	// Isolated: no other site is heard.
 	Isolated Mode = "isolated"
-	// FencedClock: this site's clock strays from the others'.
+	// FencedClock: this site's clock is off (ClockStatus); while it is ahead, the site takes no writes.
 	FencedClock Mode = "fenced-clock"
 	// WriteBlocked: something that has to be the same at all sites is not, and what it concerns is not written.
 	WriteBlocked Mode = "write-blocked"
 	// ReadOnly: an operator has the site take no writes.
 	ReadOnly Mode = "read-only"
-	// Unconfirmed: this site takes no writes, until it is known whether its log is all there.
+	// Unconfirmed: this site takes no writes, until it is known whether its log is all there, and its clock not ahead.
 	Unconfirmed Mode = "unconfirmed"
 )
 
@@ -49,6 +49,7 @@ func ModeOf(m Mode, blocked, readOnly bool) Mode {
 // Status is how a site stands with the others.
 type Status struct {
 	Mode  Mode
+	Clock ClockStatus
 	Logs  []LogStatus
 	Peers []PeerStatus
 }
@@ -60,6 +61,8 @@ type LogStatus struct {
 	// beyond Held are here and have to wait.
 	Held, Known uint64
 	Waiting     int
+	// Early is how long the next event waits for its time, as this site's clock has it.
+	Early time.Duration
 	// Broken, when set, says why it is not received any further.
 	Broken string
 }
@@ -71,8 +74,9 @@ type PeerStatus struct {
 	// long ago.
 	Heard time.Duration
 	Up    bool
-	// Ahead is how far its clock is ahead of this site's, the way of a message included.
-	Ahead time.Duration
+	// Ahead is how far its clock is ahead of this site's, Within how far that may be off; negative when it has not answered lately, and Ahead
+	// is the least that it may be.
+	Ahead, Within time.Duration
 	// Behind is how many events of this site's log, as far as they have left it, that site has not.
 	Behind uint64
 	// Heads is how far it holds each log, as far as it has said, in the order of LogID.Compare.
@@ -81,9 +85,13 @@ type PeerStatus struct {
 
 // Status returns how the site stands with the others.
 func (c *Core) Status(now Instant) Status {
-	s := Status{Mode: c.mode(now)}
+	s := Status{Mode: c.mode(now), Clock: c.clock.ClockStatus}
 	for _, t := range c.logs {
-		s.Logs = append(s.Logs, LogStatus{t.log, t.held.Seq, t.known, len(t.waiting), t.broken})
+		early := time.Duration(0)
+		if t.skewed {
+			early = max(t.until-now.Mono, 0)
+		}
+		s.Logs = append(s.Logs, LogStatus{t.log, t.held.Seq, t.known, len(t.waiting), early, t.broken})
 	}
 	for _, p := range c.peers {
 		heard := time.Duration(-1)
@@ -94,8 +102,9 @@ func (c *Core) Status(now Instant) Status {
 		if has := p.heads[c.own].Seq; has < c.origin.mirrored {
 			behind = c.origin.mirrored - has
 		}
+		ahead, within := p.clock.around()
 		heads := slices.SortedFunc(maps.Values(p.heads), func(a, b eventstore.LogHead) int { return a.Log.Compare(b.Log) })
-		s.Peers = append(s.Peers, PeerStatus{p.name, heard, p.ever && heard < c.cfg.Suspect, p.ahead, behind, heads})
+		s.Peers = append(s.Peers, PeerStatus{p.name, heard, p.ever && heard < c.cfg.Suspect, ahead, within, behind, heads})
 	}
 	return s
 }
@@ -114,10 +123,12 @@ func (c *Core) mode(now Instant) Mode {
 		behind = behind || t.known > t.held.Seq+far
 	}
 	switch {
+	case c.confirmed() != nil:
+		return Unconfirmed
+	case c.clock.fenced || c.clock.Ahead > 0:
+		return FencedClock
 	case c.Writable() != nil:
 		return Unconfirmed
-	case c.clock.fenced:
-		return FencedClock
 	case len(c.peers) > 0 && away == len(c.peers):
 		return Isolated
 	case behind:

@@ -151,7 +151,7 @@ func (c *Core) ready(now Instant, t *track, batch []eventstore.Recorded, out *Ef
 			other := c.track(d.Log)
 			other.known = max(other.known, d.Seq)
 		}
-		if early := e.Time().Sub(now.Wall) - c.cfg.MaxSkew; early > 0 {
+		if early := e.Time().Sub(c.clock.latest(now)) - c.cfg.MaxSkew; early > 0 {
 			if !t.skewed && t.until < now.Mono {
 				out.alarm(AlarmSkew, t.log, t.log.Site, "event %s is of %s, and here it is %s: its log waits for %s", e.Dot, e.Time(), now.Wall.UTC(), early)
 			}

@@ -55,6 +55,9 @@ func (g *globals) sitesStatus(s *sitesv1.SitesStatus) {
 	if why := s.GetWritesRefused(); why != "" {
 		fmt.Fprintf(g.out, "It takes no commands: %s\n", why)
 	}
+	if why := s.GetClock(); why != "" && s.GetWritesRefused() == "" {
+		fmt.Fprintf(g.out, "fenced-clock: %s\n", why)
+	}
 	for _, why := range s.GetBlocked() {
 		fmt.Fprintf(g.out, "write-blocked: %s\n", why)
 	}
@@ -73,7 +76,11 @@ func (g *globals) sitesStatus(s *sitesv1.SitesStatus) {
 		if p.GetHeardSeconds() >= 0 {
 			heard = seconds(p.GetHeardSeconds()) + " ago"
 		}
-		rows = append(rows, []string{p.GetSite(), strconv.FormatBool(p.GetUp()), heard, seconds(p.GetAheadSeconds()), strconv.FormatUint(p.GetBehind(), 10)})
+		ahead := "at least " + seconds(p.GetAheadSeconds())
+		if within := p.GetAheadWithinSeconds(); within >= 0 {
+			ahead = seconds(p.GetAheadSeconds()) + " ± " + seconds(within)
+		}
+		rows = append(rows, []string{p.GetSite(), strconv.FormatBool(p.GetUp()), heard, ahead, strconv.FormatUint(p.GetBehind(), 10)})
 	}
 	rows = append(rows, []string{"LOG", "HERE", "KNOWN", "WAITING", "LAG"})
 	for _, l := range s.GetLogs() {
@@ -85,6 +92,9 @@ func (g *globals) sitesStatus(s *sitesv1.SitesStatus) {
 	for _, l := range s.GetLogs() {
 		if l.GetBroken() != "" {
 			fmt.Fprintf(g.out, "%s is not received any further: %s\n", l.GetLog(), l.GetBroken())
+		}
+		if l.GetEarlySeconds() > 0 {
+			fmt.Fprintf(g.out, "%s goes on in %s: its next event is of then\n", l.GetLog(), seconds(l.GetEarlySeconds()))
 		}
 	}
 	for _, a := range s.GetAlarms() {

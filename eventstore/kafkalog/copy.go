@@ -121,7 +121,7 @@ func (w *writer) sendHeartbeat(ctx context.Context, c *connection, position even
 	var enc encoder
 	record := enc.heartbeat(&Heartbeat{
 		Log: state.ID, Mirrored: mirrored, MirroredAt: w.mark.At, Chain: w.mark.Chain, Position: position,
-		Head: state.Seq, Durable: state.Durable, HLC: w.o.Clock.Now(),
+		Head: state.Seq, Durable: state.Durable, HLC: w.o.Clock.Shown(),
 		Applied: applied,
 	})
 	b, err := encodeBatch([]Record{record}, 0)

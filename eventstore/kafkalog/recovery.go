@@ -248,7 +248,7 @@ func (r *Recovery) Claim(ctx context.Context, incarnation uint32) (uint32, error
 	log.Incarnation = max(incarnation, highest+1)
 	var enc encoder
 	record := enc.fence(&Fence{
-		Log: log, Writer: strconv.FormatUint(rand.Uint64(), 16), ProducerID: r.held.id, ProducerEpoch: r.held.epoch, HLC: r.o.Clock.Now(),
+		Log: log, Writer: strconv.FormatUint(rand.Uint64(), 16), ProducerID: r.held.id, ProducerEpoch: r.held.epoch, HLC: r.o.Clock.Shown(),
 	})
 	b, err := encodeBatch([]Record{record}, 0)
 	if err != nil {

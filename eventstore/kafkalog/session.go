@@ -92,7 +92,7 @@ func (w *writer) takeOver(ctx context.Context, c *connection) error {
 	}
 	w.held, w.sequence, w.before = p, 0, w.written
 	var enc encoder
-	record := enc.fence(&Fence{Log: w.log, Writer: w.name, ProducerID: p.id, ProducerEpoch: p.epoch, HLC: w.o.Clock.Now()})
+	record := enc.fence(&Fence{Log: w.log, Writer: w.name, ProducerID: p.id, ProducerEpoch: p.epoch, HLC: w.o.Clock.Shown()})
 	b, err := encodeBatch([]Record{record}, 0)
 	if err != nil {
 		return err

@@ -58,6 +58,15 @@ func (c *Clock) Take(n int) Timestamp {
 	return first
 }
 
+// Shown returns what the clock shows: no less than what was given or observed before. It gives nothing: what is given next may be the same, and a
+// clock that shows a time that is wrong can be set right, while what was given binds it.
+func (c *Clock) Shown() Timestamp {
+	now := At(c.wall())
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return max(now, c.last)
+}
+
 // Wall returns the first timestamp of the wall clock's millisecond, which others may have too.
 func (c *Clock) Wall() Timestamp { return At(c.wall()) }
 

@@ -74,3 +74,18 @@ func TestConcurrentReadingsDiffer(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// What is only shown binds nobody: a clock that was wrong gives right times again.
+func TestShownBindsNobody(t *testing.T) {
+	wall := time.Date(2010, 12, 1, 8, 26, 0, 0, time.UTC)
+	c := New(func() time.Time { return wall })
+	first := c.Now()
+	wall = wall.Add(time.Hour)
+	if shown := c.Shown(); shown != At(wall) {
+		t.Errorf("the clock shows %s, want %s", shown, At(wall))
+	}
+	wall = wall.Add(-time.Hour)
+	if shown, next := c.Shown(), c.Now(); shown != first || next != first+1 {
+		t.Errorf("set right again, the clock shows %s and gives %s, want %s and the next", shown, next, first)
+	}
+}

@@ -42,6 +42,9 @@ var noticers = []noticer{
 	{regexp.MustCompile(`^replication/(accord|registrar|terms|others|deep)\.go$`), "replication", []string{
 		"TestWordsBind", "TestCellsThatDiffer", "TestForeignSiteIsRefused", "TestNothingHomedIsWrittenTwice", "TestDifferencesAreFound",
 	}},
+	{regexp.MustCompile(`^replication/(clock|reading)\.go$`), "replication", []string{
+		"TestReadingsHoldTheTruth", "TestLateHeartbeats", "TestJumpsAreAgreedOn", "TestClocksOfTwo", "TestClocksOfThree", "TestStartWaitsForAnother",
+	}},
 	{regexp.MustCompile(`^replication/`), "replication", []string{"TestPeerIsTheOtherSitesDisk", "TestNobodyToWaitFor", "TestMoreCountsAfterAll"}},
 	{regexp.MustCompile(`^eventstore/durable/`), "eventstore/durable", []string{"TestAppendWaitsForItsClass", "TestRefusedBeforeItIsRecorded"}},
 	{regexp.MustCompile(`^node/`), "node", []string{"TestDropWaitsForFollowers", "TestDropWaitsForEachFollower"}},

@@ -203,6 +203,10 @@ func known(k kind, err error, ifMatch bool) Problem {
 	if errors.As(err, &unpeered) {
 		p.Details = map[string]string{"mode": string(unpeered.Mode)}
 	}
+	var clock *replication.ClockError
+	if errors.As(err, &clock) {
+		p.Details = map[string]string{"mode": string(clock.Mode)}
+	}
 	var blocked *eventstore.BlockedError
 	if errors.As(err, &blocked) {
 		p.Details = map[string]string{"mode": blocked.Mode, "cell": fmt.Sprint(blocked.Cell)}

@@ -9,8 +9,12 @@ type SitesSample struct {
 	// Blocked says that something homed is not written because sites differ in what has to be the same.
 	Blocked     bool
 	Differences []SiteDifference
-	Logs        []SiteLogSample
-	Peers       []PeerSample
+	// ClockAheadSeconds is how far the site's clock is ahead of the others' at least, ClockJumpSeconds how far its machine's has jumped and is
+	// not followed, FutureSeconds how far in the future the log ends.
+	ClockAheadSeconds, ClockJumpSeconds, FutureSeconds float64
+
+	Logs  []SiteLogSample
+	Peers []PeerSample
 }
 
 // SiteDifference is something that has to be the same at two sites and is not.
@@ -24,11 +28,13 @@ type SiteLogSample struct {
 	LagSeconds float64
 }
 
-// PeerSample is how another site is, and how many events of this one it has not.
+// PeerSample is how another site is, how many events of this one it has not, and how far its clock is ahead.
 type PeerSample struct {
 	Site   string
 	Up     bool
 	Behind uint64
+
+	AheadSeconds float64
 }
 
 var (
@@ -39,10 +45,14 @@ var (
 	siteLogLag   = prometheus.NewDesc("tributary_site_log_missing_events", "Events of a log of another site that are known and not here.", []string{"log"}, nil)
 	siteLogAge   = prometheus.NewDesc("tributary_site_log_lag_seconds", "How old the last event of a log was when it had been received.", []string{"log"}, nil)
 	sitePeerUp   = prometheus.NewDesc("tributary_site_peer_up", "1 when another site is heard.", []string{"site"}, nil)
+	siteAhead    = prometheus.NewDesc("tributary_site_clock_ahead_seconds", "How far the site's clock is ahead of the median of all at least, or behind when negative; 0 when it is not known to be off.", nil, nil)
+	siteJump     = prometheus.NewDesc("tributary_site_clock_jump_seconds", "How far the machine's time of day has jumped in a way that the site does not follow.", nil, nil)
+	siteFuture   = prometheus.NewDesc("tributary_site_log_future_seconds", "How far in the future the last event is: what is recorded waits at other sites until then.", nil, nil)
+	sitePeerTime = prometheus.NewDesc("tributary_site_peer_clock_ahead_seconds", "How far the clock of another site is ahead of this one's.", []string{"site"}, nil)
 	sitePeerLag  = prometheus.NewDesc("tributary_site_peer_missing_events", "Events of this site that another has not.", []string{"site"}, nil)
 )
 
-var siteDescs = []*prometheus.Desc{siteMode, siteWritable, siteBlocked, siteDiffers, siteLogLag, siteLogAge, sitePeerUp, sitePeerLag}
+var siteDescs = []*prometheus.Desc{siteMode, siteWritable, siteBlocked, siteDiffers, siteLogLag, siteLogAge, siteAhead, siteJump, siteFuture, sitePeerUp, sitePeerTime, sitePeerLag}
 
 // collect gives the metrics of a site that has others.
 func (v *SitesSample) collect(gauge func(d *prometheus.Desc, value float64, labels ...string)) {
@@ -58,6 +68,9 @@ func (v *SitesSample) collect(gauge func(d *prometheus.Desc, value float64, labe
 	gauge(siteMode, 1, v.Mode)
 	gauge(siteWritable, truth(v.Writable))
 	gauge(siteBlocked, truth(v.Blocked))
+	gauge(siteAhead, v.ClockAheadSeconds)
+	gauge(siteJump, v.ClockJumpSeconds)
+	gauge(siteFuture, v.FutureSeconds)
 	told := map[SiteDifference]bool{}
 	for _, d := range v.Differences {
 		if !told[d] { // of one thing there may be several
@@ -71,6 +84,7 @@ func (v *SitesSample) collect(gauge func(d *prometheus.Desc, value float64, labe
 	}
 	for _, p := range v.Peers {
 		gauge(sitePeerUp, truth(p.Up), p.Site)
+		gauge(sitePeerTime, p.AheadSeconds, p.Site)
 		gauge(sitePeerLag, float64(p.Behind), p.Site)
 	}
 }

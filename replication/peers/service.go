@@ -162,14 +162,16 @@ func (s *Service) GetSites(ctx context.Context, _ *sitesv1.GetSitesRequest) (*si
 	if o.Writable != nil {
 		out.WritesRefused = o.Writable.Error()
 	}
+	out.Clock, out.ClockAheadSeconds, out.ClockJumpSeconds = o.Clock.Problem(), (o.Clock.Ahead - o.Clock.Behind).Seconds(), o.Clock.Jump.Seconds()
+	out.FutureSeconds = o.Clock.Future.Seconds()
 	for _, l := range o.Logs {
 		out.Logs = append(out.Logs, &sitesv1.LogStatus{
-			Log: l.Log.String(), Held: l.Held, Known: l.Known, Waiting: uint64(l.Waiting), LagSeconds: o.Lag[l.Log].Seconds(), Broken: l.Broken,
+			Log: l.Log.String(), Held: l.Held, Known: l.Known, Waiting: uint64(l.Waiting), LagSeconds: o.Lag[l.Log].Seconds(), Broken: l.Broken, EarlySeconds: l.Early.Seconds(),
 		})
 	}
 	for _, p := range o.Peers {
 		out.Peers = append(out.Peers, &sitesv1.PeerStatus{
-			Site: p.Site, Up: p.Up, HeardSeconds: p.Heard.Seconds(), AheadSeconds: p.Ahead.Seconds(), Behind: p.Behind,
+			Site: p.Site, Up: p.Up, HeardSeconds: p.Heard.Seconds(), AheadSeconds: p.Ahead.Seconds(), Behind: p.Behind, AheadWithinSeconds: p.Within.Seconds(),
 		})
 	}
 	for _, a := range o.Alarms {

@@ -173,6 +173,8 @@ type Heartbeat struct {
 	// Names the moment at which it was sent, as the site counts; and what it heard last of others.
 	Sent   uint64  `protobuf:"varint,6,opt,name=sent,proto3" json:"sent,omitempty"`
 	Echoes []*Echo `protobuf:"bytes,7,rep,name=echoes,proto3" json:"echoes,omitempty"`
+	// How far its machine's time of day is ahead of wall, which does not follow it when it jumps.
+	Jump *durationpb.Duration `protobuf:"bytes,8,opt,name=jump,proto3" json:"jump,omitempty"`
 	// What has to be the same at all sites; a site of before says nothing of it.
 	Terms         *Terms `protobuf:"bytes,10,opt,name=terms,proto3" json:"terms,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -254,6 +256,13 @@ func (x *Heartbeat) GetSent() uint64 {
 func (x *Heartbeat) GetEchoes() []*Echo {
 	if x != nil {
 		return x.Echoes
+	}
+	return nil
+}
+
+func (x *Heartbeat) GetJump() *durationpb.Duration {
+	if x != nil {
+		return x.Jump
 	}
 	return nil
 }
@@ -791,7 +800,15 @@ type SitesStatus struct {
 	// Why streams that are homed are not written at present, all or some of them; empty when nothing is held back.
 	Blocked []string `protobuf:"bytes,11,rep,name=blocked,proto3" json:"blocked,omitempty"`
 	// The system's name; empty before it is founded.
-	Cluster       string `protobuf:"bytes,12,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	Cluster string `protobuf:"bytes,12,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	// What is wrong with the site's clock; empty when nothing is.
+	Clock string `protobuf:"bytes,13,opt,name=clock,proto3" json:"clock,omitempty"`
+	// How far it is ahead of the median of all sites' clocks at least, or behind when negative; 0 when it is not known to be off.
+	ClockAheadSeconds float64 `protobuf:"fixed64,14,opt,name=clock_ahead_seconds,json=clockAheadSeconds,proto3" json:"clock_ahead_seconds,omitempty"`
+	// How far the machine's time of day has jumped in a way that the site does not follow.
+	ClockJumpSeconds float64 `protobuf:"fixed64,15,opt,name=clock_jump_seconds,json=clockJumpSeconds,proto3" json:"clock_jump_seconds,omitempty"`
+	// How far in the future the last event here is: what is recorded comes after it, and waits at other sites until its time has come.
+	FutureSeconds float64 `protobuf:"fixed64,16,opt,name=future_seconds,json=futureSeconds,proto3" json:"future_seconds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -910,6 +927,34 @@ func (x *SitesStatus) GetCluster() string {
 	return ""
 }
 
+func (x *SitesStatus) GetClock() string {
+	if x != nil {
+		return x.Clock
+	}
+	return ""
+}
+
+func (x *SitesStatus) GetClockAheadSeconds() float64 {
+	if x != nil {
+		return x.ClockAheadSeconds
+	}
+	return 0
+}
+
+func (x *SitesStatus) GetClockJumpSeconds() float64 {
+	if x != nil {
+		return x.ClockJumpSeconds
+	}
+	return 0
+}
+
+func (x *SitesStatus) GetFutureSeconds() float64 {
+	if x != nil {
+		return x.FutureSeconds
+	}
+	return 0
+}
+
 // Difference is something that has to be the same at two sites and is not.
 type Difference struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1002,7 +1047,9 @@ type LogStatus struct {
 	// How old the last event was when it had been received, in seconds.
 	LagSeconds float64 `protobuf:"fixed64,5,opt,name=lag_seconds,json=lagSeconds,proto3" json:"lag_seconds,omitempty"`
 	// Why it is not received any further; empty when it is.
-	Broken        string `protobuf:"bytes,6,opt,name=broken,proto3" json:"broken,omitempty"`
+	Broken string `protobuf:"bytes,6,opt,name=broken,proto3" json:"broken,omitempty"`
+	// How long the next event waits, for it is of the future; in seconds.
+	EarlySeconds  float64 `protobuf:"fixed64,7,opt,name=early_seconds,json=earlySeconds,proto3" json:"early_seconds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1079,6 +1126,13 @@ func (x *LogStatus) GetBroken() string {
 	return ""
 }
 
+func (x *LogStatus) GetEarlySeconds() float64 {
+	if x != nil {
+		return x.EarlySeconds
+	}
+	return 0
+}
+
 // PeerStatus says how another site is.
 type PeerStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1089,9 +1143,11 @@ type PeerStatus struct {
 	// How far its clock is ahead of this site's.
 	AheadSeconds float64 `protobuf:"fixed64,4,opt,name=ahead_seconds,json=aheadSeconds,proto3" json:"ahead_seconds,omitempty"`
 	// How many events of this site's log it has not yet.
-	Behind        uint64 `protobuf:"varint,5,opt,name=behind,proto3" json:"behind,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Behind uint64 `protobuf:"varint,5,opt,name=behind,proto3" json:"behind,omitempty"`
+	// How far ahead_seconds may be off; negative when the site has not answered lately, and ahead_seconds is the least that it may be.
+	AheadWithinSeconds float64 `protobuf:"fixed64,6,opt,name=ahead_within_seconds,json=aheadWithinSeconds,proto3" json:"ahead_within_seconds,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *PeerStatus) Reset() {
@@ -1159,10 +1215,17 @@ func (x *PeerStatus) GetBehind() uint64 {
 	return 0
 }
 
+func (x *PeerStatus) GetAheadWithinSeconds() float64 {
+	if x != nil {
+		return x.AheadWithinSeconds
+	}
+	return 0
+}
+
 // Alarm is something that people should know.
 type Alarm struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// fork, skew, clock, lost, refused or unordered.
+	// fork, skew, clock, future, lost, refused or unordered.
 	Kind          string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
 	Log           string `protobuf:"bytes,2,opt,name=log,proto3" json:"log,omitempty"`
 	Site          string `protobuf:"bytes,3,opt,name=site,proto3" json:"site,omitempty"`
@@ -1820,7 +1883,7 @@ const file_tributary_sites_v1_sites_proto_rawDesc = "" +
 	"\x03log\x18\x01 \x01(\v2\x17.tributary.sites.v1.LogR\x03log\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x10\n" +
 	"\x03hlc\x18\x03 \x01(\x06R\x03hlc\x12\x14\n" +
-	"\x05chain\x18\x04 \x01(\fR\x05chain\"\xbb\x02\n" +
+	"\x05chain\x18\x04 \x01(\fR\x05chain\"\xea\x02\n" +
 	"\tHeartbeat\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12)\n" +
 	"\x03log\x18\x02 \x01(\v2\x17.tributary.sites.v1.LogR\x03log\x12.\n" +
@@ -1828,7 +1891,8 @@ const file_tributary_sites_v1_sites_proto_rawDesc = "" +
 	"\x04wall\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04wall\x12\x18\n" +
 	"\apartial\x18\x05 \x01(\bR\apartial\x12\x12\n" +
 	"\x04sent\x18\x06 \x01(\x04R\x04sent\x120\n" +
-	"\x06echoes\x18\a \x03(\v2\x18.tributary.sites.v1.EchoR\x06echoes\x12/\n" +
+	"\x06echoes\x18\a \x03(\v2\x18.tributary.sites.v1.EchoR\x06echoes\x12-\n" +
+	"\x04jump\x18\b \x01(\v2\x19.google.protobuf.DurationR\x04jump\x12/\n" +
 	"\x05terms\x18\n" +
 	" \x01(\v2\x19.tributary.sites.v1.TermsR\x05terms\"_\n" +
 	"\x04Echo\x12\x12\n" +
@@ -1863,7 +1927,7 @@ const file_tributary_sites_v1_sites_proto_rawDesc = "" +
 	"\fPullResponse\x12\x14\n" +
 	"\x05chain\x18\x01 \x01(\fR\x05chain\x12\x16\n" +
 	"\x06frames\x18\x02 \x01(\fR\x06frames\"\x11\n" +
-	"\x0fGetSitesRequest\"\xb0\x03\n" +
+	"\x0fGetSitesRequest\"\xcb\x04\n" +
 	"\vSitesStatus\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x10\n" +
 	"\x03log\x18\x02 \x01(\tR\x03log\x12\x12\n" +
@@ -1877,14 +1941,18 @@ const file_tributary_sites_v1_sites_proto_rawDesc = "" +
 	"\vdifferences\x18\n" +
 	" \x03(\v2\x1e.tributary.sites.v1.DifferenceR\vdifferences\x12\x18\n" +
 	"\ablocked\x18\v \x03(\tR\ablocked\x12\x18\n" +
-	"\acluster\x18\f \x01(\tR\acluster\"v\n" +
+	"\acluster\x18\f \x01(\tR\acluster\x12\x14\n" +
+	"\x05clock\x18\r \x01(\tR\x05clock\x12.\n" +
+	"\x13clock_ahead_seconds\x18\x0e \x01(\x01R\x11clockAheadSeconds\x12,\n" +
+	"\x12clock_jump_seconds\x18\x0f \x01(\x01R\x10clockJumpSeconds\x12%\n" +
+	"\x0efuture_seconds\x18\x10 \x01(\x01R\rfutureSeconds\"v\n" +
 	"\n" +
 	"Difference\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x12\n" +
 	"\x04what\x18\x02 \x01(\tR\x04what\x12\x12\n" +
 	"\x04here\x18\x03 \x01(\tR\x04here\x12\x14\n" +
 	"\x05there\x18\x04 \x01(\tR\x05there\x12\x16\n" +
-	"\x06blocks\x18\x05 \x01(\tR\x06blocks\"\x9a\x01\n" +
+	"\x06blocks\x18\x05 \x01(\tR\x06blocks\"\xbf\x01\n" +
 	"\tLogStatus\x12\x10\n" +
 	"\x03log\x18\x01 \x01(\tR\x03log\x12\x12\n" +
 	"\x04held\x18\x02 \x01(\x04R\x04held\x12\x14\n" +
@@ -1892,14 +1960,16 @@ const file_tributary_sites_v1_sites_proto_rawDesc = "" +
 	"\awaiting\x18\x04 \x01(\x04R\awaiting\x12\x1f\n" +
 	"\vlag_seconds\x18\x05 \x01(\x01R\n" +
 	"lagSeconds\x12\x16\n" +
-	"\x06broken\x18\x06 \x01(\tR\x06broken\"\x92\x01\n" +
+	"\x06broken\x18\x06 \x01(\tR\x06broken\x12#\n" +
+	"\rearly_seconds\x18\a \x01(\x01R\fearlySeconds\"\xc4\x01\n" +
 	"\n" +
 	"PeerStatus\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x0e\n" +
 	"\x02up\x18\x02 \x01(\bR\x02up\x12#\n" +
 	"\rheard_seconds\x18\x03 \x01(\x01R\fheardSeconds\x12#\n" +
 	"\rahead_seconds\x18\x04 \x01(\x01R\faheadSeconds\x12\x16\n" +
-	"\x06behind\x18\x05 \x01(\x04R\x06behind\"U\n" +
+	"\x06behind\x18\x05 \x01(\x04R\x06behind\x120\n" +
+	"\x14ahead_within_seconds\x18\x06 \x01(\x01R\x12aheadWithinSeconds\"U\n" +
 	"\x05Alarm\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x10\n" +
 	"\x03log\x18\x02 \x01(\tR\x03log\x12\x12\n" +
@@ -2010,39 +2080,40 @@ var file_tributary_sites_v1_sites_proto_depIdxs = []int32{
 	1,  // 2: tributary.sites.v1.Heartbeat.heads:type_name -> tributary.sites.v1.Head
 	25, // 3: tributary.sites.v1.Heartbeat.wall:type_name -> google.protobuf.Timestamp
 	3,  // 4: tributary.sites.v1.Heartbeat.echoes:type_name -> tributary.sites.v1.Echo
-	4,  // 5: tributary.sites.v1.Heartbeat.terms:type_name -> tributary.sites.v1.Terms
-	26, // 6: tributary.sites.v1.Echo.after:type_name -> google.protobuf.Duration
-	5,  // 7: tributary.sites.v1.Terms.cells:type_name -> tributary.sites.v1.CellsDigest
-	0,  // 8: tributary.sites.v1.Terms.since_log:type_name -> tributary.sites.v1.Log
-	2,  // 9: tributary.sites.v1.BeatRequest.heartbeat:type_name -> tributary.sites.v1.Heartbeat
-	2,  // 10: tributary.sites.v1.BeatResponse.heartbeat:type_name -> tributary.sites.v1.Heartbeat
-	0,  // 11: tributary.sites.v1.PullRequest.log:type_name -> tributary.sites.v1.Log
-	13, // 12: tributary.sites.v1.SitesStatus.logs:type_name -> tributary.sites.v1.LogStatus
-	14, // 13: tributary.sites.v1.SitesStatus.peers:type_name -> tributary.sites.v1.PeerStatus
-	15, // 14: tributary.sites.v1.SitesStatus.alarms:type_name -> tributary.sites.v1.Alarm
-	12, // 15: tributary.sites.v1.SitesStatus.differences:type_name -> tributary.sites.v1.Difference
-	18, // 16: tributary.sites.v1.CompareLogResponse.deviations:type_name -> tributary.sites.v1.Deviation
-	0,  // 17: tributary.sites.v1.DigestLogRequest.log:type_name -> tributary.sites.v1.Log
-	21, // 18: tributary.sites.v1.DigestLogResponse.spans:type_name -> tributary.sites.v1.Span
-	24, // 19: tributary.sites.v1.CompareSitesResponse.comparisons:type_name -> tributary.sites.v1.Comparison
-	18, // 20: tributary.sites.v1.Comparison.deviations:type_name -> tributary.sites.v1.Deviation
-	6,  // 21: tributary.sites.v1.Sites.Beat:input_type -> tributary.sites.v1.BeatRequest
-	8,  // 22: tributary.sites.v1.Sites.Pull:input_type -> tributary.sites.v1.PullRequest
-	10, // 23: tributary.sites.v1.Sites.GetSites:input_type -> tributary.sites.v1.GetSitesRequest
-	22, // 24: tributary.sites.v1.Sites.CompareSites:input_type -> tributary.sites.v1.CompareSitesRequest
-	16, // 25: tributary.sites.v1.Sites.CompareLog:input_type -> tributary.sites.v1.CompareLogRequest
-	19, // 26: tributary.sites.v1.Sites.DigestLog:input_type -> tributary.sites.v1.DigestLogRequest
-	7,  // 27: tributary.sites.v1.Sites.Beat:output_type -> tributary.sites.v1.BeatResponse
-	9,  // 28: tributary.sites.v1.Sites.Pull:output_type -> tributary.sites.v1.PullResponse
-	11, // 29: tributary.sites.v1.Sites.GetSites:output_type -> tributary.sites.v1.SitesStatus
-	23, // 30: tributary.sites.v1.Sites.CompareSites:output_type -> tributary.sites.v1.CompareSitesResponse
-	17, // 31: tributary.sites.v1.Sites.CompareLog:output_type -> tributary.sites.v1.CompareLogResponse
-	20, // 32: tributary.sites.v1.Sites.DigestLog:output_type -> tributary.sites.v1.DigestLogResponse
-	27, // [27:33] is the sub-list for method output_type
-	21, // [21:27] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	26, // 5: tributary.sites.v1.Heartbeat.jump:type_name -> google.protobuf.Duration
+	4,  // 6: tributary.sites.v1.Heartbeat.terms:type_name -> tributary.sites.v1.Terms
+	26, // 7: tributary.sites.v1.Echo.after:type_name -> google.protobuf.Duration
+	5,  // 8: tributary.sites.v1.Terms.cells:type_name -> tributary.sites.v1.CellsDigest
+	0,  // 9: tributary.sites.v1.Terms.since_log:type_name -> tributary.sites.v1.Log
+	2,  // 10: tributary.sites.v1.BeatRequest.heartbeat:type_name -> tributary.sites.v1.Heartbeat
+	2,  // 11: tributary.sites.v1.BeatResponse.heartbeat:type_name -> tributary.sites.v1.Heartbeat
+	0,  // 12: tributary.sites.v1.PullRequest.log:type_name -> tributary.sites.v1.Log
+	13, // 13: tributary.sites.v1.SitesStatus.logs:type_name -> tributary.sites.v1.LogStatus
+	14, // 14: tributary.sites.v1.SitesStatus.peers:type_name -> tributary.sites.v1.PeerStatus
+	15, // 15: tributary.sites.v1.SitesStatus.alarms:type_name -> tributary.sites.v1.Alarm
+	12, // 16: tributary.sites.v1.SitesStatus.differences:type_name -> tributary.sites.v1.Difference
+	18, // 17: tributary.sites.v1.CompareLogResponse.deviations:type_name -> tributary.sites.v1.Deviation
+	0,  // 18: tributary.sites.v1.DigestLogRequest.log:type_name -> tributary.sites.v1.Log
+	21, // 19: tributary.sites.v1.DigestLogResponse.spans:type_name -> tributary.sites.v1.Span
+	24, // 20: tributary.sites.v1.CompareSitesResponse.comparisons:type_name -> tributary.sites.v1.Comparison
+	18, // 21: tributary.sites.v1.Comparison.deviations:type_name -> tributary.sites.v1.Deviation
+	6,  // 22: tributary.sites.v1.Sites.Beat:input_type -> tributary.sites.v1.BeatRequest
+	8,  // 23: tributary.sites.v1.Sites.Pull:input_type -> tributary.sites.v1.PullRequest
+	10, // 24: tributary.sites.v1.Sites.GetSites:input_type -> tributary.sites.v1.GetSitesRequest
+	22, // 25: tributary.sites.v1.Sites.CompareSites:input_type -> tributary.sites.v1.CompareSitesRequest
+	16, // 26: tributary.sites.v1.Sites.CompareLog:input_type -> tributary.sites.v1.CompareLogRequest
+	19, // 27: tributary.sites.v1.Sites.DigestLog:input_type -> tributary.sites.v1.DigestLogRequest
+	7,  // 28: tributary.sites.v1.Sites.Beat:output_type -> tributary.sites.v1.BeatResponse
+	9,  // 29: tributary.sites.v1.Sites.Pull:output_type -> tributary.sites.v1.PullResponse
+	11, // 30: tributary.sites.v1.Sites.GetSites:output_type -> tributary.sites.v1.SitesStatus
+	23, // 31: tributary.sites.v1.Sites.CompareSites:output_type -> tributary.sites.v1.CompareSitesResponse
+	17, // 32: tributary.sites.v1.Sites.CompareLog:output_type -> tributary.sites.v1.CompareLogResponse
+	20, // 33: tributary.sites.v1.Sites.DigestLog:output_type -> tributary.sites.v1.DigestLogResponse
+	28, // [28:34] is the sub-list for method output_type
+	22, // [22:28] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_tributary_sites_v1_sites_proto_init() }

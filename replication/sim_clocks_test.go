@@ -1,0 +1,127 @@
+package replication_test
+
+import (
+	"slices"
+	"time"
+
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/internal/hlc"
+	"github.com/tributary-es/tributary/replication"
+)
+
+// newClock makes the clock of a process that has just started.
+func (s *site) newClock() *hlc.Clock {
+	s.wasAt(s.w.now)
+	s.steady = hlc.NewSteady(hlc.SteadyOptions{Read: func() (time.Time, time.Duration) {
+		at := s.clock.at(s.w.now)
+		return at.Wall, at.Mono
+	}})
+	s.steady.Hold()
+	s.hlc = hlc.New(s.steady.Now)
+	return s.hlc
+}
+
+// instant is what the site's clocks show.
+func (s *site) instant() replication.Instant {
+	now, mono, jump := s.steady.Read()
+	return replication.Instant{Mono: mono, Wall: now, Jump: jump}
+}
+
+// follow has the site's time of day follow a jump of its machine's.
+func (s *site) follow(jump time.Duration) {
+	s.wasAt(s.w.now)
+	if !s.steady.Follow(jump) {
+		s.w.tracef("%s does not follow a jump by %s: there was another one", s.name, jump)
+		return
+	}
+	s.w.faults.count(jumpsFollowed)
+	s.w.tracef("%s follows a jump by %s", s.name, jump)
+}
+
+// wrongBy is how far what the site goes by is ahead of the world's time.
+func (s *site) wrongBy() time.Duration { return s.steady.Now().Sub(epoch) - s.w.now }
+
+// wasAt notes what the site has gone by up to now.
+func (s *site) wasAt(now time.Duration) {
+	if s.steady != nil {
+		s.was, s.until = s.wrongBy(), now
+	}
+}
+
+// startWrong has the site's process end, and start with a time of day that is off.
+func (f *faults) startWrong(s *site) {
+	w := f.w
+	s.crash()
+	s.clock.set(w.now, w.skew(), s.clock.rate)
+	s.startIn(w.between(50*time.Millisecond, time.Second))
+	f.end(w.between(2*time.Second, 6*time.Second), func() { s.clock.set(w.now, w.now, s.clock.rate) })
+}
+
+// These are more than what the core puts up with, for clocks that drift and messages that take their time.
+const (
+	mostHeld  = 3 * time.Second // how long an event may be held back because of its time
+	mostWrong = 2 * time.Second // how far a clock may be off and count as right
+)
+
+// others returns how wrong the clocks are of a site and of those that it hears, in order.
+func (s *site) others() (wrong []time.Duration) {
+	wrong = append(wrong, s.wrongBy())
+	for _, p := range s.core.Status(s.instant()).Peers {
+		for _, o := range s.w.sites {
+			if o.name == p.Site && p.Up {
+				wrong = append(wrong, o.wrongBy())
+			}
+		}
+	}
+	slices.Sort(wrong)
+	return wrong
+}
+
+// timed notes, when a site is about to record, that nobody could know its clock to be ahead: the site has heard nobody since it started, or
+// more that were as wrong. Whatever comes after that is of such a time, too.
+func (o *oracle) timed(s *site) {
+	if wrong := s.others(); wrong[(len(wrong)-1)/2] > mostWrong/2 {
+		o.forgiven = max(o.forgiven, hlc.At(s.steady.Now()))
+	}
+}
+
+// heldBack has it looked at whether what a site does not take, because it is of the future, comes in time.
+func (o *oracle) heldBack(s *site, log eventstore.LogID) {
+	core, seq := s.core, s.headOf(log).Seq
+	mayBe := func() bool {
+		wrong := s.others()
+		return len(wrong) == 1 || wrong[len(wrong)/2] < -mostWrong/2 // nobody tells it what time it is
+	}
+	if mayBe() {
+		return
+	}
+	s.within(mostHeld, func() {
+		i, t := o.log(log)
+		if o.w.calm || s.core != core || mayBe() || s.view.held.at(i) != seq || uint64(len(t.births)) <= seq {
+			return
+		}
+		if b := t.births[seq]; b.hlc.Time().Sub(o.forgiven.Time()) > mostWrong {
+			for _, l := range core.Status(s.instant()).Logs {
+				if l.Log == log && l.Early > 0 {
+					o.violated(heldNumber, "%s holds back %s of %s for %s, and for %s more", s.name, b.dot, b.hlc.Time(), mostHeld, l.Early)
+				}
+			}
+		}
+	})
+}
+
+// heldNumber is what the oracle calls an event that is held back for long.
+const heldNumber = "R25"
+
+// latest is what no event is beyond that a site takes: by no clock that it goes by, or that others do, is it of the future.
+func (o *oracle) latest(s *site) time.Duration {
+	latest := s.view.latest.Time().Sub(epoch) // a log that is in the future goes on there
+	for _, other := range o.w.sites {
+		wrong := other.wrongBy()
+		if o.w.now-other.until < mostHeld {
+			wrong = max(wrong, other.was)
+		}
+		latest = max(latest, o.w.now+wrong)
+	}
+	return latest + mostSkew
+}
