@@ -98,18 +98,21 @@ func (g *clockGuard) judge(now Instant, c *Core, out *Effects) {
 // compare compares the clock with others', of which each counts as much as the own one. Having waited, it takes a clock that may be ahead, and
 // may not be, for all that the others have answered, for one that is not.
 func (g *clockGuard) compare(heard []*peer, most time.Duration, waited bool) {
+	answered := !slices.ContainsFunc(heard, func(p *peer) bool { return p.clock.best().width() >= unbounded })
 	lows, highs := bounds(heard)
 	lower, upper := (len(lows)-1)/2, len(lows)/2
-	g.compared = g.compared || lows[lower] >= -most || waited && !slices.ContainsFunc(heard, func(p *peer) bool { return p.clock.best().width() >= unbounded })
+	g.compared = g.compared || lows[lower] >= -most || waited && answered
 	g.late = beyond(lows[upper], most)
-	g.Behind, g.Ahead = g.late, beyond(-highs[lower], most)
-	if (g.Ahead > 0) == (beyond(-highs[upper], most) > 0) && (g.Behind > 0) == (beyond(lows[lower], most) > 0) {
-		return
+	if (highs[lower] < -most) != (highs[upper] < -most) || (lows[lower] > most) != (lows[upper] > most) {
+		// Half of the sites say so and half do not, as always where there are two. This clock does not move by itself: those that have moved
+		// since they were read first are the wrong ones.
+		lows, highs = bounds(slices.DeleteFunc(heard, func(p *peer) bool { return p.clock.moved }))
+		lower, upper = (len(lows)-1)/2, len(lows)/2
 	}
-	// Half of the sites say so and half do not, as always where there are two. This clock does not move by itself: those that have moved
-	// since they were read first are the wrong ones.
-	lows, highs = bounds(slices.DeleteFunc(heard, func(p *peer) bool { return p.clock.moved }))
-	g.Behind, g.Ahead = beyond(lows[len(lows)/2], most), beyond(-highs[(len(highs)-1)/2], most)
+	g.Behind = beyond(lows[upper], most)
+	if ahead := beyond(-highs[lower], most); ahead > 0 || answered || lows[lower] >= -most { // else what was found stands
+		g.Ahead = ahead
+	}
 }
 
 // bounds returns the bounds of how far clocks are ahead of this one, itself among them, each in order.

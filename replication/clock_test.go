@@ -154,6 +154,12 @@ func TestStartWaitsForAnother(t *testing.T) {
 	}
 	a.sync(ms, ms, 0, b)
 	a.takes(t, false, FencedClock)
+	for range 10 { // it is not heard any more, and so not answered
+		a.pass(time.Second)
+		b.pass(time.Second)
+		a.step(*b.speak())
+		a.takes(t, false, FencedClock)
+	}
 
 	a.starts(0, "b")
 	a.pass(4999 * ms)
