@@ -48,7 +48,7 @@ func TestRestoredSiteRejoins(t *testing.T) {
 			n++
 			key := fmt.Sprintf("add/%d", n)
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
-			err := adding(ctx, at, key, "cart", "local")
+			err := adding(ctx, at, key, fmt.Sprintf("cart-%d", n/200), "local") // a cart is full at some time
 			cancel()
 			if err != nil {
 				t.Fatal(err)

@@ -2,10 +2,12 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/tributary-es/tributary/commerce/cart"
 	"github.com/tributary-es/tributary/internal/drill"
 	"github.com/tributary-es/tributary/internal/reliability"
 	"github.com/tributary-es/tributary/internal/testenv"
@@ -25,6 +27,7 @@ func TestSiteKilled(t *testing.T) {
 	ledger := drill.NewLedger()
 	var tolerant, homed []time.Duration
 	classes := []string{"local", "kafka", "peer"}
+	perCart := cart.MaxLines / (2 * len(classes)) // all clients of a site fill the same carts
 	told := 0
 	acknowledged, away := map[string]int{}, map[string]int{}
 	for i := range kills {
@@ -33,19 +36,19 @@ func TestSiteKilled(t *testing.T) {
 		stream, _ := streamAt(t, victim)
 		var lost atomic.Pointer[time.Time]
 		ctx, stop := context.WithCancel(t.Context())
-		free := &patrons{ledger: ledger, round: i, stop: stop, classes: map[string][]string{}}
-		only := &patrons{ledger: ledger, round: i, stop: stop, classes: map[string][]string{}}
+		free, only := newPatrons(ledger, i, stop), newPatrons(ledger, i, stop)
 		for _, class := range classes {
 			for range 2 {
-				free.visit(ctx, class, []*drill.Site{victim, other, third}, &lost, func(ctx context.Context, at *drill.Site, key string) error {
-					return adding(ctx, at, key, "cart-"+victim.Name, class)
+				free.visit(ctx, class, []*drill.Site{victim, other, third}, &lost, func(ctx context.Context, at *drill.Site, key string, n int) error {
+					return adding(ctx, at, key, fmt.Sprintf("cart-%s-%d-%d", victim.Name, i, n/perCart), class)
 				})
 			}
 		}
-		only.visit(ctx, "homed", []*drill.Site{victim, other, third}, &lost, func(ctx context.Context, at *drill.Site, key string) error {
+		only.visit(ctx, "homed", []*drill.Site{victim, other, third}, &lost, func(ctx context.Context, at *drill.Site, key string, _ int) error {
 			return booking(ctx, at, key, stream)
 		})
-		eventually(t, "there is load", func() bool { return free.count() >= 50 && only.count() >= 50 })
+		free.busy(t, 50)
+		only.busy(t, 50)
 
 		now := time.Now()
 		lost.Store(&now)
@@ -73,6 +76,9 @@ func TestSiteKilled(t *testing.T) {
 		}
 		free.leave(t)
 		only.leave(t)
+		if n := len(free.refused); n > 0 {
+			t.Errorf("what any site may do was refused %d times, first by %v", n, free.refused[0])
+		}
 		told += free.told + only.told
 		tolerant, homed = append(tolerant, free.back...), append(homed, only.back...)
 	}

@@ -68,7 +68,7 @@ func booking(ctx context.Context, site *drill.Site, key, stream string) error {
 	return err
 }
 
-// adding puts a unit into a cart, which any site may do.
+// adding puts a unit into a cart, which any site may do. A cart has room for cart.MaxLines of them.
 func adding(ctx context.Context, site *drill.Site, key, cart, durability string) error {
 	ctx = metadata.AppendToOutgoingContext(ctx, "idempotency-key", key, "x-durability", durability)
 	_, err := commerceapiv1.NewCommandServiceClient(site.Conn()).AddToCart(ctx, &commerceapiv1.AddToCartRequest{Id: cart, StockCode: "MUG-1", Quantity: 1})
@@ -123,11 +123,24 @@ type patrons struct {
 	told    int                 // how often a site has acknowledged a command
 	classes map[string][]string // keys that the preferred site has acknowledged, by their class
 	back    []time.Duration     // of each client, from the outage on until another site has done what it wanted
+	refused []error             // what sites have said that have refused a command for good
+	last    map[string]error    // what was said last to a client of each class that was not done
 }
 
-// visit has a client give a command again and again until the patrons leave: do gives it to a site under a key. lost is when the
-// preferred site was lost, zero before. It is called from one goroutine.
-func (p *patrons) visit(ctx context.Context, class string, sites []*drill.Site, lost *atomic.Pointer[time.Time], do func(ctx context.Context, site *drill.Site, key string) error) {
+// newPatrons returns the patrons of a round, who leave with stop.
+func newPatrons(ledger *drill.Ledger, round int, stop context.CancelFunc) *patrons {
+	return &patrons{ledger: ledger, round: round, stop: stop, classes: map[string][]string{}, last: map[string]error{}}
+}
+
+// visit has a client give a command again and again until the patrons leave: do gives the n-th, from 0 on, to a site under a key.
+// lost is when the preferred site was lost, nil before. It is called from one goroutine.
+func (p *patrons) visit(
+	ctx context.Context, class string, sites []*drill.Site, lost *atomic.Pointer[time.Time],
+	do func(ctx context.Context, site *drill.Site, key string, n int) error,
+) {
+	p.mu.Lock()
+	p.classes[class] = p.classes[class] // counted from the first client on
+	p.mu.Unlock()
 	p.clients++
 	client := fmt.Sprintf("%d/%s/%s/%d", p.round, sites[0].Name, class, p.clients)
 	p.gone.Go(func() {
@@ -135,12 +148,10 @@ func (p *patrons) visit(ctx context.Context, class string, sites []*drill.Site, 
 		for n := 0; ctx.Err() == nil; n++ {
 			key := fmt.Sprintf("%s/%d", client, n)
 			attempt, cancel := context.WithTimeout(ctx, time.Second)
-			err := do(attempt, sites[at], key)
+			err := do(attempt, sites[at], key, n)
 			cancel()
 			code := grpcstatus.Code(err)
-			if code == codes.FailedPrecondition {
-				p.ledger.Refuse(key, sites[at].Name)
-			}
+			p.answered(class, key, sites[at].Name, err)
 			switch code {
 			case codes.OK:
 				p.acknowledged(class, key, sites[at].Name, at == 0)
@@ -178,18 +189,51 @@ func (p *patrons) acknowledged(class, key, site string, preferred bool) {
 	}
 }
 
+// answered notes what a site has said that has not done what a client wanted.
+func (p *patrons) answered(class, key, site string, err error) {
+	if err == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	err = fmt.Errorf("site %s: %w", site, err)
+	p.last[class] = err
+	if grpcstatus.Code(err) == codes.FailedPrecondition {
+		p.refused = append(p.refused, err)
+		p.ledger.Refuse(key, site)
+	}
+}
+
 // count returns how many commands of each class the preferred site has acknowledged, of that of which it has fewest.
 func (p *patrons) count() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.classes) == 0 {
-		return 0
-	}
 	least := math.MaxInt
 	for _, keys := range p.classes {
 		least = min(least, len(keys))
 	}
 	return least
+}
+
+// busy waits until the preferred site has acknowledged n commands of each class.
+func (p *patrons) busy(t *testing.T, n int) {
+	t.Helper()
+	for giveUp := time.Now().Add(patience); p.count() < n; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(giveUp) {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			t.Fatalf("there is no load: not %d commands of each class are done within %s, but %s; what clients were told last: %v", n, patience, p.done(), p.last)
+		}
+	}
+}
+
+// done says how many commands of each class the preferred site has acknowledged. REQUIRES: mu.
+func (p *patrons) done() string {
+	done := map[string]int{}
+	for class, keys := range p.classes {
+		done[class] = len(keys)
+	}
+	return fmt.Sprint(done)
 }
 
 // leave ends all visits.
