@@ -53,21 +53,25 @@ func newSite(name string, o *Options) (*Site, error) {
 	return s, nil
 }
 
+// startTimeout bounds each start of an engine or a server, the first as all others: many start at once on one machine, and it only
+// decides how long a failure takes.
+const startTimeout = 5 * time.Minute
+
 // startEngines starts what the site runs beside its server.
 func (s *Site) startEngines(ctx context.Context) (err error) {
 	if s.opts.Kafka {
-		if s.kafka, err = engine.StartKafka(ctx, engine.KafkaOptions{Dir: filepath.Join(s.dir, "kafka"), Logger: s.opts.Logger}); err != nil {
+		if s.kafka, err = engine.StartKafka(ctx, engine.KafkaOptions{Dir: filepath.Join(s.dir, "kafka"), StartTimeout: startTimeout, Logger: s.opts.Logger}); err != nil {
 			return err
 		}
 		s.Kafka = s.kafka.Addr()
 	}
 	if s.opts.Redis {
-		if s.redis, err = engine.StartRedis(ctx, engine.RedisOptions{Dir: filepath.Join(s.dir, "redis"), Logger: s.opts.Logger}); err != nil {
+		if s.redis, err = engine.StartRedis(ctx, engine.RedisOptions{Dir: filepath.Join(s.dir, "redis"), StartTimeout: startTimeout, Logger: s.opts.Logger}); err != nil {
 			return err
 		}
 	}
 	if s.opts.ClickHouse {
-		s.click, err = engine.StartClickHouse(ctx, engine.ClickHouseOptions{Dir: filepath.Join(s.dir, "clickhouse"), Logger: s.opts.Logger})
+		s.click, err = engine.StartClickHouse(ctx, engine.ClickHouseOptions{Dir: filepath.Join(s.dir, "clickhouse"), StartTimeout: startTimeout, Logger: s.opts.Logger})
 	}
 	return err
 }
@@ -96,7 +100,7 @@ func (s *Site) startServer(ctx context.Context, peers []string) (err error) {
 		args = append(args, s.opts.Flags(s.Name)...)
 	}
 	s.program, err = engine.StartProgram(ctx, engine.ProgramOptions{
-		Name: "site " + s.Name, Path: s.opts.Program, Args: args, Dir: filepath.Join(s.dir, "server"), Ready: s.Ready, Logger: s.opts.Logger,
+		Name: "site " + s.Name, Path: s.opts.Program, Args: args, Dir: filepath.Join(s.dir, "server"), Ready: s.Ready, StartTimeout: startTimeout, Logger: s.opts.Logger,
 	})
 	return err
 }

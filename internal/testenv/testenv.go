@@ -12,6 +12,7 @@
 package testenv
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -26,7 +27,7 @@ import (
 	"github.com/tributary-es/tributary/internal/engine"
 )
 
-// patience bounds a fetch and a start together.
+// patience bounds a fetch and a start together, and each start again: it only decides how long a failure takes.
 const patience = 8 * time.Minute
 
 // Missing ends the test because what (a server or a runtime) is not to be had here; hint says how to get it.
@@ -35,10 +36,16 @@ const patience = 8 * time.Minute
 // show at the end what was left out. Under CI=true it fails the test: there, nothing may be left out.
 func Missing(t testing.TB, what, hint string) {
 	t.Helper()
-	line := fmt.Sprintf("SKIPPED %s: %s is missing: %s", t.Name(), what, hint)
 	if os.Getenv("CI") == "true" {
 		t.Fatalf("%s is missing, and CI=true forbids skipping: %s", what, hint)
 	}
+	Skip(t, fmt.Sprintf("%s is missing: %s", what, hint))
+}
+
+// Skip is Missing for what need not be there under CI=true either.
+func Skip(t testing.TB, why string) {
+	t.Helper()
+	line := fmt.Sprintf("SKIPPED %s: %s", t.Name(), why)
 	fmt.Fprintln(os.Stderr, line)
 	if path := os.Getenv("TRIBUTARY_SKIPS"); path != "" {
 		if err := appendLine(path, line); err != nil {
@@ -120,7 +127,7 @@ func Postgres(t testing.TB, args ...string) *engine.Postgres {
 		t.Fatalf("testenv: %v", err)
 	}
 	return fresh(t, "postgres", func(ctx context.Context, _, cache string) (*engine.Postgres, error) {
-		return engine.StartPostgres(ctx, engine.PostgresOptions{Dir: filepath.Join(dir, "server"), Cache: cache, Args: args})
+		return engine.StartPostgres(ctx, engine.PostgresOptions{Dir: filepath.Join(dir, "server"), Cache: cache, Args: args, StartTimeout: patience})
 	})
 }
 
@@ -131,7 +138,7 @@ func KafkaWith(t testing.TB, opts engine.KafkaOptions) *engine.Kafka {
 		if opts.Dir == "" {
 			opts.Dir = dir
 		}
-		opts.Cache = cache
+		opts.Cache, opts.StartTimeout = cache, cmp.Or(opts.StartTimeout, patience)
 		return engine.StartKafka(ctx, opts)
 	})
 }
@@ -143,7 +150,7 @@ func RedisWith(t testing.TB, opts engine.RedisOptions) *engine.Redis {
 		if opts.Dir == "" {
 			opts.Dir = dir
 		}
-		opts.Cache = cache
+		opts.Cache, opts.StartTimeout = cache, cmp.Or(opts.StartTimeout, patience)
 		return engine.StartRedis(ctx, opts)
 	})
 }
@@ -168,15 +175,15 @@ func SharedKafka(t testing.TB) *engine.Kafka {
 }
 
 func startClickHouse(ctx context.Context, dir, cache string) (*engine.ClickHouse, error) {
-	return engine.StartClickHouse(ctx, engine.ClickHouseOptions{Dir: dir, Cache: cache})
+	return engine.StartClickHouse(ctx, engine.ClickHouseOptions{Dir: dir, Cache: cache, StartTimeout: patience})
 }
 
 func startRedis(ctx context.Context, dir, cache string) (*engine.Redis, error) {
-	return engine.StartRedis(ctx, engine.RedisOptions{Dir: dir, Cache: cache})
+	return engine.StartRedis(ctx, engine.RedisOptions{Dir: dir, Cache: cache, StartTimeout: patience})
 }
 
 func startKafka(ctx context.Context, dir, cache string) (*engine.Kafka, error) {
-	return engine.StartKafka(ctx, engine.KafkaOptions{Dir: dir, Cache: cache})
+	return engine.StartKafka(ctx, engine.KafkaOptions{Dir: dir, Cache: cache, StartTimeout: patience})
 }
 
 // server is what fresh and shared need of a started server.

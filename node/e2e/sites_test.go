@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -12,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tributary-es/tributary/internal/engine"
 	"github.com/tributary-es/tributary/internal/testenv"
 )
 
@@ -25,17 +25,15 @@ type twoSites struct {
 	at    [2]*serving
 }
 
-// freePorts returns addresses that were free just now.
+// freePorts returns addresses that were free just now, and that nobody here is given a second time.
 func freePorts(t *testing.T, n int) (addrs []string) {
 	t.Helper()
 	for range n {
-		var lc net.ListenConfig
-		l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+		addr, err := engine.FreeAddr()
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer l.Close()
-		addrs = append(addrs, l.Addr().String())
+		addrs = append(addrs, addr)
 	}
 	return addrs
 }
