@@ -222,10 +222,10 @@ func TestStartAfterAKillNeedsNoArchive(t *testing.T) {
 
 // beforeSyncs returns a disk that calls act before each sync.
 func beforeSyncs(disk vfs.FS, act func()) vfs.FS {
-	return errorfs.Wrap(imaged{disk}, errorfs.InjectorFunc(func(op errorfs.Op) error {
+	return watched(disk, func(op errorfs.Op) error {
 		if slices.Contains(syncs, op.Kind) {
 			act()
 		}
 		return nil
-	}))
+	})
 }

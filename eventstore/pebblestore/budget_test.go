@@ -24,7 +24,7 @@ type budgetFS struct {
 }
 
 func newBudgetFS(fs vfs.FS, size int64) *budgetFS {
-	return &budgetFS{FS: imaged{fs}, size: size, files: map[string]int64{}}
+	return &budgetFS{FS: reopened{fs}, size: size, files: map[string]int64{}}
 }
 
 // copyOf returns a file system with an image of this one's files, on a disk as full as this one.

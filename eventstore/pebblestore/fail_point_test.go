@@ -44,7 +44,7 @@ func onFile(name, dir, part string, kinds ...errorfs.OpKind) failPoint {
 var syncs = []errorfs.OpKind{errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo}
 
 var failPoints = []failPoint{
-	onFile("the WAL is made", "store/log/", ".log", errorfs.OpCreate, errorfs.OpReuseForWrite),
+	onFile("the WAL is made", "store/log/", ".log", errorfs.OpCreate, errorfs.OpRename),
 	onFile("the WAL is written", "store/log/", ".log", errorfs.OpFileWrite),
 	onFile("the WAL is synced", "store/log/", ".log", syncs...),
 	onFile("a WAL is removed", "store/log/", ".log", errorfs.OpRemove),
@@ -89,12 +89,12 @@ type trigger struct {
 }
 
 func (x *trigger) fs(disk vfs.FS) vfs.FS {
-	return errorfs.Wrap(disk, errorfs.InjectorFunc(func(op errorfs.Op) error {
+	return watched(disk, func(op errorfs.Op) error {
 		if !x.armed.Load() || !x.point.hit(op) || !x.fired.CompareAndSwap(false, true) {
 			return nil
 		}
 		return x.act(op)
-	}))
+	})
 }
 
 // eachAppends is how many requests each writer makes in the life of a store that a trigger is set on.

@@ -36,7 +36,7 @@ func failingDisk(current func() *Store) vfs.FS {
 		panic("syncs: " + err.Error())
 	}
 	var syncs atomic.Int64
-	return errorfs.Wrap(vfs.Default, errorfs.InjectorFunc(func(op errorfs.Op) error {
+	return watched(vfs.Default, func(op errorfs.Op) error {
 		if !isWALSync(op) || current() == nil || syncs.Add(1) <= working {
 			return nil
 		}
@@ -46,7 +46,7 @@ func failingDisk(current func() *Store) vfs.FS {
 			fmt.Println("failed", time.Now().UnixNano())
 		}
 		return syscall.EIO
-	}))
+	})
 }
 
 // failedSyncs are what the failed syncs of a test have shown so far.

@@ -45,7 +45,7 @@ func (p *powered) open(disk *vfs.MemFS) {
 	o := smallSizes(p.rng)
 	slow := rand.New(rand.NewPCG(p.rng.Uint64(), 1))
 	var mu sync.Mutex // guards slow
-	o.FS = errorfs.Wrap(imaged{disk}, errorfs.InjectorFunc(func(op errorfs.Op) error {
+	o.FS = watched(disk, func(op errorfs.Op) error {
 		if !isWALSync(op) {
 			return nil
 		}
@@ -59,7 +59,7 @@ func (p *powered) open(disk *vfs.MemFS) {
 		mu.Unlock()
 		time.Sleep(time.Duration(pause) * time.Microsecond)
 		return nil
-	}))
+	})
 	s, err := Open("data/store", &o)
 	if err != nil {
 		p.t.Errorf("open after a power loss: %v", err)

@@ -228,12 +228,12 @@ func TestIndexThatCannotBeReachedIsKept(t *testing.T) {
 			tamper(t, fs, "index", func(db *pebble.DB) {
 				set(t, db, appendRunKey(nil, eventstore.Stream("order", "witness"), 7), []byte{7})
 			})
-			faulty := errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
+			faulty := watched(fs, func(op errorfs.Op) error {
 				if strings.Contains(op.Path, "data/store/index") && c.hit(op) {
 					return c.fault
 				}
 				return nil
-			}))
+			})
 			s, err := Open("data/store", &Options{FS: faulty, Logger: quietLog})
 			if err == nil {
 				_ = s.Close()

@@ -37,7 +37,7 @@ type camera struct {
 
 // fs returns the disk, seen through the camera.
 func (c *camera) fs() vfs.FS {
-	return errorfs.Wrap(imaged{c.disk}, errorfs.InjectorFunc(func(op errorfs.Op) error {
+	return watched(c.disk, func(op errorfs.Op) error {
 		switch op.Kind {
 		case errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo:
 			if strings.HasPrefix(op.Path, "data/store") {
@@ -45,7 +45,7 @@ func (c *camera) fs() vfs.FS {
 			}
 		}
 		return nil
-	}))
+	})
 }
 
 // take copies the ledger first: what is told later need not be in the image.

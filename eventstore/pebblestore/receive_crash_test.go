@@ -167,7 +167,7 @@ func receiveUntilFull(t *testing.T, disk *vfs.MemFS, logs []*elsewhere, rng *ran
 	}
 	o := smallSizes(rng)
 	var opened atomic.Bool
-	o.FS = errorfs.Wrap(imaged{disk}, errorfs.InjectorFunc(func(op errorfs.Op) error {
+	o.FS = watched(disk, func(op errorfs.Op) error {
 		switch op.Kind {
 		case errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo:
 			if opened.Load() && strings.HasPrefix(op.Path, "data/store") {
@@ -175,7 +175,7 @@ func receiveUntilFull(t *testing.T, disk *vfs.MemFS, logs []*elsewhere, rng *ran
 			}
 		}
 		return nil
-	}))
+	})
 	s, err := Open("data/store", &o)
 	if err != nil {
 		t.Fatalf("open: %v", err)

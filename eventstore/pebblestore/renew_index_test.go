@@ -40,7 +40,7 @@ func TestIndexThatCannotBePutInPlace(t *testing.T) {
 			files := vfs.NewMem()
 			const dir = "data/store/index"
 			var armed atomic.Bool
-			disk := errorfs.Wrap(files, errorfs.InjectorFunc(func(op errorfs.Op) error {
+			disk := watched(files, func(op errorfs.Op) error {
 				if op.Kind == errorfs.OpOpenDir && op.Path == dir && armed.CompareAndSwap(true, false) {
 					return c.damage(t, files, dir)
 				}
@@ -48,7 +48,7 @@ func TestIndexThatCannotBePutInPlace(t *testing.T) {
 					armed.Store(true)
 				}
 				return nil
-			}))
+			})
 			s, err := Open("data/store", &Options{FS: disk, Logger: quietLog, IndexBatch: 100})
 			if err != nil {
 				t.Fatal(err)

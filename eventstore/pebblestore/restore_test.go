@@ -163,12 +163,12 @@ func TestRestoresOfOneBackupBeginDifferentLives(t *testing.T) {
 		t.Errorf("incarnation %d begins in the folder of incarnation 20", r.Log.Incarnation)
 	}
 	// A backup that cannot be written to cannot remember.
-	readOnly := errorfs.Wrap(files, errorfs.InjectorFunc(func(op errorfs.Op) error {
+	readOnly := watched(files, func(op errorfs.Op) error {
 		if op.Kind.ReadOrWrite() == errorfs.OpIsWrite && strings.HasPrefix(op.Path, "data/backup") {
 			return &fs.PathError{Op: "open", Path: op.Path, Err: syscall.EROFS}
 		}
 		return nil
-	}))
+	})
 	o := RestoreOptions{Store: &Options{FS: readOnly, Logger: quietLog}}
 	if _, err := Restore(context.Background(), "data/backup", "data/store-11", o); !errors.Is(err, syscall.EROFS) || !strings.Contains(err.Error(), "incarnation") {
 		t.Errorf("restore from a backup that cannot be written to: %v", err)
@@ -185,12 +185,12 @@ func TestConcurrentRestoresBeginDifferentLives(t *testing.T) {
 	backedUp(t, files, 5)
 	const restores = 4
 	// Whoever looks which lives there are gives the others time to look too, before the next is taken.
-	disk := errorfs.Wrap(files, errorfs.InjectorFunc(func(op errorfs.Op) error {
+	disk := watched(files, func(op errorfs.Op) error {
 		if op.Kind == errorfs.OpOpen && strings.HasSuffix(op.Path, restoredName) {
 			time.Sleep(50 * time.Millisecond)
 		}
 		return nil
-	}))
+	})
 	lives := make([]uint32, restores)
 	var restoring sync.WaitGroup
 	for n := range restores {
@@ -319,12 +319,12 @@ func copyOf(t *testing.T, files vfs.FS, dir string) *vfs.MemFS {
 
 // onWrites is a file system that calls visit before each change below a folder.
 func onWrites(files vfs.FS, below string, visit func() error) vfs.FS {
-	return errorfs.Wrap(imaged{files}, errorfs.InjectorFunc(func(op errorfs.Op) error {
+	return watched(files, func(op errorfs.Op) error {
 		if op.Kind.ReadOrWrite() == errorfs.OpIsWrite && strings.HasPrefix(op.Path, below) {
 			return visit()
 		}
 		return nil
-	}))
+	})
 }
 
 // While eight writers append, a backup loses power before each of its writes: then there is no backup, or a whole one, and

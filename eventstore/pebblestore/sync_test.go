@@ -29,7 +29,7 @@ type gate struct {
 func newGate(fs vfs.FS) *gate {
 	g := &gate{open: make(chan struct{}), waiting: make(chan struct{}, 1000)}
 	close(g.open)
-	g.FS = errorfs.Wrap(imaged{fs}, errorfs.InjectorFunc(func(op errorfs.Op) error {
+	g.FS = watched(fs, func(op errorfs.Op) error {
 		if isWALSync(op) {
 			g.mu.Lock()
 			open := g.open
@@ -42,7 +42,7 @@ func newGate(fs vfs.FS) *gate {
 			}
 		}
 		return nil
-	}))
+	})
 	return g
 }
 
@@ -60,12 +60,18 @@ func (g *gate) shut() (unshut func()) {
 	return sync.OnceFunc(func() { close(open) })
 }
 
-// imaged is a disk in memory of which images are taken while it is written to. Pebble's own takes the lock of images twice to
-// reuse a file of the WAL, and hangs when an image is wanted in between.
-type imaged struct{ vfs.FS }
+// watched is a disk that asks the injector before each step. Files of the WAL that are used again are opened anew: errorfs
+// gives them out unwrapped, so that their syncs would not be seen, and the disk in memory takes its lock of images twice
+// for them, and hangs when an image is wanted in between.
+func watched(disk vfs.FS, asked errorfs.InjectorFunc) vfs.FS {
+	return reopened{errorfs.Wrap(disk, asked)}
+}
+
+// reopened is a disk on which a file that is used again is renamed and opened.
+type reopened struct{ vfs.FS }
 
 // ReuseForWrite implements vfs.FS.
-func (d imaged) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
+func (d reopened) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	if err := d.Rename(oldname, newname); err != nil {
 		return nil, err
 	}

@@ -233,12 +233,12 @@ func TestUnreadableWatermarkTakesNoWrites(t *testing.T) {
 			return files
 		},
 		"disk does not read it": func(_ *testing.T, files vfs.FS) vfs.FS {
-			return errorfs.Wrap(files, errorfs.InjectorFunc(func(op errorfs.Op) error {
+			return watched(files, func(op errorfs.Op) error {
 				if op.Kind == errorfs.OpFileReadAt && op.Path == watermarkPath {
 					return syscall.EIO
 				}
 				return nil
-			}))
+			})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -344,7 +344,7 @@ func TestWatermarkThatCannotBeWrittenIsSaidOnce(t *testing.T) {
 	var tries atomic.Int64
 	enough := make(chan struct{})
 	var failing atomic.Bool
-	files := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+	files := watched(vfs.NewMem(), func(op errorfs.Op) error {
 		if op.Kind != errorfs.OpFileWriteAt || op.Path != watermarkPath || !failing.Load() {
 			return nil
 		}
@@ -352,7 +352,7 @@ func TestWatermarkThatCannotBeWrittenIsSaidOnce(t *testing.T) {
 			close(enough)
 		}
 		return syscall.ENOSPC
-	}))
+	})
 	s, said := openLogged(t, files)
 	started := time.Now()
 	failing.Store(true)
