@@ -126,9 +126,16 @@ func (s *Store) wait(g *group) {
 		g.err = s.failed() // what its answers rest on may have failed
 	default:
 		if err := g.blocks.SyncWait(); err != nil {
-			s.opts.logger("log").Fatalf("sync of the log: %v", err)
+			s.syncFailed(err)
 		}
 		s.stall.end()
+	}
+}
+
+// syncFailed ends the process when acknowledgements may rest on the sync that failed: the store is open, and appends are taken.
+func (s *Store) syncFailed(err error) {
+	if s.committing.Load() {
+		s.opts.logger("log").Fatalf("sync of the log: %v", err)
 	}
 }
 

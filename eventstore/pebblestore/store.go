@@ -65,13 +65,14 @@ type Store struct {
 	indexing   sync.RWMutex  // held by who fills the index or its filters, and by who puts another in its place
 	indexed    atomic.Uint64 // lsn up to which the index is filled
 
-	writing bool           // indexer, sequencer and committer run
-	writers sync.WaitGroup // sequencer and committer
-	keeper  sync.WaitGroup // of the watermark and the filter
-	closing sync.Once
-	done    chan struct{} // closed when Close begins to cut off readers
-	life    sync.RWMutex  // held by whoever uses the databases, so that Close waits for them; guards closed
-	closed  bool
+	writing    bool           // indexer, sequencer and committer run
+	committing atomic.Bool    // a sync of the log that fails ends the process
+	writers    sync.WaitGroup // sequencer and committer
+	keeper     sync.WaitGroup // of the watermark and the filter
+	closing    sync.Once
+	done       chan struct{} // closed when Close begins to cut off readers
+	life       sync.RWMutex  // held by whoever uses the databases, so that Close waits for them; guards closed
+	closed     bool
 }
 
 // Open opens the store in a folder, which it makes if it is not there; one process at a time can have it open. Nil
@@ -141,7 +142,7 @@ func (s *Store) open() error {
 // openDatabases opens both databases and brings what is known of the log up to date. Sealed databases are opened for
 // reading only, and take no room on the disk.
 func (s *Store) openDatabases(sealed bool) (head logHead, err error) {
-	fs := markersLast{vfs.OnDiskFull(s.opts.fs(), s.space.exhausted)}
+	fs := &walSyncs{markersLast{vfs.OnDiskFull(s.opts.fs(), s.space.exhausted)}, s.syncFailed}
 	options := func(of func(vfs.FS, *pebble.Cache) *pebble.Options, cache *pebble.Cache) func() *pebble.Options {
 		return func() *pebble.Options {
 			o := of(fs, cache)
@@ -210,6 +211,7 @@ func (s *Store) write(head logHead) {
 		others: newAcceptedLogs(s.id, s.withLives(logs)),
 	}
 	commits := make(chan *group)
+	s.committing.Store(true)
 	s.writers.Go(func() { q.run(commits) })
 	s.writers.Go(func() { s.commit(commits) })
 	s.writing = true
@@ -295,6 +297,7 @@ func (s *Store) Close() error {
 		if s.writing {
 			s.indexer.letGo()
 			s.writers.Wait()
+			s.committing.Store(false)
 			s.indexer.close()
 		}
 		close(s.done)
