@@ -163,6 +163,12 @@ func know[E any](b *Bus, c Codec[E]) {
 	}
 }
 
+// Lacks reports whether the states of a category are folded here, and events of a wire name cannot be: a newer program has recorded
+// them. The streams that have one take no commands here.
+func (b *Bus) Lacks(category, name string) bool {
+	return b.categories[category] != nil && b.codecs[name] == nil
+}
+
 // Messages says what the events of each wire name look like that are protobuf messages, of all that is registered.
 func (b *Bus) Messages() map[string]protoreflect.MessageDescriptor { return maps.Clone(b.messages) }
 

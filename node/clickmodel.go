@@ -19,7 +19,7 @@ func (n *Node) addRows(t *Tables) (*model, error) {
 		options.Database = cmp.Or(options.Database, "tributary") + "_" + strings.ReplaceAll(t.Name, "-", "_")
 	}
 	projection := t.Projection
-	projection.History = n.history(n.local, t.Categories)
+	projection.History, projection.Unknown = n.history(n.local, t.Categories), n.unknown()
 	view, err := clickview.New(projection, t.Schema, options)
 	if err != nil {
 		return nil, err

@@ -22,6 +22,17 @@ func (n *Node) history(log eventstore.Reader, categories []string) projections.H
 	return counting.New(log, rulesOf(n.bus))
 }
 
+// unknown returns what reports whether only a newer program knows an event: another site has recorded it in a stream of which this
+// one folds the state, and it is of a type that nothing here reads.
+func (n *Node) unknown() func(*eventstore.Recorded) bool {
+	return func(e *eventstore.Recorded) bool {
+		if e.Dot.Log.Site == n.config.Site || e.Kind == eventstore.KindSystem || e.Kind == eventstore.KindResolution {
+			return false
+		}
+		return n.bus.Lacks(e.Stream.Category, e.Type)
+	}
+}
+
 // dropping is the log for who has to know, of streams whose beginning was dropped too, who wrote them.
 type dropping struct {
 	*sealed.Store

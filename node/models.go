@@ -60,6 +60,7 @@ func (n *Node) addKeys(p *projections.Projection[projections.Keys]) (*model, err
 	opening := *p
 	opening.Open = func(e *eventstore.Recorded) error { return n.sealed.Open(context.Background(), e) }
 	opening.History = n.history(withheld{dropping{n.sealed, n.local}}, p.Categories)
+	opening.Unknown = n.unknown()
 	view := redisview.New(n.redis.client, opening, redisview.Options{Logger: n.log})
 	m := &model{
 		name: p.Name + "-redis", sink: "redis", keys: &opening, redis: view,

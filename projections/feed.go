@@ -123,7 +123,7 @@ func wantedBy(sink Sink) wanted {
 }
 
 func (w *wanted) has(e *eventstore.Recorded) bool {
-	return w.types[e.Type] || w.touches != nil && !alone(e) && w.touches(e)
+	return w.types[e.Type] || w.touches != nil && w.touches(e)
 }
 
 // of returns the events that are wanted, a slice of its own unless it is all of them.

@@ -85,7 +85,8 @@ const withheld = "it cannot be applied; why is not said, for the event has perso
 
 // reasonOf returns why an event is parked.
 func reasonOf(e *eventstore.Recorded, err error) string {
-	if e.Opened != nil && !e.Erased {
+	var unknown *unknownError
+	if e.Opened != nil && !e.Erased && !errors.As(err, &unknown) {
 		return withheld
 	}
 	return err.Error()

@@ -70,17 +70,36 @@ func (p *Projection[W]) wants(typ string) bool {
 	return len(p.Types) == 0 || slices.Contains(p.Types, typ)
 }
 
-// Touches reports whether an event that Types does not have may change what others say. Sinks tell the runner, see Correcting.
+// Touches reports whether an event that Types does not have may change what others say, or is for a newer program. Sinks tell the
+// runner, see Correcting.
 func (p *Projection[W]) Touches(e *eventstore.Recorded) bool {
-	return p.corrects(e) && (e.Kind == eventstore.KindResolution || !KnewLog(e))
+	return p.unknown(e) || p.corrects(e) && (e.Kind == eventstore.KindResolution || !KnewLog(e))
+}
+
+// unknown reports whether only a newer program can say what an event means for the model.
+func (p *Projection[W]) unknown(e *eventstore.Recorded) bool {
+	return p.Unknown != nil && slices.Contains(p.Categories, e.Stream.Category) && !slices.Contains(p.Types, e.Type) && p.Unknown(e)
+}
+
+// unknownError says why an event is parked that only a newer program knows. It says nothing personal.
+type unknownError struct{ typ string }
+
+func (e *unknownError) Error() string {
+	return "a newer program has recorded " + e.typ + ", which this one does not know: it is applied by one that does"
 }
 
 // take applies an event through w, or corrects with it what was written of its stream.
 func (p *Projection[W]) take(ctx context.Context, w W, rec Recorder, lot *Lot, e *eventstore.Recorded) error {
+	skipped := lot.Skipped[e.Position]
+	if !skipped && p.unknown(e) {
+		return &unknownError{e.Type}
+	}
 	if !p.corrects(e) {
+		if !p.wants(e.Type) { // it was parked, by a program that did not know it
+			return nil
+		}
 		return p.Try(w, e)
 	}
-	skipped := lot.Skipped[e.Position]
 	_, rows := any(w).(Rows)
 	c, err := p.History.Change(ctx, e, !rows && !slices.Contains(p.Unordered, e.Stream.Category))
 	switch {

@@ -32,6 +32,9 @@ type Projection[W any] struct {
 	// History says which events count. Whoever runs the projection sets it, where Categories are given; without it events are
 	// applied as they come.
 	History History
+	// Unknown, when set, reports whether only a newer program can say what an event means. Such an event of another site is parked, when
+	// it stands in a stream of Categories, whatever Types has: later ones of its stream may rest on it.
+	Unknown func(e *eventstore.Recorded) bool
 	// Open, when set, opens the sealed fields of an event that comes without them, as one does that was parked: sinks keep
 	// events sealed. A source that opens them has done it for the others.
 	Open func(e *eventstore.Recorded) error

@@ -30,6 +30,8 @@ type Runner struct {
 	board    board
 	progress progress
 	holds    holds
+	// triedParked: what was found parked has been applied again, as far as that goes. It is Run's.
+	triedParked bool
 	// rebuilding is held by the one rebuild that an operator may run at a time.
 	rebuilding sync.Mutex
 
@@ -178,6 +180,7 @@ func (r *Runner) session(ctx context.Context) error {
 		return err
 	}
 	r.opened(ctx, at)
+	r.tryParked(ctx)
 	f := r.folder(log.ID, r.sink, at)
 	f.troubled = r.board.damage() != nil // until something was read again
 	return r.follow(ctx, f)
@@ -406,6 +409,24 @@ func (r *Runner) countParked(ctx context.Context) {
 		r.opts.Logger.Warn("events are parked that were not told of, for an answer of the sink was lost",
 			"projection", r.sink.Name(), "events", n-before)
 	}
+}
+
+// tryParked applies once what an earlier run has parked: the program may be a newer one, which knows what to do with it.
+func (r *Runner) tryParked(ctx context.Context) {
+	p, ok := r.sink.(Parking)
+	if !ok || r.triedParked || !r.mayHaveParked() {
+		return
+	}
+	applied, err := p.Retry(ctx, eventstore.StreamID{})
+	if err != nil {
+		r.opts.Logger.Warn("parked events could not be tried again, and are when the sink is opened the next time", "projection", r.sink.Name(), "error", err)
+		return
+	}
+	r.triedParked = true
+	if applied > 0 {
+		r.opts.Logger.Info("parked events are applied", "projection", r.sink.Name(), "events", applied)
+	}
+	r.countParked(ctx)
 }
 
 // retrying notes that a call failed and is repeated.

@@ -68,7 +68,8 @@ type Versioned interface {
 	Version() int
 }
 
-// Correcting is a Sink of a projection with Categories: it wants events of other types too, where those change what counts.
+// Correcting is a Sink of a projection with Categories: it wants events of other types too, where those change what counts or are for
+// a newer program.
 type Correcting interface {
 	// Touches is that of the projection.
 	Touches(e *eventstore.Recorded) bool
