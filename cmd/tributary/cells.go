@@ -45,15 +45,16 @@ func (c *cellsListCmd) Run(ctx context.Context, g *globals) error {
 				rows = append(rows, []string{s.GetHome(), fmt.Sprint(s.GetCells())})
 			}
 			g.table(rows)
-			rows = [][]string{{"CELL", "OWNER", "EPOCH", "MOVING TO"}}
+			rows = [][]string{{"CELL", "OWNER", "EPOCH", "MOVING TO", "TAKEN"}}
 			for _, cell := range list.GetCells() {
 				if cell.GetEpoch() > 0 || cell.GetMovingTo() != "" || c.Stream != "" {
-					rows = append(rows, []string{fmt.Sprint(cell.GetCell()), cell.GetHome(), fmt.Sprint(cell.GetEpoch()), cell.GetMovingTo()})
+					rows = append(rows, []string{fmt.Sprint(cell.GetCell()), cell.GetHome(), fmt.Sprint(cell.GetEpoch()), cell.GetMovingTo(), cell.GetTaken()})
 				}
 			}
 			if len(rows) > 1 {
 				g.table(rows)
 			}
+			g.lease(list.GetLease())
 			fmt.Fprintf(g.out, "digest %s\n", list.GetDigest())
 		})
 	})
