@@ -13,7 +13,7 @@ import (
 // converged reports whether all sites have all there is, published what is theirs, and take writes.
 func (w *world) converged() bool {
 	for _, s := range w.sites {
-		if !s.up || s.core == nil || s.core.Writable() != nil || s.keeper != nil && s.atHome() != nil || s.log.Durable() != s.log.Accepted() {
+		if !s.up || s.core == nil || s.core.Writable() != nil || w.unsure(s) || s.log.Durable() != s.log.Accepted() {
 			return false
 		}
 		for i, t := range w.oracle.logs {
@@ -38,7 +38,7 @@ func (w *world) behind() string {
 			continue
 		case s.core.Writable() != nil:
 			b.WriteString("; " + s.name + ": " + s.core.Writable().Error())
-		case s.keeper != nil && s.atHome() != nil:
+		case w.unsure(s):
 			b.WriteString("; " + s.name + ": " + s.atHome().Error())
 		}
 		for i, t := range w.oracle.logs {

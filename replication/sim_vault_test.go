@@ -96,6 +96,9 @@ func (w *world) isolation() fault {
 	return partition
 }
 
+// unsure reports whether a site does not take itself for a home yet. What it waits for may be gone with a disk that was put back.
+func (w *world) unsure(s *site) bool { return s.keeper != nil && !w.putBack && s.atHome() != nil }
+
 // ownership is what the oracle has seen of who wrote a cell.
 type ownership struct {
 	by     map[uint32]string // the site, by epoch
