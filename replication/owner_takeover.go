@@ -36,7 +36,8 @@ func (o *Owner) Enter(ctx context.Context, e Entry) error {
 		}
 		r.Appends = append(appends, r.Appends...) // who has received the last has received all
 	}
-	if _, err := o.store.Append(ctx, r); err != nil {
+	receipt, err := o.store.Append(ctx, r)
+	if err != nil {
 		return fmt.Errorf("put on record %s: %w", e.String(), err)
 	}
 	for cell := range taken {
@@ -44,7 +45,7 @@ func (o *Owner) Enter(ctx context.Context, e Entry) error {
 			return err
 		}
 	}
-	if e.kind == TakeoverDone {
+	if e.kind == TakeoverDone && !receipt.Duplicate {
 		o.log.Warn("the cells of a site that is gone were taken over", "site", e.site, "cells", len(taken), "reason", e.note.Reason)
 	}
 	return nil
