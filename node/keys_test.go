@@ -161,7 +161,7 @@ func TestStoreAPITakesNoKeys(t *testing.T) {
 }
 
 // TestErasingAnUnknownSubject: a reference that nothing personal was ever recorded of is not said to be erased, unless that is
-// asked for in advance; one that is erased stays so.
+// asked for in advance; one that is erased stays so. A request that gives no reason is told so, whoever it is about.
 func TestErasingAnUnknownSubject(t *testing.T) {
 	shop := node.Shop()
 	shop.Sagas = nil
@@ -186,6 +186,11 @@ func TestErasingAnUnknownSubject(t *testing.T) {
 	for _, nobody := range []string{"17851", "2"} { // orders of 2 have nothing personal
 		if a := erase(nobody, "", 404); !strings.Contains(a.Detail, "nothing to erase") || !strings.Contains(a.Detail, nobody) {
 			t.Errorf("erase %s: %+v", nobody, a)
+		}
+	}
+	for _, query := range []string{"1", "17851", "17851?in_advance=true", "1?reason=%20"} {
+		if a := call(t, "DELETE", base+"/v1/subjects/"+query, ""); a.Status != 400 || !strings.Contains(a.Detail, "reason is missing") {
+			t.Errorf("erase %s without a reason: %+v, want HTTP 400 that says what is missing", query, a)
 		}
 	}
 	for range 2 {

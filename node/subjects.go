@@ -23,6 +23,9 @@ const erasePatience = 5 * time.Second
 
 // EraseSubject destroys the subject's key and drops what is kept of it in memory, then gives the read models a while.
 func (s subjects) EraseSubject(ctx context.Context, tenant, id, reason, actor string, inAdvance bool) (*apiv1.Erasure, error) {
+	if err := sealed.ValidateReason(reason); err != nil { // before the subject is looked up: a request that lacks one is wrong whoever it is about
+		return nil, err
+	}
 	of := subjectOf(tenant, id)
 	known, err := s.node.sealed.Erasure(ctx, of)
 	if err != nil {

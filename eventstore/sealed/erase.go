@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
 
@@ -42,8 +44,8 @@ func (s *Store) Erase(ctx context.Context, of Subject, reason string, m eventsto
 	if err := of.validate(); err != nil {
 		return Erasure{}, err
 	}
-	if reason == "" || len(reason) > MaxReasonBytes {
-		return Erasure{}, fmt.Errorf("%w: why a subject is erased is said in 1 to %d bytes, without personal data", eventstore.ErrInvalid, MaxReasonBytes)
+	if err := ValidateReason(reason); err != nil {
+		return Erasure{}, err
 	}
 	s.appending.Lock()
 	defer s.appending.Unlock()
@@ -67,6 +69,19 @@ func (s *Store) Erase(ctx context.Context, of Subject, reason string, m eventsto
 	}
 	erasure.Destroyed = true
 	return erasure, nil
+}
+
+// ValidateReason says what is wrong with the reason of an erasure.
+func ValidateReason(reason string) error {
+	switch {
+	case strings.TrimSpace(reason) == "":
+		return fmt.Errorf("%w: reason is missing: say why the subject is erased, in 1 to %d bytes, without personal data", eventstore.ErrInvalid, MaxReasonBytes)
+	case len(reason) > MaxReasonBytes:
+		return fmt.Errorf("%w: reason has %d bytes, the limit is %d", eventstore.ErrInvalid, len(reason), MaxReasonBytes)
+	case !utf8.ValidString(reason):
+		return fmt.Errorf("%w: reason is not valid UTF-8", eventstore.ErrInvalid)
+	}
+	return nil
 }
 
 // record appends the event.
