@@ -2,6 +2,7 @@ package eventstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"time"
@@ -114,6 +115,22 @@ const DefaultMaxChunk = 1000
 func (f *Filter) Matches(r *Recorded) bool {
 	return (f.Tenant == "" || f.Tenant == r.Stream.Tenant) &&
 		oneOf(f.Categories, r.Stream.Category) && oneOf(f.Types, r.Type) && f.Query.Matches(r)
+}
+
+// Validate says which of the filter's names no event can have: such a filter lets nothing through whatever is recorded, and is
+// a mistake, where a name that nothing has yet is none. All faults are joined; they match ErrInvalid or ErrTooLarge.
+func (f *Filter) Validate() error {
+	var faults []error
+	if f.Tenant != "" {
+		faults = append(faults, validateName("tenant", f.Tenant))
+	}
+	for _, category := range f.Categories {
+		faults = append(faults, validateName("category", category))
+	}
+	for _, name := range f.Types {
+		faults = append(faults, validateType(name))
+	}
+	return errors.Join(append(faults, f.Query.Validate())...)
 }
 
 // End returns the position up to which a read with this filter goes, in a log with the given head: Until, or the head where

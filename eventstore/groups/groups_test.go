@@ -136,6 +136,9 @@ func TestCreateIsIdempotent(t *testing.T) {
 		"lease": {Lease: time.Millisecond},
 		"twice": {Start: groups.Start{End: true, Time: time.Now()}},
 		"query": {Query: eventstore.Query{{}}},
+		"names": {Categories: []string{"Order"}},
+		"types": {Types: []string{""}},
+		"of":    {Tenant: "a b"},
 	} {
 		if _, err := gs.Create(ctx, name, s); !errors.Is(err, eventstore.ErrInvalid) {
 			t.Errorf("create %q with %+v: %v, want ErrInvalid", name, s, err)

@@ -71,15 +71,12 @@ func (s *Settings) normalize() error {
 		fault("%d categories and types, the limit is %d", n, maxTerms)
 	}
 	for _, c := range s.Categories {
-		if err := (eventstore.StreamID{Tenant: eventstore.DefaultTenant, Category: c, ID: "x"}).Validate(); err != nil {
-			faults = append(faults, err)
-		} else if eventstore.IsSystemCategory(c) {
+		if eventstore.IsSystemCategory(c) {
 			fault("category %s is Tributary's own, and no group gets it", c)
 		}
 	}
-	if err := s.Query.Validate(); err != nil {
-		faults = append(faults, err)
-	}
+	filter := s.filter(0)
+	faults = append(faults, filter.Validate())
 	set := 0
 	for _, is := range []bool{s.Start.Position != eventstore.Position{}, !s.Start.Time.IsZero(), s.Start.End} {
 		if is {

@@ -195,6 +195,14 @@ func TestStreamsThatFail(t *testing.T) {
 	if a := r.do(t, "GET", "/v1/events?after=9-9", ""); a.status != 409 {
 		t.Errorf("HTTP %d %s", a.status, a.body)
 	}
+	for _, query := range []string{"categories=Order", "categories=", "types=", "tenant=a%20b", "categories=order&categories=%C3%BC", "follow=true&categories=Order"} {
+		if a := r.do(t, "GET", "/v1/events?"+query, ""); a.status != 400 || !strings.HasSuffix(a.problem(t).Type, "/invalid") {
+			t.Errorf("%s, which no event can have: HTTP %d %s", query, a.status, a.body)
+		}
+	}
+	if a := r.do(t, "GET", "/v1/events?categories=unheard-of&types=Unheard", ""); a.status != 200 || len(a.body) > 0 {
+		t.Errorf("names that no event has: HTTP %d %s", a.status, a.body)
+	}
 	a := r.do(t, "POST", "/v1/projections/late/rebuild", "")
 	lines := strings.Split(strings.TrimSpace(string(a.body)), "\n")
 	var last eventLine

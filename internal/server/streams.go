@@ -159,6 +159,9 @@ func (s *Streams) ListEvents(r *apiv1.ListEventsRequest, stream grpc.ServerStrea
 		}
 	}
 	filter := eventstore.Filter{Tenant: TenantOf(ctx, r.GetTenant()), Categories: r.GetCategories(), Types: r.GetTypes()}
+	if err := filter.Validate(); err != nil {
+		return err
+	}
 	if r.GetUntil() != "" {
 		if r.GetFollow() {
 			return problemf(kindInvalid, "leave one of the two out", "until ends what follow would go on with")

@@ -158,6 +158,12 @@ func checked(r *sitesv1.ListConflictsRequest) (limit, offset int, err error) {
 			return 0, 0, err
 		}
 	}
+	if r.GetCategory() != "" {
+		filter := eventstore.Filter{Categories: []string{r.GetCategory()}}
+		if err := filter.Validate(); err != nil {
+			return 0, 0, err
+		}
+	}
 	return limit, offset, nil
 }
 

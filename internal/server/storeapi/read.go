@@ -112,7 +112,7 @@ func checkFilter(f *eventstore.Filter, frames bool) error {
 	if n := max(len(f.Categories), len(f.Types)); n > maxAlternatives {
 		return fmt.Errorf("%w: %d categories or types, the limit is %d", eventstore.ErrTooLarge, n, maxAlternatives)
 	}
-	return f.Query.Validate()
+	return f.Validate()
 }
 
 // maxAlternatives bounds the categories and the types of a filter, each of which is looked up.

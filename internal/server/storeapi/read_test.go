@@ -140,6 +140,26 @@ func TestWrongReads(t *testing.T) {
 			t.Errorf("reason %q of %v, want %q", got, err, reason)
 		}
 	}
+	for name, m := range map[string]*storev1.ReadAllRequest{
+		`category "Thing"`: {Categories: []string{"thing", "Thing"}}, "category is empty": {Categories: []string{""}},
+		"event type is empty": {Types: []string{""}}, "event type has 999 bytes": {Types: []string{strings.Repeat("x", 999)}},
+		`tenant "a b"`: {Tenant: "a b"}, `tag ""`: {Query: []*storev1.QueryItem{{Tags: []string{""}}}},
+	} {
+		s, err := r.ReadAll(t.Context(), m)
+		if err == nil {
+			_, err = s.Recv()
+		}
+		if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), name) {
+			t.Errorf("names that no event can have, %v: %v; want it refused, with %q", m, err, name)
+		}
+	}
+	nothing, err := r.ReadAll(t.Context(), &storev1.ReadAllRequest{Tenant: "acme", Categories: []string{"unheard.of"}, Types: []string{"Any text, really"}})
+	if positions, _ := read(t, nothing, err); len(positions) > 0 {
+		t.Errorf("names that no event has: %v", positions)
+	}
+	if _, err := r.GetVersion(t.Context(), &storev1.GetVersionRequest{Category: "Thing", Id: "1"}); status.Code(err) != codes.InvalidArgument {
+		t.Errorf("version of a stream that cannot be: %v", err)
+	}
 	s, err := r.Subscribe(t.Context(), &storev1.SubscribeRequest{FromEnd: true, After: "1-1"})
 	if err == nil {
 		_, err = s.Recv()

@@ -78,6 +78,9 @@ func (s *Service) GetReceipt(ctx context.Context, m *storev1.GetReceiptRequest) 
 // GetVersion returns the version of a stream.
 func (s *Service) GetVersion(ctx context.Context, m *storev1.GetVersionRequest) (*storev1.GetVersionResponse, error) {
 	stream := eventstore.StreamID{Tenant: tenantOr(ctx, m.GetTenant(), eventstore.DefaultTenant), Category: m.GetCategory(), ID: m.GetId()}
+	if err := stream.Validate(); err != nil {
+		return nil, err
+	}
 	version, err := s.versionAsOf(ctx, stream, m.GetUntil())
 	if err != nil {
 		return nil, err
