@@ -27,7 +27,7 @@ func (n *Node) registerOwn() error {
 	if err := n.server.Register(&apiv1.SubjectService_ServiceDesc, &server.Subjects{Erasures: subjects{n}}); err != nil {
 		return err
 	}
-	store := &storeapi.Service{Store: recorded{n.store, n.sealed}, Frames: n.local, Kept: n.kept(), Failure: n.server.Failure}
+	store := &storeapi.Service{Store: recorded{n.store, n.sealed}, Frames: n.local, Heads: n.local.Heads, Kept: n.kept(), Failure: n.server.Failure}
 	if err := n.server.Register(&storeapi.ServiceDesc, store); err != nil {
 		return err
 	}

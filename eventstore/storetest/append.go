@@ -140,17 +140,19 @@ var appendTests = []test{
 
 func envelopeIsKept(f *fixture) {
 	id := uuid.MustParse("018f3c2e-0000-7000-8000-0123456789ab")
-	log := eventstore.LogID{Site: "far", Incarnation: 3, Shard: 1}
 	tenant := eventstore.StreamID{Tenant: "acme", Category: "order", ID: "ü/1"}
 	meta := eventstore.Metadata{
 		Causation: "cause", Correlation: "start", Actor: "clerk-7",
 		TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", TraceState: "a=b",
 	}
+	own := eventstore.LogID{Site: "local", Incarnation: 1}
+	known := eventstore.Vector{{Log: own, Seq: 1}}
 	before := time.Now().Add(-time.Second)
+	f.mustAppend(one(eventstore.Stream("order", "0"), eventstore.Any, 1))
 	f.mustAppend(eventstore.Request{
 		Tenant: "acme", ID: "command-1", Hash: eventstore.Hash{1, 2, 3}, Metadata: meta,
 		Appends: []eventstore.StreamAppend{{
-			Stream: tenant, Context: eventstore.Vector{{Log: log, Seq: 9}},
+			Stream: tenant, Context: known,
 			Events: []eventstore.Event{
 				{
 					ID: id, Type: "order.created.v2", SchemaVersion: 2, Kind: eventstore.KindCompensation, Encoding: eventstore.JSON,
@@ -169,25 +171,24 @@ func envelopeIsKept(f *fixture) {
 	if e := got[1].Event.ID; e.Version() != 7 || e.Variant() != uuid.RFC4122 || got[1].HLC <= got[0].HLC {
 		f.Fatalf("second event has id %s and time %s after %s", e, got[1].HLC, got[0].HLC)
 	}
-	own := eventstore.LogID{Site: "local", Incarnation: 1}
 	want := []eventstore.Recorded{{
-		Position: at(1), Dot: eventstore.Dot{Log: own, Seq: 1},
+		Position: at(2), Dot: eventstore.Dot{Log: own, Seq: 2},
 		Event: eventstore.Event{
 			ID: id, Type: "order.created.v2", SchemaVersion: 2, Kind: eventstore.KindCompensation, Encoding: eventstore.JSON,
 			Payload: []byte(`{"a":1}`), Tags: []string{"customer:17850", "stock:2"}, KeyRef: 77,
 		},
 	}, {
-		Position: at(2), Dot: eventstore.Dot{Log: own, Seq: 2},
+		Position: at(3), Dot: eventstore.Dot{Log: own, Seq: 3},
 		Event: eventstore.Event{
 			ID: got[1].Event.ID, Type: "order.noted.v1", SchemaVersion: 1, Kind: eventstore.KindDomain, Encoding: eventstore.Protobuf,
 		},
 	}}
 	for i := range want {
 		w := &want[i]
-		w.Batch, w.HLC = eventstore.Batch{FirstSeq: 1, Count: 2}, got[i].HLC
+		w.Batch, w.HLC = eventstore.Batch{FirstSeq: 2, Count: 2}, got[i].HLC
 		w.Stream, w.Version, w.Cell = tenant, uint64(i)+1, eventstore.CellOf(tenant)
 		w.CommandID, w.RequestHash, w.Metadata = "command-1", eventstore.Hash{1, 2, 3}, meta
-		w.Context = eventstore.Vector{{Log: log, Seq: 9}}
+		w.Context = known
 	}
 	f.equal("events", got, want)
 }

@@ -73,7 +73,7 @@ func (s *Service) appendRaw(ctx context.Context, b []byte) (*wire.Encoded, error
 	}
 	var r eventstore.Request
 	d := readers.Get().(*wire.RequestReader)
-	err = s.read(d, &r, b, &o)
+	err = s.read(ctx, d, &r, b, &o)
 	readers.Put(d)
 	if err != nil {
 		return nil, err

@@ -56,17 +56,17 @@ func (k *Kept) check(r *eventstore.Request) error {
 }
 
 // message returns the request of a message, with what the call says besides.
-func (s *Service) message(m *storev1.AppendRequest, o *origin) (r eventstore.Request, err error) {
+func (s *Service) message(ctx context.Context, m *storev1.AppendRequest, o *origin) (r eventstore.Request, err error) {
 	o.Fill(m)
 	if r, err = wire.DecodeRequest(m); err != nil {
 		return r, err
 	}
-	err = s.complete(&r, len(m.GetAppends()) > 0 && m.GetAppends()[0].GetExpect() != nil, o)
+	err = s.complete(ctx, &r, len(m.GetAppends()) > 0 && m.GetAppends()[0].GetExpect() != nil, o)
 	return r, err
 }
 
 // read reads a request off its wire form, with what the call says besides; b belongs to it from then on.
-func (s *Service) read(d *wire.RequestReader, r *eventstore.Request, b []byte, o *origin) error {
+func (s *Service) read(ctx context.Context, d *wire.RequestReader, r *eventstore.Request, b []byte, o *origin) error {
 	if b == nil {
 		return fmt.Errorf("%w: there is no request", eventstore.ErrInvalid)
 	}
@@ -74,12 +74,12 @@ func (s *Service) read(d *wire.RequestReader, r *eventstore.Request, b []byte, o
 	if err != nil {
 		return err
 	}
-	return s.complete(r, expects, o)
+	return s.complete(ctx, r, expects, o)
 }
 
-// complete adds to a request what the call says of it, and refuses what is kept. expects says that its first stream names an
-// expectation.
-func (s *Service) complete(r *eventstore.Request, expects bool, o *origin) error {
+// complete adds to a request what the call says of it, and refuses what is kept, or claims to know what is not here. expects says
+// that its first stream names an expectation.
+func (s *Service) complete(ctx context.Context, r *eventstore.Request, expects bool, o *origin) error {
 	r.Causation = cmp.Or(r.Causation, o.Causation)
 	r.Correlation = cmp.Or(r.Correlation, o.Correlation)
 	if r.TraceParent == "" {
@@ -91,7 +91,10 @@ func (s *Service) complete(r *eventstore.Request, expects bool, o *origin) error
 		}
 		r.Appends[0].Expect = o.ifMatch
 	}
-	return s.Kept.check(r)
+	if err := s.Kept.check(r); err != nil {
+		return err
+	}
+	return s.checkContexts(ctx, r)
 }
 
 // origin is what a call's metadata says of its appends.

@@ -20,6 +20,8 @@ type Service struct {
 	Store eventstore.Store
 	// Frames, when set, gives whole reads the log's frames as they are kept.
 	Frames eventstore.FrameReader
+	// Heads says of which logs the store has events, and how far; nil stands for its own alone.
+	Heads func(context.Context) ([]eventstore.LogHead, error)
 	// Kept says what is not to be appended.
 	Kept Kept
 	// Failure says how the client of a session sees an error; what names the call. Required.
@@ -32,7 +34,7 @@ func (s *Service) Append(ctx context.Context, m *storev1.AppendRequest) (*storev
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.message(m, &o)
+	r, err := s.message(ctx, m, &o)
 	if err != nil {
 		return nil, err
 	}

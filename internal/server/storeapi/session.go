@@ -128,7 +128,7 @@ func (n *session) take(ctx context.Context, message []byte) error {
 	t := &together{}
 	err := wire.SessionAppends(message, func(number uint64, b []byte) error {
 		r, size := &n.request, int64(leastBytes)
-		wrong := n.service.read(&n.reader, r, b, n.origin)
+		wrong := n.service.read(n.ctx, &n.reader, r, b, n.origin)
 		if wrong == nil {
 			size = sizeOf(r)
 		}
