@@ -220,12 +220,21 @@ func TestConflictsAreOnRecord(t *testing.T) {
 	if out := done(t, "conflicts", "--addr", b.grpc, "--category", "order", "--since", "1h"); !strings.Contains(out, "default/order/X-1") || !strings.Contains(out, "voided") {
 		t.Errorf("conflicts says\n%s", out)
 	}
-	eventually(t, "ClickHouse has them too", func() bool {
+	reasons := 0
+	for _, c := range found[0] {
+		voids, _ := c.(map[string]any)["void"].([]any)
+		for _, v := range voids {
+			if v.(map[string]any)["reason"] != "" {
+				reasons++
+			}
+		}
+	}
+	eventually(t, "ClickHouse has them too, and why what is void does not count", func() bool {
 		req := request(t, http.MethodPost, "http://"+click.HTTPAddr()+"/?database="+database+"_conflicts",
-			"SELECT count(), countIf(verdict = 'voided' AND type = 'order.created.v1'), uniqExact(id) FROM conflicts_now FORMAT TSV")
+			"SELECT count(), countIf(verdict = 'voided' AND type = 'order.created.v1'), uniqExact(id), sum(length(arrayFilter(reason -> reason != '', void_reasons))), countIf(length(void) != length(void_reasons)) FROM conflicts_now FORMAT TSV")
 		req.SetBasicAuth(click.User(), click.Password())
 		resp, body := roundTrip(t, req)
-		return resp.StatusCode == http.StatusOK && strings.TrimSpace(body) == fmt.Sprintf("%d\t1\t%d", len(found[0]), len(found[0]))
+		return resp.StatusCode == http.StatusOK && strings.TrimSpace(body) == fmt.Sprintf("%d\t1\t%d\t%d\t0", len(found[0]), len(found[0]), reasons)
 	})
 	// By sum, by id, and that one was taken back.
 	eventually(t, "ClickHouse has three orders, and none that is void", func() bool {

@@ -389,6 +389,31 @@ func TestASlowArchiveIsNotWaitedFor(t *testing.T) {
 	}
 }
 
+// A row has why each event is void that it names, as the record in Redis has.
+func TestRowsSayWhy(t *testing.T) {
+	a, b := newSite(t, "bj", 0, once), newSite(t, "sh", time.Minute, once)
+	a.write(t, "1", "x", "", false)
+	b.write(t, "1", "x", "", false) // void
+	a.learn(t, b, 10)
+	records := a.records(t, &sitesv1.ListConflictsRequest{})
+	if len(records) != 1 || len(records[0].GetVoid()) != 1 || records[0].GetVoid()[0].GetReason() == "" {
+		t.Fatalf("the conflicts are %v, want one with an event that is void for a reason", records)
+	}
+	rows := memview.NewRows(conflictview.Rows(a.options()))
+	if err := projections.Replay(t.Context(), a.store, rows, projections.Cursor{}); err != nil {
+		t.Fatal(err)
+	}
+	table := rows.Table(conflictview.Table)
+	if len(table) != 1 {
+		t.Fatalf("there are %d rows, want 1", len(table))
+	}
+	const void, reasons = 9, 10 // columns
+	v := records[0].GetVoid()[0]
+	if diff := cmp.Diff([]any{[]string{v.GetEvent()}, []string{v.GetReason()}}, []any{table[0].Values[void], table[0].Values[reasons]}); diff != "" {
+		t.Errorf("void events and reasons (-record +row):\n%s", diff)
+	}
+}
+
 // Conflicts are found by stream, kind, verdict and time, and wrong requests are refused.
 func TestQueries(t *testing.T) {
 	a, b := newSite(t, "bj", 0, once), newSite(t, "sh", time.Minute, once)
@@ -426,7 +451,7 @@ func TestQueries(t *testing.T) {
 		t.Errorf("a conflict that is not there: %v", err)
 	}
 	for _, q := range []*sitesv1.ListConflictsRequest{
-		{Limit: 5000}, {Page: "x"}, {Page: "-1"}, {Kind: "odd"}, {Verdict: "odd"}, {Stream: "odd"}, {Since: "yesterday"},
+		{Limit: 5000}, {Category: "Page"}, {Page: "x"}, {Page: "-1"}, {Kind: "odd"}, {Verdict: "odd"}, {Stream: "odd"}, {Since: "yesterday"},
 	} {
 		if _, err := a.service().ListConflicts(t.Context(), q); !errors.Is(err, eventstore.ErrInvalid) {
 			t.Errorf("%v: %v", q, err)

@@ -19,7 +19,7 @@ const Table = "conflicts"
 
 const (
 	keysVersion = 3
-	rowsVersion = 3
+	rowsVersion = 4
 )
 
 // Keys of the model in Redis.
@@ -89,15 +89,15 @@ func Rows(o Options) projections.Projection[projections.Rows] {
 			}
 			for i := range records {
 				r := &records[i]
-				void := make([]string, len(r.Void))
+				void, reasons := make([]string, len(r.Void)), make([]string, len(r.Void))
 				for j, v := range r.Void {
-					void[j] = v.Event
+					void[j], reasons[j] = v.Event, v.Reason
 				}
 				with := make([]string, len(r.With))
 				for j, s := range r.With {
 					with[j] = fmt.Sprintf("%s/%d-%d", s.Log, s.From, s.To)
 				}
-				w.Insert(Table, r.ID, r.Stream, r.Category, r.Type, r.Kind, with, r.Resolver, r.Verdict, r.Reason, void,
+				w.Insert(Table, r.ID, r.Stream, r.Category, r.Type, r.Kind, with, r.Resolver, r.Verdict, r.Reason, void, reasons,
 					uint64(len(r.Overwritten)), r.Base, r.Result, e.Time(), r.SeenBy)
 			}
 			return nil
