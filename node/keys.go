@@ -81,7 +81,7 @@ func (n *Node) followErasures(ctx context.Context) error {
 	if err != nil || !others {
 		return err
 	}
-	return n.sealed.Follow(ctx, n.lastErasure(), func(of sealed.Subject, at eventstore.Position) {
+	return n.sealed.Follow(ctx, func(of sealed.Subject, at eventstore.Position) {
 		n.bus.Forget()
 		n.erased(at)
 		n.log.Info("a subject was erased at another site; its key here is destroyed", slog.String("subject", of.String()))

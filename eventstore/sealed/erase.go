@@ -157,7 +157,13 @@ func erasureOf(r *eventstore.Recorded) (Erasure, error) {
 // of the keys. Call it before anything is read for others. It returns how many keys had to be destroyed, and the position
 // of the last erasure on record.
 func (s *Store) Resume(ctx context.Context) (destroyed int, last eventstore.Position, err error) {
-	for r, err := range s.Store.ReadAll(ctx, eventstore.Position{}, erasures) {
+	state, err := s.Store.Log(ctx)
+	if err != nil {
+		return 0, last, fmt.Errorf("ask how far the log is: %w", err)
+	}
+	all := erasures
+	all.Until = state.Durable
+	for r, err := range s.Store.ReadAll(ctx, eventstore.Position{}, all) {
 		if err != nil {
 			return destroyed, last, fmt.Errorf("read the erasures on record: %w", err)
 		}
@@ -172,6 +178,7 @@ func (s *Store) Resume(ctx context.Context) (destroyed int, last eventstore.Posi
 			destroyed++
 		}
 	}
+	s.followed = state.Durable
 	return destroyed, last, nil
 }
 
@@ -196,12 +203,14 @@ func (s *Store) enforce(ctx context.Context, r *eventstore.Recorded) (destroyed 
 	return true, nil
 }
 
-// Follow destroys the keys of subjects whose erasure is recorded at another site, as it comes to be read in the log after a
-// position, and tells done of each when its key is gone. It runs until ctx ends; what keeps it from destroying a key for the
-// moment is tried again. As in Erase, no event that a key opens comes after the one by which it was destroyed, but for those
-// of appends that were under way.
-func (s *Store) Follow(ctx context.Context, after eventstore.Position, done func(of Subject, at eventstore.Position)) error {
-	sub, err := s.Store.Subscribe(ctx, after, erasures)
+// Follow destroys the keys of subjects whose erasure is recorded at another site, as it comes to be read in the log behind what
+// Resume has read, and tells done of each when its key is gone. It runs until ctx ends; what keeps it from destroying a key for the
+// moment is tried again. Called once more after an error it goes on where it was. As in Erase, no event that a key opens comes after
+// the one by which it was destroyed, but for those of appends that were under way.
+//
+// REQUIRES: Resume has returned without an error, and no other Follow runs.
+func (s *Store) Follow(ctx context.Context, done func(of Subject, at eventstore.Position)) error {
+	sub, err := s.Store.Subscribe(ctx, s.followed, erasures)
 	if err != nil {
 		return fmt.Errorf("follow erasures: %w", err)
 	}
@@ -226,7 +235,9 @@ func (s *Store) Follow(ctx context.Context, after eventstore.Position, done func
 				return err
 			}
 			done(Subject{r.Stream.Tenant, r.Stream.ID}, r.Position)
+			s.followed = r.Position
 		}
+		s.followed = chunk.Position
 	}
 }
 

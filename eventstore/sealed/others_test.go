@@ -117,14 +117,13 @@ func TestErasuresOfOthersAreDoneAsTheyCome(t *testing.T) {
 	there.raw = memstore.New(memstore.Options{LogID: eventstore.LogID{Site: "there"}})
 	there.store = there.over(there.keys)
 	here.place("a", created("1", grace.ID), created("2", "98"))
-	_, last, err := here.store.Resume(t.Context())
-	if err != nil {
+	if _, _, err := here.store.Resume(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	told, ended := make(chan sealed.Subject, 1), make(chan error, 1)
 	go func() {
-		ended <- here.store.Follow(ctx, last, func(of sealed.Subject, _ eventstore.Position) { told <- of })
+		ended <- here.store.Follow(ctx, func(of sealed.Subject, _ eventstore.Position) { told <- of })
 	}()
 	if _, err := there.store.Erase(t.Context(), grace, "asked for it", eventstore.Metadata{}); err != nil {
 		t.Fatal(err)
@@ -152,5 +151,55 @@ func TestErasuresOfOthersAreDoneAsTheyCome(t *testing.T) {
 	cancel()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("Follow ends with %v", err)
+	}
+}
+
+// An erasure of another site that comes after a start, and before one of this site is asked for, is done all the same, once, though it
+// is only followed from then on; one that was on record at the start is not told again. Shows E2.
+func TestErasureOfAnotherBeforeOnesOwn(t *testing.T) {
+	here, there := newRig(t), newRig(t)
+	there.raw = memstore.New(memstore.Options{LogID: eventstore.LogID{Site: "there"}})
+	there.store = there.over(there.keys)
+	before, own, after := sealed.Subject{Tenant: grace.Tenant, ID: "97"}, sealed.Subject{Tenant: grace.Tenant, ID: "98"}, sealed.Subject{Tenant: grace.Tenant, ID: "99"}
+	here.place("a", created("1", grace.ID), created("2", before.ID), created("3", own.ID), created("4", after.ID))
+	erase := func(at *rig, of sealed.Subject) {
+		t.Helper()
+		if _, err := at.store.Erase(t.Context(), of, "asked for it", eventstore.Metadata{}); err != nil {
+			t.Fatal(err)
+		}
+		if at == there {
+			send(t, there, here)
+		}
+	}
+	erase(there, before)
+	if destroyed, _, err := here.store.Resume(t.Context()); err != nil || destroyed != 1 {
+		t.Fatalf("%d keys were destroyed, %v; want 1", destroyed, err)
+	}
+	erase(there, grace)
+	erase(here, own)
+	for _, want := range []sealed.Subject{grace, after} { // Follow is called once more for the second
+		ctx, cancel := context.WithCancel(t.Context())
+		told, ended := make(chan sealed.Subject, 4), make(chan error, 1)
+		go func() {
+			ended <- here.store.Follow(ctx, func(of sealed.Subject, _ eventstore.Position) { told <- of })
+		}()
+		if want == after {
+			erase(there, after)
+		}
+		select {
+		case of := <-told:
+			if of != want {
+				t.Errorf("told of %s, want %s", of, want)
+			}
+		case err := <-ended:
+			t.Fatalf("Follow has ended: %v", err)
+		}
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) || len(told) > 0 {
+			t.Errorf("Follow ends with %v, and has told of %d more", err, len(told))
+		}
+		if e, err := here.store.Erasure(t.Context(), want); err != nil || !e.Destroyed {
+			t.Errorf("the erasure of %s here is %+v, %v; want the key destroyed", want, e, err)
+		}
 	}
 }

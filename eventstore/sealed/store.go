@@ -30,6 +30,11 @@ type Store struct {
 	// appending is held for reading by appends that seal until they are in the log, and for writing by an erasure from its
 	// event to the key's end, so that no event that the key opens comes after the one by which read models drop the subject.
 	appending sync.RWMutex
+
+	// followed is the position up to which every erasure on record is done, wherever it was recorded: Resume comes to it, and Follow
+	// goes on from there. It is for the two alone: an erasure of this site moves it no further, lest one of another that stands
+	// before be passed over.
+	followed eventstore.Position
 }
 
 // New returns a store over another, which it shares with others: closing it closes the other one. id tells the keys from all
