@@ -47,7 +47,7 @@ func TestContextsNameWhatIsHere(t *testing.T) {
 		"a site that is not known":  {&storev1.Known{Site: "mars", Incarnation: 1, Seq: 1}, codes.InvalidArgument, "shard-00@mars/1"},
 		"a life that is not known":  {&storev1.Known{Site: "sh", Incarnation: 2, Seq: 1}, codes.InvalidArgument, "shard-00@sh/2"},
 		"a shard that is not known": {&storev1.Known{Site: "sh", Incarnation: 1, Shard: 7, Seq: 1}, codes.InvalidArgument, "shard-07@sh/1"},
-		"no site":                   {&storev1.Known{Seq: 1}, codes.InvalidArgument, "the logs here"},
+		"no site":                   {&storev1.Known{Seq: 1}, codes.InvalidArgument, "shard-00@local/1, shard-00@sh/1"},
 		"beyond the log's end":      {&storev1.Known{Site: "local", Incarnation: 1, Seq: 99}, codes.InvalidArgument, "seq 99"},
 		"not here yet":              {&storev1.Known{Site: "sh", Incarnation: 1, Seq: 2}, codes.Unavailable, "is here up to 1"},
 	} {
