@@ -100,7 +100,7 @@ func killHome(t *testing.T, sites *drill.Sites, ledger *drill.Ledger, stream str
 	ctx, stop := context.WithCancel(t.Context())
 	clients := &patrons{ledger: ledger, round: round, stop: stop, classes: map[string][]string{}}
 	for _, class := range []string{"local", "peer"} {
-		clients.visit(ctx, class, append([]*drill.Site{home}, others...), &lost, func(ctx context.Context, at *drill.Site, key string) error {
+		clients.visit(ctx, class, append([]*drill.Site{home}, others...), &lost, func(ctx context.Context, at *drill.Site, key string, _ int) error {
 			return booked(ctx, at, key, stream, class)
 		})
 	}
