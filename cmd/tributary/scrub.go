@@ -6,9 +6,10 @@ import (
 	"errors"
 	"fmt"
 
-	apiv1 "github.com/tributary-es/tributary/schemas/gen/tributary/api/v1"
+	"github.com/vbauerster/mpb/v8/decor"
 
 	"github.com/tributary-es/tributary/eventstore"
+	apiv1 "github.com/tributary-es/tributary/schemas/gen/tributary/api/v1"
 )
 
 // scrubCmd looks for rot in the store's files.
@@ -45,7 +46,7 @@ func (c *scrubCmd) Run(ctx context.Context, g *globals) (err error) {
 		}
 		bar.end()
 		err = g.print(json.RawMessage(p.GetReportJson()), func() {
-			fmt.Fprintf(g.out, "read %.1f MiB\n", float64(p.GetDoneBytes())/(1<<20))
+			fmt.Fprintf(g.out, "read % .1f\n", decor.SizeB1024(p.GetDoneBytes()))
 			for _, f := range p.GetFaults() {
 				fmt.Fprintln(g.out, "FAULT", f)
 			}

@@ -65,10 +65,10 @@ type fullError struct {
 func (e *fullError) Error() string {
 	free := "no room is left"
 	if e.free >= 0 {
-		free = inMiB(e.free) + " are free"
+		free = sizeText(e.free) + " are free"
 	}
 	return fmt.Sprintf("%s: the disk of %s is full: %s, %s are needed to take appends; make room on it or enlarge it, the store goes on by itself then",
-		eventstore.ErrReadOnly, e.dir, free, inMiB(e.need))
+		eventstore.ErrReadOnly, e.dir, free, sizeText(e.need))
 }
 
 // Is makes the error match eventstore.ErrReadOnly.
@@ -77,7 +77,21 @@ func (e *fullError) Is(target error) bool { return target == eventstore.ErrReadO
 // Class says that it is worth trying again.
 func (e *fullError) Class() eventstore.Class { return eventstore.Transient }
 
-func inMiB(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
+// sizeText writes a number of bytes in the largest unit of which there is one: what is left of a full disk is seldom a MiB.
+func sizeText(n int64) string {
+	switch {
+	case n < 0:
+		return "unknown"
+	case n < 1<<10:
+		return fmt.Sprintf("%d bytes", n)
+	}
+	const units = "KMGT"
+	size, unit := float64(n)/(1<<10), 0
+	for ; size >= 1<<10 && unit+1 < len(units); unit++ {
+		size /= 1 << 10
+	}
+	return fmt.Sprintf("%.1f %ciB", size, units[unit])
+}
 
 // err returns why nothing may be appended; nil when there is room.
 func (x *space) err() error {
@@ -140,7 +154,7 @@ func (x *space) watch(resume func() error) {
 			if err == nil {
 				pause, next = 0, time.Time{}
 				x.fault.Store(nil)
-				x.log.Info("there is room on the disk again, appends are taken", "folder", x.dir, "free", inMiB(x.look()))
+				x.log.Info("there is room on the disk again, appends are taken", "folder", x.dir, "free", sizeText(x.look()))
 			}
 		}
 	}
@@ -233,7 +247,7 @@ func (x *space) dropBallast() (dropped bool) {
 		x.log.Error("the ballast cannot be removed", "file", x.path(), "error", err)
 		return false
 	}
-	x.log.Warn("the ballast is let go, so that what is on its way has room", "file", x.path(), "freed", inMiB(x.size))
+	x.log.Warn("the ballast is let go, so that what is on its way has room", "file", x.path(), "freed", sizeText(x.size))
 	return true
 }
 

@@ -298,7 +298,7 @@ func TestFullDiskIsSaidOnce(t *testing.T) {
 		time.Sleep(spaceEvery / 10)
 		_, err = s.Append(t.Context(), request("", eventstore.Stream("order", "1"), eventstore.Any, 1))
 	}
-	for _, part := range []string{"data/store", "0.0 MiB are free", "2.0 MiB are needed", "make room"} {
+	for _, part := range []string{"data/store", "0 bytes are free", "2.0 MiB are needed", "make room"} {
 		if err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("append: %v; want it to say %q", err, part)
 		}
@@ -308,5 +308,16 @@ func TestFullDiskIsSaidOnce(t *testing.T) {
 	}
 	if n := strings.Count(said.String(), "level=ERROR"); n != 1 {
 		t.Errorf("it was said %d times:\n%s", n, said.String())
+	}
+}
+
+// A size is told by a unit that says something of it.
+func TestSizeText(t *testing.T) {
+	for n, want := range map[int64]string{
+		-1: "unknown", 0: "0 bytes", 1023: "1023 bytes", 1 << 10: "1.0 KiB", 52_000: "50.8 KiB", 256 << 20: "256.0 MiB", 3 << 39: "1.5 TiB", 1 << 52: "4096.0 TiB",
+	} {
+		if got := sizeText(n); got != want {
+			t.Errorf("%d bytes are told as %q, want %q", n, got, want)
+		}
 	}
 }
