@@ -22,10 +22,14 @@ func openLogDB(fs vfs.FS, dir string, opts func() *pebble.Options) (*pebble.DB, 
 			return nil, fmt.Errorf("look for log: %w", corrupted(err))
 		}
 		made = desc.Exists
-		if !made {
-			if err := withoutTables(fs, dir); err != nil {
-				return nil, err
-			}
+		switch {
+		case !made:
+			err = withoutTables(fs, dir)
+		case desc.OptionsFilename != "":
+			err = setOptionsAside(fs, dir, desc.OptionsFilename, opts())
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
 	if !made && !opts().ReadOnly {

@@ -94,7 +94,7 @@ func TestOpenChecksWhatTheFolderHolds(t *testing.T) {
 	}
 }
 
-// The index may be gone, damaged, of another log, ahead of the log, or of a past that never was: it is made anew (S12).
+// The index may be gone, damaged, of another log, ahead of the log, or of a past that never was: it is made anew (S12, S38).
 func TestIndexIsMadeAnew(t *testing.T) {
 	const n = 100
 	changeMark := func(t *testing.T, fs vfs.FS, change func(*mark)) {
