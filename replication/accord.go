@@ -132,7 +132,7 @@ func (a *accord) others() []string {
 func (a *accord) missing() (out []string) {
 	for _, site := range a.others() {
 		said, ok := a.said[site]
-		same := ok && said.Cluster == a.own.Cluster && said.Epoch == a.own.Epoch &&
+		same := ok && said.Format == a.own.Format && said.Cluster == a.own.Cluster && said.Epoch == a.own.Epoch &&
 			slices.Equal(said.Founders, a.own.Founders) && slices.Equal(said.Homed, a.own.Homed)
 		if !same {
 			out = append(out, site)

@@ -344,6 +344,50 @@ func TestWordsBind(t *testing.T) {
 	}
 }
 
+// Sites whose programs may mean different things by what they say write nothing homed, and agree on nothing, until they have the
+// same format: one that has another is told apart by what is said of it. R16.
+func TestFormatsThatDiffer(t *testing.T) {
+	bj := &signer{name: "bj", home: home{shard: Shard{Region: "bj"}}, given: []string{"sh"}, homed: []string{"ledger"}}
+	bj.store = memstore.New(memstore.Options{
+		LogID: eventstore.LogID{Site: "bj", Incarnation: 1},
+		Fence: func(stream eventstore.StreamID, cell uint16) (uint32, error) { return bj.fence.Check(stream, cell) },
+	})
+	t.Cleanup(func() { _ = bj.store.Close() })
+	bj.start(t)
+	hears := func(format uint32) {
+		t.Helper()
+		said := bj.registrar.Terms()
+		said.Format = format
+		if err := bj.registrar.Heard("sh", &said); err != nil {
+			t.Fatal(err)
+		}
+		if err := bj.registrar.settle(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		bj.own(t)
+	}
+	stream := eventstore.Stream("ledger", "0")
+	hears(TermsFormat + 1)
+	if epoch := bj.registrar.Roster().Epoch; epoch != 0 {
+		t.Errorf("a system is founded with a site that may mean something else: agreement %d", epoch)
+	}
+	hears(TermsFormat)
+	for i := 1; bj.owner.ring.Of(eventstore.CellOf(stream)).Region != "bj"; i++ {
+		stream = eventstore.Stream("ledger", fmt.Sprint(i))
+	}
+	if err := bj.pay(t.Context(), stream); err != nil {
+		t.Fatalf("with the same format: %v", err)
+	}
+	hears(TermsFormat + 1)
+	if err := bj.pay(t.Context(), stream); !errors.Is(err, eventstore.ErrBlocked) || !strings.Contains(err.Error(), "format differs from site sh") {
+		t.Errorf("with another format: %v, want it blocked", err)
+	}
+	hears(TermsFormat)
+	if err := bj.pay(t.Context(), stream); err != nil {
+		t.Errorf("with the same format again: %v", err)
+	}
+}
+
 // Two systems that were begun apart do not meet. R17.
 func TestSystemsAreKeptApart(t *testing.T) {
 	var all []*signer

@@ -96,6 +96,10 @@ func (t *Terms) compare(site string, other *Terms, block *Blocked) (out []Differ
 		out = append(out, Difference{site, what, orNothing(here), orNothing(there), blocks})
 		return &out[len(out)-1]
 	}
+	if t.Format != other.Format {
+		block.all(note("format", fmt.Sprint(t.Format), fmt.Sprint(other.Format), "nothing homed is written").String() +
+			": the two may mean different things by what they say; run versions of the program at all sites that have the same")
+	}
 	founded := t.Cluster != "" && other.Cluster != ""
 	switch here, there := strings.Join(t.Founders, ","), strings.Join(other.Founders, ","); {
 	case founded && t.Cluster != other.Cluster:
@@ -119,9 +123,6 @@ func (t *Terms) compare(site string, other *Terms, block *Blocked) (out []Differ
 	}
 	if here, there := only(t.Resolvers, other.Resolvers), only(other.Resolvers, t.Resolvers); len(here)+len(there) > 0 {
 		note("resolvers", strings.Join(here, ","), strings.Join(there, ","), "")
-	}
-	if t.Format != other.Format {
-		note("format", fmt.Sprint(t.Format), fmt.Sprint(other.Format), "")
 	}
 	return out
 }
