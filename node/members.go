@@ -250,10 +250,14 @@ func (p *sitesPart) meet(ctx context.Context, r replication.Roster) error {
 		if err := p.site.With(ctx, m.Site, link, peer); err != nil {
 			return err
 		}
+		if known {
+			p.hangUp(last)
+		}
 		p.log.Info("a site takes part from now on", "site", m.Site, "grpc", m.GRPC, "kafka", m.Kafka)
 	}
 	for _, site := range r.Left {
-		if _, known := p.other(site); !known {
+		last, known := p.other(site)
+		if !known {
 			continue
 		}
 		if err := p.site.Without(ctx, site); err != nil {
@@ -262,6 +266,7 @@ func (p *sitesPart) meet(ctx context.Context, r replication.Roster) error {
 		p.mu.Lock()
 		delete(p.known, site)
 		p.mu.Unlock()
+		p.hangUp(last)
 		p.log.Info("a site takes part no more", "site", site)
 	}
 	return nil
@@ -277,6 +282,16 @@ func (p *sitesPart) takePart(ctx context.Context, r replication.Roster) error {
 		m.Sites = append(m.Sites, member.Site)
 	}
 	return p.site.TakePart(ctx, m)
+}
+
+// hangUp ends the connection to a site that nothing is asked of any more there; its topic is left by whoever followed it.
+func (p *sitesPart) hangUp(other joinedPeer) {
+	p.mu.Lock()
+	p.closing = slices.DeleteFunc(p.closing, func(peer *peers.Peer) bool { return peer == other.peer })
+	p.mu.Unlock()
+	if err := other.peer.Close(); err != nil {
+		p.log.Warn("the connection to a site that is asked no more is not ended", "site", other.Site, "error", err)
+	}
 }
 
 // members implements the service Members.

@@ -46,7 +46,7 @@ type sitesPart struct {
 
 	mu      sync.Mutex            // guards what follows
 	known   map[string]joinedPeer // by name, the other sites
-	closing []*peers.Peer         // all that there ever were
+	closing []*peers.Peer         // all whose connections are not ended yet
 }
 
 // openSites makes the site of a node that has others.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -42,6 +43,12 @@ func (w wholeTopic) Mirrored(ctx context.Context, tell func(context.Context, eve
 // serve runs a site, with events, for the sites named, on an address.
 func serve(t *testing.T, store *memstore.Store, name, addr string, named ...string) (listening string, stop func()) {
 	t.Helper()
+	return serveFor(t, store, name, addr, func() []string { return named })
+}
+
+// serveFor is serve for sites that may change.
+func serveFor(t *testing.T, store *memstore.Store, name, addr string, named func() []string) (listening string, stop func()) {
+	t.Helper()
 	site, err := replication.NewSite(replication.Options{
 		Config: replication.Config{Site: name, Heartbeat: 5 * time.Millisecond}, Store: store, Topic: wholeTopic{store},
 	})
@@ -54,7 +61,7 @@ func serve(t *testing.T, store *memstore.Store, name, addr string, named ...stri
 		t.Fatal(err)
 	}
 	s := grpc.NewServer()
-	service := &peers.Service{Site: site, Name: name, Peers: func() []string { return named }, Log: store.Log}
+	service := &peers.Service{Site: site, Name: name, Peers: named, Log: store.Log}
 	sitesv1.RegisterSitesServer(s, service)
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
@@ -206,5 +213,33 @@ func TestMeet(t *testing.T) {
 	other.Log.Site = "c"
 	if _, err := meet(a, other); err == nil || !strings.Contains(err.Error(), "names log") {
 		t.Errorf("a site that speaks of another's log as its own: %v", err)
+	}
+}
+
+// A stream with a site that has left ends with the next that it says.
+func TestSiteThatHasLeftIsHeardNoMore(t *testing.T) {
+	store := newStore(t, "b", 1)
+	var left atomic.Bool
+	addr, _ := serveFor(t, store, "b", "127.0.0.1:0", func() []string {
+		if left.Load() {
+			return nil
+		}
+		return []string{"a"}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	beats := make(chan replication.Heartbeat, 1)
+	say := func() {
+		beats <- replication.Heartbeat{Site: "a", Log: eventstore.LogID{Site: "a", Incarnation: 1}, Wall: time.Now()}
+	}
+	say()
+	err := dial(t, "a", addr).Meet(ctx, beats, func(context.Context, replication.Heartbeat) error {
+		if !left.Swap(true) {
+			say()
+		}
+		return nil
+	})
+	if status.Code(err) != codes.PermissionDenied || !strings.Contains(err.Error(), `site "a" is not one of those`) {
+		t.Errorf("the stream ends with %v, want it refused", err)
 	}
 }

@@ -78,6 +78,9 @@ func (s *Service) Beat(stream sitesv1.Sites_BeatServer) error {
 			if err == nil && h.Site != site {
 				err = status.Errorf(codes.InvalidArgument, "site %s calls itself %s", site, h.Site)
 			}
+			if err == nil {
+				err = s.named(site) // it may have left since
+			}
 			if err != nil {
 				if !errors.Is(err, io.EOF) {
 					cancel(err)
