@@ -1,9 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/tributary-es/tributary/eventstore"
 	sitesv1 "github.com/tributary-es/tributary/schemas/gen/tributary/sites/v1"
@@ -45,10 +48,10 @@ func (c *cellsListCmd) Run(ctx context.Context, g *globals) error {
 				rows = append(rows, []string{s.GetHome(), fmt.Sprint(s.GetCells())})
 			}
 			g.table(rows)
-			rows = [][]string{{"CELL", "OWNER", "EPOCH", "MOVING TO", "TAKEN"}}
-			for _, cell := range list.GetCells() {
-				if cell.GetEpoch() > 0 || cell.GetMovingTo() != "" || c.Stream != "" {
-					rows = append(rows, []string{fmt.Sprint(cell.GetCell()), cell.GetHome(), fmt.Sprint(cell.GetEpoch()), cell.GetMovingTo(), cell.GetTaken()})
+			rows = [][]string{{"CELLS", "OWNER", "EPOCH", "MOVING TO", "TAKEN"}}
+			for _, s := range cellShares(list.GetCells()) {
+				if s.epoch > 0 || s.movingTo != "" || c.Stream != "" {
+					rows = append(rows, []string{ranges(s.cells), s.home, fmt.Sprint(s.epoch), s.movingTo, s.taken})
 				}
 			}
 			if len(rows) > 1 {
@@ -74,7 +77,7 @@ func (c *cellsMoveCmd) Run(ctx context.Context, g *globals) error {
 		return fmt.Errorf("%w: name cells, or say how many with --count and whose with --from", eventstore.ErrInvalid)
 	}
 	return c.cells(ctx, g, func(client sitesv1.CellsClient) error {
-		return eachCell(ctx, g, client, c.Cell, c.From, c.Count, "moves", func(cell uint32) (*sitesv1.Cell, error) {
+		return eachCell(ctx, g, client, c.Cell, c.From, c.Count, words{"move cells", "moves", "move"}, func(cell uint32) (*sitesv1.Cell, error) {
 			return client.MoveCell(ctx, &sitesv1.MoveCellRequest{Cell: cell, To: c.To})
 		})
 	})
@@ -93,14 +96,17 @@ func (c *cellsTakeCmd) Run(ctx context.Context, g *globals) error {
 		return fmt.Errorf("%w: name cells, or the shard whose cells are taken with --from", eventstore.ErrInvalid)
 	}
 	return c.cells(ctx, g, func(client sitesv1.CellsClient) error {
-		return eachCell(ctx, g, client, c.Cell, c.From, 0, "is taken", func(cell uint32) (*sitesv1.Cell, error) {
+		return eachCell(ctx, g, client, c.Cell, c.From, 0, words{"take cells", "is taken", "are taken"}, func(cell uint32) (*sitesv1.Cell, error) {
 			return client.TakeCell(ctx, &sitesv1.TakeCellRequest{Cell: cell, Reason: c.Reason})
 		})
 	})
 }
 
+// words say what is done with cells, and what was done with one of them, or several.
+type words struct{ doing, one, several string }
+
 // eachCell does something with cells: those that are named, or some of a shard's, 0 for all.
-func eachCell(ctx context.Context, g *globals, client sitesv1.CellsClient, named []uint32, of string, most int, did string,
+func eachCell(ctx context.Context, g *globals, client sitesv1.CellsClient, named []uint32, of string, most int, did words,
 	do func(cell uint32) (*sitesv1.Cell, error),
 ) error {
 	if of != "" {
@@ -118,20 +124,74 @@ func eachCell(ctx context.Context, g *globals, client sitesv1.CellsClient, named
 		}
 	}
 	out := &sitesv1.ListCellsResponse{}
-	for _, number := range named {
+	bar := newProgress(g, did.doing, "cells")
+	for i, number := range named {
 		cell, err := do(number)
 		if err != nil {
+			bar.end()
 			return fmt.Errorf("cell %d, after %d others: %w", number, len(out.GetCells()), err)
 		}
 		out.Cells = append(out.Cells, cell)
+		bar.set(int64(i)+1, int64(len(named)))
 	}
+	bar.end()
 	return g.print(out, func() {
-		for _, cell := range out.GetCells() {
-			where := cell.GetHome()
-			if cell.GetMovingTo() != "" {
-				where = cell.GetMovingTo()
+		for _, s := range cellShares(out.GetCells()) {
+			if len(s.cells) == 1 {
+				fmt.Fprintf(g.out, "cell %d %s: %s, epoch %d\n", s.cells[0], did.one, cmp.Or(s.movingTo, s.home), s.epoch)
+				continue
 			}
-			fmt.Fprintf(g.out, "cell %d %s: %s, epoch %d\n", cell.GetCell(), did, where, cell.GetEpoch())
+			fmt.Fprintf(g.out, "%d cells %s: %s, epoch %d (%s)\n", len(s.cells), did.several, cmp.Or(s.movingTo, s.home), s.epoch, ranges(s.cells))
 		}
 	})
+}
+
+// cellShare is what is alike of some cells, by which they are summed up for people.
+type cellShare struct {
+	home, movingTo, taken string
+	epoch                 uint32
+	cells                 []uint32 // in order
+}
+
+// cellShares sums cells up, those of the lowest number first.
+func cellShares(cells []*sitesv1.Cell) (out []*cellShare) {
+	type key struct {
+		home, movingTo, taken string
+		epoch                 uint32
+	}
+	known := map[key]*cellShare{}
+	for _, cell := range slices.SortedFunc(slices.Values(cells), func(a, b *sitesv1.Cell) int { return cmp.Compare(a.GetCell(), b.GetCell()) }) {
+		k := key{cell.GetHome(), cell.GetMovingTo(), cell.GetTaken(), cell.GetEpoch()}
+		if known[k] == nil {
+			known[k] = &cellShare{home: k.home, movingTo: k.movingTo, taken: k.taken, epoch: k.epoch}
+			out = append(out, known[k])
+		}
+		known[k].cells = append(known[k].cells, cell.GetCell())
+	}
+	return out
+}
+
+// mostRanges is how many runs of cells are written out; --json has all.
+const mostRanges = 12
+
+// ranges writes numbers, which are in order, as the runs that they come in: 0-12, 15.
+func ranges(numbers []uint32) string {
+	var out []string
+	for first := 0; first < len(numbers); {
+		end := first + 1
+		for end < len(numbers) && numbers[end] == numbers[end-1]+1 {
+			end++
+		}
+		if len(out) == mostRanges {
+			out = append(out, fmt.Sprintf("and %d more (--json has all)", len(numbers)-first))
+			break
+		}
+		run := fmt.Sprint(numbers[first])
+		if end > first+1 {
+			run += fmt.Sprintf("-%d", numbers[end-1])
+		}
+		out = append(out, run)
+		first = end
+	}
+	return strings.Join(out, ", ")
 }

@@ -117,28 +117,35 @@ const leavePause = 100 * time.Millisecond
 
 // Run asks until the site has left.
 func (c *sitesLeaveCmd) Run(ctx context.Context, g *globals) error {
-	return c.members(ctx, func(members sitesv1.MembersClient) error {
-		for said := uint32(0); ; {
-			r, err := members.LeaveSite(ctx, &sitesv1.LeaveSiteRequest{Site: c.Site, Reason: c.Reason})
-			if err != nil {
-				return fmt.Errorf("have site %s leave: %w", c.Site, err)
-			}
-			if r.GetLeft() {
-				return g.print(r, func() {
-					fmt.Fprintf(g.out, "Site %s has left. What it has written stays at all sites; its server may be stopped when they have it (sites verify).\n", c.Site)
-				})
-			}
-			if r.GetCells() != said && !g.JSON {
-				fmt.Fprintf(g.out, "%d cells are still to be given away, or to be opened by others\n", r.GetCells())
-			}
-			said = r.GetCells()
-			select {
-			case <-time.After(leavePause):
-			case <-ctx.Done():
-				return fmt.Errorf("have site %s leave, which goes on when it is asked again: %w", c.Site, ctx.Err())
-			}
+	return c.members(ctx, func(members sitesv1.MembersClient) error { return c.leave(ctx, g, members) })
+}
+
+// leave asks until the site has left. How many cells it still has is told where anything is homed: else nobody has heard of cells.
+func (c *sitesLeaveCmd) leave(ctx context.Context, g *globals, members sitesv1.MembersClient) error {
+	roster, err := members.GetRoster(ctx, &sitesv1.GetRosterRequest{})
+	if err != nil {
+		return fmt.Errorf("ask who takes part: %w", err)
+	}
+	for said := uint32(0); ; {
+		r, err := members.LeaveSite(ctx, &sitesv1.LeaveSiteRequest{Site: c.Site, Reason: c.Reason})
+		if err != nil {
+			return fmt.Errorf("have site %s leave: %w", c.Site, err)
 		}
-	})
+		if r.GetLeft() {
+			return g.print(r, func() {
+				fmt.Fprintf(g.out, "Site %s has left. What it has written stays at all sites; its server may be stopped when they have it (sites verify).\n", c.Site)
+			})
+		}
+		if r.GetCells() != said && len(roster.GetHomed()) > 0 && !g.JSON {
+			fmt.Fprintf(g.out, "%d cells are still to be given away, or to be opened by others\n", r.GetCells())
+		}
+		said = r.GetCells()
+		select {
+		case <-time.After(leavePause):
+		case <-ctx.Done():
+			return fmt.Errorf("have site %s leave, which goes on when it is asked again: %w", c.Site, ctx.Err())
+		}
+	}
 }
 
 type sitesPromoteCmd struct {

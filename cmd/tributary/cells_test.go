@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc"
+
+	sitesv1 "github.com/tributary-es/tributary/schemas/gen/tributary/sites/v1"
+)
+
+// fakeSites answers as a server does whose site has cells, for an operator.
+type fakeSites struct {
+	sitesv1.CellsClient
+	sitesv1.MembersClient
+	cells []*sitesv1.Cell
+	homed []string
+	left  int // calls of LeaveSite
+}
+
+func (f *fakeSites) ListCells(context.Context, *sitesv1.ListCellsRequest, ...grpc.CallOption) (*sitesv1.ListCellsResponse, error) {
+	return &sitesv1.ListCellsResponse{Cells: f.cells}, nil
+}
+
+func (f *fakeSites) GetRoster(context.Context, *sitesv1.GetRosterRequest, ...grpc.CallOption) (*sitesv1.Roster, error) {
+	return &sitesv1.Roster{Cluster: "1", Homed: f.homed}, nil
+}
+
+func (f *fakeSites) LeaveSite(context.Context, *sitesv1.LeaveSiteRequest, ...grpc.CallOption) (*sitesv1.LeaveSiteResponse, error) {
+	f.left++
+	return &sitesv1.LeaveSiteResponse{Left: f.left > 2, Cells: uint32(300 / f.left)}, nil
+}
+
+// What was done with many cells is summed up for people, and all of it is there for programs.
+func TestManyCellsAreSummedUp(t *testing.T) {
+	f := &fakeSites{}
+	for cell := range uint32(300) {
+		f.cells = append(f.cells, &sitesv1.Cell{Cell: cell, Home: "shard-00@sz"})
+	}
+	take := func(asJSON bool) string {
+		t.Helper()
+		var out, err strings.Builder
+		g := &globals{JSON: asJSON, out: &out, err: &err}
+		did := words{"take cells", "is taken", "are taken"}
+		if err := eachCell(t.Context(), g, f, nil, "shard-00@sz", 0, did, func(cell uint32) (*sitesv1.Cell, error) {
+			taken := &sitesv1.Cell{Cell: cell, Home: "shard-00@bj", Epoch: 1}
+			switch {
+			case cell == 7:
+				taken.Epoch = 3
+			case cell >= 200 && cell%2 == 0:
+				taken.Home = "shard-00@sh"
+			}
+			return taken, nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return out.String()
+	}
+	want := "249 cells are taken: shard-00@bj, epoch 1 (0-6, 8-199, 201, 203, 205, 207, 209, 211, 213, 215, 217, 219, and 40 more (--json has all))\n" +
+		"cell 7 is taken: shard-00@bj, epoch 3\n" +
+		"50 cells are taken: shard-00@sh, epoch 1 (200, 202, 204, 206, 208, 210, 212, 214, 216, 218, 220, 222, and 38 more (--json has all))\n"
+	if got := take(false); got != want {
+		t.Errorf("for people:\n%s, want\n%s", got, want)
+	}
+	var all struct {
+		Cells []struct{ Cell uint32 } `json:"cells"`
+	}
+	if err := json.Unmarshal([]byte(take(true)), &all); err != nil || len(all.Cells) != 300 || all.Cells[299].Cell != 299 {
+		t.Errorf("with --json there are %d cells, %v; want all", len(all.Cells), err)
+	}
+}
+
+// A site that leaves is said to have cells where anything is homed, and only there.
+func TestLeavingTellsOfCellsWhereAnyAreHomed(t *testing.T) {
+	for homed, told := range map[string]bool{"": false, "ledger": true} {
+		f := &fakeSites{}
+		if homed != "" {
+			f.homed = []string{homed}
+		}
+		var out strings.Builder
+		if err := (&sitesLeaveCmd{Site: "sz", Reason: "x"}).leave(t.Context(), &globals{out: &out}, f); err != nil {
+			t.Fatal(err)
+		}
+		if got := out.String(); !strings.Contains(got, "has left") || strings.Contains(got, "150 cells are still") != told {
+			t.Errorf("homed is %q: %s", homed, got)
+		}
+	}
+}
