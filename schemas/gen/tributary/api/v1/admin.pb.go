@@ -85,7 +85,9 @@ type Status struct {
 	// The disk that the store is on.
 	Disk *DiskStatus `protobuf:"bytes,11,opt,name=disk,proto3" json:"disk,omitempty"`
 	// What is archived, and how the server keeps archiving; not set when there is neither.
-	Archive       *ArchiveStatus `protobuf:"bytes,12,opt,name=archive,proto3" json:"archive,omitempty"`
+	Archive *ArchiveStatus `protobuf:"bytes,12,opt,name=archive,proto3" json:"archive,omitempty"`
+	// The durability of commands and appends that name none: local, kafka or peer.
+	Durability    string `protobuf:"bytes,13,opt,name=durability,proto3" json:"durability,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -202,6 +204,13 @@ func (x *Status) GetArchive() *ArchiveStatus {
 		return x.Archive
 	}
 	return nil
+}
+
+func (x *Status) GetDurability() string {
+	if x != nil {
+		return x.Durability
+	}
+	return ""
 }
 
 // ArchiveStatus says what of the log is archived, and how the server archives by itself.
@@ -2314,9 +2323,11 @@ func (x *DropArchivedRequest) GetDryRun() bool {
 	return false
 }
 
-// VerifyArchiveRequest has no fields.
+// VerifyArchiveRequest says what to do about what is found.
 type VerifyArchiveRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Write anew what the log knows of: the descriptions that stand beside segments.
+	Repair        bool `protobuf:"varint,1,opt,name=repair,proto3" json:"repair,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2349,6 +2360,13 @@ func (x *VerifyArchiveRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use VerifyArchiveRequest.ProtoReflect.Descriptor instead.
 func (*VerifyArchiveRequest) Descriptor() ([]byte, []int) {
 	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *VerifyArchiveRequest) GetRepair() bool {
+	if x != nil {
+		return x.Repair
+	}
+	return false
 }
 
 // VerifyProgress says how far a verification is, and at the end what was found.
@@ -2821,7 +2839,7 @@ var File_tributary_api_v1_admin_proto protoreflect.FileDescriptor
 const file_tributary_api_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"\x1ctributary/api/v1/admin.proto\x12\x10tributary.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btributary/api/v1/http.proto\"\x12\n" +
-	"\x10GetStatusRequest\"\xa0\x04\n" +
+	"\x10GetStatusRequest\"\xc0\x04\n" +
 	"\x06Status\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x14\n" +
 	"\x05shard\x18\x02 \x01(\tR\x05shard\x129\n" +
@@ -2836,7 +2854,10 @@ const file_tributary_api_v1_admin_proto_rawDesc = "" +
 	"\fdependencies\x18\n" +
 	" \x03(\v2\x1c.tributary.api.v1.DependencyR\fdependencies\x120\n" +
 	"\x04disk\x18\v \x01(\v2\x1c.tributary.api.v1.DiskStatusR\x04disk\x129\n" +
-	"\aarchive\x18\f \x01(\v2\x1f.tributary.api.v1.ArchiveStatusR\aarchive\"\xc4\x02\n" +
+	"\aarchive\x18\f \x01(\v2\x1f.tributary.api.v1.ArchiveStatusR\aarchive\x12\x1e\n" +
+	"\n" +
+	"durability\x18\r \x01(\tR\n" +
+	"durability\"\xc4\x02\n" +
 	"\rArchiveStatus\x12\x1a\n" +
 	"\barchived\x18\x01 \x01(\tR\barchived\x12\x16\n" +
 	"\x06events\x18\x02 \x01(\x04R\x06events\x12\x1a\n" +
@@ -3014,8 +3035,9 @@ const file_tributary_api_v1_admin_proto_rawDesc = "" +
 	"\x13DropArchivedRequest\x12\x16\n" +
 	"\x06before\x18\x01 \x01(\tR\x06before\x12,\n" +
 	"\x12older_than_seconds\x18\x02 \x01(\x03R\x10olderThanSeconds\x12\x17\n" +
-	"\adry_run\x18\x03 \x01(\bR\x06dryRun\"\x16\n" +
-	"\x14VerifyArchiveRequest\"\xb1\x01\n" +
+	"\adry_run\x18\x03 \x01(\bR\x06dryRun\".\n" +
+	"\x14VerifyArchiveRequest\x12\x16\n" +
+	"\x06repair\x18\x01 \x01(\bR\x06repair\"\xb1\x01\n" +
 	"\x0eVerifyProgress\x12\x12\n" +
 	"\x04part\x18\x01 \x01(\tR\x04part\x12\x1d\n" +
 	"\n" +

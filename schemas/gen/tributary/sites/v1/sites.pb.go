@@ -1475,10 +1475,12 @@ func (x *PeerStatus) GetAheadWithinSeconds() float64 {
 type Alarm struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// fork, skew, clock, future, lost, refused or unordered.
-	Kind          string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
-	Log           string `protobuf:"bytes,2,opt,name=log,proto3" json:"log,omitempty"`
-	Site          string `protobuf:"bytes,3,opt,name=site,proto3" json:"site,omitempty"`
-	Text          string `protobuf:"bytes,4,opt,name=text,proto3" json:"text,omitempty"`
+	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Log  string `protobuf:"bytes,2,opt,name=log,proto3" json:"log,omitempty"`
+	Site string `protobuf:"bytes,3,opt,name=site,proto3" json:"site,omitempty"`
+	Text string `protobuf:"bytes,4,opt,name=text,proto3" json:"text,omitempty"`
+	// When it was raised last, which may have been before the last start.
+	At            *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=at,proto3" json:"at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1539,6 +1541,13 @@ func (x *Alarm) GetText() string {
 		return x.Text
 	}
 	return ""
+}
+
+func (x *Alarm) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
 }
 
 // CompareLogRequest names a log and a site.
@@ -2237,12 +2246,13 @@ const file_tributary_sites_v1_sites_proto_rawDesc = "" +
 	"\rheard_seconds\x18\x03 \x01(\x01R\fheardSeconds\x12#\n" +
 	"\rahead_seconds\x18\x04 \x01(\x01R\faheadSeconds\x12\x16\n" +
 	"\x06behind\x18\x05 \x01(\x04R\x06behind\x120\n" +
-	"\x14ahead_within_seconds\x18\x06 \x01(\x01R\x12aheadWithinSeconds\"U\n" +
+	"\x14ahead_within_seconds\x18\x06 \x01(\x01R\x12aheadWithinSeconds\"\x81\x01\n" +
 	"\x05Alarm\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x10\n" +
 	"\x03log\x18\x02 \x01(\tR\x03log\x12\x12\n" +
 	"\x04site\x18\x03 \x01(\tR\x04site\x12\x12\n" +
-	"\x04text\x18\x04 \x01(\tR\x04text\"O\n" +
+	"\x04text\x18\x04 \x01(\tR\x04text\x12*\n" +
+	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"O\n" +
 	"\x11CompareLogRequest\x12\x10\n" +
 	"\x03log\x18\x01 \x01(\tR\x03log\x12\x12\n" +
 	"\x04site\x18\x02 \x01(\tR\x04site\x12\x14\n" +
@@ -2367,28 +2377,29 @@ var file_tributary_sites_v1_sites_proto_depIdxs = []int32{
 	14, // 18: tributary.sites.v1.SitesStatus.takeovers:type_name -> tributary.sites.v1.Takeover
 	13, // 19: tributary.sites.v1.Lease.withheld:type_name -> tributary.sites.v1.Withheld
 	28, // 20: tributary.sites.v1.Takeover.at:type_name -> google.protobuf.Timestamp
-	21, // 21: tributary.sites.v1.CompareLogResponse.deviations:type_name -> tributary.sites.v1.Deviation
-	0,  // 22: tributary.sites.v1.DigestLogRequest.log:type_name -> tributary.sites.v1.Log
-	24, // 23: tributary.sites.v1.DigestLogResponse.spans:type_name -> tributary.sites.v1.Span
-	27, // 24: tributary.sites.v1.CompareSitesResponse.comparisons:type_name -> tributary.sites.v1.Comparison
-	21, // 25: tributary.sites.v1.Comparison.deviations:type_name -> tributary.sites.v1.Deviation
-	6,  // 26: tributary.sites.v1.Sites.Beat:input_type -> tributary.sites.v1.BeatRequest
-	8,  // 27: tributary.sites.v1.Sites.Pull:input_type -> tributary.sites.v1.PullRequest
-	10, // 28: tributary.sites.v1.Sites.GetSites:input_type -> tributary.sites.v1.GetSitesRequest
-	25, // 29: tributary.sites.v1.Sites.CompareSites:input_type -> tributary.sites.v1.CompareSitesRequest
-	19, // 30: tributary.sites.v1.Sites.CompareLog:input_type -> tributary.sites.v1.CompareLogRequest
-	22, // 31: tributary.sites.v1.Sites.DigestLog:input_type -> tributary.sites.v1.DigestLogRequest
-	7,  // 32: tributary.sites.v1.Sites.Beat:output_type -> tributary.sites.v1.BeatResponse
-	9,  // 33: tributary.sites.v1.Sites.Pull:output_type -> tributary.sites.v1.PullResponse
-	11, // 34: tributary.sites.v1.Sites.GetSites:output_type -> tributary.sites.v1.SitesStatus
-	26, // 35: tributary.sites.v1.Sites.CompareSites:output_type -> tributary.sites.v1.CompareSitesResponse
-	20, // 36: tributary.sites.v1.Sites.CompareLog:output_type -> tributary.sites.v1.CompareLogResponse
-	23, // 37: tributary.sites.v1.Sites.DigestLog:output_type -> tributary.sites.v1.DigestLogResponse
-	32, // [32:38] is the sub-list for method output_type
-	26, // [26:32] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	28, // 21: tributary.sites.v1.Alarm.at:type_name -> google.protobuf.Timestamp
+	21, // 22: tributary.sites.v1.CompareLogResponse.deviations:type_name -> tributary.sites.v1.Deviation
+	0,  // 23: tributary.sites.v1.DigestLogRequest.log:type_name -> tributary.sites.v1.Log
+	24, // 24: tributary.sites.v1.DigestLogResponse.spans:type_name -> tributary.sites.v1.Span
+	27, // 25: tributary.sites.v1.CompareSitesResponse.comparisons:type_name -> tributary.sites.v1.Comparison
+	21, // 26: tributary.sites.v1.Comparison.deviations:type_name -> tributary.sites.v1.Deviation
+	6,  // 27: tributary.sites.v1.Sites.Beat:input_type -> tributary.sites.v1.BeatRequest
+	8,  // 28: tributary.sites.v1.Sites.Pull:input_type -> tributary.sites.v1.PullRequest
+	10, // 29: tributary.sites.v1.Sites.GetSites:input_type -> tributary.sites.v1.GetSitesRequest
+	25, // 30: tributary.sites.v1.Sites.CompareSites:input_type -> tributary.sites.v1.CompareSitesRequest
+	19, // 31: tributary.sites.v1.Sites.CompareLog:input_type -> tributary.sites.v1.CompareLogRequest
+	22, // 32: tributary.sites.v1.Sites.DigestLog:input_type -> tributary.sites.v1.DigestLogRequest
+	7,  // 33: tributary.sites.v1.Sites.Beat:output_type -> tributary.sites.v1.BeatResponse
+	9,  // 34: tributary.sites.v1.Sites.Pull:output_type -> tributary.sites.v1.PullResponse
+	11, // 35: tributary.sites.v1.Sites.GetSites:output_type -> tributary.sites.v1.SitesStatus
+	26, // 36: tributary.sites.v1.Sites.CompareSites:output_type -> tributary.sites.v1.CompareSitesResponse
+	20, // 37: tributary.sites.v1.Sites.CompareLog:output_type -> tributary.sites.v1.CompareLogResponse
+	23, // 38: tributary.sites.v1.Sites.DigestLog:output_type -> tributary.sites.v1.DigestLogResponse
+	33, // [33:39] is the sub-list for method output_type
+	27, // [27:33] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_tributary_sites_v1_sites_proto_init() }
