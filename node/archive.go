@@ -35,10 +35,12 @@ type ArchiveReport struct {
 
 // ArchiveFindings say how what is archived is.
 type ArchiveFindings struct {
-	Segments int      `json:"segments"`
-	Events   uint64   `json:"events"`
-	Bytes    int64    `json:"bytes"`
+	Segments int    `json:"segments"`
+	Events   uint64 `json:"events"`
+	Bytes    int64  `json:"bytes"`
+	// Faults are those that are left, Repaired those that were.
 	Faults   []string `json:"faults"`
+	Repaired []string `json:"repaired,omitempty"`
 	// Unused are objects at the log's places that are none of its segments.
 	Unused []string `json:"unused"`
 }
@@ -73,9 +75,9 @@ func (a *Archive) Archive(ctx context.Context, r *apiv1.ArchiveRequest, progress
 // List lists what is archived.
 func (a *Archive) List() *apiv1.ListArchiveResponse { return archivedSegments(a.store) }
 
-// Verify checks what is archived.
-func (a *Archive) Verify(ctx context.Context, progress func(done, total uint64)) (ArchiveFindings, error) {
-	return verifyArchive(ctx, a.store, progress)
+// Verify checks what is archived. repair writes anew what follows from the log's own record of it.
+func (a *Archive) Verify(ctx context.Context, repair bool, progress func(done, total uint64)) (ArchiveFindings, error) {
+	return verifyArchive(ctx, a.store, repair, progress)
 }
 
 // checkpointTypes are the system events that are soon superseded.
@@ -139,11 +141,23 @@ func archivedSegments(s *pebblestore.Store) *apiv1.ListArchiveResponse {
 	return out
 }
 
-func verifyArchive(ctx context.Context, s *pebblestore.Store, progress func(done, total uint64)) (ArchiveFindings, error) {
+func verifyArchive(ctx context.Context, s *pebblestore.Store, repair bool, progress func(done, total uint64)) (ArchiveFindings, error) {
 	c, err := s.VerifyArchive(ctx, progress)
-	out := ArchiveFindings{Segments: c.Segments, Events: c.Events, Bytes: c.Bytes, Faults: c.Faults, Unused: c.Unused}
-	if out.Faults == nil {
-		out.Faults = []string{}
+	out := ArchiveFindings{Segments: c.Segments, Events: c.Events, Bytes: c.Bytes, Faults: []string{}, Unused: c.Unused}
+	for i, fault := range c.Faults {
+		segment, undescribed := c.Undescribed[i]
+		switch {
+		case undescribed && !repair:
+			fault += "; the log knows what it should say: tributary archive verify --repair writes it anew"
+		case undescribed:
+			failed := s.DescribeArchived(ctx, &segment)
+			if failed == nil {
+				out.Repaired = append(out.Repaired, fault)
+				continue
+			}
+			fault = fmt.Sprintf("%s; it could not be written anew: %v", fault, failed)
+		}
+		out.Faults = append(out.Faults, fault)
 	}
 	if out.Unused == nil {
 		out.Unused = []string{}
@@ -174,8 +188,8 @@ func (a archiving) ArchiveEvents(ctx context.Context, r *apiv1.ArchiveRequest, s
 func (a archiving) ListSegments() *apiv1.ListArchiveResponse { return archivedSegments(a.node.local) }
 
 // VerifySegments implements server.Archiving.
-func (a archiving) VerifySegments(ctx context.Context, send func(*apiv1.ArchiveProgress) error) error {
-	findings, err := verifyArchive(ctx, a.node.local, archiveProgress(send))
+func (a archiving) VerifySegments(ctx context.Context, r *apiv1.VerifyArchiveRequest, send func(*apiv1.ArchiveProgress) error) error {
+	findings, err := verifyArchive(ctx, a.node.local, r.GetRepair(), archiveProgress(send))
 	if err != nil {
 		return err
 	}

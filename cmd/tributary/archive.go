@@ -205,21 +205,24 @@ func (c *archiveListCmd) Run(ctx context.Context, g *globals) error {
 	})
 }
 
-type archiveVerifyCmd struct{ archiveTarget }
+type archiveVerifyCmd struct {
+	Repair bool `help:"Write anew what the log knows of: the descriptions that stand beside segments."`
+	archiveTarget
+}
 
-// Run verifies what is archived and prints what was found. Faults end with exit code 4.
+// Run verifies what is archived and prints what was found. Faults that are left end with exit code 4.
 func (c *archiveVerifyCmd) Run(ctx context.Context, g *globals) error {
 	var found node.ArchiveFindings
 	bar := newProgress(g, "verify archive", "events")
 	err := c.use(ctx, g, func(admin apiv1.AdminServiceClient) error {
-		stream, err := admin.VerifyArchive(ctx, &apiv1.VerifyArchiveRequest{})
+		stream, err := admin.VerifyArchive(ctx, &apiv1.VerifyArchiveRequest{Repair: c.Repair})
 		if err != nil {
 			return err
 		}
 		_, err = receiveArchive(stream, bar, &found)
 		return err
 	}, func(a *node.Archive) (err error) {
-		found, err = a.Verify(ctx, func(done, total uint64) { bar.set(int64(done), int64(total)) })
+		found, err = a.Verify(ctx, c.Repair, func(done, total uint64) { bar.set(int64(done), int64(total)) })
 		return err
 	})
 	bar.end()
@@ -230,6 +233,9 @@ func (c *archiveVerifyCmd) Run(ctx context.Context, g *globals) error {
 		fmt.Fprintf(g.out, "%s, %d events, %d bytes\n", counted(found.Segments, "segment"), found.Events, found.Bytes)
 		for _, name := range found.Unused {
 			fmt.Fprintln(g.out, "not of this log:", name)
+		}
+		for _, f := range found.Repaired {
+			fmt.Fprintln(g.out, "repaired:", f)
 		}
 		for _, f := range found.Faults {
 			fmt.Fprintln(g.out, "FAULT", f)

@@ -41,15 +41,17 @@ type ArchiveCheck struct {
 	Segments int
 	Events   uint64
 	Bytes    int64
-	// Faults names each segment that is damaged or cannot be had, and why.
+	// Faults names each segment that is damaged or cannot be had, or whose description is not what it should be, and why.
 	Faults []string
+	// Undescribed are those of the last kind, each with its place in Faults: DescribeArchived writes their descriptions anew.
+	Undescribed map[int]ArchivedSegment
 	// Unused are objects that lie beside the log's segments and are none of them: what an archiving left that was killed,
 	// or what another life of the log has.
 	Unused []string
 }
 
 // VerifyArchive reads every archived segment past all caches, and checks its SHA-256, each block and event in it, and that the
-// hash chain goes through all of them and on into the database. It holds nobody up. The error is for what kept it from looking.
+// hash chain goes through all of them and on into the database; then whether what stands beside it for people says the same. It holds nobody up. The error is for what kept it from looking.
 func (s *Store) VerifyArchive(ctx context.Context, progress func(done, total uint64)) (ArchiveCheck, error) {
 	var c ArchiveCheck
 	a := s.archived.Load()
@@ -60,7 +62,16 @@ func (s *Store) VerifyArchive(ctx context.Context, progress func(done, total uin
 		if err := ctx.Err(); err != nil {
 			return c, err
 		}
-		if err := s.verifySegment(ctx, a, i); err != nil {
+		err := s.verifySegment(ctx, a, i)
+		if err == nil {
+			if err = segment.in.CheckDescription(ctx, segment.Segment, s.plainMeta()); errors.Is(err, eventstore.ErrCorrupt) {
+				if c.Undescribed == nil {
+					c.Undescribed = map[int]ArchivedSegment{}
+				}
+				c.Undescribed[len(c.Faults)] = ArchivedSegment{segment.in.Location(), *segment.Segment}
+			}
+		}
+		if err != nil {
 			c.Faults = append(c.Faults, fmt.Sprintf("segment %s, lsn %d to %d: %v", segment.Name, segment.First, segment.Last, err))
 		}
 		c.Segments++
@@ -81,6 +92,22 @@ func (s *Store) VerifyArchive(ctx context.Context, progress func(done, total uin
 		c.Unused = append(c.Unused, unused...)
 	}
 	return c, ctx.Err()
+}
+
+// DescribeArchived writes the description of an archived segment anew. ErrNotFound when it is none of the log's, any more.
+func (s *Store) DescribeArchived(ctx context.Context, segment *ArchivedSegment) error {
+	at := -1
+	a := s.archived.Load()
+	if a != nil {
+		at = slices.IndexFunc(a.segments, func(of archivedSegment) bool { return of.Name == segment.Name })
+	}
+	if at < 0 {
+		return fmt.Errorf("describe segment %s: %w", segment.Name, eventstore.ErrNotFound)
+	}
+	if err := a.segments[at].in.Describe(ctx, a.segments[at].Segment, s.plainMeta()); err != nil {
+		return fmt.Errorf("describe segment %s: %w", segment.Name, err)
+	}
+	return nil
 }
 
 // verifySegment checks the i-th segment.

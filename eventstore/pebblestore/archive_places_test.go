@@ -97,6 +97,61 @@ func TestSegmentThatIsPutBack(t *testing.T) {
 	}
 }
 
+// What stands beside a segment for people is compared with it: that it is missing, damaged or of another segment is a fault that names
+// it, and it is written anew from what the log knows.
+func TestDescriptionOfASegment(t *testing.T) {
+	bucket := newMemBucket()
+	s, err := Open("store", &Options{Logger: quietLog, FS: vfs.NewMem(), OpenArchive: bucket.open})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	for i := range 3 {
+		mustAppend(t, s, request("", eventstore.Stream("order", fmt.Sprint(i)), eventstore.Any, 3))
+		mustArchive(t, s, ArchiveOptions{})
+	}
+	segments := s.Archived()
+	name, other := segments[0].Name+".json", segments[1].Name+".json"
+	good := bucket.objects[name]
+	for what, tt := range map[string]struct {
+		body []byte
+		says []string
+	}{
+		"missing":             {nil, []string{"is missing"}},
+		"damaged":             {good[:len(good)/2], []string{"cannot be read"}},
+		"of another segment":  {bucket.objects[other], []string{"first_lsn is 4, should be 1", "sha256 is " + segments[1].SHA256}},
+		"of another log":      {bytes.Replace(good, []byte(`"local"`), []byte(`"mars"`), 1), []string{"site is mars, should be local"}},
+		"something else":      {[]byte("[]"), []string{"cannot be read"}},
+		"a fact that is gone": {bytes.Replace(good, []byte("chain_after"), []byte("chain_rot"), 1), []string{"chain_after is <nil>"}},
+	} {
+		delete(bucket.objects, name)
+		if tt.body != nil {
+			bucket.objects[name] = tt.body
+		}
+		c, err := s.VerifyArchive(t.Context(), nil)
+		if err != nil || len(c.Faults) != 1 || len(c.Undescribed) != 1 || !strings.Contains(c.Faults[0], name) {
+			t.Errorf("%s: faults %v, %v; want one that names it", what, c.Faults, err)
+			continue
+		}
+		for _, part := range tt.says {
+			if !strings.Contains(c.Faults[0], part) {
+				t.Errorf("%s: %s; want it to say %q", what, c.Faults[0], part)
+			}
+		}
+		segment := c.Undescribed[0]
+		if err := s.DescribeArchived(t.Context(), &segment); err != nil {
+			t.Error(err)
+		}
+		if c, err := s.VerifyArchive(t.Context(), nil); err != nil || len(c.Faults)+len(c.Unused) > 0 {
+			t.Errorf("%s, and written anew: %v, %v", what, c, err)
+		}
+	}
+}
+
 // An index that is lost while the archive is away or damaged keeps a store from opening, and it is said what to do.
 func TestIndexLostAndArchiveAway(t *testing.T) {
 	files, bucket := vfs.NewMem(), newMemBucket()

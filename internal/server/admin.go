@@ -41,7 +41,7 @@ type Archiving interface {
 	ArchiveEvents(ctx context.Context, r *apiv1.ArchiveRequest, progress func(*apiv1.ArchiveProgress) error) error
 	DropEvents(ctx context.Context, r *apiv1.DropArchivedRequest, progress func(*apiv1.ArchiveProgress) error) error
 	ListSegments() *apiv1.ListArchiveResponse
-	VerifySegments(ctx context.Context, progress func(*apiv1.ArchiveProgress) error) error
+	VerifySegments(ctx context.Context, r *apiv1.VerifyArchiveRequest, progress func(*apiv1.ArchiveProgress) error) error
 }
 
 // GetStatus says how the server is.
@@ -187,11 +187,11 @@ func (a *Admin) ListArchive(context.Context, *apiv1.ListArchiveRequest) (*apiv1.
 }
 
 // VerifyArchive verifies what is archived and sends its progress.
-func (a *Admin) VerifyArchive(_ *apiv1.VerifyArchiveRequest, stream grpc.ServerStreamingServer[apiv1.ArchiveProgress]) error {
+func (a *Admin) VerifyArchive(r *apiv1.VerifyArchiveRequest, stream grpc.ServerStreamingServer[apiv1.ArchiveProgress]) error {
 	if a.Archiving == nil {
 		return unsupported("archiving")
 	}
-	return a.Archiving.VerifySegments(stream.Context(), stream.Send)
+	return a.Archiving.VerifySegments(stream.Context(), r, stream.Send)
 }
 
 // Verify verifies and sends its progress.
