@@ -24,7 +24,8 @@ func (n *Node) status(ctx context.Context) (*apiv1.Status, error) {
 	}
 	out := &apiv1.Status{
 		Version: n.config.Version, Shard: state.ID.String(), StartedAt: timestamppb.New(n.started),
-		Durable: state.Durable.String(), Events: state.Durable.LSN, Streams: state.Streams,
+		Durability: n.config.Durability,
+		Durable:    state.Durable.String(), Events: state.Durable.LSN, Streams: state.Streams,
 	}
 	out.Disk = n.diskStatus()
 	out.Archive = n.archiveStatus()
@@ -99,15 +100,7 @@ func (n *Node) health(ctx context.Context) []server.Dependency {
 		out[0].Up, out[0].Problem = false, err.Error()
 	}
 	if n.kafka.mirror != nil {
-		s := n.kafka.mirror.Status()
-		d := server.Dependency{Name: "kafka", Mode: withoutPassword(n.kafka.mode), Up: s.State == kafkalog.StateMirroring}
-		if len(s.TopicFaults) > 0 {
-			d.Problem = "the topic is weaker than it should be: " + strings.Join(s.TopicFaults, "; ")
-		}
-		if !d.Up {
-			d.Problem = string(s.State) + ": " + cmp.Or(errorText(s.Err), "not connected yet")
-		}
-		out = append(out, d)
+		out = append(out, kafkaHealth(n.kafka.mirror.Status(), n.kafka.mode))
 	}
 	var asking sync.WaitGroup
 	redis := server.Dependency{Name: "redis", Mode: withoutPassword(n.redis.mode)}
@@ -122,6 +115,19 @@ func (n *Node) health(ctx context.Context) []server.Dependency {
 	}
 	out = append(append(out, n.archiveHealth()...), n.siteHealth(ctx)...)
 	return append(out, n.stuckFollowers()...)
+}
+
+// kafkaHealth says how Kafka is, as far as the mirror knows: it is down, too, when it has not answered for a while, although nothing
+// that was asked of it has failed yet.
+func kafkaHealth(s kafkalog.Status, mode string) server.Dependency {
+	d := server.Dependency{Name: "kafka", Mode: withoutPassword(mode), Up: s.State == kafkalog.StateMirroring && s.Silent.IsZero()}
+	if len(s.TopicFaults) > 0 {
+		d.Problem = "the topic is weaker than it should be: " + strings.Join(s.TopicFaults, "; ")
+	}
+	if !d.Up {
+		d.Problem = string(s.State) + ": " + cmp.Or(errorText(s.Err), "not connected yet")
+	}
+	return d
 }
 
 // answers says of the outcome of a ping whether a dependency is up, else what is wrong.

@@ -10,11 +10,11 @@ import (
 
 // The mirror keeps, in the sense of package durable, what every in-sync replica of its topic has.
 
-// Available returns ErrUnavailable, with the cause, unless the mirror is copying.
+// Available returns ErrUnavailable, with the cause, unless the mirror is copying and the brokers answer.
 func (m *Mirror) Available() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.status.State == StateMirroring {
+	if m.status.State == StateMirroring && m.status.Silent.IsZero() {
 		return nil
 	}
 	cause := m.status.Err

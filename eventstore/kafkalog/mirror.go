@@ -55,6 +55,8 @@ type Status struct {
 	Events, Heartbeats, Sessions uint64
 	// TopicFaults are settings of the topic that are weaker than they should be.
 	TopicFaults []string
+	// Silent is since when the brokers have not answered a batch that is on its way; zero while they answer. The mirror waits for them.
+	Silent time.Time
 	// Err is what went wrong last; nil when nothing has since the last batch was acknowledged.
 	Err error
 }
@@ -63,6 +65,7 @@ type Status struct {
 type Mirror struct {
 	store   eventstore.Reader
 	options Options
+	silence silence
 
 	mu      sync.Mutex // guards what follows
 	status  Status
@@ -141,6 +144,7 @@ func (m *Mirror) Run(ctx context.Context) error {
 		default:
 			s.State = StateStopped
 		}
+		s.Silent = time.Time{}
 		if err != nil {
 			s.Err = err
 		}
@@ -174,6 +178,11 @@ func (m *Mirror) run(ctx context.Context) error {
 			w.logger.Warn("mirror goes on without its checkpoint", "error", err)
 		}
 	}
+	watching, stop := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	defer stop()
+	watch.Go(func() { m.watchBrokers(watching, &o) })
 	return w.run(ctx)
 }
 

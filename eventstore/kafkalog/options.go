@@ -25,6 +25,8 @@ type Options struct {
 	ClientID string
 	// RequestTimeout bounds one request; zero means 10 s. Half of it is the time in which the brokers must acknowledge.
 	RequestTimeout time.Duration
+	// SilentAfter is how long the brokers may take to answer a mirror before they are said to be silent; zero means 4 s.
+	SilentAfter time.Duration
 	// Patience is for how long a Recovery tries brokers that do not answer; zero means 20 s.
 	Patience time.Duration
 	// MaxBackoff bounds the pause between vain attempts to reach the brokers; zero means 2 s.
@@ -82,6 +84,7 @@ func (o Options) withDefaults(log eventstore.LogID) (Options, error) {
 	}
 	set(&o.ClientID, "tributary")
 	set(&o.RequestTimeout, 10*time.Second)
+	set(&o.SilentAfter, 4*time.Second)
 	set(&o.Patience, 20*time.Second)
 	set(&o.MaxBackoff, 2*time.Second)
 	set(&o.TransactionalID, fmt.Sprintf("%s-%d", o.Topic, o.Partition))

@@ -130,7 +130,9 @@ func (w *writer) checkStillHeld(ctx context.Context, c *connection) error {
 // send produces a batch under the session's identity.
 func (w *writer) send(ctx context.Context, c *connection, b batch) (offset int64, err error) {
 	b.sign(w.held, w.sequence)
+	w.mirror.silence.begin()
 	offset, err = c.produce(ctx, b)
+	w.mirror.silence.end()
 	switch {
 	case err == nil:
 	case fenced(err):
