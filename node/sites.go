@@ -65,6 +65,7 @@ func openSites(n *Node) (*sitesPart, error) {
 		Config: replication.Config{Site: n.config.Site, Begun: n.config.Life != 0, MaxSkew: n.config.MaxSkew, Leases: true},
 		Store:  n.local, Clock: n.steady, Topic: ownTopic{n.kafka.mirror, p}, Logger: n.log,
 		Links: map[string]replication.Link{}, Peers: map[string]replication.Peer{}, Accord: p, Recorder: n.cells,
+		Alarms: lastAlarms(n.path(alarmsFile), n.log), KeepAlarms: func(all []replication.Alarm) error { return keepAlarms(n.path(alarmsFile), all) },
 	}
 	for _, other := range n.config.Peers {
 		link, peer, err := p.dial(other)

@@ -231,22 +231,6 @@ func (r *run) pull(pull Pull) {
 	_ = r.put(r.ctx, answer) // the run ends
 }
 
-// maxAlarms is how many alarms a status tells.
-const maxAlarms = 20
-
-func (r *run) alarm(alarms []Alarm) {
-	for _, a := range alarms {
-		r.log.Error("alarm: "+a.Text, slog.String("kind", string(a.Kind)), slog.String("log", a.Log.String()), slog.String("site", a.Site))
-	}
-	if len(alarms) == 0 {
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.alarms = append(r.alarms, alarms...)
-	r.alarms = r.alarms[max(0, len(r.alarms)-maxAlarms):]
-}
-
 func (r *run) lagged(log eventstore.LogID, lag time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -117,11 +117,13 @@ type Reread struct {
 
 // Alarm is something that people should know.
 type Alarm struct {
-	Kind AlarmKind
+	Kind AlarmKind `json:"kind"`
 	// Log is the log it is about, Site the site, where it is about one.
-	Log  eventstore.LogID
-	Site string
-	Text string
+	Log  eventstore.LogID `json:"log"`
+	Site string           `json:"site,omitempty"`
+	Text string           `json:"text"`
+	// At is when the site raised it last; zero as the core gives it.
+	At time.Time `json:"at"`
 }
 
 // AlarmKind says what an alarm is about.

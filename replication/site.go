@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -70,6 +71,9 @@ type Options struct {
 	// Clock is the time of day that the store gives events; the site holds it, and has it follow the machine's when other sites agree. Nil
 	// means another one.
 	Clock *hlc.Steady
+	// Alarms are those of before, which a status tells as well; KeepAlarms, when not nil, keeps what there are now, one call at a time.
+	Alarms     []Alarm
+	KeepAlarms func([]Alarm) error
 	// Accord, when not nil, says what has to be the same at all sites, and judges what they say.
 	Accord Accord
 
@@ -135,6 +139,8 @@ type Site struct {
 	entering  atomic.Bool              // an entry is being put on record
 	elsewhere elsewhere
 
+	keeping sync.Mutex // held by who keeps the alarms
+
 	mu     sync.Mutex // guards all below, and the maps of o
 	topic  inTopic
 	beats  map[chan Heartbeat]bool
@@ -180,6 +186,7 @@ func NewSite(o Options) (*Site, error) {
 		inbox: make(chan Input, 16), asks: make(chan func(*run)), begun: make(chan struct{}), ended: make(chan struct{}),
 		elsewhere: elsewhere{waits: map[chan struct{}]eventstore.Dot{}},
 		beats:     map[chan Heartbeat]bool{}, again: map[string]context.CancelFunc{}, apart: map[string]error{}, lag: map[eventstore.LogID]time.Duration{},
+		alarms: slices.Clone(o.Alarms),
 	}
 	unknown := fmt.Errorf("%w: the site has not begun", ErrUnconfirmed)
 	s.setTaken(unknown, unknown)

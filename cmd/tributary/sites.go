@@ -103,7 +103,7 @@ func (g *globals) sitesStatus(s *sitesv1.SitesStatus) {
 		}
 	}
 	for _, a := range s.GetAlarms() {
-		fmt.Fprintf(g.out, "alarm %s: %s\n", a.GetKind(), a.GetText())
+		fmt.Fprintf(g.out, "alarm %s, %s: %s\n", a.GetKind(), a.GetAt().AsTime().Format(time.RFC3339), a.GetText())
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/replication"
@@ -184,7 +185,7 @@ func (s *Service) GetSites(ctx context.Context, _ *sitesv1.GetSitesRequest) (*si
 		})
 	}
 	for _, a := range o.Alarms {
-		out.Alarms = append(out.Alarms, &sitesv1.Alarm{Kind: string(a.Kind), Log: a.Log.String(), Site: a.Site, Text: a.Text})
+		out.Alarms = append(out.Alarms, &sitesv1.Alarm{Kind: string(a.Kind), Log: a.Log.String(), Site: a.Site, Text: a.Text, At: timestamppb.New(a.At)})
 	}
 	return out, nil
 }
