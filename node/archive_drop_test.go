@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/pebblestore"
+	"github.com/tributary-es/tributary/internal/server"
 )
 
 // runAlone runs a node with the shop, the embedded Redis and nothing else, until stop.
@@ -100,6 +102,16 @@ func TestDropBesideModelsInMemory(t *testing.T) {
 	}
 	if _, _, err := n.Rebuild(ctx, "shop-redis", func(done, total uint64) {}); err == nil || ctx.Err() != nil {
 		t.Errorf("a rebuild: %v; want an error at once", err)
+	}
+	asked, err := http.Post("http://"+n.HTTPAddr()+"/v1/projections/shop-redis/rebuild", "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer asked.Body.Close()
+	var problem server.Problem
+	if err := json.NewDecoder(asked.Body).Decode(&problem); err != nil || asked.StatusCode != http.StatusConflict || !strings.HasSuffix(problem.Type, "/dropped") ||
+		!strings.Contains(problem.Detail, n.local.First().String()) || !strings.Contains(problem.Hint, "--source kafka") {
+		t.Errorf("a rebuild, over HTTP: %d, %+v (%v); want it refused, with where the log begins and what to do", asked.StatusCode, problem, err)
 	}
 }
 

@@ -2,10 +2,13 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/internal/server"
 	"github.com/tributary-es/tributary/projections"
 	"github.com/tributary-es/tributary/projections/redisview"
 	"github.com/tributary-es/tributary/queries"
@@ -88,11 +91,16 @@ func (n *Node) Rebuild(ctx context.Context, name string, progress func(done, tot
 	if err != nil {
 		return "", "", err
 	}
-	return m.rebuild(ctx, func(p *apiv1.RebuildProgress) { progress(p.GetDoneEvents(), p.GetTotalEvents()) })
+	return n.rebuild(ctx, m, func(p *apiv1.RebuildProgress) { progress(p.GetDoneEvents(), p.GetTotalEvents()) })
 }
 
-func (m *model) rebuild(ctx context.Context, report func(*apiv1.RebuildProgress)) (before, after string, err error) {
-	return m.runner.Rebuild(ctx, func(p projections.RebuildProgress) {
+// rebuild rebuilds a model. What would have to be filled from events that were dropped is refused before it is touched.
+func (n *Node) rebuild(ctx context.Context, m *model, report func(*apiv1.RebuildProgress)) (before, after string, err error) {
+	before, after, err = m.runner.Rebuild(ctx, func(p projections.RebuildProgress) {
 		report(&apiv1.RebuildProgress{DoneEvents: p.Done, TotalEvents: p.Total, Rate: p.Rate, EtaSeconds: p.ETA.Seconds()})
 	})
+	if errors.Is(err, projections.ErrDropped) {
+		err = server.Dropped(strings.TrimPrefix(n.stuckHint(err), "; "), "%v; nothing was changed", err)
+	}
+	return before, after, err
 }

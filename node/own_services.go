@@ -124,7 +124,7 @@ func (n *Node) rebuildStream(ctx context.Context, name string, send func(*apiv1.
 		return err
 	}
 	last := &apiv1.RebuildProgress{}
-	before, after, err := m.rebuild(ctx, func(p *apiv1.RebuildProgress) {
+	before, after, err := n.rebuild(ctx, m, func(p *apiv1.RebuildProgress) {
 		last = p
 		_ = send(p) // a client that is gone ends ctx, and with it the rebuild
 	})

@@ -118,7 +118,7 @@ func (r *Runner) hold(ctx context.Context, ask chan<- *hold) (*hold, Cursor, err
 	select {
 	case ask <- h:
 	case <-ended:
-		return nil, Cursor{}, ErrStopped
+		return nil, Cursor{}, r.stopped()
 	case <-ctx.Done():
 		return nil, Cursor{}, fmt.Errorf("wait for the projection to stand still: %w", ctx.Err())
 	}
@@ -129,11 +129,21 @@ func (r *Runner) hold(ctx context.Context, ask chan<- *hold) (*hold, Cursor, err
 		}
 		return h, s.at, nil
 	case <-ended:
-		return nil, Cursor{}, ErrStopped
+		return nil, Cursor{}, r.stopped()
 	case <-ctx.Done():
 		h.release <- false // for a runner that gets there later
 		return nil, Cursor{}, fmt.Errorf("wait for the projection to stand still: %w", ctx.Err())
 	}
+}
+
+// stopped is the error of who asks something of a runner that has stopped: ErrStopped, with what has stopped it.
+func (r *Runner) stopped() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.why != nil {
+		return fmt.Errorf("%w: %w", ErrStopped, r.why)
+	}
+	return ErrStopped
 }
 
 // Pause makes the runner stand still until Resume; it returns when it does, also while source or sink cannot be reached.

@@ -32,7 +32,8 @@ var ErrRebuildUnderWay = errors.New("a rebuild is under way")
 // still all along and reads answer ErrRebuilding. report, when not nil, is called now and then.
 //
 // The digests are those of the old and the new model, both at P; they are equal unless one of them is wrong or events
-// were parked. After an error the old model stays, where the sink is a Generations.
+// were parked. After an error the old model stays, where the sink is a Generations; and always after ErrDropped, which says that the log
+// has not its first events any more. ErrStopped, with why, when the runner has.
 func (r *Runner) Rebuild(ctx context.Context, report func(RebuildProgress)) (before, after string, err error) {
 	if !r.rebuilding.TryLock() {
 		return "", "", fmt.Errorf("rebuild %s: %w", r.sink.Name(), ErrRebuildUnderWay)
@@ -58,6 +59,13 @@ func (r *Runner) rebuild(ctx context.Context, report func(RebuildProgress)) (bef
 			report(p)
 		}
 	}}
+	log, err := r.source.Log(ctx)
+	if err != nil {
+		return "", "", fmt.Errorf("read the log's head: %w", err)
+	}
+	if err := beginning(ctx, r.source, log); err != nil {
+		return "", "", err
+	}
 	// The digest of a sink with one generation is taken before that is dropped, and nothing may be written in between.
 	_, beside := r.sink.(Generations)
 	h, at, err := r.hold(ctx, r.holds.exact)
@@ -70,8 +78,7 @@ func (r *Runner) rebuild(ctx context.Context, report func(RebuildProgress)) (bef
 			h.release <- reopen
 		}
 	}()
-	log, err := r.source.Log(ctx)
-	if err != nil {
+	if log, err = r.source.Log(ctx); err != nil {
 		return "", "", fmt.Errorf("read the log's head: %w", err)
 	}
 	f, g, err := begin(ctx, r.source, log.ID, r.sink, &r.opts, func() (err error) {

@@ -46,7 +46,7 @@ func (m *rebuildMeter) tell(at, target Cursor) {
 // Rebuild folds the log from its beginning into a new model of a sink that no runner uses, and puts it in place of the old
 // one. A Generations goes on answering reads from the old model until then. Both digests are of the same position, the
 // old model's; before is empty when there was none that can be compared. Afterwards the sink has all that was durable
-// when Rebuild was called.
+// when Rebuild was called. ErrDropped, and nothing is touched, when the log has not its first events any more.
 //
 // To rebuild the sink of a running Runner, use Runner.Rebuild.
 func Rebuild(ctx context.Context, source Source, sink Sink, o Options, report func(RebuildProgress)) (before, after string, err error) {
@@ -54,6 +54,9 @@ func Rebuild(ctx context.Context, source Source, sink Sink, o Options, report fu
 	log, err := source.Log(ctx)
 	if err != nil {
 		return "", "", fmt.Errorf("rebuild %s: read the log's head: %w", sink.Name(), err)
+	}
+	if err := beginning(ctx, source, log); err != nil {
+		return "", "", fmt.Errorf("rebuild %s: %w", sink.Name(), err)
 	}
 	meter := &rebuildMeter{started: time.Now(), report: report}
 	old, err := sink.Open(ctx)

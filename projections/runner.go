@@ -37,6 +37,7 @@ type Runner struct {
 
 	mu     sync.Mutex // guards what follows
 	ended  chan struct{}
+	why    error   // what has ended the last Run; nil: its context
 	paused []*hold // those that are standing and not resumed
 }
 
@@ -89,7 +90,7 @@ func (r *Runner) Await(ctx context.Context, p eventstore.Position) error {
 func (r *Runner) Run(ctx context.Context) error {
 	ended := make(chan struct{})
 	r.mu.Lock()
-	r.ended = ended
+	r.ended, r.why = ended, nil
 	r.mu.Unlock()
 	defer func() {
 		close(ended)
@@ -106,6 +107,9 @@ func (r *Runner) Run(ctx context.Context) error {
 		r.progress.stop(ErrStopped)
 		return nil
 	}
+	r.mu.Lock()
+	r.why = err
+	r.mu.Unlock()
 	r.board.fault(Stopped, err)
 	r.progress.stop(fmt.Errorf("projection %s: %w: %w", r.sink.Name(), ErrStopped, err))
 	return fmt.Errorf("projection %s: %w", r.sink.Name(), err)

@@ -2,6 +2,7 @@ package projections
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -21,6 +22,24 @@ type Source interface {
 
 // ErrSourceBehind: the source, a copy of the log, has not come to where the model stands.
 var ErrSourceBehind error = classed{"source is behind the model", eventstore.Transient}
+
+// beginning returns ErrDropped when a log has dropped its first events, from which every model is filled. It is asked before a model is
+// touched. What else keeps them from being read is for who reads them, and what a copy of the log has is for its reader.
+func beginning(ctx context.Context, source Source, log eventstore.LogState) error {
+	if _, original := source.(eventstore.Appender); !original || log.Durable.IsZero() {
+		return nil
+	}
+	sub, err := source.Subscribe(ctx, eventstore.Position{}, eventstore.Filter{MaxChunk: 1})
+	if err == nil {
+		_, err = sub.Next(ctx)
+		sub.Close()
+	}
+	if errors.Is(err, eventstore.ErrTruncated) {
+		// Not wrapped: who is refused because of this has not asked for the events that are gone.
+		return fmt.Errorf("%w: %s", ErrDropped, err.Error())
+	}
+	return nil
+}
 
 // place says how a model's cursor stands to the source's log: nil when it fits, ErrSourceBehind when it will,
 // eventstore.ErrWrongIncarnation when the model is of another log.

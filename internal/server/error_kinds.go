@@ -49,10 +49,12 @@ var (
 	kindPosition    = kind{"wrong-position", "Position is not of this log", 409, codes.FailedPrecondition, "begin again from the start of the log", 0}
 	kindExists      = kind{"exists", "There is one already, with other settings", 409, codes.AlreadyExists, "use another name, or delete it first", 0}
 	kindUnderWay    = kind{"under-way", "It is under way already", 409, codes.Aborted, "wait until it has ended; GET /v1/status shows the progress", 0}
+	kindDropped     = kind{"dropped", "Read model cannot be filled from what is left", 409, codes.FailedPrecondition, "", 0}
 	kindReplaced    = kind{"replaced", "Another has joined under the same name", 409, codes.Aborted, "give each member a name of its own", 0}
 	kindVersion     = kind{"version", "Stream is not at the version named by If-Match", 412, codes.FailedPrecondition, "read it again and repeat the command with its version", 0}
 	kindErased      = kind{"erased", "Subject's personal data are erased", 410, codes.FailedPrecondition, "send it without personal data, or under a new reference", 0}
 	kindTooLarge    = kind{"too-large", "Request is beyond a limit", 413, codes.ResourceExhausted, "send less at once", 0}
+	kindHeaders     = kind{"too-large", "Request is beyond a limit", 431, codes.ResourceExhausted, "send less in headers and in the address", 0}
 	kindMedia       = kind{"media-type", "Media type is not supported", 415, codes.InvalidArgument, "", 0}
 	kindNotHome     = kind{"not-home", "Stream is written at another site", 421, codes.FailedPrecondition, "send it to the site that is named", 0}
 	kindHost        = kind{"host", "Request is for another host", 421, codes.InvalidArgument, "", 0}

@@ -17,5 +17,10 @@ func (s *Server) Failure(ctx context.Context, what string, err error) *storev1.F
 	}
 }
 
+// Dropped is the error of who would have a read model filled from events that were dropped; hint says what to do instead.
+func Dropped(hint, format string, args ...any) error {
+	return problemf(kindDropped, hint, format, args...)
+}
+
 // Kept is the error of an append to streams that are written in another way only; hint says what to do instead.
 func Kept(hint, format string, args ...any) error { return problemf(kindKept, hint, format, args...) }
