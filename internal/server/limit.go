@@ -16,6 +16,10 @@ func (s *Server) limit(next http.Handler) http.Handler {
 	origin := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
+		if n := headerBytes(r); n > maxHeaderBytes {
+			problemf(kindHeaders, "", "its headers have %d bytes, the limit is %d", n, maxHeaderBytes).write(w, r)
+			return
+		}
 		if err := origin.Check(r); err != nil {
 			problemf(kindCrossOrigin, "", "%v", err).write(w, r)
 			return
@@ -27,6 +31,17 @@ func (s *Server) limit(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// headerBytes returns about how large a request's head is.
+func headerBytes(r *http.Request) int {
+	n := len(r.RequestURI)
+	for name, values := range r.Header {
+		for _, v := range values {
+			n += len(name) + len(v) + len(": \r\n")
+		}
+	}
+	return n
 }
 
 func overLoopback(r *http.Request) bool {

@@ -262,6 +262,9 @@ func TestSlowAndHugeRequestsEnd(t *testing.T) {
 			if resp.StatusCode != http.StatusBadRequest && resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
 				t.Errorf("HTTP %d", resp.StatusCode)
 			}
+			if ct := resp.Header.Get("Content-Type"); ct != "application/problem+json" {
+				t.Errorf("HTTP %d is answered as %q, want a problem", resp.StatusCode, ct)
+			}
 		})
 	}
 	if e.calls != 0 {

@@ -47,7 +47,7 @@ func (s *Server) webServer() *http.Server {
 		ReadTimeout:       s.options.RequestTimeout, // taken off once a request is read
 		WriteTimeout:      s.options.RequestTimeout + answerTimeout,
 		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
+		MaxHeaderBytes:    readHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 }

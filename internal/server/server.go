@@ -102,7 +102,10 @@ type Server struct {
 
 // Limits that are not worth an option.
 const (
-	maxHeaderBytes    = 32 << 10
+	maxHeaderBytes = 32 << 10
+	// readHeaderBytes is what of a request's head is read over HTTP, so that one that is beyond the limit is answered with a problem, as
+	// all is: what net/http refuses by itself gets a line of text.
+	readHeaderBytes   = 8 * maxHeaderBytes
 	readHeaderTimeout = 10 * time.Second
 	idleTimeout       = 2 * time.Minute
 	// answerTimeout is how long a client may take to read an answer, beyond the time that the call may take.
