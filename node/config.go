@@ -71,6 +71,8 @@ type Config struct {
 	ClickHouse string `json:"clickhouse,omitempty"`
 	// Source is where projections read from: "store" (default) or "kafka".
 	Source string `json:"source,omitempty"`
+	// Durability is that of commands and appends that name none: local (default), kafka or peer.
+	Durability string `json:"durability,omitempty"`
 	// RawAppends lets the store API append to the streams, and events of the types, that the domains work with: for moving
 	// data in. What a codec cannot read stops the commands of its stream and is set aside by projections.
 	RawAppends bool `json:"-"`
@@ -146,6 +148,7 @@ func (c *Config) complete() error {
 		c.KafkaPort = cmp.Or(c.KafkaPort, last.KafkaPort)
 	}
 	c.Keys, c.MasterKeyFile = cmp.Or(c.Keys, last.Keys), cmp.Or(c.MasterKeyFile, last.MasterKeyFile)
+	c.completeDurability(&last)
 	if c.Domains == nil {
 		c.Domains = []Domain{Shop()}
 	}
@@ -202,6 +205,7 @@ func (c *Config) validate(last Config) error {
 	}
 	c.validatePeers(fault)
 	c.validateHomed(fault)
+	c.validateDurability(fault)
 	c.validateJoin(fault)
 	return errors.Join(faults...)
 }
@@ -225,6 +229,9 @@ func (c *Config) save() error {
 		if strings.Contains(*addr, "@") || strings.Contains(*addr, "password=") {
 			*addr = secretMark + withoutPassword(*addr)
 		}
+	}
+	if kept.Durability == eventstore.Local.String() {
+		kept.Durability = ""
 	}
 	if len(kept.Peers) == 0 && !c.addressed {
 		kept.HTTP, kept.GRPC = "", ""

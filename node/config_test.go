@@ -1,6 +1,12 @@
 package node
 
-import "testing"
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
 
 // A folder that was used with other sites keeps the addresses by which they find it, also while it is used without them; one that
 // never was keeps none.
@@ -28,4 +34,42 @@ func TestAddressesAreKept(t *testing.T) {
 			t.Errorf("with %v before, it listens on %s and %s, and has %v", peers, c.HTTP, c.GRPC, c.Peers)
 		}
 	}
+}
+
+// The durability of what names none is kept for the next time, and refused where it cannot be had; a command that opens the folder for
+// a moment without what it needs does without it.
+func TestDurabilityIsKept(t *testing.T) {
+	dir := t.TempDir()
+	uses := func(c Config, want string) {
+		t.Helper()
+		c.Data = dir
+		if err := c.complete(); err != nil || c.Durability != want {
+			t.Errorf("%+v: durability %q (%v), want %q", c, c.Durability, err, want)
+		}
+		if c.Remember {
+			if err := c.save(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	refused := func(c Config, says string) {
+		t.Helper()
+		c.Data = dir
+		if err := c.complete(); !errors.Is(err, eventstore.ErrInvalid) || !strings.Contains(err.Error(), says) {
+			t.Errorf("durability %q: %v; want it refused, with %q", c.Durability, err, says)
+		}
+	}
+	uses(Config{Remember: true}, "local")
+	refused(Config{Durability: "Kafka", Remember: true}, "use local, kafka or peer")
+	refused(Config{Durability: "kafka", Kafka: Off, Remember: true}, "needs Kafka")
+	refused(Config{Durability: "peer", Remember: true}, "--peer")
+	uses(Config{Durability: "kafka", Remember: true}, "kafka")
+	uses(Config{}, "kafka")
+	refused(Config{Kafka: Off, Remember: true}, "--durability local")
+	uses(Config{Kafka: Off}, "local")
+	uses(Config{Durability: "peer", Peers: []Peer{{"sh", "127.0.0.1:9190", "127.0.0.1:9192"}}, Remember: true}, "peer")
+	uses(Config{}, "peer")
+	refused(Config{Peers: []Peer{}, Remember: true}, "needs another site")
+	uses(Config{Durability: "local", Remember: true}, "local")
+	uses(Config{}, "local")
 }

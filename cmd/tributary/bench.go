@@ -47,17 +47,18 @@ func (f *benchFolder) with(g *globals, what, units string, measure func(dir stri
 
 // benchAppendCmd measures appends, with --raw against the limit of the disk.
 type benchAppendCmd struct {
-	Clients   int           `help:"Clients that append at once, each waiting for its receipt." default:"64"`
-	Batch     int           `help:"Events in an append." default:"1"`
-	Size      int           `help:"Bytes of an event's payload." default:"512"`
-	Streams   int           `help:"Streams that are appended to in turn." default:"100000"`
-	Duration  time.Duration `help:"How long is measured." default:"9s"`
-	Rounds    int           `help:"Parts of that time, each with a new store; medians are the result." default:"3"`
-	Raw       bool          `help:"Write the same bytes to a raw file with group-commit fdatasync too, in turn with the store; with --grpc also make empty calls."`
-	GRPC      bool          `name:"grpc" help:"Go through the store API over loopback, an append a call."`
-	Addr      string        `help:"With --grpc: gRPC address of a running server, in place of one in this process." placeholder:"HOST:PORT"`
-	Condition bool          `help:"Let each append demand that no event with its client's tag came meanwhile, in turn with appends that do not."`
-	Rate      float64       `help:"Open loop: so many appends a second, with latencies from the time at which each should have begun; 0 is a closed loop."`
+	Clients    int           `help:"Clients that append at once, each waiting for its receipt." default:"64"`
+	Batch      int           `help:"Events in an append." default:"1"`
+	Size       int           `help:"Bytes of an event's payload." default:"512"`
+	Streams    int           `help:"Streams that are appended to in turn." default:"100000"`
+	Duration   time.Duration `help:"How long is measured." default:"9s"`
+	Rounds     int           `help:"Parts of that time, each with a new store; medians are the result." default:"3"`
+	Raw        bool          `help:"Write the same bytes to a raw file with group-commit fdatasync too, in turn with the store; with --grpc also make empty calls."`
+	GRPC       bool          `name:"grpc" help:"Go through the store API over loopback, an append a call."`
+	Addr       string        `help:"With --grpc: gRPC address of a running server, in place of one in this process." placeholder:"HOST:PORT"`
+	Condition  bool          `help:"Let each append demand that no event with its client's tag came meanwhile, in turn with appends that do not."`
+	Durability string        `help:"Durability of each append: local, kafka, of an embedded broker unless --addr names a server, or peer, of a server that has other sites." enum:"local,kafka,peer" default:"local" placeholder:"CLASS"`
+	Rate       float64       `help:"Open loop: so many appends a second, with latencies from the time at which each should have begun; 0 is a closed loop."`
 	benchFolder
 }
 
@@ -66,6 +67,9 @@ func (c *benchAppendCmd) Run(ctx context.Context, g *globals) (err error) {
 	load := bench.Load{
 		Clients: c.Clients, Batch: c.Batch, Size: c.Size, Streams: c.Streams, Rounds: c.Rounds, Duration: c.Duration, Raw: c.Raw,
 		GRPC: c.GRPC, Addr: c.Addr, Condition: c.Condition, Rate: c.Rate,
+	}
+	if c.Durability != eventstore.Local.String() {
+		load.Durability = c.Durability
 	}
 	if err := load.Validate(); err != nil {
 		return fmt.Errorf("%w: bench append: %w", eventstore.ErrInvalid, err)
@@ -87,8 +91,8 @@ func (c *benchAppendCmd) Run(ctx context.Context, g *globals) (err error) {
 			rows = append(rows, []string{"raw file", fmt.Sprintf("%.0f", r.RawRate), fmt.Sprintf("%.0f", r.RawP50Micros), fmt.Sprintf("%.0f", r.RawP99Micros)})
 		}
 		g.table(rows)
-		fmt.Fprintf(g.out, "%d clients, %d events of %d bytes an append, %d streams, expected version, local durability; medians of %s\n",
-			c.Clients, c.Batch, c.Size, c.Streams, counted(c.Rounds, "round"))
+		fmt.Fprintf(g.out, "%d clients, %d events of %d bytes an append, %d streams, expected version, %s durability; medians of %s\n",
+			c.Clients, c.Batch, c.Size, c.Streams, c.Durability, counted(c.Rounds, "round"))
 		if c.Raw {
 			fmt.Fprintf(g.out, "ratio %.2f, median of the rounds\n", r.Ratio)
 		}

@@ -28,10 +28,11 @@ type listenFlags struct {
 
 // serveCmd runs a server.
 type serveCmd struct {
-	Data    string `help:"Data folder." default:"./data" type:"path"`
-	Sample  bool   `help:"Load the sample of real orders that comes with the program; a second time changes nothing."`
-	Raw     bool   `name:"raw-appends" help:"Let the store API append to the streams of the shop's aggregates, too. What their codecs cannot read stops their commands."`
-	Streams int    `name:"max-streams" help:"How many streams are taken at a time: subscriptions, sessions, members of groups. One that is not read holds up to 512 KiB, a read up to 1 MiB." default:"512" placeholder:"N"`
+	Data       string `help:"Data folder." default:"./data" type:"path"`
+	Sample     bool   `help:"Load the sample of real orders that comes with the program; a second time changes nothing."`
+	Raw        bool   `name:"raw-appends" help:"Let the store API append to the streams of the shop's aggregates, too. What their codecs cannot read stops their commands."`
+	Durability string `help:"Durability of commands and appends that name none: local, kafka, or peer, another site. Kept for the next time; else local." enum:",local,kafka,peer" default:"" placeholder:"CLASS"`
+	Streams    int    `name:"max-streams" help:"How many streams are taken at a time: subscriptions, sessions, members of groups. One that is not read holds up to 512 KiB, a read up to 1 MiB." default:"512" placeholder:"N"`
 	siteFlags
 	listenFlags
 	diskFlags
@@ -96,7 +97,7 @@ func (f *diskFlags) apply(c *node.Config) error {
 func (c *serveCmd) Run(ctx context.Context, g *globals) error {
 	config := c.config(g, c.Data)
 	config.HTTP, config.GRPC, config.Remember = c.HTTP, c.GRPC, true
-	config.RawAppends, config.MaxStreams = c.Raw, c.Streams
+	config.RawAppends, config.MaxStreams, config.Durability = c.Raw, c.Streams, c.Durability
 	if c.Streams < 1 || c.Streams > maxStreams {
 		return fmt.Errorf("%w: --max-streams must be from 1 to %d", eventstore.ErrInvalid, maxStreams)
 	}

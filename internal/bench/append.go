@@ -43,6 +43,9 @@ type Load struct {
 	// Condition has each append demand that no event with its client's tag came after the client's last one, and measures the
 	// same appends without that too, in turn.
 	Condition bool `json:"condition,omitempty"`
+	// Durability is the class of each append; empty is local. A store of this process has a broker of this process for kafka, and no
+	// other site.
+	Durability string `json:"durability,omitempty"`
 	// Rate makes the loop an open one: so many appends a second; 0 is a closed loop.
 	Rate float64 `json:"open_rate,omitempty"`
 
@@ -51,13 +54,20 @@ type Load struct {
 
 // Validate says what is wrong with a load.
 func (l *Load) Validate() error {
+	class, err := eventstore.ParseDurability(l.Durability)
 	switch {
+	case err != nil:
+		return fmt.Errorf("--durability: %w", err)
 	case l.Clients < 1 || l.Batch < 1 || l.Size < 1 || l.Rounds < 1:
 		return errors.New("--clients, --batch, --size and --rounds are at least 1")
 	case l.Streams < l.Clients:
 		return fmt.Errorf("--streams %d is too few for --clients %d, of which each has its own", l.Streams, l.Clients)
 	case l.round() < 50*time.Millisecond:
 		return fmt.Errorf("--duration %s is too short for --rounds %d of 50 ms at least", l.Duration, l.Rounds)
+	case class != eventstore.Local && l.Raw:
+		return fmt.Errorf("--durability %s is not measured with --raw, which writes to the local disk alone", class)
+	case class == eventstore.Peer && l.Addr == "":
+		return errors.New("--durability peer needs another site: name a server that has one (--grpc --addr HOST:PORT)")
 	case l.Rate < 0:
 		return fmt.Errorf("--rate %g is negative", l.Rate)
 	case l.Condition && l.GRPC:
@@ -196,6 +206,7 @@ func Append(ctx context.Context, dir string, l Load, progress func(done, total i
 // writer is a client that appends to its share of the streams.
 type writer struct {
 	store    appendsTo
+	class    eventstore.Durability
 	name     string
 	load     *Load
 	payload  []byte
@@ -210,7 +221,8 @@ type writer struct {
 type appendsTo func(ctx context.Context, r *eventstore.Request) error
 
 func newWriter(store appendsTo, client int, l *Load) *writer {
-	w := &writer{store: store, name: strconv.Itoa(client), load: l, payload: noise(l.Size), versions: make([]uint64, l.Streams/l.Clients)}
+	class, _ := eventstore.ParseDurability(l.Durability) // the load is valid
+	w := &writer{store: store, class: class, name: strconv.Itoa(client), load: l, payload: noise(l.Size), versions: make([]uint64, l.Streams/l.Clients)}
 	if l.Condition {
 		w.tags = []string{"client:" + w.name}
 		w.condition = &eventstore.Condition{Query: eventstore.Query{{Tags: w.tags}}}
@@ -234,7 +246,7 @@ func (w *writer) append(ctx context.Context) error {
 	}
 	id := w.name + "-" + strconv.Itoa(w.sent)
 	err := w.store(ctx, &eventstore.Request{
-		ID: id, Metadata: eventstore.Metadata{Causation: id, Correlation: id, Actor: "bench"}, Condition: w.condition,
+		ID: id, Metadata: eventstore.Metadata{Causation: id, Correlation: id, Actor: "bench"}, Condition: w.condition, Durability: w.class,
 		Appends: []eventstore.StreamAppend{{
 			Stream: eventstore.Stream("bench", w.name+"-"+strconv.Itoa(n)), Expect: eventstore.Exactly(w.versions[n]), Events: events,
 		}},
@@ -278,18 +290,23 @@ func (l *Load) open(ctx context.Context, dir string) (_ []appendsTo, closeAll fu
 	if err != nil {
 		return nil, nil, err
 	}
-	if !l.GRPC {
-		return []appendsTo{appendsIn(store)}, store.Close, nil
-	}
-	serving, err := serveStore(ctx, store)
+	kept, closeKept, err := l.kept(ctx, store, dir)
 	if err != nil {
 		return nil, nil, errors.Join(err, store.Close())
 	}
-	return serving.conns.appends(), func() error { return errors.Join(serving.close(), store.Close()) }, nil
+	closeStore := func() error { return errors.Join(closeKept(), store.Close()) }
+	if !l.GRPC {
+		return []appendsTo{appendsIn(kept)}, closeStore, nil
+	}
+	serving, err := serveStore(ctx, kept, store)
+	if err != nil {
+		return nil, nil, errors.Join(err, closeStore())
+	}
+	return serving.conns.appends(), func() error { return errors.Join(serving.close(), closeStore()) }, nil
 }
 
 // appendsIn returns what appends to a store of this process.
-func appendsIn(store *pebblestore.Store) appendsTo {
+func appendsIn(store eventstore.Appender) appendsTo {
 	return func(ctx context.Context, r *eventstore.Request) error {
 		receipt, err := store.Append(ctx, *r)
 		if r.Condition != nil {

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -68,6 +69,28 @@ func TestAppendWithACondition(t *testing.T) {
 	l.GRPC = true
 	if err := l.Validate(); err == nil {
 		t.Error("conditions over gRPC are not measured, and were taken")
+	}
+}
+
+// Appends are measured with a durability beyond the disk, as far as this process can keep them there.
+func TestAppendWithADurability(t *testing.T) {
+	for _, grpc := range []bool{false, true} {
+		l := small()
+		l.GRPC, l.Durability, l.Rounds = grpc, "kafka", 1
+		r, err := bench.Append(t.Context(), t.TempDir(), l, ignore)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Rate <= 0 || r.Events <= 0 || r.Durability != "kafka" {
+			t.Errorf("gRPC %v: %+v", grpc, r)
+		}
+	}
+	for what, l := range map[string]bench.Load{"peer": {Durability: "peer"}, "raw": {Durability: "kafka", Raw: true}, "unknown": {Durability: "disk"}} {
+		wrong := small()
+		wrong.Durability, wrong.Raw = l.Durability, l.Raw
+		if err := wrong.Validate(); err == nil || !strings.Contains(err.Error(), "--durability") {
+			t.Errorf("%s: %v, want it refused", what, err)
+		}
 	}
 }
 

@@ -63,7 +63,7 @@ func (l *Load) readers(ctx context.Context, store *pebblestore.Store) (*reading,
 	if !l.GRPC {
 		return r, nil
 	}
-	serving, err := serveStore(ctx, store)
+	serving, err := serveStore(ctx, store, store)
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}

@@ -71,10 +71,10 @@ type serving struct {
 
 func (s *serving) close() error { return errors.Join(s.conns.close(), s.stop()) }
 
-// serveStore serves the store API as a node does, without the rest of one.
-func serveStore(ctx context.Context, store *pebblestore.Store) (*serving, error) {
+// serveStore serves the store API as a node does, without the rest of one; frames are those of the store itself.
+func serveStore(ctx context.Context, store eventstore.Store, frames *pebblestore.Store) (*serving, error) {
 	s := server.New(server.Options{HTTPAddr: "127.0.0.1:0", GRPCAddr: "127.0.0.1:0"})
-	if err := s.Register(&storeapi.ServiceDesc, &storeapi.Service{Store: store, Frames: store, Failure: s.Failure}); err != nil {
+	if err := s.Register(&storeapi.ServiceDesc, &storeapi.Service{Store: store, Frames: frames, Failure: s.Failure}); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return serve(ctx, s)

@@ -33,7 +33,7 @@ func sessionRound(ctx context.Context, dir string, l Load) (_ Side, err error) {
 			return Side{}, err
 		}
 		defer func() { err = errors.Join(err, store.Close()) }()
-		serving, err := serveStore(ctx, store)
+		serving, err := serveStore(ctx, store, store)
 		if err != nil {
 			return Side{}, err
 		}

@@ -24,7 +24,7 @@ import (
 // that is in its wire form already.
 func (s *Server) intercept(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
 	defer recovered(info.FullMethod, &err)
-	if ctx, err = checkMetadata(ctx); err != nil {
+	if ctx, err = s.checkMetadata(ctx); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.options.RequestTimeout)
@@ -65,7 +65,7 @@ func isEncoded(resp any) bool {
 // open streams is bounded, and the call's context ends when the server begins to close, so that no stream holds that up.
 func (s *Server) interceptStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
 	defer recovered(info.FullMethod, &err)
-	ctx, err := checkMetadata(stream.Context())
+	ctx, err := s.checkMetadata(stream.Context())
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"google.golang.org/grpc/metadata"
+
+	"github.com/tributary-es/tributary/eventstore"
 )
 
 // callHeaders are the metadata that methods read, which over HTTP are headers.
@@ -77,6 +79,20 @@ func checkMetadata(ctx context.Context) (context.Context, error) {
 		ctx = metadata.NewIncomingContext(ctx, md)
 	}
 	return context.WithValue(ctx, checkedKey{}, Headers(md)), nil
+}
+
+// checkMetadata is checkMetadata of the package; a call that names no durability has the server's.
+func (s *Server) checkMetadata(ctx context.Context) (context.Context, error) {
+	ctx, err := checkMetadata(ctx)
+	if err != nil || s.options.Durability == eventstore.Local || HeadersOf(ctx).Get("x-durability") != "" {
+		return ctx, err
+	}
+	md, _ := metadata.FromIncomingContext(ctx) // a copy
+	if md == nil {
+		md = metadata.MD{}
+	}
+	md.Set("x-durability", s.options.Durability.String())
+	return context.WithValue(metadata.NewIncomingContext(ctx, md), checkedKey{}, Headers(md)), nil
 }
 
 type checkedKey struct{}

@@ -139,7 +139,7 @@ type headerParam struct{ name, says string }
 var commandHeaders = []headerParam{
 	{"Idempotency-Key", "A command repeated with the same key returns the original receipt; the same key with another request is refused"},
 	{"If-Match", "The version that the stream must stand at, such as \"3\"; * for any that exists, \"0\" for none"},
-	{"X-Durability", "Where the events must be before the answer: local (default), kafka or peer"},
+	{"X-Durability", "Where the events must be before the answer: local, kafka or peer; left out, what the server was started with (serve --durability), else local"},
 	{"X-Correlation-Id", "Recorded with the events, and with all that follows from them"},
 	{"X-Causation-Id", "Id of the message that led to the command, recorded with the events"},
 	{"Traceparent", "W3C trace context, recorded with the events"},

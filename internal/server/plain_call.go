@@ -34,7 +34,7 @@ type Positioned struct {
 func (s *Server) Handle(pattern string, call Call) {
 	s.plain = append(s.plain, pattern)
 	s.mux.HandleFunc(pattern, s.observed("plain", pattern, true, func(w *recorder, r *http.Request) error {
-		ctx, err := checkMetadata(metadata.NewIncomingContext(r.Context(), incoming(r.Header)))
+		ctx, err := s.checkMetadata(metadata.NewIncomingContext(r.Context(), incoming(r.Header)))
 		if err != nil {
 			return err
 		}
@@ -46,6 +46,9 @@ func (s *Server) Handle(pattern string, call Call) {
 				return err
 			}
 			r.Header.Set("X-Read-After", at)
+		}
+		if class := HeadersOf(ctx).Get("x-durability"); class != "" {
+			r.Header.Set("X-Durability", class)
 		}
 		body, err := s.readBody(w, r)
 		if err != nil {

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/internal/server"
 	commerceapiv1 "github.com/tributary-es/tributary/schemas/gen/tributary/commerce/api/v1"
 )
@@ -229,6 +230,33 @@ func TestMetadataOverBothProtocols(t *testing.T) {
 				t.Errorf("gRPC %v: metadata %q, want %q", err, seen(), want)
 			}
 		})
+	}
+}
+
+// A call that names no durability has that of the server, over both protocols and on plain routes; one that names one keeps it.
+func TestDurabilityOfCallsThatNameNone(t *testing.T) {
+	for given, want := range map[string]string{"": "kafka", "local": "local", "peer": "peer"} {
+		e := newEcho()
+		r := start(t, server.Options{Durability: eventstore.Kafka}, &e.fakes)
+		var headers, pairs []string
+		if given != "" {
+			headers, pairs = []string{"X-Durability", given}, []string{"x-durability", given}
+		}
+		if a := r.do(t, "POST", "/v1/orders/A/ship", "", headers...); a.status != 200 || one(e.md, "x-durability") != want {
+			t.Errorf("named %q, HTTP %d %s: durability %q, want %q", given, a.status, a.body, one(e.md, "x-durability"), want)
+		}
+		client := commerceapiv1.NewCommandServiceClient(r.conn)
+		if _, err := client.ShipOrder(metadata.AppendToOutgoingContext(t.Context(), pairs...), &commerceapiv1.ShipOrderRequest{}); err != nil || one(e.md, "x-durability") != want {
+			t.Errorf("named %q, gRPC %v: durability %q, want %q", given, err, one(e.md, "x-durability"), want)
+		}
+		s := server.New(server.Options{HTTPAddr: "127.0.0.1:0", GRPCAddr: "127.0.0.1:0", Durability: eventstore.Kafka})
+		s.Handle("POST /v1/points", func(_ context.Context, r *http.Request) (any, error) {
+			meta, err := server.Meta(r)
+			return meta.Durability.String(), err
+		})
+		if a := run(t, s).do(t, "POST", "/v1/points", "", headers...); a.status != 200 || strings.TrimSpace(string(a.body)) != fmt.Sprintf("%q", want) {
+			t.Errorf("named %q, on a plain route: HTTP %d %s, want %q", given, a.status, a.body, want)
+		}
 	}
 }
 

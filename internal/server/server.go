@@ -35,6 +35,8 @@ type Options struct {
 	RequestTimeout time.Duration
 	MaxBodyBytes   int64
 	MaxStreams     int
+	// Durability is that of commands and appends that name none; zero is eventstore.Local.
+	Durability eventstore.Durability
 	// DrainTimeout is how long Run waits for calls under way once its context ends; default 10 s.
 	DrainTimeout time.Duration
 	// Health says how each dependency is; nil means none.
