@@ -24,8 +24,8 @@ func (n *Node) status(ctx context.Context) (*apiv1.Status, error) {
 	}
 	out := &apiv1.Status{
 		Version: n.config.Version, Shard: state.ID.String(), StartedAt: timestamppb.New(n.started),
-		Durability: n.config.Durability,
-		Durable:    state.Durable.String(), Events: state.Durable.LSN, Streams: state.Streams,
+		DefaultDurability: n.config.Durability,
+		Durable:           state.Durable.String(), Events: state.Durable.LSN, Streams: state.Streams,
 	}
 	out.Disk = n.diskStatus()
 	out.Archive = n.archiveStatus()

@@ -87,9 +87,9 @@ type Status struct {
 	// What is archived, and how the server keeps archiving; not set when there is neither.
 	Archive *ArchiveStatus `protobuf:"bytes,12,opt,name=archive,proto3" json:"archive,omitempty"`
 	// The durability of commands and appends that name none: local, kafka or peer.
-	Durability    string `protobuf:"bytes,13,opt,name=durability,proto3" json:"durability,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	DefaultDurability string `protobuf:"bytes,13,opt,name=default_durability,json=defaultDurability,proto3" json:"default_durability,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Status) Reset() {
@@ -206,9 +206,9 @@ func (x *Status) GetArchive() *ArchiveStatus {
 	return nil
 }
 
-func (x *Status) GetDurability() string {
+func (x *Status) GetDefaultDurability() string {
 	if x != nil {
-		return x.Durability
+		return x.DefaultDurability
 	}
 	return ""
 }
@@ -2839,7 +2839,7 @@ var File_tributary_api_v1_admin_proto protoreflect.FileDescriptor
 const file_tributary_api_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"\x1ctributary/api/v1/admin.proto\x12\x10tributary.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btributary/api/v1/http.proto\"\x12\n" +
-	"\x10GetStatusRequest\"\xc0\x04\n" +
+	"\x10GetStatusRequest\"\xcf\x04\n" +
 	"\x06Status\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x14\n" +
 	"\x05shard\x18\x02 \x01(\tR\x05shard\x129\n" +
@@ -2854,10 +2854,8 @@ const file_tributary_api_v1_admin_proto_rawDesc = "" +
 	"\fdependencies\x18\n" +
 	" \x03(\v2\x1c.tributary.api.v1.DependencyR\fdependencies\x120\n" +
 	"\x04disk\x18\v \x01(\v2\x1c.tributary.api.v1.DiskStatusR\x04disk\x129\n" +
-	"\aarchive\x18\f \x01(\v2\x1f.tributary.api.v1.ArchiveStatusR\aarchive\x12\x1e\n" +
-	"\n" +
-	"durability\x18\r \x01(\tR\n" +
-	"durability\"\xc4\x02\n" +
+	"\aarchive\x18\f \x01(\v2\x1f.tributary.api.v1.ArchiveStatusR\aarchive\x12-\n" +
+	"\x12default_durability\x18\r \x01(\tR\x11defaultDurability\"\xc4\x02\n" +
 	"\rArchiveStatus\x12\x1a\n" +
 	"\barchived\x18\x01 \x01(\tR\barchived\x12\x16\n" +
 	"\x06events\x18\x02 \x01(\x04R\x06events\x12\x1a\n" +
