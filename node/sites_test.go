@@ -232,7 +232,7 @@ func TestWrongClock(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if early := heads[0].HLC.Time().Sub(time.Now()); early > time.Second {
+		if early := time.Until(heads[0].HLC.Time()); early > time.Second {
 			t.Errorf("what is recorded is of %s in the future", early)
 		}
 		return nil

@@ -286,7 +286,8 @@ func (c *Core) attempt(now Instant, p *peer, t *tenure, a *attempt) {
 	agree := func(taker string, round uint64) {
 		a.agrees = &Entry{site: p.name, kind: TakeoverAgreed, note: takeoverNote{Taker: taker, Round: round, Among: slices.Clone(l.members)}}
 	}
-	for _, who := range t.agreements(self) { // one, unless it has forgotten some in between
+	if made := t.agreements(self); len(made) > 0 { // one, unless it has forgotten some in between
+		who := made[0]
 		round := t.agreed[who].Round
 		switch {
 		case who.taker != self && !slices.Contains(l.members, who.taker):

@@ -139,7 +139,9 @@ func (p *patrons) visit(
 	do func(ctx context.Context, site *drill.Site, key string, n int) error,
 ) {
 	p.mu.Lock()
-	p.classes[class] = p.classes[class] // counted from the first client on
+	if _, known := p.classes[class]; !known {
+		p.classes[class] = nil // counted from the first client on
+	}
 	p.mu.Unlock()
 	p.clients++
 	client := fmt.Sprintf("%d/%s/%s/%d", p.round, sites[0].Name, class, p.clients)
