@@ -35,7 +35,6 @@ type sitesPart struct {
 	// given are the sites that this one was started with; what is on record of where those are found does not count.
 	given     map[string]bool
 	readOnly  *readOnly
-	auto      bool                                  // sites take over from each other by themselves
 	registrar atomic.Pointer[replication.Registrar] // nil before the store can be asked
 	// escrowed are the categories in which the site decides on rights of its own.
 	escrowed map[string]bool
@@ -52,7 +51,7 @@ type sitesPart struct {
 // openSites makes the site of a node that has others.
 func openSites(n *Node) (*sitesPart, error) {
 	p := &sitesPart{
-		name: n.config.Site, log: n.log, auto: n.config.Takeover == TakeoverAuto, topicRead: make(chan struct{}), ready: make(chan struct{}), given: map[string]bool{}, known: map[string]joinedPeer{},
+		name: n.config.Site, log: n.log, topicRead: make(chan struct{}), ready: make(chan struct{}), given: map[string]bool{}, known: map[string]joinedPeer{},
 	}
 	var err error
 	if p.readOnly, err = openReadOnly(n.path(readOnlyFile)); err != nil {
@@ -62,9 +61,9 @@ func openSites(n *Node) (*sitesPart, error) {
 		return p, nil
 	}
 	o := replication.Options{
-		Config: replication.Config{Site: n.config.Site, Begun: n.config.Life != 0, MaxSkew: n.config.MaxSkew, Leases: true},
+		Config: replication.Config{Site: n.config.Site, Begun: n.config.Life != 0, MaxSkew: n.config.MaxSkew},
 		Store:  n.local, Clock: n.steady, Topic: ownTopic{n.kafka.mirror, p}, Logger: n.log,
-		Links: map[string]replication.Link{}, Peers: map[string]replication.Peer{}, Accord: p, Recorder: n.cells,
+		Links: map[string]replication.Link{}, Peers: map[string]replication.Peer{}, Accord: p,
 		Alarms: lastAlarms(n.path(alarmsFile), n.log), KeepAlarms: func(all []replication.Alarm) error { return keepAlarms(n.path(alarmsFile), all) },
 	}
 	for _, other := range n.config.Peers {
@@ -339,9 +338,7 @@ func (g *guardedStore) Enqueue(ctx context.Context, requests []eventstore.Reques
 
 // registerSites offers what sites say to each other, and of each other.
 func (n *Node) registerSites() error {
-	s := &peers.Service{
-		Site: n.sites.site, Name: n.config.Site, Peers: n.sites.names, Log: n.local.Log, ReadOnly: n.sites.readOnly.reason, Takeovers: n.cells.takeovers,
-	}
+	s := &peers.Service{Site: n.sites.site, Name: n.config.Site, Peers: n.sites.names, Log: n.local.Log, ReadOnly: n.sites.readOnly.reason}
 	if n.kafka.mirror != nil {
 		s.Mirrored = func() uint64 { return n.kafka.mirror.Status().Mirrored.Seq }
 	}
@@ -465,7 +462,6 @@ func (n *Node) siteSample(ctx context.Context) *server.SitesSample {
 	out := &server.SitesSample{
 		Mode: string(replication.ModeOf(o.Mode, len(blocked) > 0, readOnly)), Writable: n.sites.refused() == nil && !readOnly, Blocked: len(blocked) > 0,
 		ClockAheadSeconds: (o.Clock.Ahead - o.Clock.Behind).Seconds(), ClockJumpSeconds: o.Clock.Jump.Seconds(), FutureSeconds: o.Clock.Future.Seconds(),
-		Bound: o.Lease.Bound, LeaseLeft: max(o.Lease.Left.Seconds(), 0), Takeovers: len(n.cells.takeovers()),
 	}
 	for _, d := range differences {
 		out.Differences = append(out.Differences, server.SiteDifference{Site: d.Site, What: d.What})

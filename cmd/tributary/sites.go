@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	sitesv1 "github.com/tributary-es/tributary/schemas/gen/tributary/sites/v1"
@@ -68,10 +67,6 @@ func (g *globals) sitesStatus(s *sitesv1.SitesStatus) {
 	if len(s.GetPeers()) == 0 {
 		return
 	}
-	g.lease(s.GetLease())
-	for _, t := range s.GetTakeovers() {
-		fmt.Fprintf(g.out, "%s has taken over from %s at %s: %s\n", t.GetTaker(), t.GetSite(), t.GetAt().AsTime().Format(time.RFC3339), t.GetReason())
-	}
 	seconds := func(s float64) string {
 		return time.Duration(s * float64(time.Second)).Round(time.Millisecond).String()
 	}
@@ -104,23 +99,6 @@ func (g *globals) sitesStatus(s *sitesv1.SitesStatus) {
 	}
 	for _, a := range s.GetAlarms() {
 		fmt.Fprintf(g.out, "alarm %s, %s: %s\n", a.GetKind(), a.GetAt().AsTime().Format(time.RFC3339), a.GetText())
-	}
-}
-
-// lease says under which lease a site writes what is homed.
-func (g *globals) lease(l *sitesv1.Lease) {
-	switch {
-	case l == nil:
-		return
-	case !l.GetBound():
-		fmt.Fprintf(g.out, "takeover: by hand, %s\n", l.GetManual())
-	case l.GetLeftSeconds() < 0:
-		fmt.Fprintf(g.out, "takeover: automatic; this site has no lease, acknowledged by %s of %d others\n", orDash(strings.Join(l.GetAcknowledged(), ", ")), l.GetMembers()-1)
-	default:
-		fmt.Fprintf(g.out, "takeover: automatic; this site's lease lasts %.1fs, acknowledged by %s\n", l.GetLeftSeconds(), strings.Join(l.GetAcknowledged(), ", "))
-	}
-	for _, w := range l.GetWithheld() {
-		fmt.Fprintf(g.out, "the lease of %s is not acknowledged: %s\n", w.GetSite(), w.GetWhy())
 	}
 }
 

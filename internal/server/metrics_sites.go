@@ -15,11 +15,6 @@ type SitesSample struct {
 
 	Logs  []SiteLogSample
 	Peers []PeerSample
-
-	// Bound: what is homed is written under a lease, which lasts LeaseLeft yet. Takeovers is how many are on record.
-	Bound     bool
-	LeaseLeft float64
-	Takeovers int
 }
 
 // SiteDifference is something that has to be the same at two sites and is not.
@@ -54,13 +49,10 @@ var (
 	siteJump     = prometheus.NewDesc("tributary_site_clock_jump_seconds", "How far the machine's time of day has jumped in a way that the site does not follow.", nil, nil)
 	siteFuture   = prometheus.NewDesc("tributary_site_log_future_seconds", "How far in the future the last event is: what is recorded waits at other sites until then.", nil, nil)
 	sitePeerTime = prometheus.NewDesc("tributary_site_peer_clock_ahead_seconds", "How far the clock of another site is ahead of this one's.", []string{"site"}, nil)
-	siteBound    = prometheus.NewDesc("tributary_site_lease_bound", "1 when what is homed is written under a lease, and taken over from sites that are gone.", nil, nil)
-	siteLease    = prometheus.NewDesc("tributary_site_lease_left_seconds", "How long the lease lasts yet under which what is homed is written; 0: it is not.", nil, nil)
-	siteTakeover = prometheus.NewDesc("tributary_site_takeovers_recorded", "How often the cells of a site that was gone were taken over, as far as is on record here.", nil, nil)
 	sitePeerLag  = prometheus.NewDesc("tributary_site_peer_missing_events", "Events of this site that another has not.", []string{"site"}, nil)
 )
 
-var siteDescs = []*prometheus.Desc{siteMode, siteWritable, siteBlocked, siteDiffers, siteLogLag, siteLogAge, siteAhead, siteJump, siteFuture, sitePeerUp, sitePeerTime, sitePeerLag, siteBound, siteLease, siteTakeover}
+var siteDescs = []*prometheus.Desc{siteMode, siteWritable, siteBlocked, siteDiffers, siteLogLag, siteLogAge, siteAhead, siteJump, siteFuture, sitePeerUp, sitePeerTime, sitePeerLag}
 
 // collect gives the metrics of a site that has others.
 func (v *SitesSample) collect(gauge func(d *prometheus.Desc, value float64, labels ...string)) {
@@ -79,9 +71,6 @@ func (v *SitesSample) collect(gauge func(d *prometheus.Desc, value float64, labe
 	gauge(siteAhead, v.ClockAheadSeconds)
 	gauge(siteJump, v.ClockJumpSeconds)
 	gauge(siteFuture, v.FutureSeconds)
-	gauge(siteBound, truth(v.Bound))
-	gauge(siteLease, v.LeaseLeft)
-	gauge(siteTakeover, float64(v.Takeovers))
 	told := map[SiteDifference]bool{}
 	for _, d := range v.Differences {
 		if !told[d] { // of one thing there may be several

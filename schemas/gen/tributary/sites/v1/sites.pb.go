@@ -175,8 +175,6 @@ type Heartbeat struct {
 	Echoes []*Echo `protobuf:"bytes,7,rep,name=echoes,proto3" json:"echoes,omitempty"`
 	// How far its machine's time of day is ahead of wall, which does not follow it when it jumps.
 	Jump *durationpb.Duration `protobuf:"bytes,8,opt,name=jump,proto3" json:"jump,omitempty"`
-	// The sites whose leases it acknowledges, as far as it has heard them.
-	Grants []string `protobuf:"bytes,9,rep,name=grants,proto3" json:"grants,omitempty"`
 	// What has to be the same at all sites; a site of before says nothing of it.
 	Terms         *Terms `protobuf:"bytes,10,opt,name=terms,proto3" json:"terms,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -265,13 +263,6 @@ func (x *Heartbeat) GetEchoes() []*Echo {
 func (x *Heartbeat) GetJump() *durationpb.Duration {
 	if x != nil {
 		return x.Jump
-	}
-	return nil
-}
-
-func (x *Heartbeat) GetGrants() []string {
-	if x != nil {
-		return x.Grants
 	}
 	return nil
 }
@@ -365,9 +356,7 @@ type Terms struct {
 	SinceLog *Log   `protobuf:"bytes,8,opt,name=since_log,json=sinceLog,proto3" json:"since_log,omitempty"`
 	Since    uint64 `protobuf:"varint,9,opt,name=since,proto3" json:"since,omitempty"`
 	// It has told others another list since the last agreement, and waits for the next one.
-	Bound bool `protobuf:"varint,10,opt,name=bound,proto3" json:"bound,omitempty"`
-	// How many events of the roster it has.
-	Roster        uint64 `protobuf:"varint,11,opt,name=roster,proto3" json:"roster,omitempty"`
+	Bound         bool `protobuf:"varint,10,opt,name=bound,proto3" json:"bound,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -470,13 +459,6 @@ func (x *Terms) GetBound() bool {
 		return x.Bound
 	}
 	return false
-}
-
-func (x *Terms) GetRoster() uint64 {
-	if x != nil {
-		return x.Roster
-	}
-	return 0
 }
 
 // CellsDigest is of 64 cells.
@@ -827,9 +809,6 @@ type SitesStatus struct {
 	ClockJumpSeconds float64 `protobuf:"fixed64,15,opt,name=clock_jump_seconds,json=clockJumpSeconds,proto3" json:"clock_jump_seconds,omitempty"`
 	// How far in the future the last event here is: what is recorded comes after it, and waits at other sites until its time has come.
 	FutureSeconds float64 `protobuf:"fixed64,16,opt,name=future_seconds,json=futureSeconds,proto3" json:"future_seconds,omitempty"`
-	// Under which lease the site writes what is homed, and what was taken over from sites that were gone.
-	Lease         *Lease      `protobuf:"bytes,20,opt,name=lease,proto3" json:"lease,omitempty"`
-	Takeovers     []*Takeover `protobuf:"bytes,21,rep,name=takeovers,proto3" json:"takeovers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -976,234 +955,6 @@ func (x *SitesStatus) GetFutureSeconds() float64 {
 	return 0
 }
 
-func (x *SitesStatus) GetLease() *Lease {
-	if x != nil {
-		return x.Lease
-	}
-	return nil
-}
-
-func (x *SitesStatus) GetTakeovers() []*Takeover {
-	if x != nil {
-		return x.Takeovers
-	}
-	return nil
-}
-
-// Lease is a site's right to write what it is the home of.
-type Lease struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Whether it writes under a lease: then others take over by themselves when it is gone.
-	Bound bool `protobuf:"varint,1,opt,name=bound,proto3" json:"bound,omitempty"`
-	// How long the lease lasts yet; negative when it is over.
-	LeftSeconds float64 `protobuf:"fixed64,2,opt,name=left_seconds,json=leftSeconds,proto3" json:"left_seconds,omitempty"`
-	// The sites that acknowledge it, of those that could.
-	Acknowledged []string `protobuf:"bytes,3,rep,name=acknowledged,proto3" json:"acknowledged,omitempty"`
-	Members      uint32   `protobuf:"varint,4,opt,name=members,proto3" json:"members,omitempty"`
-	// The sites whose leases this one does not acknowledge, with why not.
-	Withheld []*Withheld `protobuf:"bytes,5,rep,name=withheld,proto3" json:"withheld,omitempty"`
-	// Why sites do not take over from each other by themselves; empty when they do.
-	Manual        string `protobuf:"bytes,6,opt,name=manual,proto3" json:"manual,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Lease) Reset() {
-	*x = Lease{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[12]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Lease) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Lease) ProtoMessage() {}
-
-func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[12]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Lease.ProtoReflect.Descriptor instead.
-func (*Lease) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{12}
-}
-
-func (x *Lease) GetBound() bool {
-	if x != nil {
-		return x.Bound
-	}
-	return false
-}
-
-func (x *Lease) GetLeftSeconds() float64 {
-	if x != nil {
-		return x.LeftSeconds
-	}
-	return 0
-}
-
-func (x *Lease) GetAcknowledged() []string {
-	if x != nil {
-		return x.Acknowledged
-	}
-	return nil
-}
-
-func (x *Lease) GetMembers() uint32 {
-	if x != nil {
-		return x.Members
-	}
-	return 0
-}
-
-func (x *Lease) GetWithheld() []*Withheld {
-	if x != nil {
-		return x.Withheld
-	}
-	return nil
-}
-
-func (x *Lease) GetManual() string {
-	if x != nil {
-		return x.Manual
-	}
-	return ""
-}
-
-// Withheld is a lease that is not acknowledged.
-type Withheld struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Site          string                 `protobuf:"bytes,1,opt,name=site,proto3" json:"site,omitempty"`
-	Why           string                 `protobuf:"bytes,2,opt,name=why,proto3" json:"why,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Withheld) Reset() {
-	*x = Withheld{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[13]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Withheld) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Withheld) ProtoMessage() {}
-
-func (x *Withheld) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[13]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Withheld.ProtoReflect.Descriptor instead.
-func (*Withheld) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{13}
-}
-
-func (x *Withheld) GetSite() string {
-	if x != nil {
-		return x.Site
-	}
-	return ""
-}
-
-func (x *Withheld) GetWhy() string {
-	if x != nil {
-		return x.Why
-	}
-	return ""
-}
-
-// Takeover is what became of the cells of a site that was gone.
-type Takeover struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The site whose cells were taken, and the one that took them.
-	Site   string `protobuf:"bytes,1,opt,name=site,proto3" json:"site,omitempty"`
-	Taker  string `protobuf:"bytes,2,opt,name=taker,proto3" json:"taker,omitempty"`
-	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
-	// When, by the clock of the one that took them.
-	At            *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=at,proto3" json:"at,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Takeover) Reset() {
-	*x = Takeover{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[14]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Takeover) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Takeover) ProtoMessage() {}
-
-func (x *Takeover) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[14]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Takeover.ProtoReflect.Descriptor instead.
-func (*Takeover) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{14}
-}
-
-func (x *Takeover) GetSite() string {
-	if x != nil {
-		return x.Site
-	}
-	return ""
-}
-
-func (x *Takeover) GetTaker() string {
-	if x != nil {
-		return x.Taker
-	}
-	return ""
-}
-
-func (x *Takeover) GetReason() string {
-	if x != nil {
-		return x.Reason
-	}
-	return ""
-}
-
-func (x *Takeover) GetAt() *timestamppb.Timestamp {
-	if x != nil {
-		return x.At
-	}
-	return nil
-}
-
 // Difference is something that has to be the same at two sites and is not.
 type Difference struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1221,7 +972,7 @@ type Difference struct {
 
 func (x *Difference) Reset() {
 	*x = Difference{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[15]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1233,7 +984,7 @@ func (x *Difference) String() string {
 func (*Difference) ProtoMessage() {}
 
 func (x *Difference) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[15]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1246,7 +997,7 @@ func (x *Difference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Difference.ProtoReflect.Descriptor instead.
 func (*Difference) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{15}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Difference) GetSite() string {
@@ -1305,7 +1056,7 @@ type LogStatus struct {
 
 func (x *LogStatus) Reset() {
 	*x = LogStatus{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[16]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1317,7 +1068,7 @@ func (x *LogStatus) String() string {
 func (*LogStatus) ProtoMessage() {}
 
 func (x *LogStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[16]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1330,7 +1081,7 @@ func (x *LogStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogStatus.ProtoReflect.Descriptor instead.
 func (*LogStatus) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{16}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *LogStatus) GetLog() string {
@@ -1401,7 +1152,7 @@ type PeerStatus struct {
 
 func (x *PeerStatus) Reset() {
 	*x = PeerStatus{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[17]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1413,7 +1164,7 @@ func (x *PeerStatus) String() string {
 func (*PeerStatus) ProtoMessage() {}
 
 func (x *PeerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[17]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1426,7 +1177,7 @@ func (x *PeerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerStatus.ProtoReflect.Descriptor instead.
 func (*PeerStatus) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{17}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PeerStatus) GetSite() string {
@@ -1487,7 +1238,7 @@ type Alarm struct {
 
 func (x *Alarm) Reset() {
 	*x = Alarm{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[18]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1499,7 +1250,7 @@ func (x *Alarm) String() string {
 func (*Alarm) ProtoMessage() {}
 
 func (x *Alarm) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[18]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1512,7 +1263,7 @@ func (x *Alarm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alarm.ProtoReflect.Descriptor instead.
 func (*Alarm) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{18}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Alarm) GetKind() string {
@@ -1565,7 +1316,7 @@ type CompareLogRequest struct {
 
 func (x *CompareLogRequest) Reset() {
 	*x = CompareLogRequest{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[19]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1577,7 +1328,7 @@ func (x *CompareLogRequest) String() string {
 func (*CompareLogRequest) ProtoMessage() {}
 
 func (x *CompareLogRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[19]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1590,7 +1341,7 @@ func (x *CompareLogRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareLogRequest.ProtoReflect.Descriptor instead.
 func (*CompareLogRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{19}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CompareLogRequest) GetLog() string {
@@ -1626,7 +1377,7 @@ type CompareLogResponse struct {
 
 func (x *CompareLogResponse) Reset() {
 	*x = CompareLogResponse{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[20]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1638,7 +1389,7 @@ func (x *CompareLogResponse) String() string {
 func (*CompareLogResponse) ProtoMessage() {}
 
 func (x *CompareLogResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[20]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1651,7 +1402,7 @@ func (x *CompareLogResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareLogResponse.ProtoReflect.Descriptor instead.
 func (*CompareLogResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{20}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CompareLogResponse) GetThrough() uint64 {
@@ -1681,7 +1432,7 @@ type Deviation struct {
 
 func (x *Deviation) Reset() {
 	*x = Deviation{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[21]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1693,7 +1444,7 @@ func (x *Deviation) String() string {
 func (*Deviation) ProtoMessage() {}
 
 func (x *Deviation) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[21]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1706,7 +1457,7 @@ func (x *Deviation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deviation.ProtoReflect.Descriptor instead.
 func (*Deviation) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{21}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Deviation) GetFirst() uint64 {
@@ -1746,7 +1497,7 @@ type DigestLogRequest struct {
 
 func (x *DigestLogRequest) Reset() {
 	*x = DigestLogRequest{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[22]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1758,7 +1509,7 @@ func (x *DigestLogRequest) String() string {
 func (*DigestLogRequest) ProtoMessage() {}
 
 func (x *DigestLogRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[22]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1771,7 +1522,7 @@ func (x *DigestLogRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DigestLogRequest.ProtoReflect.Descriptor instead.
 func (*DigestLogRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{22}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DigestLogRequest) GetSite() string {
@@ -1819,7 +1570,7 @@ type DigestLogResponse struct {
 
 func (x *DigestLogResponse) Reset() {
 	*x = DigestLogResponse{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[23]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1831,7 +1582,7 @@ func (x *DigestLogResponse) String() string {
 func (*DigestLogResponse) ProtoMessage() {}
 
 func (x *DigestLogResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[23]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1844,7 +1595,7 @@ func (x *DigestLogResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DigestLogResponse.ProtoReflect.Descriptor instead.
 func (*DigestLogResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{23}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DigestLogResponse) GetSpans() []*Span {
@@ -1868,7 +1619,7 @@ type Span struct {
 
 func (x *Span) Reset() {
 	*x = Span{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[24]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1880,7 +1631,7 @@ func (x *Span) String() string {
 func (*Span) ProtoMessage() {}
 
 func (x *Span) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[24]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1893,7 +1644,7 @@ func (x *Span) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Span.ProtoReflect.Descriptor instead.
 func (*Span) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{24}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Span) GetAfter() uint64 {
@@ -1933,7 +1684,7 @@ type CompareSitesRequest struct {
 
 func (x *CompareSitesRequest) Reset() {
 	*x = CompareSitesRequest{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[25]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1945,7 +1696,7 @@ func (x *CompareSitesRequest) String() string {
 func (*CompareSitesRequest) ProtoMessage() {}
 
 func (x *CompareSitesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[25]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1958,7 +1709,7 @@ func (x *CompareSitesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareSitesRequest.ProtoReflect.Descriptor instead.
 func (*CompareSitesRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{25}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{22}
 }
 
 // CompareSitesResponse has a row for each log and each other site.
@@ -1974,7 +1725,7 @@ type CompareSitesResponse struct {
 
 func (x *CompareSitesResponse) Reset() {
 	*x = CompareSitesResponse{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[26]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1986,7 +1737,7 @@ func (x *CompareSitesResponse) String() string {
 func (*CompareSitesResponse) ProtoMessage() {}
 
 func (x *CompareSitesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[26]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1999,7 +1750,7 @@ func (x *CompareSitesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareSitesResponse.ProtoReflect.Descriptor instead.
 func (*CompareSitesResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{26}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CompareSitesResponse) GetSite() string {
@@ -2044,7 +1795,7 @@ type Comparison struct {
 
 func (x *Comparison) Reset() {
 	*x = Comparison{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[27]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2056,7 +1807,7 @@ func (x *Comparison) String() string {
 func (*Comparison) ProtoMessage() {}
 
 func (x *Comparison) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[27]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2069,7 +1820,7 @@ func (x *Comparison) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Comparison.ProtoReflect.Descriptor instead.
 func (*Comparison) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{27}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Comparison) GetLog() string {
@@ -2141,7 +1892,7 @@ const file_tributary_sites_v1_sites_proto_rawDesc = "" +
 	"\x03log\x18\x01 \x01(\v2\x17.tributary.sites.v1.LogR\x03log\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x10\n" +
 	"\x03hlc\x18\x03 \x01(\x06R\x03hlc\x12\x14\n" +
-	"\x05chain\x18\x04 \x01(\fR\x05chain\"\x82\x03\n" +
+	"\x05chain\x18\x04 \x01(\fR\x05chain\"\xea\x02\n" +
 	"\tHeartbeat\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12)\n" +
 	"\x03log\x18\x02 \x01(\v2\x17.tributary.sites.v1.LogR\x03log\x12.\n" +
@@ -2150,14 +1901,13 @@ const file_tributary_sites_v1_sites_proto_rawDesc = "" +
 	"\apartial\x18\x05 \x01(\bR\apartial\x12\x12\n" +
 	"\x04sent\x18\x06 \x01(\x04R\x04sent\x120\n" +
 	"\x06echoes\x18\a \x03(\v2\x18.tributary.sites.v1.EchoR\x06echoes\x12-\n" +
-	"\x04jump\x18\b \x01(\v2\x19.google.protobuf.DurationR\x04jump\x12\x16\n" +
-	"\x06grants\x18\t \x03(\tR\x06grants\x12/\n" +
+	"\x04jump\x18\b \x01(\v2\x19.google.protobuf.DurationR\x04jump\x12/\n" +
 	"\x05terms\x18\n" +
 	" \x01(\v2\x19.tributary.sites.v1.TermsR\x05terms\"_\n" +
 	"\x04Echo\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x12\n" +
 	"\x04sent\x18\x02 \x01(\x04R\x04sent\x12/\n" +
-	"\x05after\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x05after\"\xd0\x02\n" +
+	"\x05after\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x05after\"\xb8\x02\n" +
 	"\x05Terms\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x18\n" +
 	"\acluster\x18\x02 \x01(\tR\acluster\x12\x14\n" +
@@ -2169,8 +1919,7 @@ const file_tributary_sites_v1_sites_proto_rawDesc = "" +
 	"\tsince_log\x18\b \x01(\v2\x17.tributary.sites.v1.LogR\bsinceLog\x12\x14\n" +
 	"\x05since\x18\t \x01(\x04R\x05since\x12\x14\n" +
 	"\x05bound\x18\n" +
-	" \x01(\bR\x05bound\x12\x16\n" +
-	"\x06roster\x18\v \x01(\x04R\x06roster\"U\n" +
+	" \x01(\bR\x05bound\"U\n" +
 	"\vCellsDigest\x12\x16\n" +
 	"\x06epochs\x18\x01 \x01(\x06R\x06epochs\x12\x14\n" +
 	"\x05homes\x18\x02 \x01(\x06R\x05homes\x12\x18\n" +
@@ -2187,7 +1936,7 @@ const file_tributary_sites_v1_sites_proto_rawDesc = "" +
 	"\fPullResponse\x12\x14\n" +
 	"\x05chain\x18\x01 \x01(\fR\x05chain\x12\x16\n" +
 	"\x06frames\x18\x02 \x01(\fR\x06frames\"\x11\n" +
-	"\x0fGetSitesRequest\"\xb8\x05\n" +
+	"\x0fGetSitesRequest\"\xcb\x04\n" +
 	"\vSitesStatus\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x10\n" +
 	"\x03log\x18\x02 \x01(\tR\x03log\x12\x12\n" +
@@ -2205,24 +1954,7 @@ const file_tributary_sites_v1_sites_proto_rawDesc = "" +
 	"\x05clock\x18\r \x01(\tR\x05clock\x12.\n" +
 	"\x13clock_ahead_seconds\x18\x0e \x01(\x01R\x11clockAheadSeconds\x12,\n" +
 	"\x12clock_jump_seconds\x18\x0f \x01(\x01R\x10clockJumpSeconds\x12%\n" +
-	"\x0efuture_seconds\x18\x10 \x01(\x01R\rfutureSeconds\x12/\n" +
-	"\x05lease\x18\x14 \x01(\v2\x19.tributary.sites.v1.LeaseR\x05lease\x12:\n" +
-	"\ttakeovers\x18\x15 \x03(\v2\x1c.tributary.sites.v1.TakeoverR\ttakeovers\"\xd0\x01\n" +
-	"\x05Lease\x12\x14\n" +
-	"\x05bound\x18\x01 \x01(\bR\x05bound\x12!\n" +
-	"\fleft_seconds\x18\x02 \x01(\x01R\vleftSeconds\x12\"\n" +
-	"\facknowledged\x18\x03 \x03(\tR\facknowledged\x12\x18\n" +
-	"\amembers\x18\x04 \x01(\rR\amembers\x128\n" +
-	"\bwithheld\x18\x05 \x03(\v2\x1c.tributary.sites.v1.WithheldR\bwithheld\x12\x16\n" +
-	"\x06manual\x18\x06 \x01(\tR\x06manual\"0\n" +
-	"\bWithheld\x12\x12\n" +
-	"\x04site\x18\x01 \x01(\tR\x04site\x12\x10\n" +
-	"\x03why\x18\x02 \x01(\tR\x03why\"x\n" +
-	"\bTakeover\x12\x12\n" +
-	"\x04site\x18\x01 \x01(\tR\x04site\x12\x14\n" +
-	"\x05taker\x18\x02 \x01(\tR\x05taker\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\x12*\n" +
-	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"v\n" +
+	"\x0efuture_seconds\x18\x10 \x01(\x01R\rfutureSeconds\"v\n" +
 	"\n" +
 	"Difference\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x12\n" +
@@ -2322,7 +2054,7 @@ func file_tributary_sites_v1_sites_proto_rawDescGZIP() []byte {
 	return file_tributary_sites_v1_sites_proto_rawDescData
 }
 
-var file_tributary_sites_v1_sites_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_tributary_sites_v1_sites_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_tributary_sites_v1_sites_proto_goTypes = []any{
 	(*Log)(nil),                   // 0: tributary.sites.v1.Log
 	(*Head)(nil),                  // 1: tributary.sites.v1.Head
@@ -2336,70 +2068,63 @@ var file_tributary_sites_v1_sites_proto_goTypes = []any{
 	(*PullResponse)(nil),          // 9: tributary.sites.v1.PullResponse
 	(*GetSitesRequest)(nil),       // 10: tributary.sites.v1.GetSitesRequest
 	(*SitesStatus)(nil),           // 11: tributary.sites.v1.SitesStatus
-	(*Lease)(nil),                 // 12: tributary.sites.v1.Lease
-	(*Withheld)(nil),              // 13: tributary.sites.v1.Withheld
-	(*Takeover)(nil),              // 14: tributary.sites.v1.Takeover
-	(*Difference)(nil),            // 15: tributary.sites.v1.Difference
-	(*LogStatus)(nil),             // 16: tributary.sites.v1.LogStatus
-	(*PeerStatus)(nil),            // 17: tributary.sites.v1.PeerStatus
-	(*Alarm)(nil),                 // 18: tributary.sites.v1.Alarm
-	(*CompareLogRequest)(nil),     // 19: tributary.sites.v1.CompareLogRequest
-	(*CompareLogResponse)(nil),    // 20: tributary.sites.v1.CompareLogResponse
-	(*Deviation)(nil),             // 21: tributary.sites.v1.Deviation
-	(*DigestLogRequest)(nil),      // 22: tributary.sites.v1.DigestLogRequest
-	(*DigestLogResponse)(nil),     // 23: tributary.sites.v1.DigestLogResponse
-	(*Span)(nil),                  // 24: tributary.sites.v1.Span
-	(*CompareSitesRequest)(nil),   // 25: tributary.sites.v1.CompareSitesRequest
-	(*CompareSitesResponse)(nil),  // 26: tributary.sites.v1.CompareSitesResponse
-	(*Comparison)(nil),            // 27: tributary.sites.v1.Comparison
-	(*timestamppb.Timestamp)(nil), // 28: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 29: google.protobuf.Duration
+	(*Difference)(nil),            // 12: tributary.sites.v1.Difference
+	(*LogStatus)(nil),             // 13: tributary.sites.v1.LogStatus
+	(*PeerStatus)(nil),            // 14: tributary.sites.v1.PeerStatus
+	(*Alarm)(nil),                 // 15: tributary.sites.v1.Alarm
+	(*CompareLogRequest)(nil),     // 16: tributary.sites.v1.CompareLogRequest
+	(*CompareLogResponse)(nil),    // 17: tributary.sites.v1.CompareLogResponse
+	(*Deviation)(nil),             // 18: tributary.sites.v1.Deviation
+	(*DigestLogRequest)(nil),      // 19: tributary.sites.v1.DigestLogRequest
+	(*DigestLogResponse)(nil),     // 20: tributary.sites.v1.DigestLogResponse
+	(*Span)(nil),                  // 21: tributary.sites.v1.Span
+	(*CompareSitesRequest)(nil),   // 22: tributary.sites.v1.CompareSitesRequest
+	(*CompareSitesResponse)(nil),  // 23: tributary.sites.v1.CompareSitesResponse
+	(*Comparison)(nil),            // 24: tributary.sites.v1.Comparison
+	(*timestamppb.Timestamp)(nil), // 25: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 26: google.protobuf.Duration
 }
 var file_tributary_sites_v1_sites_proto_depIdxs = []int32{
 	0,  // 0: tributary.sites.v1.Head.log:type_name -> tributary.sites.v1.Log
 	0,  // 1: tributary.sites.v1.Heartbeat.log:type_name -> tributary.sites.v1.Log
 	1,  // 2: tributary.sites.v1.Heartbeat.heads:type_name -> tributary.sites.v1.Head
-	28, // 3: tributary.sites.v1.Heartbeat.wall:type_name -> google.protobuf.Timestamp
+	25, // 3: tributary.sites.v1.Heartbeat.wall:type_name -> google.protobuf.Timestamp
 	3,  // 4: tributary.sites.v1.Heartbeat.echoes:type_name -> tributary.sites.v1.Echo
-	29, // 5: tributary.sites.v1.Heartbeat.jump:type_name -> google.protobuf.Duration
+	26, // 5: tributary.sites.v1.Heartbeat.jump:type_name -> google.protobuf.Duration
 	4,  // 6: tributary.sites.v1.Heartbeat.terms:type_name -> tributary.sites.v1.Terms
-	29, // 7: tributary.sites.v1.Echo.after:type_name -> google.protobuf.Duration
+	26, // 7: tributary.sites.v1.Echo.after:type_name -> google.protobuf.Duration
 	5,  // 8: tributary.sites.v1.Terms.cells:type_name -> tributary.sites.v1.CellsDigest
 	0,  // 9: tributary.sites.v1.Terms.since_log:type_name -> tributary.sites.v1.Log
 	2,  // 10: tributary.sites.v1.BeatRequest.heartbeat:type_name -> tributary.sites.v1.Heartbeat
 	2,  // 11: tributary.sites.v1.BeatResponse.heartbeat:type_name -> tributary.sites.v1.Heartbeat
 	0,  // 12: tributary.sites.v1.PullRequest.log:type_name -> tributary.sites.v1.Log
-	16, // 13: tributary.sites.v1.SitesStatus.logs:type_name -> tributary.sites.v1.LogStatus
-	17, // 14: tributary.sites.v1.SitesStatus.peers:type_name -> tributary.sites.v1.PeerStatus
-	18, // 15: tributary.sites.v1.SitesStatus.alarms:type_name -> tributary.sites.v1.Alarm
-	15, // 16: tributary.sites.v1.SitesStatus.differences:type_name -> tributary.sites.v1.Difference
-	12, // 17: tributary.sites.v1.SitesStatus.lease:type_name -> tributary.sites.v1.Lease
-	14, // 18: tributary.sites.v1.SitesStatus.takeovers:type_name -> tributary.sites.v1.Takeover
-	13, // 19: tributary.sites.v1.Lease.withheld:type_name -> tributary.sites.v1.Withheld
-	28, // 20: tributary.sites.v1.Takeover.at:type_name -> google.protobuf.Timestamp
-	28, // 21: tributary.sites.v1.Alarm.at:type_name -> google.protobuf.Timestamp
-	21, // 22: tributary.sites.v1.CompareLogResponse.deviations:type_name -> tributary.sites.v1.Deviation
-	0,  // 23: tributary.sites.v1.DigestLogRequest.log:type_name -> tributary.sites.v1.Log
-	24, // 24: tributary.sites.v1.DigestLogResponse.spans:type_name -> tributary.sites.v1.Span
-	27, // 25: tributary.sites.v1.CompareSitesResponse.comparisons:type_name -> tributary.sites.v1.Comparison
-	21, // 26: tributary.sites.v1.Comparison.deviations:type_name -> tributary.sites.v1.Deviation
-	6,  // 27: tributary.sites.v1.Sites.Beat:input_type -> tributary.sites.v1.BeatRequest
-	8,  // 28: tributary.sites.v1.Sites.Pull:input_type -> tributary.sites.v1.PullRequest
-	10, // 29: tributary.sites.v1.Sites.GetSites:input_type -> tributary.sites.v1.GetSitesRequest
-	25, // 30: tributary.sites.v1.Sites.CompareSites:input_type -> tributary.sites.v1.CompareSitesRequest
-	19, // 31: tributary.sites.v1.Sites.CompareLog:input_type -> tributary.sites.v1.CompareLogRequest
-	22, // 32: tributary.sites.v1.Sites.DigestLog:input_type -> tributary.sites.v1.DigestLogRequest
-	7,  // 33: tributary.sites.v1.Sites.Beat:output_type -> tributary.sites.v1.BeatResponse
-	9,  // 34: tributary.sites.v1.Sites.Pull:output_type -> tributary.sites.v1.PullResponse
-	11, // 35: tributary.sites.v1.Sites.GetSites:output_type -> tributary.sites.v1.SitesStatus
-	26, // 36: tributary.sites.v1.Sites.CompareSites:output_type -> tributary.sites.v1.CompareSitesResponse
-	20, // 37: tributary.sites.v1.Sites.CompareLog:output_type -> tributary.sites.v1.CompareLogResponse
-	23, // 38: tributary.sites.v1.Sites.DigestLog:output_type -> tributary.sites.v1.DigestLogResponse
-	33, // [33:39] is the sub-list for method output_type
-	27, // [27:33] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	13, // 13: tributary.sites.v1.SitesStatus.logs:type_name -> tributary.sites.v1.LogStatus
+	14, // 14: tributary.sites.v1.SitesStatus.peers:type_name -> tributary.sites.v1.PeerStatus
+	15, // 15: tributary.sites.v1.SitesStatus.alarms:type_name -> tributary.sites.v1.Alarm
+	12, // 16: tributary.sites.v1.SitesStatus.differences:type_name -> tributary.sites.v1.Difference
+	25, // 17: tributary.sites.v1.Alarm.at:type_name -> google.protobuf.Timestamp
+	18, // 18: tributary.sites.v1.CompareLogResponse.deviations:type_name -> tributary.sites.v1.Deviation
+	0,  // 19: tributary.sites.v1.DigestLogRequest.log:type_name -> tributary.sites.v1.Log
+	21, // 20: tributary.sites.v1.DigestLogResponse.spans:type_name -> tributary.sites.v1.Span
+	24, // 21: tributary.sites.v1.CompareSitesResponse.comparisons:type_name -> tributary.sites.v1.Comparison
+	18, // 22: tributary.sites.v1.Comparison.deviations:type_name -> tributary.sites.v1.Deviation
+	6,  // 23: tributary.sites.v1.Sites.Beat:input_type -> tributary.sites.v1.BeatRequest
+	8,  // 24: tributary.sites.v1.Sites.Pull:input_type -> tributary.sites.v1.PullRequest
+	10, // 25: tributary.sites.v1.Sites.GetSites:input_type -> tributary.sites.v1.GetSitesRequest
+	22, // 26: tributary.sites.v1.Sites.CompareSites:input_type -> tributary.sites.v1.CompareSitesRequest
+	16, // 27: tributary.sites.v1.Sites.CompareLog:input_type -> tributary.sites.v1.CompareLogRequest
+	19, // 28: tributary.sites.v1.Sites.DigestLog:input_type -> tributary.sites.v1.DigestLogRequest
+	7,  // 29: tributary.sites.v1.Sites.Beat:output_type -> tributary.sites.v1.BeatResponse
+	9,  // 30: tributary.sites.v1.Sites.Pull:output_type -> tributary.sites.v1.PullResponse
+	11, // 31: tributary.sites.v1.Sites.GetSites:output_type -> tributary.sites.v1.SitesStatus
+	23, // 32: tributary.sites.v1.Sites.CompareSites:output_type -> tributary.sites.v1.CompareSitesResponse
+	17, // 33: tributary.sites.v1.Sites.CompareLog:output_type -> tributary.sites.v1.CompareLogResponse
+	20, // 34: tributary.sites.v1.Sites.DigestLog:output_type -> tributary.sites.v1.DigestLogResponse
+	29, // [29:35] is the sub-list for method output_type
+	23, // [23:29] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_tributary_sites_v1_sites_proto_init() }
@@ -2413,7 +2138,7 @@ func file_tributary_sites_v1_sites_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_sites_v1_sites_proto_rawDesc), len(file_tributary_sites_v1_sites_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   28,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
