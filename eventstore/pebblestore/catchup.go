@@ -112,6 +112,9 @@ func (s *Store) chainAt(lsn uint64) (eventstore.Hash, error) {
 	if lsn == 0 {
 		return s.history.begin().chain, nil
 	}
+	if a := s.archived.Load(); lsn == a.end() { // the archive may be away, and what comes after it goes on from here
+		return a.head(&s.history).chain, nil
+	}
 	own, err := s.ownAt(lsn)
 	if err != nil {
 		return eventstore.Hash{}, fmt.Errorf("check the index against the log: %w", err)
