@@ -71,6 +71,22 @@ func requestFor(category string) eventstore.Request {
 	}}}
 }
 
+// runPart runs a node's part in a system of sites until the test ends.
+func runPart(t *testing.T, p *sitesPart) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := p.run(ctx, func(context.Context) error { return nil }); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() {
+		cancel()
+		running.Wait()
+	})
+}
+
 // A site in another life takes everything but what is decided on rights that it may have used before, until it knows.
 func TestEscrowWaitsForEarlierLives(t *testing.T) {
 	lost := memstore.New(memstore.Options{LogID: eventstore.LogID{Site: "bj", Incarnation: 1}})
@@ -97,15 +113,7 @@ func TestEscrowWaitsForEarlierLives(t *testing.T) {
 		t.Errorf("before the site runs it answers %v", err)
 	}
 
-	ctx, cancel := context.WithCancel(t.Context())
-	var running sync.WaitGroup
-	defer running.Wait()
-	defer cancel()
-	running.Go(func() {
-		if err := p.run(ctx, func(context.Context) error { return nil }); err != nil {
-			t.Error(err)
-		}
-	})
+	runPart(t, p)
 	until := func(what string, holds func() bool) {
 		t.Helper()
 		for end := time.Now().Add(10 * time.Second); !holds(); time.Sleep(time.Millisecond) {
@@ -138,7 +146,7 @@ func TestEscrowWaitsForEarlierLives(t *testing.T) {
 	check("before any other site was heard")
 	close(other.speak)
 	until("the other site is heard", func() bool {
-		o, err := p.site.Overview(ctx)
+		o, err := p.site.Overview(t.Context())
 		return err == nil && o.Peers[0].Heard >= 0
 	})
 	check("before the earlier life is back")
@@ -198,20 +206,12 @@ func TestWrongClock(t *testing.T) {
 		t.Fatal(err)
 	}
 	guarded := p.guarded(store)
-	ctx, cancel := context.WithCancel(t.Context())
-	var running sync.WaitGroup
-	defer running.Wait()
-	defer cancel()
-	running.Go(func() {
-		if err := p.run(ctx, func(context.Context) error { return nil }); err != nil {
-			t.Error(err)
-		}
-	})
+	runPart(t, p)
 	until := func(mode replication.Mode, jump bool) (o replication.Overview) {
 		t.Helper()
 		for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
 			var err error
-			if o, err = p.site.Overview(ctx); err != nil {
+			if o, err = p.site.Overview(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			if o.Mode == mode && (o.Clock.Jump != 0) == jump {
@@ -224,11 +224,11 @@ func TestWrongClock(t *testing.T) {
 	}
 	record := func(category string) error {
 		t.Helper()
-		_, err := guarded.Append(ctx, requestFor(category))
+		_, err := guarded.Append(t.Context(), requestFor(category))
 		if err != nil {
 			return err
 		}
-		heads, err := store.Heads(ctx)
+		heads, err := store.Heads(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -251,13 +251,13 @@ func TestWrongClock(t *testing.T) {
 		if err := record(category); !errors.As(err, &clock) || clock.Mode != replication.FencedClock || !errors.Is(err, eventstore.ErrUnavailable) {
 			t.Errorf("an hour ahead, %s is answered with %v", category, err)
 		}
-		eventstore.Enqueue(ctx, guarded, []eventstore.Request{requestFor(category)}, func(_ int, a eventstore.Answer) {
+		eventstore.Enqueue(t.Context(), guarded, []eventstore.Request{requestFor(category)}, func(_ int, a eventstore.Answer) {
 			if !errors.Is(a.Err, replication.ErrClock) {
 				t.Errorf("an hour ahead, %s is answered in a session with %v", category, a.Err)
 			}
 		})
 	}
-	if state, err := store.Log(ctx); err != nil || state.Seq != 0 {
+	if state, err := store.Log(t.Context()); err != nil || state.Seq != 0 {
 		t.Errorf("what was refused has left %d events (%v)", state.Seq, err)
 	}
 	off.Store(0)

@@ -14,15 +14,7 @@ import (
 // Events are not archived beside those of a place that is not what it was, such as a disk that is not mounted.
 func TestArchivePlaceThatIsAway(t *testing.T) {
 	bucket := newMemBucket()
-	s, err := Open("store", &Options{Logger: quietLog, FS: vfs.NewMem(), OpenArchive: bucket.open})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	s := openMem(t, vfs.NewMem(), Options{OpenArchive: bucket.open})
 	for i := range 4 {
 		mustAppend(t, s, request("", eventstore.Stream("order", fmt.Sprint(i)), eventstore.Any, 3))
 		if i == 1 {
@@ -42,15 +34,7 @@ func TestArchivePlaceThatIsAway(t *testing.T) {
 // was in memory.
 func TestSegmentThatIsPutBack(t *testing.T) {
 	bucket := newMemBucket()
-	s, err := Open("store", &Options{Logger: quietLog, FS: vfs.NewMem(), OpenArchive: bucket.open, TailBytes: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	s := openMem(t, vfs.NewMem(), Options{OpenArchive: bucket.open, TailBytes: 1})
 	for i := range 3 {
 		mustAppend(t, s, request("", eventstore.Stream("order", fmt.Sprint(i)), eventstore.Any, 3))
 	}
@@ -101,15 +85,7 @@ func TestSegmentThatIsPutBack(t *testing.T) {
 // it, and it is written anew from what the log knows.
 func TestDescriptionOfASegment(t *testing.T) {
 	bucket := newMemBucket()
-	s, err := Open("store", &Options{Logger: quietLog, FS: vfs.NewMem(), OpenArchive: bucket.open})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	s := openMem(t, vfs.NewMem(), Options{OpenArchive: bucket.open})
 	for i := range 3 {
 		mustAppend(t, s, request("", eventstore.Stream("order", fmt.Sprint(i)), eventstore.Any, 3))
 		mustArchive(t, s, ArchiveOptions{})
