@@ -153,6 +153,11 @@ type TruncatedError struct {
 	First Position
 }
 
+// Before returns the position behind which everything is left.
+func (e *TruncatedError) Before() Position {
+	return Position{Incarnation: e.First.Incarnation, LSN: e.First.LSN - 1}
+}
+
 // Error says what is left.
 func (e *TruncatedError) Error() string {
 	return fmt.Sprintf("events were dropped: the log has them from %s on", e.First)

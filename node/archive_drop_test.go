@@ -15,13 +15,20 @@ import (
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/pebblestore"
 	"github.com/tributary-es/tributary/internal/server"
+	"github.com/tributary-es/tributary/internal/testenv"
 )
 
 // runAlone runs a node with the shop, the embedded Redis and nothing else, until stop.
 func runAlone(t *testing.T, data string) (n *Node, stop func()) {
 	t.Helper()
+	return runBeside(t, data, "")
+}
+
+// runBeside does so with a Redis; empty means the embedded one.
+func runBeside(t *testing.T, data, redis string) (n *Node, stop func()) {
+	t.Helper()
 	n, err := Open(t.Context(), Config{
-		Data: data, Kafka: Off, ClickHouse: Off, HTTP: "127.0.0.1:0", GRPC: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler),
+		Data: data, Redis: redis, Kafka: Off, ClickHouse: Off, HTTP: "127.0.0.1:0", GRPC: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -112,6 +119,41 @@ func TestDropBesideModelsInMemory(t *testing.T) {
 	if err := json.NewDecoder(asked.Body).Decode(&problem); err != nil || asked.StatusCode != http.StatusConflict || !strings.HasSuffix(problem.Type, "/dropped") ||
 		!strings.Contains(problem.Detail, n.local.First().String()) || !strings.Contains(problem.Hint, "--source kafka") {
 		t.Errorf("a rebuild, over HTTP: %d, %+v (%v); want it refused, with where the log begins and what to do", asked.StatusCode, problem, err)
+	}
+}
+
+// What was dropped leaves nothing to compare a read model with: a verification says so, and calls it no fault.
+func TestVerifyAfterADrop(t *testing.T) {
+	n, stop := runBeside(t, filepath.Join(t.TempDir(), "data"), testenv.Redis(t).Addr())
+	defer stop()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for range 5 {
+		if _, err := n.local.Append(ctx, eventstore.Request{Appends: []eventstore.StreamAppend{{
+			Stream: eventstore.Stream("note", "1"), Events: []eventstore.Event{{Type: "note.taken.v1", Payload: []byte("x")}},
+		}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	verify := func() Report {
+		t.Helper()
+		report, err := n.Verify(ctx, nil, func(string, uint64, uint64) {})
+		if err != nil || len(report.Faults) > 0 || !report.Log.Verified || report.Log.Events < 5 {
+			t.Errorf("verified: %+v, %v", report, err)
+		}
+		return report
+	}
+	if report := verify(); len(report.NotCompared) > 0 {
+		t.Errorf("nothing was dropped, and not compared is %q", report.NotCompared)
+	}
+	if _, err := n.local.Archive(ctx, pebblestore.ArchiveOptions{To: filepath.Join(t.TempDir(), "archive"), SegmentBytes: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if report, err := n.local.Drop(ctx, pebblestore.DropOptions{Until: time.Now()}); err != nil || report.Events == 0 {
+		t.Fatalf("dropped %+v, %v", report, err)
+	}
+	if report := verify(); len(report.NotCompared) != 1 || !strings.Contains(report.NotCompared[0], "redis: shop-redis") || !strings.Contains(report.NotCompared[0], n.local.First().String()) {
+		t.Errorf("after a drop not compared is %q; want the read model in Redis", report.NotCompared)
 	}
 }
 

@@ -18,9 +18,11 @@ type LogFigures struct {
 	Verified bool `json:"verified"`
 }
 
-// KafkaFigures are of the topic, compared with the store by the identity of events.
+// KafkaFigures are of the topic, compared with the store by the identity of events. Records of events that the log has dropped are
+// not compared: Dropped counts them, Records the others.
 type KafkaFigures struct {
 	Records    uint64 `json:"records"`
+	Dropped    uint64 `json:"dropped,omitempty"`
 	Missing    uint64 `json:"missing"`
 	Duplicates uint64 `json:"duplicates"`
 }

@@ -18,7 +18,9 @@ import (
 // Report is what Verify found: the figures, and every fault, each naming what is wrong and where.
 type Report struct {
 	Figures
-	Faults []string `json:"faults"`
+	// NotCompared says of what there is nothing left to compare it with, since events were dropped for good. It is no fault.
+	NotCompared []string `json:"not_compared,omitempty"`
+	Faults      []string `json:"faults"`
 }
 
 // The parts of a verification.
@@ -48,7 +50,7 @@ func (n *Node) Verify(ctx context.Context, parts []string, progress func(part st
 		if !wanted(part) {
 			continue
 		}
-		faults, err := n.verifyPart(ctx, part, &out.Figures, func(done, total uint64) { progress(part, done, total) })
+		faults, err := n.verifyPart(ctx, part, &out, func(done, total uint64) { progress(part, done, total) })
 		if ctx.Err() != nil {
 			return out, ctx.Err()
 		}
@@ -112,12 +114,12 @@ func (n *Node) Figures(ctx context.Context) (Figures, error) {
 	return report.Figures, nil
 }
 
-func (n *Node) verifyPart(ctx context.Context, part string, f *Figures, progress func(done, total uint64)) ([]string, error) {
+func (n *Node) verifyPart(ctx context.Context, part string, out *Report, progress func(done, total uint64)) ([]string, error) {
 	switch part {
 	case "log":
-		return n.verifyLog(ctx, f, progress)
+		return n.verifyLog(ctx, &out.Figures, progress)
 	case "kafka":
-		return n.verifyKafka(ctx, f, progress)
+		return n.verifyKafka(ctx, out, progress)
 	}
 	var faults []string
 	for _, m := range n.models {
@@ -126,6 +128,10 @@ func (n *Node) verifyPart(ctx context.Context, part string, f *Figures, progress
 		}
 		found, err := n.verifyModel(ctx, m, progress)
 		faults = append(faults, found...)
+		if dropped, ok := errors.AsType[*eventstore.TruncatedError](err); ok {
+			out.notCompared("%s: %s: it is compared with a fold of all events, and those before %s were dropped from the log", part, m.name, dropped.First)
+			continue
+		}
 		if err != nil {
 			return faults, fmt.Errorf("%s: %w", m.name, err)
 		}
@@ -142,7 +148,11 @@ func (n *Node) verifyLog(ctx context.Context, f *Figures, progress func(done, to
 	return report.Faults, err
 }
 
-func (n *Node) verifyKafka(ctx context.Context, f *Figures, progress func(done, total uint64)) ([]string, error) {
+func (r *Report) notCompared(format string, args ...any) {
+	r.NotCompared = append(r.NotCompared, fmt.Sprintf(format, args...))
+}
+
+func (n *Node) verifyKafka(ctx context.Context, out *Report, progress func(done, total uint64)) ([]string, error) {
 	if n.kafka.mirror == nil {
 		return nil, nil
 	}
@@ -155,13 +165,16 @@ func (n *Node) verifyKafka(ctx context.Context, f *Figures, progress func(done, 
 		if err != nil {
 			return faults, err
 		}
-		f.Kafka = &KafkaFigures{Records: report.Records, Missing: report.Missing, Duplicates: report.Duplicates}
-		if !report.OK() || !f.Log.Verified || report.Records <= f.Log.Events || attempt == recounts {
+		out.Kafka = &KafkaFigures{Records: report.Records, Dropped: report.Dropped, Missing: report.Missing, Duplicates: report.Duplicates}
+		if !report.OK() || !out.Log.Verified || report.Records+report.Dropped <= out.Log.Events || attempt == recounts {
+			if report.Dropped > 0 {
+				out.notCompared("kafka: %d records are of events that were dropped from the log", report.Dropped)
+			}
 			return append(faults, report.Faults...), nil
 		}
 		// The log has grown since it was counted, by a saga's checkpoint say: count again, so that both figures are of one
 		// moment. On a server under load they never are.
-		found, err := n.verifyLog(ctx, f, func(uint64, uint64) {})
+		found, err := n.verifyLog(ctx, &out.Figures, func(uint64, uint64) {})
 		faults = append(faults, found...)
 		if err != nil {
 			return faults, err

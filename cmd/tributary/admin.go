@@ -129,6 +129,11 @@ func printReport(g *globals, p *apiv1.VerifyProgress) {
 			}
 		}
 	}
+	if left, ok := pretty["not_compared"].([]any); ok {
+		for _, what := range left {
+			fmt.Fprintln(g.out, "not compared:", what)
+		}
+	}
 	if len(p.GetFaults()) == 0 {
 		fmt.Fprintln(g.out, "no faults")
 	}

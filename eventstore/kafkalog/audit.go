@@ -20,6 +20,9 @@ type AuditReport struct {
 	Partition int
 	// Records is the number of different events of the log that the topic holds.
 	Records uint64
+	// Dropped are records of events that the log has dropped for good: there is nothing to compare them with, and nothing tells what
+	// of those is missing. They are not among Records.
+	Dropped uint64
 	// Missing events are in the log and not in the topic; Lag of them are at the end, where the mirror may not have come yet.
 	Missing, Lag uint64
 	// Duplicates are records of an event beyond its first; OutOfOrder are first records that stand too late in the topic.
@@ -85,6 +88,7 @@ type audit struct {
 	report   AuditReport
 
 	own     ownEvents
+	begin   eventstore.Dot // the first event that the log has not dropped; zero when it has all
 	missing gaps
 	torn    []tornEvent         // records of a batch that is not in the log, and may never be whole
 	last    eventstore.Recorded // the last own event that the topic was found to have, with its chain
@@ -96,7 +100,7 @@ type audit struct {
 func (a *audit) run(ctx context.Context) error {
 	a.own = ownEvents{ctx: ctx, store: a.store, log: a.state.ID}
 	defer a.own.close()
-	if err := a.own.next(); err != nil {
+	if err := a.toBeginning(); err != nil {
 		return err
 	}
 	for record, err := range a.records(ctx) {
@@ -109,6 +113,23 @@ func (a *audit) run(ctx context.Context) error {
 	}
 	a.neverWhole()
 	return a.rest()
+}
+
+// toBeginning goes to the first own event that the log has.
+func (a *audit) toBeginning() error {
+	err := a.own.next()
+	dropped, ok := errors.AsType[*eventstore.TruncatedError](err)
+	if !ok {
+		return err
+	}
+	if err := a.own.beginBehind(dropped.Before()); err != nil {
+		return err
+	}
+	a.begin = eventstore.Dot{Log: a.state.ID, Seq: a.state.Seq + 1}
+	if a.own.has {
+		a.begin = a.own.event.Dot
+	}
+	return nil
 }
 
 // records yields the topic's records up to its present end, over broken connections and damaged batches.
@@ -215,6 +236,10 @@ func (a *audit) record(ctx context.Context, r Record) error {
 	if !ok || dot.Log.Site != a.state.ID.Site || dot.Log.Shard != a.state.ID.Shard {
 		a.report.Foreign++
 		a.report.fault("record at offset %d is of no event of this log: its %s is %q", r.Offset, headerDot, r.Headers[0].Value)
+		return nil
+	}
+	if before(dot, a.begin) {
+		a.report.Dropped++
 		return nil
 	}
 	if !a.own.has { // what was at the log's end may have become durable since

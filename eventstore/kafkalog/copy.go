@@ -175,6 +175,12 @@ func (w *writer) pack(ctx context.Context, after eventstore.Position, mirrored e
 		}
 	}
 	sub, err := w.store.Subscribe(ctx, after, eventstore.Filter{Chain: true, MaxChunk: eventstore.DefaultMaxChunk})
+	if dropped, ok := errors.AsType[*eventstore.TruncatedError](err); ok {
+		// The topic was made anew, and the log does not have its beginning any more. Who reads the topic sees that it begins later.
+		w.logger.Warn("the log's beginning was dropped and cannot be published again; the topic begins behind it", "first", dropped.First.String())
+		after = dropped.Before()
+		sub, err = w.store.Subscribe(ctx, after, eventstore.Filter{Chain: true, MaxChunk: eventstore.DefaultMaxChunk})
+	}
 	if err != nil {
 		give(parcel{err: fmt.Errorf("follow the log: %w", err)})
 		return

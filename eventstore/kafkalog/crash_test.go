@@ -15,10 +15,16 @@ import (
 
 // load appends to a store until it is stopped, at some thousands of events a second.
 func load(t testing.TB, s eventstore.Appender) (stop func()) {
+	return loadEvery(t, s, time.Millisecond)
+}
+
+// loadEvery appends a request of three events or so to a store at every tick, until it is stopped.
+func loadEvery(t testing.TB, s eventstore.Appender, pause time.Duration) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		tick := time.NewTicker(time.Millisecond)
+		tick := time.NewTicker(pause)
 		defer tick.Stop()
 		for {
 			select {

@@ -81,12 +81,29 @@ type ownEvents struct {
 	event eventstore.Recorded // where the walk stands, if has
 	has   bool
 
+	from eventstore.Position // before the first event that was not dropped
 	at   eventstore.Position // read so far
 	last eventstore.Dot      // the last own event that was read
 	// begun is where lives after the first begin in the log, as far as it was asked.
 	begun map[eventstore.LogID]eventstore.Position
 	pull  func() (eventstore.Recorded, error, bool)
 	stop  func()
+}
+
+// beginBehind has the walk begin at the first own event behind a position.
+func (o *ownEvents) beginBehind(p eventstore.Position) error {
+	o.close()
+	o.from, o.at = p, p
+	for e, err := range o.store.ReadAll(o.ctx, o.from, eventstore.Filter{}) {
+		if err != nil {
+			return fmt.Errorf("read the log: %w", err)
+		}
+		if o.ours(&e) {
+			o.last = eventstore.Dot{Log: e.Dot.Log, Seq: e.Dot.Seq - 1}
+			return o.next()
+		}
+	}
+	return nil
 }
 
 // next goes to the next own event; has is false at the durable end. Later calls see what has become durable since.
@@ -175,6 +192,10 @@ func (o *ownEvents) regained(e *eventstore.Recorded) (bool, error) {
 		at, known := o.begun[h.Log]
 		if !known {
 			for first, err := range replica.ReadLog(o.ctx, h.Log, 0) {
+				if errors.Is(err, eventstore.ErrTruncated) { // it began before what is left
+					at = o.from
+					break
+				}
 				if err != nil {
 					return false, fmt.Errorf("read the log: %w", err)
 				}
@@ -215,7 +236,7 @@ func (o *ownEvents) find(ctx context.Context, dot eventstore.Dot, r Record) (eve
 			return e, true, nil
 		}
 	}
-	return o.first(ctx, eventstore.Position{}, dot, false)
+	return o.first(ctx, o.from, dot, false)
 }
 
 // first looks for an event after a position; with only, it must be the first one.
