@@ -61,7 +61,7 @@ func TestKafkaInTrouble(t *testing.T) {
 		stop()
 		fill(t, commands, 10) // what is written shows the mirror that the topic is gone
 		waitFor(t, m.Mirror, s)
-		complete(t, broker.Addr(), s, topic)
+		complete(t, broker.Addr(), s, m.Mirror)
 
 		var took []time.Duration
 		for range cuts {
@@ -79,7 +79,7 @@ func TestKafkaInTrouble(t *testing.T) {
 			result.Cycles += 2
 			fill(t, commands, 10)
 			waitFor(t, m.Mirror, s)
-			complete(t, broker.Addr(), s, topic)
+			complete(t, broker.Addr(), s, m.Mirror)
 		}
 		result.Acked = int(commands.taken.Load())
 		result.Violations += int(commands.failed.Load())
@@ -90,17 +90,21 @@ func TestKafkaInTrouble(t *testing.T) {
 }
 
 // complete wants a topic that was made anew to come to have everything.
-func complete(t testing.TB, addr string, s eventstore.Reader, topic string) {
+func complete(t testing.TB, addr string, s eventstore.Reader, m *kafkalog.Mirror) {
 	t.Helper()
-	eventually(t, "the topic is complete", func() bool {
-		o := fast(addr)
-		o.Topic = topic
+	o := fast(addr)
+	o.Topic = topicOf(t, s)
+	for deadline := time.Now().Add(2 * within); ; {
 		report, err := kafkalog.Audit(context.Background(), s, o, nil)
-		// A broker may not know yet what was made anew, or not lead it yet.
-		if err != nil && !errors.Is(err, eventstore.ErrNotFound) && !errors.Is(err, eventstore.ErrUnavailable) {
-			t.Fatal(err)
+		switch {
+		case err == nil && report.OK():
+			sameAsStore(t, addr, s)
+			return
+		case err != nil && !errors.Is(err, eventstore.ErrNotFound) && !errors.Is(err, eventstore.ErrUnavailable):
+			t.Fatal(err) // while a broker may not know yet what was made anew, or not lead it yet
+		case time.Now().After(deadline):
+			t.Fatalf("the topic is not complete: audit %+v, %v; mirror %+v", report, err, m.Status())
 		}
-		return err == nil && report.OK()
-	})
-	sameAsStore(t, addr, s)
+		time.Sleep(50 * time.Millisecond)
+	}
 }
