@@ -63,7 +63,7 @@ func TestRepairKeepsCopiesBehindTheDamage(t *testing.T) {
 	flip(t, files, "data/store/log/"+tables[i].name, 0.3)
 	s = openMem(t, files, o)
 	s.opts.Logger = slog.New(slog.NewTextHandler(&said, nil))
-	if err := s.repairTable(t.Context(), &ScrubFault{first: tables[i].first, last: tables[i].last}, nil); err != nil {
+	if err := s.repairTables(t.Context(), []tableRange{{first: tables[i].first, last: tables[i].last}}, &ScrubOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	after := kept()

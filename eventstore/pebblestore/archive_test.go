@@ -464,7 +464,7 @@ func TestSystemEventsAreKeptNear(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, table := range tables {
-		if err := s.repairTable(ctx, &ScrubFault{first: table.first, last: table.last}, nil); err != nil {
+		if err := s.repairTables(ctx, []tableRange{{first: table.first, last: table.last}}, &ScrubOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -2,6 +2,7 @@ package pebblestore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -87,12 +88,15 @@ func (s *Store) truncated() error {
 	return &eventstore.TruncatedError{First: s.First()}
 }
 
-// given returns a yield that ends a read at an event whose content was dropped.
+// given returns a yield that ends a read at an event whose content was dropped, and has it known that a read came upon damage.
 func (s *Store) given(yield func(eventstore.Recorded, error) bool) func(eventstore.Recorded, error) bool {
 	return func(e eventstore.Recorded, err error) bool {
 		if err == nil && s.isDropped(&e) {
 			yield(eventstore.Recorded{}, s.truncated())
 			return false
+		}
+		if errors.Is(err, eventstore.ErrCorrupt) {
+			s.doubt()
 		}
 		return yield(e, err)
 	}

@@ -236,3 +236,74 @@ func (s *Store) otherPlaces(log eventstore.LogID, from, to uint64) ([]uint64, er
 	}
 	return slices.Concat(indexed, latest), nil
 }
+
+// placesBetween returns which events of a log stand between two lsns, as far as the index has them: their places, and the seq of the
+// first.
+func (x *index) placesBetween(log eventstore.LogID, from, to uint64) (seq uint64, lsns []uint64, err error) {
+	if err := x.hold(); err != nil {
+		return 0, nil, err
+	}
+	defer x.letGo()
+	lower := appendLogID([]byte{logPrefix}, log)
+	it, err := x.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: append(appendLogRunKey(nil, log, 0), 0)})
+	if err != nil {
+		return 0, nil, fmt.Errorf("read index: %w", corrupted(err))
+	}
+	defer it.Close()
+	for valid := it.First(); valid; valid = it.Next() { // the last run comes first
+		run, err := parseLogRun(it, len(lower))
+		if err != nil {
+			return 0, nil, err
+		}
+		first, some := run.between(from, to)
+		if len(some) > 0 {
+			seq, lsns = first, append(some, lsns...)
+		} else if len(lsns) > 0 {
+			break
+		}
+	}
+	if err := it.Error(); err != nil {
+		return 0, nil, fmt.Errorf("read index: %w", corrupted(err))
+	}
+	return seq, lsns, nil
+}
+
+// between returns the places of the run between two lsns, in memory of their own, and the seq of the first.
+func (r *logRun) between(from, to uint64) (seq uint64, lsns []uint64) {
+	begin, _ := slices.BinarySearch(r.lsns, from)
+	end, _ := slices.BinarySearch(r.lsns, to+1)
+	return r.first + uint64(begin), slices.Clone(r.lsns[begin:end])
+}
+
+// placesBetween returns which events of a log stand between two lsns, as far as they are known here.
+func (r *recent) placesBetween(log eventstore.LogID, from, to uint64) (seq uint64, lsns []uint64) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, g := range []*generation{r.old, r.young} {
+		if g == nil || g.others[log] == nil {
+			continue
+		}
+		first, some := g.others[log].between(from, to)
+		if len(lsns) == 0 {
+			seq = first
+		}
+		lsns = append(lsns, some...)
+	}
+	return seq, lsns
+}
+
+// otherPlacesBetween returns which events of another log stand between two lsns: their places, and the seq of the first. REQUIRES:
+// the databases are held.
+func (s *Store) otherPlacesBetween(log eventstore.LogID, from, to uint64) (seq uint64, lsns []uint64, err error) {
+	later, latest := s.recent.placesBetween(log, from, to) // before the index, since entries move from there to it
+	seq, lsns, err = s.index.placesBetween(log, from, to)
+	switch {
+	case err != nil || len(latest) == 0:
+		return seq, lsns, err
+	case len(lsns) == 0:
+		return later, latest, nil
+	case seq+uint64(len(lsns)) < later || later < seq:
+		return 0, nil, fmt.Errorf("read index: %w: %s, seq %d is missing", eventstore.ErrCorrupt, log, later-1)
+	}
+	return seq, append(lsns[:later-seq], latest...), nil
+}

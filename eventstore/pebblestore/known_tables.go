@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -15,7 +16,8 @@ import (
 // what that does know is not the whole log: the MANIFEST has lost its end. Pebble would then remove those tables and go on
 // without them. Nothing is written. What else is wrong is left for whoever opens the log.
 //
-// Tables that a flush or a compaction left behind when the process ended are no fault: what is in them is elsewhere too.
+// Tables that a flush, a compaction or a repair left behind when the process ended are no fault: what is in them is elsewhere too,
+// or is damaged there still.
 func checkTables(fs vfs.FS, dir string, o *pebble.Options) error {
 	there, err := fs.List(dir)
 	if err != nil || !slices.ContainsFunc(there, isTable) {
@@ -27,6 +29,9 @@ func checkTables(fs vfs.FS, dir string, o *pebble.Options) error {
 		return nil //nolint:nilerr // as above
 	}
 	strays, lasts, err := straysOf(db, there)
+	if err == nil {
+		strays, err = withoutRepair(fs, dir, strays)
+	}
 	if err == nil && len(strays) > 0 {
 		err = checkWhole(fs, dir, db, lasts)
 	}
@@ -62,6 +67,29 @@ func straysOf(db *pebble.DB, files []string) (strays []string, lasts []uint64, e
 		}
 	}
 	return strays, lasts, nil
+}
+
+// withoutRepair leaves out the table that a repair was putting in place when the process ended: the damaged one stands there still,
+// and reads of it say nothing of the MANIFEST.
+func withoutRepair(fs vfs.FS, dir string, strays []string) (rest []string, err error) {
+	path := repairPath(fs, fs.PathDir(dir))
+	if len(strays) == 0 || !exists(fs, path) {
+		return strays, nil
+	}
+	made, err := readFile(fs, path)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range strays {
+		is, err := readFile(fs, fs.PathJoin(dir, name))
+		if err != nil {
+			return nil, err
+		}
+		if !bytes.Equal(is, made) {
+			rest = append(rest, name)
+		}
+	}
+	return rest, nil
 }
 
 // checkWhole looks for what a log lacks whose blocks are gone by whole tables: they begin and end where others do.

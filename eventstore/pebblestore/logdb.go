@@ -49,7 +49,8 @@ func openLogDB(fs vfs.FS, dir string, opts func() *pebble.Options) (*pebble.DB, 
 	db, err := pebble.Open(dir, opts())
 	if err = corrupted(err); errors.Is(err, eventstore.ErrCorrupt) {
 		return nil, fmt.Errorf("open log: %w; a file of %s is damaged or gone: put it back if there is a copy, else move the store's folder away and "+
-			"restore the log from Kafka or a backup: tributary restore --from-kafka ADDR or --from DIR", err, dir)
+			"restore the log from Kafka or a backup: tributary restore --from-kafka ADDR or --from DIR; where other sites have what was in a table, "+
+			"tributary scrub --stand-in has it refilled from them", err, dir)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open log: %w", err)

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/objstorage/objstorageprovider"
@@ -16,11 +15,12 @@ import (
 	"github.com/tributary-es/tributary/eventstore"
 )
 
-// A damaged table of the log is made anew: its blocks that can be read are copied, the others are built of the source's
-// events, and the new table takes the place of everything between the old one's keys in one step of Pebble's. Keys are
+// A damaged table of the log is made anew: its blocks that are whole are copied, the others are built of events that others have
+// (refill.go), and the new table takes the place of everything between the old one's keys in one step of Pebble's. Keys are
 // written once and in the order of the log, so that nothing else lies between them and nobody writes there.
 
-// lost is a stretch of the log whose blocks cannot be read. It is empty where only the way to what follows is damaged.
+// lost is a stretch of the log whose blocks cannot be read, or are not those of the hash chain. It is empty where only the way to
+// what follows is damaged.
 type lost struct {
 	span
 	// beyond is an lsn from which on blocks can be read again (see verifier.beyond).
@@ -34,53 +34,106 @@ type refilled struct {
 	value []byte
 }
 
-// repairTable makes a damaged table anew.
+// tableRange is tables that follow each other, or one.
+type tableRange struct {
+	first, last []byte // keys
+	faults      []*ScrubFault
+}
+
+// adjoining puts damaged tables of the log that follow each other together: what is lost is proved by what stands around it.
+func adjoining(faults []*ScrubFault) (out []tableRange) {
+	slices.SortFunc(faults, func(a, b *ScrubFault) int { return bytes.Compare(a.first, b.first) })
+	for _, f := range faults {
+		if n := len(out); n > 0 && len(out[n-1].faults) > 0 {
+			before := &out[n-1]
+			if last := before.faults[len(before.faults)-1]; bytes.Compare(f.first, before.last) <= 0 || f.FirstLSN == last.LastLSN+1 {
+				before.last = slices.MaxFunc([][]byte{before.last, f.last}, bytes.Compare)
+				before.faults = append(before.faults, f)
+				continue
+			}
+		}
+		out = append(out, tableRange{f.first, f.last, []*ScrubFault{f}})
+	}
+	return out
+}
+
+// repairTables makes damaged tables anew, all or none.
 //
-// INVARIANT: what stands between the table's keys afterwards is what stood there before: the hash chain goes through what
-// was put in.
-func (s *Store) repairTable(ctx context.Context, f *ScrubFault, source Source) error {
+// INVARIANT: what stands between the tables' keys afterwards is what stood there before: the hash chains of all logs go through
+// what was put in.
+func (s *Store) repairTables(ctx context.Context, tables []tableRange, o *ScrubOptions) error {
 	release, err := s.useFor(ctx)
 	if err != nil {
 		return err
 	}
 	defer release()
-	if bytes.Equal(f.first, metaKey) && bytes.Equal(f.last, metaKey) {
-		return s.replaceSignpost(ctx)
-	}
-	if bytes.Compare(f.last, afterBlocks) >= 0 {
-		return fmt.Errorf("%w: the folder was made by an earlier version, whose last table cannot be replaced while others are written; "+
-			"put back the last good copy of it, see Backup in docs/operations.md", eventstore.ErrCorrupt)
-	}
 	// What is being archived meanwhile would come back, and the record of it would be lost.
 	s.rewriting.Lock()
 	defer s.rewriting.Unlock()
-	first, last := s.spanOf(f.first, f.last)
-	gaps, err := s.findLost(first, last)
-	if err != nil {
+	lacks := make([][]lost, len(tables))
+	var all []*lost
+	for i := range tables {
+		t := &tables[i]
+		if bytes.Compare(t.last, afterBlocks) >= 0 {
+			return fmt.Errorf("%w: the folder was made by an earlier version, whose last table cannot be replaced while others are written; "+
+				"put back the last good copy of it, see Backup in docs/operations.md", eventstore.ErrCorrupt)
+		}
+		if lacks[i], err = s.findLost(s.spanOf(t.first, t.last)); err != nil {
+			return err
+		}
+		for j := range lacks[i] {
+			all = append(all, &lacks[i][j])
+		}
+	}
+	if err := s.refill(ctx, all, o); err != nil {
 		return err
 	}
-	for i := range gaps {
-		g := &gaps[i]
-		if g.last < g.first {
-			continue
-		}
-		if source == nil {
-			return fmt.Errorf("%w: lsn %d to %d are lost, and there is no Kafka to have them from; put back the last good copy of the folder, see Backup in docs/operations.md",
-				eventstore.ErrCorrupt, g.first, g.last)
-		}
-		if err := s.refill(ctx, g, source); err != nil {
-			return fmt.Errorf("lsn %d to %d are lost, and cannot be had from Kafka: %w", g.first, g.last, err)
+	for i := range tables {
+		if err := s.replaceTables(ctx, &tables[i], lacks[i]); err != nil {
+			return err
 		}
 	}
-	path := s.opts.fs().PathJoin(s.dir, "REPAIR")
-	end := append(bytes.Clone(f.last), 0)
-	if err := s.writeTable(path, first, last, f.first, gaps); err != nil {
+	s.streamCache.clear() // it may have what was read there
+	return nil
+}
+
+// replaceTables puts a table in the place of those of a stretch, with what was lost refilled.
+func (s *Store) replaceTables(ctx context.Context, t *tableRange, gaps []lost) error {
+	first, last := s.spanOf(t.first, t.last)
+	path := repairPath(s.opts.fs(), s.dir)
+	err := s.writeTable(path, first, last, t.first, gaps)
+	if err == nil {
+		err = syncFolder(s.opts.fs(), s.dir) // so that it is known what the table is, when power is lost before the MANIFEST has it
+	}
+	if err != nil {
 		return errors.Join(fmt.Errorf("write the table anew: %w", err), removeIfThere(s.opts.fs(), path))
 	}
-	if _, err := s.log.IngestAndExcise(ctx, []string{path}, nil, nil, pebble.KeyRange{Start: f.first, End: end}); err != nil {
+	end := append(bytes.Clone(t.last), 0)
+	if _, err := s.log.IngestAndExcise(ctx, []string{path}, nil, nil, pebble.KeyRange{Start: t.first, End: end}); err != nil {
 		return errors.Join(fmt.Errorf("put the new table in place: %w", corrupted(err)), removeIfThere(s.opts.fs(), path))
 	}
-	return removeIfThere(s.opts.fs(), path)
+	return errors.Join(s.forgetParts(), removeIfThere(s.opts.fs(), path))
+}
+
+// repairPath is where a new table is made for the store in a folder.
+func repairPath(files vfs.FS, dir string) string { return files.PathJoin(dir, "REPAIR") }
+
+// forgetParts has nobody read by themselves the files of tables of which Pebble shows a part: the rest of them does not hold any more.
+func (s *Store) forgetParts() error {
+	levels, err := s.log.SSTables()
+	if err != nil {
+		return fmt.Errorf("list tables of the log: %w", err)
+	}
+	for _, level := range levels {
+		for i := range level {
+			if level[i].Virtual {
+				number := level[i].BackingSSTNum.String()
+				s.tables.deleted(number)
+				s.tableList.deleted(number)
+			}
+		}
+	}
+	return nil
 }
 
 // spanOf returns the lsns that a table with these keys has events of; last is 0 when it has none.
@@ -101,11 +154,28 @@ func (s *Store) spanOf(first, last []byte) (from, to uint64) {
 	if it.Last() {
 		lsn, _ := blockKeyLSN(it.Key())
 		from = max(from, lsn)
+	} else if it.Error() != nil { // the table before is damaged too
+		from = max(from, s.endBefore(first))
 	}
 	return from + 1, to
 }
 
-// findLost returns the stretches between two lsns whose blocks cannot be read.
+// endBefore returns the last lsn of the tables that end before a key, as Pebble has it in memory.
+func (s *Store) endBefore(key []byte) (lsn uint64) {
+	tables, err := tablesOf(s.log)
+	if err != nil {
+		return 0
+	}
+	for _, t := range tables {
+		if last, block := blockKeyLSN(t.last); block && bytes.Compare(t.last, key) < 0 {
+			lsn = max(lsn, last)
+		}
+	}
+	return lsn
+}
+
+// findLost returns the stretches between two lsns whose blocks cannot be read, or are not those of the hash chain. No two are next
+// to each other.
 func (s *Store) findLost(first, last uint64) (gaps []lost, err error) {
 	v := &verifier{store: s, end: last, log: newLogCheck(&s.history, false)}
 	for next := first; next <= last; {
@@ -115,6 +185,9 @@ func (s *Store) findLost(first, last uint64) (gaps []lost, err error) {
 		}
 		found, err := r.from(max(next, v.beyond))
 		for err == nil && found && r.cur.first <= next && next <= last {
+			if s.misfit(&r.cur) != nil {
+				gaps = append(gaps, lost{span: span{next, r.cur.last()}, beyond: r.cur.last() + 1})
+			}
 			next = r.cur.last() + 1
 			if next <= last {
 				found, err = r.next()
@@ -140,101 +213,19 @@ func (s *Store) findLost(first, last uint64) (gaps []lost, err error) {
 		gaps = append(gaps, g)
 		next = g.last + 1
 	}
-	return gaps, nil
+	return joined(gaps), nil
 }
 
-// refillPatience is how long the source may say nothing.
-const refillPatience = 30 * time.Second
-
-// refill builds the blocks of a stretch from the source's events, and proves them by the chain.
-func (s *Store) refill(ctx context.Context, g *lost, source Source) error {
-	if g.first <= s.history.base() {
-		return fmt.Errorf("%w: they are of an earlier life of the log", eventstore.ErrUnsupported)
-	}
-	if s.noted.Load() {
-		return fmt.Errorf("%w: there are events of other logs among them, whose places no topic knows; put back the last good copy of the folder", eventstore.ErrUnsupported)
-	}
-	chain, after := s.history.begin().chain, eventstore.Position{}
-	if g.first > 1 {
-		page, err := s.readPage(nil, g.first-1, g.first-1, pageLimits{events: 1, chain: true})
-		if err != nil {
-			return err
+// joined makes one stretch of those that are next to each other.
+func joined(gaps []lost) (out []lost) {
+	for _, g := range gaps {
+		if n := len(out); n > 0 && out[n-1].last+1 == g.first {
+			out[n-1].last, out[n-1].beyond = g.last, g.beyond
+			continue
 		}
-		before := &page[0]
-		chain, after = s.history.onward(logHead{lsn: g.first - 1, chain: before.Chain}).chain, before.Position
-		if !before.EndsBatch() { // sources give whole batches
-			after.LSN -= before.Dot.Seq - before.Batch.FirstSeq + 1
-		}
-		if after.LSN == 0 {
-			after = eventstore.Position{}
-		}
+		out = append(out, g)
 	}
-	sub, err := source.Subscribe(ctx, after, eventstore.Filter{})
-	if err != nil {
-		return err
-	}
-	defer sub.Close()
-	var w blockWriter
-	next := g.first
-	seal := func() {
-		if len(w.ends) > 0 {
-			g.blocks = append(g.blocks, refilled{next - 1, bytes.Clone(w.seal())})
-			w.ends = w.ends[:0]
-		}
-	}
-	for next <= g.last {
-		waiting, cancel := context.WithTimeout(ctx, refillPatience)
-		chunk, err := sub.Next(waiting)
-		cancel()
-		if err != nil {
-			return fmt.Errorf("event at lsn %d: %w", next, err)
-		}
-		for i := range chunk.Events {
-			e := &chunk.Events[i]
-			if e.Position.LSN < next || next > g.last {
-				continue
-			}
-			if e.Position != s.position(next) {
-				return fmt.Errorf("event at lsn %d: %w: there comes %s", next, eventstore.ErrCorrupt, e.Position)
-			}
-			if len(w.ends) == 0 {
-				w.reset(next, e.Dot.Seq-1, chain)
-			}
-			content := eventstore.AppendContent(nil, e)
-			w.add(e, content)
-			chain = eventstore.NextChain(chain, e.Dot.Seq, e.HLC, e.Version, eventstore.ContentHash(content))
-			next++
-			if w.size() >= blockBytes {
-				seal()
-			}
-		}
-	}
-	seal()
-	want, err := s.chainBefore(g)
-	if err != nil {
-		return err
-	}
-	if chain != want {
-		return fmt.Errorf("%w: they are other events than those that stood here: the hash chain after them is %x, it was %x", eventstore.ErrCorrupt, chain[:8], want[:8])
-	}
-	return nil
-}
-
-// chainBefore returns the chain that what follows a stretch goes on from.
-func (s *Store) chainBefore(g *lost) (eventstore.Hash, error) {
-	if state := s.recent.state(); state.lsn == g.last {
-		return state.chain, nil
-	}
-	r, err := s.blockReader()
-	if err != nil {
-		return eventstore.Hash{}, err
-	}
-	defer r.close()
-	found, err := r.from(g.beyond)
-	if err == nil && (!found || r.cur.first != g.last+1) {
-		err = fmt.Errorf("%w: no block begins at lsn %d", eventstore.ErrCorrupt, g.last+1)
-	}
-	return r.cur.chain, err
+	return out
 }
 
 // writeTable writes a table with everything from a key on to an lsn, the stretches that were lost refilled.

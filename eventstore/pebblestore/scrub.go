@@ -23,9 +23,10 @@ type ScrubOptions struct {
 	BytesPerSecond int64
 	// Repair puts right what can be put right.
 	Repair bool
-	// Source has the log's events too, such as the topic of its mirror. Nil: there is no such thing, and what the log has
-	// lost cannot be had again.
-	Source Source
+	// Source has the log's own events too, such as the topic of its mirror; nil: there is no such thing. Holders have those of any
+	// log. Without the one and the others what the log has lost cannot be had again.
+	Source  Source
+	Holders []Holder
 	// Progress, when not nil, is called now and then.
 	Progress func(done, total int64)
 }
@@ -87,8 +88,8 @@ func (f *ScrubFault) String() string {
 // holds nobody up. With Repair:
 //   - The WAL's events are in memory too: they are written to a table, and the WAL goes.
 //   - The index is made anew from the log, beside the old one.
-//   - A table of the log is made anew, from its parts that are whole and the Source; the hash chain proves that the events
-//     are those that were lost.
+//   - A table of the log is made anew, from its parts that are whole, the Source and the Holders; the hash chains prove that the
+//     events are those that were lost.
 //
 // Faults are in the report; the error is for what kept it from looking.
 func (s *Store) Scrub(ctx context.Context, o ScrubOptions) (ScrubReport, error) {
@@ -110,6 +111,16 @@ func (s *Store) Scrub(ctx context.Context, o ScrubOptions) (ScrubReport, error) 
 	}
 	s.scrubState.Store(state)
 	return x.report, err
+}
+
+// Doubted gives a signal when a read has come upon damage since the last one was taken: it is time for a scrub.
+func (s *Store) Doubted() <-chan struct{} { return s.doubted }
+
+func (s *Store) doubt() {
+	select {
+	case s.doubted <- struct{}{}:
+	default:
+	}
 }
 
 // ScrubState says how the scrub is that is under way, else how the last one ended; the zero value when there was none.
@@ -352,44 +363,74 @@ func firstLine(err error) string {
 	return line
 }
 
-// repair puts right what can be put right.
+// repair puts right what can be put right: the log first, of which the index is made.
 func (x *scrub) repair(ctx context.Context) error {
-	s, index := x.store, false
+	s := x.store
+	var log, index []*ScrubFault
 	for i := range x.report.Faults {
 		f := &x.report.Faults[i]
 		if err := s.space.err(); err != nil {
 			f.Left = err.Error()
 			continue
 		}
-		var err error
 		switch {
 		case f.Database == "index":
-			index = true
-			continue
+			index = append(index, f)
 		case f.wal:
-			err = x.flushWAL(ctx)
+			x.settle(x.flushWAL(ctx), f)
+		case bytes.Equal(f.first, metaKey) && bytes.Equal(f.last, metaKey):
+			x.settle(x.replaceSignpost(ctx), f)
 		default:
-			err = s.repairTable(ctx, f, x.o.Source)
+			log = append(log, f)
 		}
-		x.settle(f, err)
 	}
-	if index {
-		err := s.renewIndex(ctx)
-		for i := range x.report.Faults {
-			if f := &x.report.Faults[i]; f.Database == "index" && f.Left == "" {
-				x.settle(f, err)
-			}
-		}
+	x.tables(ctx, adjoining(log))
+	if len(index) > 0 {
+		x.settle(s.renewIndex(ctx), index...)
 	}
 	return ctx.Err()
 }
 
-// settle says what became of a fault.
-func (x *scrub) settle(f *ScrubFault, err error) {
-	if f.Repaired = err == nil; f.Repaired {
-		x.store.opts.Logger.Warn("a damaged file is repaired", "file", f.Database+"/"+f.File)
+// tables makes damaged tables of the log anew. What is lost of one may be proved by another: so each is tried again when another is
+// whole, and then all together.
+func (x *scrub) tables(ctx context.Context, left []tableRange) {
+	for before := len(left) + 1; len(left) > 0 && len(left) < before; {
+		before = len(left)
+		left = slices.DeleteFunc(left, func(t tableRange) bool {
+			err := x.store.repairTables(ctx, []tableRange{t}, &x.o)
+			if err == nil || before == 1 {
+				x.settle(err, t.faults...)
+			}
+			return err == nil || before == 1
+		})
+	}
+	if len(left) == 0 {
 		return
 	}
-	f.Left = "it cannot be repaired: " + firstLine(err)
-	x.store.opts.Logger.Error("a damaged file cannot be repaired", "file", f.Database+"/"+f.File, "error", err)
+	err := x.store.repairTables(ctx, left, &x.o)
+	for _, t := range left {
+		x.settle(err, t.faults...)
+	}
+}
+
+// settle says what became of faults.
+func (x *scrub) settle(err error, faults ...*ScrubFault) {
+	for _, f := range faults {
+		if f.Repaired = err == nil; f.Repaired {
+			x.store.opts.Logger.Warn("a damaged file is repaired", "file", f.Database+"/"+f.File)
+			continue
+		}
+		f.Left = "it cannot be repaired: " + firstLine(err)
+		x.store.opts.Logger.Error("a damaged file cannot be repaired", "file", f.Database+"/"+f.File, "error", err)
+	}
+}
+
+// replaceSignpost is Store.replaceSignpost for those who do not hold the databases.
+func (x *scrub) replaceSignpost(ctx context.Context) error {
+	release, err := x.store.useFor(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return x.store.replaceSignpost(ctx)
 }

@@ -62,6 +62,7 @@ type Store struct {
 
 	scrubbing  chan struct{} // holds one while a scrub is under way
 	scrubState atomic.Pointer[ScrubState]
+	doubted    chan struct{} // holds one when a read has come upon damage
 	indexing   sync.RWMutex  // held by who fills the index or its filters, and by who puts another in its place
 	indexed    atomic.Uint64 // lsn up to which the index is filled
 
@@ -97,7 +98,7 @@ func Open(dir string, o *Options) (*Store, error) {
 // open is Open of a folder that may be one that is being restored.
 func open(dir string, o *Options) (*Store, error) {
 	s := &Store{opts: o.withDefaults(), dir: dir, done: make(chan struct{}), spare: make(chan *group, 2), queue: newQueue()}
-	s.scrubbing, s.archiving = make(chan struct{}, 1), make(chan struct{}, 1)
+	s.scrubbing, s.archiving, s.doubted = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	s.room = semaphore.NewWeighted(s.opts.MaxQueueBytes)
 	s.space, s.stall = newSpace(s.opts.fs(), dir, &s.opts), newStall(&s.opts)
 	if err := s.open(); err != nil {

@@ -103,6 +103,16 @@ func (c *streamCache) forget(k headKey) {
 	}
 }
 
+// clear removes all streams.
+func (c *streamCache) clear() {
+	for i := range c.parts {
+		p := &c.parts[i]
+		p.mu.Lock()
+		p.at, p.entries, p.hand, p.bytes = map[headKey]int{}, nil, 0, 0
+		p.mu.Unlock()
+	}
+}
+
 // turn lets the hand go on by one entry. REQUIRES: mu is held, and there are entries.
 func (p *streamPart) turn() {
 	if p.hand >= len(p.entries) {
