@@ -29,7 +29,7 @@ func (n *Node) addRows(t *Tables) (*model, error) {
 		return nil, err
 	}
 	m := &model{
-		name: t.Name + "-clickhouse", sink: "clickhouse", click: view,
+		name: t.Name + "-clickhouse", sink: "clickhouse", click: view, sharedRows: t.Shared,
 		runner: projections.NewRunner(source, view, projections.Options{Logger: n.log, Linger: clickHouseLinger, MaxBatch: clickHouseBatch}),
 	}
 	n.models = append(n.models, m)

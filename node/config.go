@@ -85,6 +85,9 @@ type Config struct {
 	// ScrubBytesPerSecond bounds what a scrub reads, once a day; zero means the store's default, a negative one that there
 	// is no scrub unless it is asked for.
 	ScrubBytesPerSecond int64 `json:"-"`
+	// CompareEvery is how often, about, the store is compared with those of the other sites; zero means an hour, a negative one that
+	// it is not unless that is asked for.
+	CompareEvery time.Duration `json:"-"`
 	// ArchiveTo is where events are moved to that are older than ArchiveAfter: a folder, or s3://BUCKET/PREFIX; empty: nowhere.
 	ArchiveTo    string        `json:"-"`
 	ArchiveAfter time.Duration `json:"-"`

@@ -29,8 +29,8 @@ func (n *Node) conflicts() (Domain, error) {
 	keys := conflictview.Keys(o)
 	return Domain{
 		Name: conflictview.Name,
-		Keys: &keys,
-		Rows: &Tables{Projection: conflictview.Rows(o), Schema: clickhouseschema.Conflicts()},
+		Keys: &keys, SharedKey: conflictview.Shared,
+		Rows: &Tables{Projection: conflictview.Rows(o), Schema: clickhouseschema.Conflicts(), Shared: conflictview.SharedRows()},
 		Services: func(p *Parts) []Service {
 			return []Service{{&sitesv1.Conflicts_ServiceDesc, &conflictview.Queries{Model: p.Keys, Progress: p.KeysProgress}}}
 		},

@@ -28,6 +28,9 @@ type Domain struct {
 	Register func(*commands.Bus) error
 	// Keys is the read model in Redis; its name must be the node's only one.
 	Keys *projections.Projection[projections.Keys]
+	// SharedKey, when set, returns what of a key of Keys is the same at all sites that have the same events, and whether anything
+	// is; nil: all is.
+	SharedKey func(key string, v projections.Value) (projections.Value, bool)
 	// Rows is the read model in ClickHouse, with its tables.
 	Rows *Tables
 	// Sagas are run by the node.
@@ -50,6 +53,9 @@ type Tables struct {
 	projections.Projection[projections.Rows]
 	// Schema holds the numbered SQL files of its tables, see package schemas/clickhouse.
 	Schema fs.FS
+	// Shared are queries, by name, of what is the same at all sites that have the same events, in which {db} stands for the database;
+	// nil: the rows of all tables, but for where they stand.
+	Shared map[string]string
 }
 
 // Query answers from the domain's read model in Redis. param returns a variable of the path, or else of the query string.
@@ -108,6 +114,7 @@ func (n *Node) add(d Domain) error {
 		if err != nil {
 			return err
 		}
+		m.sharedKey = d.SharedKey
 		parts.Keys, parts.KeysProgress = m.redis, m.runner
 	}
 	if d.Rows != nil && n.click.mode != Off {

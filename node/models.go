@@ -29,6 +29,9 @@ type model struct {
 	keys   *projections.Projection[projections.Keys]
 	redis  *redisview.View
 	click  rowsView
+	// sharedKey and sharedRows say what of it is the same at all sites (Domain.SharedKey, Tables.Shared).
+	sharedKey  func(key string, v projections.Value) (projections.Value, bool)
+	sharedRows map[string]string
 }
 
 // parking returns the model's sink as what operators see to parked events with.
@@ -47,6 +50,8 @@ type rowsView interface {
 	queries.RowReader
 	// Diff compares the tables with a fold of the log and names the rows that differ.
 	Diff(ctx context.Context, source projections.Source) ([]string, error)
+	// SharedDigests returns digests of what of the tables is the same at all sites.
+	SharedDigests(ctx context.Context, queries map[string]string) ([]projections.PartDigest, error)
 }
 
 // ClickHouse pays for each commit, so that its runner waits a little for more; Redis does not.

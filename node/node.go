@@ -222,6 +222,7 @@ func (n *Node) Run(ctx context.Context) error {
 	g.Go(func() error { return ignoreCancel(n.click.run(gctx)) })
 	g.Go(func() error { return n.supervise(gctx, "erasures", n.followErasures) })
 	g.Go(func() error { return n.supervise(gctx, "scrub", n.scrub) })
+	g.Go(func() error { return n.supervise(gctx, "comparison of stores", n.compare) })
 	g.Go(func() error { return n.supervise(gctx, "archive", n.keepArchiving) })
 	g.Go(func() error { return n.watchArchives(gctx) })
 	for _, m := range n.models {

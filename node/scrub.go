@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -22,17 +23,27 @@ const (
 	scrubSay   = 200 * time.Millisecond
 )
 
-// scrub reads the store's files now and then until ctx ends, and repairs what it can.
+// scrub reads the store's files now and then until ctx ends, and repairs what it can: also when a read has come upon damage, but then
+// no sooner than a pass may follow another.
 func (n *Node) scrub(ctx context.Context) error {
 	if n.config.ScrubBytesPerSecond < 0 {
 		return nil
 	}
-	for wait := scrubAfter; ; wait = scrubEvery {
+	for wait, least := scrubAfter, time.Duration(0); ; wait, least = scrubEvery, scrubAfter {
+		after := time.NewTimer(least)
+		next := time.NewTimer(wait)
 		select {
-		case <-time.After(wait):
+		case <-after.C:
 		case <-ctx.Done():
 			return nil
 		}
+		select {
+		case <-next.C:
+		case <-n.local.Doubted():
+		case <-ctx.Done():
+			return nil
+		}
+		next.Stop()
 		o, err := n.scrubOptions()
 		if err != nil {
 			return err
@@ -50,9 +61,9 @@ func (n *Node) scrub(ctx context.Context) error {
 	}
 }
 
-// scrubOptions are those of a pass that repairs what it can, from Kafka where there is a mirror.
+// scrubOptions are those of a pass that repairs what it can, from Kafka where there is a mirror, and from the other sites.
 func (n *Node) scrubOptions() (pebblestore.ScrubOptions, error) {
-	o := pebblestore.ScrubOptions{BytesPerSecond: n.config.ScrubBytesPerSecond, Repair: true}
+	o := pebblestore.ScrubOptions{BytesPerSecond: n.config.ScrubBytesPerSecond, Repair: true, Holders: n.sites.holders()}
 	if n.kafka.mirror == nil {
 		return o, nil
 	}
@@ -111,4 +122,20 @@ func scrubStatus(s pebblestore.ScrubState) *apiv1.ScrubStatus {
 		out.EndedAt = timestamppb.New(s.Ended)
 	}
 	return out
+}
+
+// StandIn has the store in a data folder, on which no server runs, open again where tables of its log are gone: a server that is started
+// then refills them with what Kafka and the other sites have. It returns the names of the files (pebblestore.StandIn).
+func StandIn(dir string, logger *slog.Logger) ([]string, error) {
+	store := filepath.Join(dir, storeFolder)
+	names, err := pebblestore.StandIn(store, &pebblestore.Options{Logger: logger})
+	if err != nil || len(names) == 0 {
+		return names, err
+	}
+	s, err := pebblestore.Open(store, &pebblestore.Options{Logger: logger, OpenArchive: openBucket})
+	if err != nil {
+		return names, fmt.Errorf("%w; the log has lost its beginning or its end with that: with other sites, move %s away and start the server, which gets back all "+
+			"that has left the site, in another life of its log (docs/sites.md)", err, store)
+	}
+	return names, s.Close()
 }

@@ -28,14 +28,15 @@ import (
 func Shop() Domain {
 	keys := views.Keys()
 	return Domain{
-		Name:     views.Name,
-		Register: registerShop,
-		Keys:     &keys,
-		Rows:     &Tables{Projection: views.Rows(), Schema: clickhouseschema.Shop()},
-		Sagas:    []Saga{RunSaga(checkout.Saga(checkout.Options{})), RunSaga(checkout.ReturnSaga())},
-		Services: shopServices,
-		Codecs:   []commands.Codec[proto.Message]{order.Codec(), inventory.Codec(), payment.Codec(), returns.Codec(), voucher.Codec(), customer.Codec(), cart.Codec(), profile.Codec()},
-		Figures:  shopFigures,
+		Name:      views.Name,
+		Register:  registerShop,
+		Keys:      &keys,
+		SharedKey: views.Shared,
+		Rows:      &Tables{Projection: views.Rows(), Schema: clickhouseschema.Shop()},
+		Sagas:     []Saga{RunSaga(checkout.Saga(checkout.Options{})), RunSaga(checkout.ReturnSaga())},
+		Services:  shopServices,
+		Codecs:    []commands.Codec[proto.Message]{order.Codec(), inventory.Codec(), payment.Codec(), returns.Codec(), voucher.Codec(), customer.Codec(), cart.Codec(), profile.Codec()},
+		Figures:   shopFigures,
 	}
 }
 

@@ -28,10 +28,12 @@ type LifeError = replication.LifeError
 
 // sitesPart is what joins the node with other sites. It is empty where there are none.
 type sitesPart struct {
-	name    string // of this site
-	site    *replication.Site
-	service *peers.Service // nil before it is offered
-	log     *slog.Logger
+	name string // of this site
+	site *replication.Site
+	// comparer compares the store with those of the other sites; nil where there are none.
+	comparer *replication.Comparer
+	service  *peers.Service // nil before it is offered
+	log      *slog.Logger
 	// given are the sites that this one was started with; what is on record of where those are found does not count.
 	given     map[string]bool
 	readOnly  *readOnly
@@ -85,6 +87,7 @@ func openSites(n *Node) (*sitesPart, error) {
 	}
 	if p.site, err = replication.NewSite(o); err == nil {
 		n.cells.fence.Watch(p.site.AtHome)
+		p.comparer = n.comparer(p.site)
 	}
 	return p, err
 }
@@ -338,7 +341,10 @@ func (g *guardedStore) Enqueue(ctx context.Context, requests []eventstore.Reques
 
 // registerSites offers what sites say to each other, and of each other.
 func (n *Node) registerSites() error {
-	s := &peers.Service{Site: n.sites.site, Name: n.config.Site, Peers: n.sites.names, Log: n.local.Log, ReadOnly: n.sites.readOnly.reason}
+	s := &peers.Service{
+		Site: n.sites.site, Name: n.config.Site, Peers: n.sites.names, Log: n.local.Log, ReadOnly: n.sites.readOnly.reason,
+		Comparer: n.sites.comparer, Models: modelDigester{n},
+	}
 	if n.kafka.mirror != nil {
 		s.Mirrored = func() uint64 { return n.kafka.mirror.Status().Mirrored.Seq }
 	}
@@ -401,7 +407,7 @@ func (n *Node) siteHealth(ctx context.Context) []server.Dependency {
 			out = append(out, server.Dependency{Name: "log " + l.Log.String(), Mode: "replicated", Problem: l.Broken + "; see docs/sites.md"})
 		}
 	}
-	return out
+	return append(out, n.comparisonHealth()...)
 }
 
 func (n *Node) grpcOf(site string) string {
@@ -462,6 +468,7 @@ func (n *Node) siteSample(ctx context.Context) *server.SitesSample {
 	out := &server.SitesSample{
 		Mode: string(replication.ModeOf(o.Mode, len(blocked) > 0, readOnly)), Writable: n.sites.refused() == nil && !readOnly, Blocked: len(blocked) > 0,
 		ClockAheadSeconds: (o.Clock.Ahead - o.Clock.Behind).Seconds(), ClockJumpSeconds: o.Clock.Jump.Seconds(), FutureSeconds: o.Clock.Future.Seconds(),
+		Comparison: n.comparisonSample(),
 	}
 	for _, d := range differences {
 		out.Differences = append(out.Differences, server.SiteDifference{Site: d.Site, What: d.What})

@@ -62,6 +62,15 @@ func (d *Digest) Value(key string, v Value) {
 	}
 }
 
+// Count returns how many things were told.
+func (d *Digest) Count() uint64 { return d.count }
+
+// PartDigest is the digest of a part of a model, and of how many things.
+type PartDigest struct {
+	Part, Digest string
+	Count        uint64
+}
+
 // Sum returns the digest in hexadecimal.
 func (d *Digest) Sum() string {
 	var b [40]byte

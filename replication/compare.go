@@ -17,12 +17,15 @@ type Comparison struct {
 	Here, There uint64
 	// ChainHere and ChainThere are the log's chain after the last event that both have.
 	ChainHere, ChainThere eventstore.Hash
-	// Err says why they could not be compared.
-	Err error
+	// Away says that the site is not there to be compared with, Err what else kept the two from being compared.
+	Away string
+	Err  error
 }
 
 // Equal reports whether both have the same, as far as both have it.
-func (c *Comparison) Equal() bool { return c.Err == nil && c.ChainHere == c.ChainThere }
+func (c *Comparison) Equal() bool {
+	return c.Err == nil && c.Away == "" && c.ChainHere == c.ChainThere
+}
 
 // Compare compares every log that is held here, or at another site, with what each other site says of it in its last
 // heartbeat. The chains are read from both stores. That a site lags is no difference; the caller sees it.
@@ -42,7 +45,7 @@ func (s *Site) Compare(ctx context.Context) ([]Comparison, error) {
 			if p.Heard >= 0 {
 				when = fmt.Sprintf("was heard last %s ago", p.Heard.Round(time.Second))
 			}
-			all = append(all, Comparison{Log: s.own, Site: p.Site, Err: fmt.Errorf("site %s %s: what it holds can be compared when it is back", p.Site, when)})
+			all = append(all, Comparison{Log: s.own, Site: p.Site, Away: fmt.Sprintf("site %s %s: what it holds can be compared when it is back", p.Site, when)})
 			continue
 		}
 		logs := map[eventstore.LogID]*Comparison{}
@@ -80,5 +83,7 @@ func (s *Site) compare(ctx context.Context, c *Comparison) {
 		c.Err = fmt.Errorf("site %s: %w: it takes part no more", c.Site, eventstore.ErrNotFound)
 		return
 	}
-	c.ChainThere, _, c.Err = peer.Pull(ctx, at)
+	if c.ChainThere, _, c.Err = peer.Pull(ctx, at); eventstore.ClassOf(c.Err) == eventstore.Transient {
+		c.Away, c.Err = fmt.Sprintf("site %s does not answer: %v", c.Site, c.Err), nil
+	}
 }

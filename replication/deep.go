@@ -21,9 +21,11 @@ const (
 // Digest is of a run of events of one log, after After up to Through.
 type Digest struct {
 	After, Through uint64
-	// Sum is a hash of the events as they stand in the store; Err, when set, says why they cannot be read.
+	// Sum is a hash of the events as they stand in the store; Err, when set, says what is wrong with them.
 	Sum [16]byte
 	Err string
+	// Dropped says that the contents of some were dropped by a policy: there is nothing to compare.
+	Dropped bool
 }
 
 // Digester tells digests of what a site holds. A *Site is one, and so may a Peer be.
@@ -55,22 +57,30 @@ func (s *Site) Digests(ctx context.Context, log eventstore.LogID, after, through
 	}
 	var out []Digest
 	for through = min(through, held, s.mayLeave(log)); after < through; after = min(after+every, through) {
-		out = append(out, s.digest(ctx, log, after, min(after+every, through)))
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
+		d, err := s.digest(ctx, log, after, min(after+every, through))
+		if err != nil {
+			return nil, fmt.Errorf("digests of %s: %w", log, err)
 		}
+		out = append(out, d)
 	}
 	return out, nil
 }
 
-// digest reads some events of a log, each by itself: what cannot be read, or is missing, is of this span alone.
-func (s *Site) digest(ctx context.Context, log eventstore.LogID, after, through uint64) Digest {
+// digest reads some events of a log: what is damaged, or is missing, is of this span alone. The error is for what keeps it from reading
+// and is no damage.
+func (s *Site) digest(ctx context.Context, log eventstore.LogID, after, through uint64) (Digest, error) {
 	span, h, next := Digest{After: after, Through: through}, sha256.New(), after+1
 	var frame, content []byte
 	for e, err := range s.o.Store.ReadLog(ctx, log, after) {
-		if err != nil {
+		switch {
+		case errors.Is(err, eventstore.ErrTruncated):
+			span.Dropped = true
+			return span, nil
+		case errors.Is(err, eventstore.ErrCorrupt):
 			span.Err = fmt.Sprintf("seq %d cannot be read: %v", next, err)
-			return span
+			return span, nil
+		case err != nil:
+			return span, err
 		}
 		if e.Dot.Seq != next {
 			break
@@ -84,10 +94,10 @@ func (s *Site) digest(ctx context.Context, log eventstore.LogID, after, through 
 	}
 	if next <= through {
 		span.Err = fmt.Sprintf("seq %d is missing", next)
-		return span
+		return span, nil
 	}
 	copy(span.Sum[:], h.Sum(nil))
-	return span
+	return span, nil
 }
 
 // Deviation is a run of events of a log in which this site and another one differ.
@@ -97,37 +107,41 @@ type Deviation struct {
 	Here, There string
 }
 
-// String is a line for people.
+// String says what is wrong, and at which of the two.
 func (d *Deviation) String() string {
-	s := fmt.Sprintf("seq %d to %d: ", d.After+1, d.Through)
 	switch {
 	case d.Here != "" && d.There != "":
-		return s + "damaged at both: here " + d.Here + ", there " + d.There
+		return "damaged at both: here " + d.Here + ", there " + d.There
 	case d.Here != "":
-		return s + "damaged here: " + d.Here + " (tributary scrub --repair)"
+		return "damaged here: " + d.Here
 	case d.There != "":
-		return s + "damaged there: " + d.There + " (tributary scrub --repair, asked there)"
+		return "damaged there: " + d.There
 	}
-	return s + "the two have other events"
+	return "the two have other events"
 }
 
-// CompareDeep compares a log, after a seq, with another site by what stands in both stores: MaxDigests segments at most. It returns up to
-// where it has come, which is after where there is nothing more that both hold, and where they differ, to FineEvents. What is sent
-// is a digest for each segment, and one for each FineEvents of those that differ.
-func (s *Site) CompareDeep(ctx context.Context, site string, log eventstore.LogID, after uint64) (through uint64, out []Deviation, err error) {
+// digester returns another site that tells digests.
+func (s *Site) digester(site string) (Digester, error) {
 	_, peer := s.other(site)
 	there, ok := peer.(Digester)
 	if !ok {
-		return after, nil, fmt.Errorf("site %s: %w: it is none that can be asked for digests", site, eventstore.ErrNotFound)
+		return nil, fmt.Errorf("site %s: %w: it is none that can be asked for digests", site, eventstore.ErrNotFound)
 	}
-	through, coarse, err := s.compareDigests(ctx, there, log, after, after+MaxDigests*SegmentEvents, SegmentEvents)
+	return there, nil
+}
+
+// compareDeep compares a log, after a seq, with another site by what stands in both stores: so many segments, MaxDigests at most. It
+// returns up to where it has come, which is after where there is nothing more that both hold, and where they differ, to FineEvents.
+// What is sent is a digest for each segment, and one for each FineEvents of those that differ.
+func (s *Site) compareDeep(ctx context.Context, there Digester, log eventstore.LogID, after, segments uint64) (through uint64, out []Deviation, err error) {
+	through, coarse, err := s.compareDigests(ctx, there, log, after, after+segments*SegmentEvents, SegmentEvents)
 	if err != nil {
-		return after, nil, fmt.Errorf("compare %s with site %s: %w", log, site, err)
+		return after, nil, err
 	}
 	for _, d := range coarse {
 		_, fine, err := s.compareDigests(ctx, there, log, d.After, d.Through, FineEvents)
 		if err != nil {
-			return after, nil, fmt.Errorf("compare %s with site %s: %w", log, site, err)
+			return after, nil, err
 		}
 		if len(fine) == 0 { // it has been mended meanwhile, or reads otherwise each time
 			fine = []Deviation{d}
@@ -137,7 +151,9 @@ func (s *Site) CompareDeep(ctx context.Context, site string, log eventstore.LogI
 	return through, out, nil
 }
 
-// compareDigests compares some spans, as far as both have them.
+var errHoldsLess = errors.New("the site holds less than it has said")
+
+// compareDigests compares some spans, as far as both have them; those of which something was dropped are passed over.
 func (s *Site) compareDigests(ctx context.Context, there Digester, log eventstore.LogID, after, through, every uint64) (uint64, []Deviation, error) {
 	theirs, err := there.Digests(ctx, log, after, through, every)
 	if err != nil || len(theirs) == 0 {
@@ -153,13 +169,13 @@ func (s *Site) compareDigests(ctx context.Context, there Digester, log eventstor
 			return after, nil, err
 		}
 		if len(again) != 1 {
-			return after, nil, errors.New("the site holds less than it has said")
+			return after, nil, errHoldsLess
 		}
 		theirs[len(ours)-1] = again[0]
 	}
 	var out []Deviation
 	for i := range ours {
-		if ours[i] != theirs[i] {
+		if ours[i] != theirs[i] && !ours[i].Dropped && !theirs[i].Dropped {
 			out = append(out, Deviation{ours[i].After, ours[i].Through, ours[i].Err, theirs[i].Err})
 		}
 	}

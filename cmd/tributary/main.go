@@ -8,6 +8,7 @@
 //	2  the input or the command line is wrong; nothing was changed
 //	3  something that is needed is missing; stderr has the line that gets it
 //	4  verify, schemas check or a demo of several sites found faults; each is named
+//	5  sites verify could not ask every site: what could be compared is the same
 //	70 the disk failed the store, which stopped at once rather than promise what it cannot keep
 package main
 
@@ -42,6 +43,7 @@ const (
 	exitInput   = 2
 	exitMissing = 3
 	exitFaults  = 4
+	exitAway    = 5
 )
 
 type cli struct {
@@ -135,6 +137,9 @@ func plainErrors(_ []string, a slog.Attr) slog.Attr {
 // errFaults: verify found faults, which it has printed.
 var errFaults = errors.New("verification found faults")
 
+// errAway: a site could not be compared with, which was said, and nothing that could be compared differs.
+var errAway = errors.New("not every site could be compared with")
+
 // exitCode prints err for a person and returns the code that scripts branch on.
 func exitCode(err error, w io.Writer) int {
 	if err == nil {
@@ -148,6 +153,8 @@ func exitCode(err error, w io.Writer) int {
 		return exitMissing
 	case errors.Is(err, errFaults), errors.Is(err, eventstore.ErrCorrupt), status.Code(err) == codes.DataLoss:
 		return exitFaults
+	case errors.Is(err, errAway):
+		return exitAway
 	case errors.As(err, &input), errors.Is(err, eventstore.ErrInvalid), errors.Is(err, eventstore.ErrWrongIncarnation), status.Code(err) == codes.InvalidArgument, status.Code(err) == codes.NotFound:
 		return exitInput
 	}

@@ -70,14 +70,18 @@ const maxStreams = 100_000
 
 // diskFlags say what the store expects of its disk.
 type diskFlags struct {
-	MinFree    int64         `help:"Free space of the disk, in MiB, below which no commands are taken." default:"256" placeholder:"MIB"`
-	Ballast    int64         `help:"Size, in MiB, of a file that is let go when the disk is full; at most half of --min-free." default:"64" placeholder:"MIB"`
-	Scrub      int64         `help:"How many MiB a second the daily scrub of the store's files reads; 0: there is none." default:"8" placeholder:"MIB"`
-	Cache      int64         `help:"Memory, in MiB, for what was read from the store's files: streams with their events, and the index." default:"16" placeholder:"MIB"`
-	StallAfter time.Duration `help:"How long the disk may not answer before it is said to be stalled." default:"2s" placeholder:"TIME"`
+	MinFree      int64         `help:"Free space of the disk, in MiB, below which no commands are taken." default:"256" placeholder:"MIB"`
+	Ballast      int64         `help:"Size, in MiB, of a file that is let go when the disk is full; at most half of --min-free." default:"64" placeholder:"MIB"`
+	Scrub        int64         `help:"How many MiB a second the daily scrub of the store's files reads; 0: there is none." default:"8" placeholder:"MIB"`
+	CompareEvery time.Duration `help:"How often, about, the store is compared with those of the other sites; 0: never by itself." default:"1h" placeholder:"TIME"`
+	Cache        int64         `help:"Memory, in MiB, for what was read from the store's files: streams with their events, and the index." default:"16" placeholder:"MIB"`
+	StallAfter   time.Duration `help:"How long the disk may not answer before it is said to be stalled." default:"2s" placeholder:"TIME"`
 }
 
 func (f *diskFlags) apply(c *node.Config) error {
+	if f.CompareEvery < 0 {
+		return fmt.Errorf("%w: --compare-every must not be less than 0", eventstore.ErrInvalid)
+	}
 	if f.MinFree <= 0 || f.Ballast <= 0 || f.Cache <= 0 || f.StallAfter <= 0 || f.Scrub < 0 {
 		return fmt.Errorf("%w: --min-free, --ballast, --cache and --stall-after must be more than 0, --scrub not less", eventstore.ErrInvalid)
 	}
@@ -85,6 +89,9 @@ func (f *diskFlags) apply(c *node.Config) error {
 		return fmt.Errorf("%w: --min-free, --cache and --scrub are in MiB, %d at most", eventstore.ErrInvalid, most)
 	}
 	c.CacheBytes = f.Cache << 20
+	if c.CompareEvery = f.CompareEvery; c.CompareEvery == 0 {
+		c.CompareEvery = -1
+	}
 	if c.ScrubBytesPerSecond = f.Scrub << 20; f.Scrub == 0 {
 		c.ScrubBytesPerSecond = -1
 	}

@@ -1,18 +1,25 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/tributary-es/tributary/eventstore"
 	sitesv1 "github.com/tributary-es/tributary/schemas/gen/tributary/sites/v1"
 )
 
 // sitesCmd shows how a site stands with the others.
 type sitesCmd struct {
 	Status sitesStatusCmd `cmd:"" help:"Say which other sites are heard, and how far each log is here."`
-	Verify sitesVerifyCmd `cmd:"" help:"Compare the hash chain of every log with what each other site holds; 4 when any differs or cannot be compared."`
+	Verify sitesVerifyCmd `cmd:"" help:"Compare the hash chain of every log, and the read models, with what each other site has; 4 when any differs, 5 when nothing does but a site is away."`
 
 	Roster   sitesRosterCmd   `cmd:"" help:"Say which sites take part, on record, and where they are found."`
 	Join     sitesJoinCmd     `cmd:"" help:"Have another site take part: all learn of it by their logs. It is started with --join, or with the --peer flags that are printed."`
@@ -100,56 +107,117 @@ func (g *globals) sitesStatus(s *sitesv1.SitesStatus) {
 	for _, a := range s.GetAlarms() {
 		fmt.Fprintf(g.out, "alarm %s, %s: %s\n", a.GetKind(), a.GetAt().AsTime().Format(time.RFC3339), a.GetText())
 	}
+	g.storeComparison(s.GetComparison())
+}
+
+// storeComparison says how the last comparison of the stores went.
+func (g *globals) storeComparison(c *sitesv1.StoreComparison) {
+	if c.GetEndedAt() == nil {
+		return
+	}
+	fmt.Fprintf(g.out, "The store was compared with those of the others %s ago: %d events, by %d bytes of digests.\n",
+		time.Since(c.GetEndedAt().AsTime()).Round(time.Second), c.GetEvents(), c.GetBytes())
+	if why := c.GetError(); why != "" {
+		fmt.Fprintf(g.out, "Not all could be compared: %s\n", why)
+	}
+	for _, site := range c.GetAway() {
+		fmt.Fprintf(g.out, "site %s was away, and was not compared with\n", site)
+	}
+	for _, f := range c.GetFindings() {
+		g.deviation(f.GetLog(), f.GetSite(), f.GetDeviation())
+	}
+}
+
+// deviation is a line on a run of events in which two sites differ, or did.
+func (g *globals) deviation(log, site string, d *sitesv1.Deviation) {
+	end := d.GetLeft()
+	if d.GetRepaired() {
+		end = "repaired"
+	}
+	fmt.Fprintf(g.out, "%s, site %s: seq %d to %d: %s; %s\n", log, site, d.GetFirst(), d.GetLast(), d.GetProblem(), end)
 }
 
 type sitesVerifyCmd struct {
-	Deep bool `help:"Read every event from the stores of both sides, and say where they differ."`
+	Deep   bool `help:"Read every event from the stores of both sides, and say where they differ."`
+	Repair bool `help:"With --deep: put right what is wrong at this site and can be proved, with what the others have."`
+	Models bool `help:"Compare digests of the read models, at a moment at which both sides have the same events." default:"true" negatable:""`
 	siteTarget
 }
 
-// Run compares, and ends with exit code 4 when anything is not the same or could not be compared. That a site lags is no fault.
+// Run compares, and ends with exit code 4 when anything is not the same, and 5 when nothing is found to differ and a site could not be
+// asked. That a site lags is no fault.
 func (c *sitesVerifyCmd) Run(ctx context.Context, g *globals) error {
+	if c.Repair && !c.Deep {
+		return fmt.Errorf("%w: --repair needs --deep, which finds what is to be repaired", eventstore.ErrInvalid)
+	}
 	return c.ask(ctx, func(sites sitesv1.SitesClient) error {
 		r, err := sites.CompareSites(ctx, &sitesv1.CompareSitesRequest{})
 		if err != nil {
 			return fmt.Errorf("compare the sites: %w", err)
 		}
-		faults := false
+		faults, away := false, false
 		for _, row := range r.GetComparisons() {
-			if c.Deep && row.GetHere() > 0 && row.GetThere() > 0 {
-				if err := g.compareDeep(ctx, sites, row); err != nil {
+			if c.Deep && row.GetAway() == "" && row.GetHere() > 0 && row.GetThere() > 0 {
+				if err := g.compareDeep(ctx, sites, row, c.Repair); err != nil {
 					return err
 				}
 			}
-			faults = faults || row.GetProblem() != "" || len(row.GetDeviations()) > 0
+			faults = faults || row.GetProblem() != "" || slices.ContainsFunc(row.GetDeviations(), func(d *sitesv1.Deviation) bool { return !d.GetRepaired() })
+			away = away || row.GetAway() != ""
 		}
-		r.Equal = r.GetEqual() && !faults
+		if c.Models {
+			models, err := sites.CompareModels(ctx, &sitesv1.CompareModelsRequest{})
+			if err != nil {
+				return fmt.Errorf("compare the read models: %w", err)
+			}
+			r.Models = models.GetComparisons()
+			for _, m := range r.GetModels() {
+				faults, away = faults || m.GetProblem() != "", away || m.GetAway() != ""
+			}
+		}
+		r.Equal = r.GetEqual() && !faults && !away
 		if err := g.print(r, func() { g.comparisons(r) }); err != nil {
 			return err
 		}
-		if faults {
+		switch {
+		case faults:
 			return errFaults
+		case away:
+			return errAway
 		}
 		return nil
 	})
 }
 
 // compareDeep compares a log with that of another site, part by part, and says in the row where they differ.
-func (g *globals) compareDeep(ctx context.Context, sites sitesv1.SitesClient, row *sitesv1.Comparison) error {
+func (g *globals) compareDeep(ctx context.Context, sites sitesv1.SitesClient, row *sitesv1.Comparison, repair bool) error {
 	for after := uint64(0); ; {
-		r, err := sites.CompareLog(ctx, &sitesv1.CompareLogRequest{Log: row.GetLog(), Site: row.GetSite(), After: after})
+		through, deviations, err := comparePart(ctx, sites, row, after, repair)
+		if status.Code(err) == codes.Unavailable { // the site has gone meanwhile
+			row.Away = fmt.Sprintf("compared up to seq %d: %s", after, inWords(err))
+			return nil
+		}
 		if err != nil {
 			return fmt.Errorf("compare %s with site %s after seq %d: %w", row.GetLog(), row.GetSite(), after, err)
 		}
-		row.Deviations = append(row.Deviations, r.GetDeviations()...)
-		if r.GetThrough() == after {
+		row.Deviations = append(row.Deviations, deviations...)
+		if through == after {
 			return nil
 		}
-		after = r.GetThrough()
+		after = through
 		if !g.JSON {
 			fmt.Fprintf(g.out, "%s, site %s: read up to seq %d\n", row.GetLog(), row.GetSite(), after)
 		}
 	}
+}
+
+func comparePart(ctx context.Context, sites sitesv1.SitesClient, row *sitesv1.Comparison, after uint64, repair bool) (uint64, []*sitesv1.Deviation, error) {
+	if repair {
+		r, err := sites.RepairLog(ctx, &sitesv1.RepairLogRequest{Log: row.GetLog(), Site: row.GetSite(), After: after})
+		return r.GetThrough(), r.GetDeviations(), err
+	}
+	r, err := sites.CompareLog(ctx, &sitesv1.CompareLogRequest{Log: row.GetLog(), Site: row.GetSite(), After: after})
+	return r.GetThrough(), r.GetDeviations(), err
 }
 
 func (g *globals) comparisons(r *sitesv1.CompareSitesResponse) {
@@ -159,6 +227,8 @@ func (g *globals) comparisons(r *sitesv1.CompareSitesResponse) {
 		switch {
 		case c.GetProblem() != "":
 			verdict = c.GetProblem()
+		case c.GetAway() != "":
+			verdict = "not compared: " + c.GetAway()
 		case c.GetHere() != c.GetThere():
 			verdict = "the same as far as both have it"
 		}
@@ -169,10 +239,32 @@ func (g *globals) comparisons(r *sitesv1.CompareSitesResponse) {
 	g.table(rows)
 	for _, c := range r.GetComparisons() {
 		for _, d := range c.GetDeviations() {
-			fmt.Fprintf(g.out, "%s, site %s: %s\n", c.GetLog(), c.GetSite(), d.GetProblem())
+			g.deviation(c.GetLog(), c.GetSite(), d)
 		}
 	}
+	g.modelComparisons(r.GetModels())
 	if r.GetEqual() {
 		fmt.Fprintf(g.out, "All sites hold the same events of every log.\n")
+	}
+}
+
+// modelComparisons says which read models are the same at which sites, and names what differs.
+func (g *globals) modelComparisons(all []*sitesv1.ModelComparison) {
+	var same []string // of a site
+	for i, m := range all {
+		switch {
+		case m.GetProblem() != "":
+			fmt.Fprintf(g.out, "%s, %s, site %s: %s\n", m.GetModel(), m.GetPart(), m.GetSite(), m.GetProblem())
+		case m.GetAway() != "":
+			fmt.Fprintf(g.out, "%s: not compared: %s\n", cmp.Or(m.GetModel(), "read models"), m.GetAway())
+		default:
+			same = append(same, m.GetModel()+" "+m.GetPart())
+		}
+		if i+1 == len(all) || all[i+1].GetSite() != m.GetSite() {
+			if len(same) > 0 {
+				fmt.Fprintf(g.out, "read models that are the same at site %s: %s\n", m.GetSite(), strings.Join(same, ", "))
+			}
+			same = nil
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tributary-es/tributary/commerce/inventory"
@@ -32,6 +33,12 @@ const (
 const deliveredField = "delivery"
 
 func personalKey(customer string) string { return "personal:" + customer }
+
+// Shared tells of a key of the model in Redis whether all sites that hold the same events have it: whom goods are delivered to can be
+// read where the order was placed.
+func Shared(key string, v projections.Value) (projections.Value, bool) {
+	return v, !strings.HasPrefix(key, personalKey(""))
+}
 
 func orderKey(id string) string                { return "order:" + id }
 func customerOrdersKey(customer string) string { return "customer-orders:" + customer }

@@ -45,6 +45,7 @@ var noticers = []noticer{
 	{regexp.MustCompile(`^replication/(clock|reading)\.go$`), "replication", []string{
 		"TestReadingsHoldTheTruth", "TestLateHeartbeats", "TestJumpsAreAgreedOn", "TestClocksOfTwo", "TestClocksOfThree", "TestStartWaitsForAnother",
 	}},
+	{regexp.MustCompile(`^replication/(comparer|models)\.go$`), "replication", []string{"TestPassesFindAndMend", "TestModelsAreComparedAtOneMoment"}},
 	{regexp.MustCompile(`^replication/`), "replication", []string{"TestPeerIsTheOtherSitesDisk", "TestNobodyToWaitFor", "TestMoreCountsAfterAll"}},
 	{regexp.MustCompile(`^eventstore/durable/`), "eventstore/durable", []string{"TestAppendWaitsForItsClass", "TestRefusedBeforeItIsRecorded"}},
 	{regexp.MustCompile(`^node/`), "node", []string{"TestDropWaitsForFollowers", "TestDropWaitsForEachFollower"}},
@@ -52,6 +53,9 @@ var noticers = []noticer{
 		"TestArchivedLogReadsTheSame", "TestArchiveThatRots", "TestSeamOfArchiveAndLog", "TestReadWhileArchivedBlocksGo", "TestStartAfterAKillNeedsNoArchive",
 		"TestArchivePlaceThatIsAway", "TestSegmentThatIsPutBack", "TestSystemEventsAreKeptNear", "TestDroppedEvents", "TestDroppedStreamInMemory",
 		"TestDropThatFails", "TestPowerLossWhileArchiving", "TestPowerLossWhileDropping", "TestConformanceWhileArchiving",
+	}},
+	{regexp.MustCompile(`/(refill|mend|repair)\.go$`), "eventstore/pebblestore", []string{
+		"TestNothingUnprovenIsPutIn", "TestForgedEventsAreMended", "TestLostRangesComeBackFromOthers", "TestScrubFindsAndRepairsRottenTables", "TestPowerLossWhileRefilling",
 	}},
 	{regexp.MustCompile(``), "eventstore/pebblestore", []string{
 		"TestNothingUnsyncedShows", "TestConfigurations", "TestPowerLoss", "TestLinearizable", "TestLinearizableKilled", "TestFailPoints", "TestKill9", "TestMutations", "TestPowerLossInABatchOfManyBlocks",

@@ -1,6 +1,10 @@
 package server
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // SitesSample is how a site stands with the others.
 type SitesSample struct {
@@ -15,6 +19,17 @@ type SitesSample struct {
 
 	Logs  []SiteLogSample
 	Peers []PeerSample
+	// Comparison is nil before the first has ended.
+	Comparison *ComparisonSample
+}
+
+// ComparisonSample is the last comparison of the site's store with those of others: how long ago it ended, how many events it compared,
+// in how many places the two differ still; and how many such places were put right since the start.
+type ComparisonSample struct {
+	Age      time.Duration
+	Events   uint64
+	Left     int
+	Repaired uint64
 }
 
 // SiteDifference is something that has to be the same at two sites and is not.
@@ -52,7 +67,17 @@ var (
 	sitePeerLag  = prometheus.NewDesc("tributary_site_peer_missing_events", "Events of this site that another has not.", []string{"site"}, nil)
 )
 
-var siteDescs = []*prometheus.Desc{siteMode, siteWritable, siteBlocked, siteDiffers, siteLogLag, siteLogAge, siteAhead, siteJump, siteFuture, sitePeerUp, sitePeerTime, sitePeerLag}
+var (
+	siteCompareAge      = prometheus.NewDesc("tributary_site_compared_seconds_ago", "How long ago the last comparison of the store with those of other sites ended.", nil, nil)
+	siteCompareEvents   = prometheus.NewDesc("tributary_site_compared_events", "How many events it compared.", nil, nil)
+	siteCompareLeft     = prometheus.NewDesc("tributary_site_compare_differences", "Places in which the store and another one differ still.", nil, nil)
+	siteCompareRepaired = prometheus.NewDesc("tributary_site_compare_repaired", "Places that were put right since the start.", nil, nil)
+)
+
+var siteDescs = []*prometheus.Desc{
+	siteMode, siteWritable, siteBlocked, siteDiffers, siteLogLag, siteLogAge, siteAhead, siteJump, siteFuture, sitePeerUp, sitePeerTime, sitePeerLag,
+	siteCompareAge, siteCompareEvents, siteCompareLeft, siteCompareRepaired,
+}
 
 // collect gives the metrics of a site that has others.
 func (v *SitesSample) collect(gauge func(d *prometheus.Desc, value float64, labels ...string)) {
@@ -86,5 +111,11 @@ func (v *SitesSample) collect(gauge func(d *prometheus.Desc, value float64, labe
 		gauge(sitePeerUp, truth(p.Up), p.Site)
 		gauge(sitePeerTime, p.AheadSeconds, p.Site)
 		gauge(sitePeerLag, float64(p.Behind), p.Site)
+	}
+	if c := v.Comparison; c != nil {
+		gauge(siteCompareAge, c.Age.Seconds())
+		gauge(siteCompareEvents, float64(c.Events))
+		gauge(siteCompareLeft, float64(c.Left))
+		gauge(siteCompareRepaired, float64(c.Repaired))
 	}
 }

@@ -185,7 +185,7 @@ func references(v any, into map[string]bool) {
 // grpcOnly names the methods without a route: sessions, what other routes give over HTTP, and what sites say to each other.
 var grpcOnly = map[*grpc.ServiceDesc][]string{
 	&storev1.EventStore_ServiceDesc: {"AppendSession", "ReadStream", "Subscribe", "GetVersion", "GetPosition"},
-	&sitesv1.Sites_ServiceDesc:      {"Beat", "Pull", "DigestLog"},
+	&sitesv1.Sites_ServiceDesc:      {"Beat", "Pull", "DigestLog", "DigestModels"},
 }
 
 // Every method of every service has a route, a few of the store's and the sites' apart, and the document has each route with all fields

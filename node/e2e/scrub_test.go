@@ -64,11 +64,22 @@ func flip(t *testing.T, data string, share float64) (largest string) {
 			largest, size = path, info.Size()
 		}
 	}
-	f, err := os.OpenFile(largest, os.O_RDWR, 0)
+	flipFile(t, largest, share)
+	return largest
+}
+
+// flipFile changes a bit of a file.
+func flipFile(t *testing.T, path string, share float64) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	at, b := int64(share*float64(size)), make([]byte, 1)
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, b := int64(share*float64(info.Size())), make([]byte, 1)
 	if _, err := f.ReadAt(b, at); err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +90,6 @@ func flip(t *testing.T, data string, share float64) (largest string) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return largest
 }
 
 // TestProjectionGoesOnAfterTheRepair starts a server on a log with a damaged block, over which the embedded Redis cannot be

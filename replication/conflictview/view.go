@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -103,4 +104,28 @@ func Rows(o Options) projections.Projection[projections.Rows] {
 			return nil
 		},
 	}
+}
+
+// Shared returns of a key of the model in Redis what all sites that hold the same events have: all but when and where a record was
+// written.
+func Shared(key string, v projections.Value) (projections.Value, bool) {
+	if !strings.HasPrefix(key, recordKey("")) {
+		return v, true
+	}
+	var r Record
+	if json.Unmarshal(v.Bytes, &r) != nil {
+		return v, true // somebody else wrote it
+	}
+	r.Position, r.SeenBy = "", ""
+	text, err := json.Marshal(&r)
+	if err != nil {
+		return v, true
+	}
+	v.Bytes = text
+	return v, true
+}
+
+// SharedRows are the queries of what all such sites have in ClickHouse.
+func SharedRows() map[string]string {
+	return map[string]string{Table: "SELECT * EXCEPT (position, row, seen_by) FROM {db}." + Table + "_now"}
 }

@@ -33,10 +33,26 @@ func heartbeatMessage(h *replication.Heartbeat) *sitesv1.Heartbeat {
 	for _, e := range h.Echoes {
 		m.Echoes = append(m.Echoes, &sitesv1.Echo{Site: e.Site, Sent: e.Sent, After: durationpb.New(e.After)})
 	}
-	for _, head := range h.Heads {
-		m.Heads = append(m.Heads, &sitesv1.Head{Log: logMessage(head.Log), Seq: head.Seq, Hlc: uint64(head.HLC), Chain: head.Chain[:]})
-	}
+	m.Heads = headMessages(h.Heads)
 	return m
+}
+
+func headMessages(heads []eventstore.LogHead) (out []*sitesv1.Head) {
+	for _, h := range heads {
+		out = append(out, &sitesv1.Head{Log: logMessage(h.Log), Seq: h.Seq, Hlc: uint64(h.HLC), Chain: h.Chain[:]})
+	}
+	return out
+}
+
+func headsOf(heads []*sitesv1.Head) (out []eventstore.LogHead, err error) {
+	for _, h := range heads {
+		chain, err := hashOf(h.GetChain())
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, eventstore.LogHead{Log: logOf(h.GetLog()), Seq: h.GetSeq(), HLC: hlc.Timestamp(h.GetHlc()), Chain: chain})
+	}
+	return out, nil
 }
 
 // heartbeatOf returns a heartbeat that has come from its site just now.
@@ -48,12 +64,8 @@ func heartbeatOf(m *sitesv1.Heartbeat) (h replication.Heartbeat, err error) {
 	if h.Log.Site != h.Site {
 		return h, fmt.Errorf("%w: a heartbeat of site %q names log %s", eventstore.ErrInvalid, h.Site, h.Log)
 	}
-	for _, head := range m.GetHeads() {
-		chain, err := hashOf(head.GetChain())
-		if err != nil {
-			return h, fmt.Errorf("heartbeat of site %q: %w", h.Site, err)
-		}
-		h.Heads = append(h.Heads, eventstore.LogHead{Log: logOf(head.GetLog()), Seq: head.GetSeq(), HLC: hlc.Timestamp(head.GetHlc()), Chain: chain})
+	if h.Heads, err = headsOf(m.GetHeads()); err != nil {
+		return h, fmt.Errorf("heartbeat of site %q: %w", h.Site, err)
 	}
 	return h, nil
 }

@@ -10,8 +10,10 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -55,13 +57,21 @@ func (p *Peer) Close() error {
 	return nil
 }
 
+// away has the error of a site that does not answer match eventstore.ErrUnavailable.
+func away(err error) error {
+	if code := status.Code(err); code == codes.Unavailable || code == codes.DeadlineExceeded {
+		return fmt.Errorf("%w: %w", eventstore.ErrUnavailable, err)
+	}
+	return err
+}
+
 // Pull implements replication.Peer.
 func (p *Peer) Pull(ctx context.Context, pull replication.Pull) (chain eventstore.Hash, events []eventstore.Recorded, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := p.api.Pull(ctx, &sitesv1.PullRequest{Site: p.site, Log: logMessage(pull.Log), After: pull.After, Through: pull.Through})
 	if err != nil {
-		return chain, nil, err
+		return chain, nil, away(err)
 	}
 	var d eventstore.FrameDecoder
 	for first := true; ; first = false {
@@ -70,7 +80,7 @@ func (p *Peer) Pull(ctx context.Context, pull replication.Pull) (chain eventstor
 			return chain, events, nil
 		}
 		if err != nil {
-			return chain, nil, err
+			return chain, nil, away(err)
 		}
 		if first {
 			if chain, err = hashOf(piece.GetChain()); err != nil {
@@ -91,14 +101,29 @@ func (p *Peer) Pull(ctx context.Context, pull replication.Pull) (chain eventstor
 func (p *Peer) Digests(ctx context.Context, log eventstore.LogID, after, through, every uint64) ([]replication.Digest, error) {
 	answer, err := p.api.DigestLog(ctx, &sitesv1.DigestLogRequest{Site: p.site, Log: logMessage(log), After: after, Through: through, Every: every})
 	if err != nil {
-		return nil, err
+		return nil, away(err)
 	}
 	out := make([]replication.Digest, len(answer.GetSpans()))
 	for i, s := range answer.GetSpans() {
-		out[i] = replication.Digest{After: s.GetAfter(), Through: s.GetThrough(), Err: s.GetProblem()}
+		out[i] = replication.Digest{After: s.GetAfter(), Through: s.GetThrough(), Err: s.GetProblem(), Dropped: s.GetDropped()}
 		copy(out[i].Sum[:], s.GetDigest())
 	}
 	return out, nil
+}
+
+// ModelDigests implements replication.ModelDigester.
+func (p *Peer) ModelDigests(ctx context.Context, at []eventstore.LogHead) (d replication.ModelDigests, err error) {
+	answer, err := p.api.DigestModels(ctx, &sitesv1.DigestModelsRequest{Site: p.site, At: headMessages(at)})
+	if err != nil {
+		return d, away(err)
+	}
+	if d.At, err = headsOf(answer.GetAt()); err != nil {
+		return d, err
+	}
+	for _, m := range answer.GetModels() {
+		d.Models = append(d.Models, replication.ModelDigest{Model: m.GetModel(), Part: m.GetPart(), Digest: m.GetDigest(), Count: m.GetCount(), Err: m.GetProblem()})
+	}
+	return d, nil
 }
 
 // Meet implements replication.Peer.

@@ -2,12 +2,10 @@ package peers
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"io"
 	"slices"
 	"sync"
-	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -30,6 +28,9 @@ type Service struct {
 	Registrar *replication.Registrar
 	// ReadOnly says why an operator has the site take no writes; nil or nothing: it takes them.
 	ReadOnly func() string
+	// Comparer compares stores, Models tells digests of the read models; nil where there are no other sites.
+	Comparer *replication.Comparer
+	Models   replication.ModelDigester
 	// Log returns the site's own log, Mirrored the seq up to which its topic has it; nil: it has no topic.
 	Log      func(ctx context.Context) (eventstore.LogState, error)
 	Mirrored func() uint64
@@ -181,6 +182,7 @@ func (s *Service) GetSites(ctx context.Context, _ *sitesv1.GetSitesRequest) (*si
 	for _, a := range o.Alarms {
 		out.Alarms = append(out.Alarms, &sitesv1.Alarm{Kind: string(a.Kind), Log: a.Log.String(), Site: a.Site, Text: a.Text, At: timestamppb.New(a.At)})
 	}
+	out.Comparison = storeComparison(s.Comparer.State())
 	return out, nil
 }
 
@@ -207,82 +209,4 @@ func (s *Service) accord(out *sitesv1.SitesStatus) {
 	if err := s.Site.AtHome(); err != nil {
 		out.Blocked = append(out.Blocked, "nothing homed is written: "+err.Error())
 	}
-}
-
-// DigestLog implements sitesv1.SitesServer.
-func (s *Service) DigestLog(ctx context.Context, r *sitesv1.DigestLogRequest) (*sitesv1.DigestLogResponse, error) {
-	if err := s.named(r.GetSite()); err != nil {
-		return nil, err
-	}
-	spans, err := s.Site.Digests(ctx, logOf(r.GetLog()), r.GetAfter(), r.GetThrough(), r.GetEvery())
-	if err != nil {
-		return nil, err
-	}
-	out := &sitesv1.DigestLogResponse{}
-	for i := range spans {
-		out.Spans = append(out.Spans, &sitesv1.Span{After: spans[i].After, Through: spans[i].Through, Digest: spans[i].Sum[:], Problem: spans[i].Err})
-	}
-	return out, nil
-}
-
-// CompareLog implements sitesv1.SitesServer.
-func (s *Service) CompareLog(ctx context.Context, r *sitesv1.CompareLogRequest) (*sitesv1.CompareLogResponse, error) {
-	if s.Site == nil {
-		return nil, status.Error(codes.FailedPrecondition, "site "+s.Name+" has no others")
-	}
-	o, err := s.Site.Overview(ctx)
-	if err != nil {
-		return nil, err
-	}
-	log := o.Log
-	for _, l := range o.Logs {
-		if l.Log.String() == r.GetLog() {
-			log = l.Log
-		}
-	}
-	if log.String() != r.GetLog() {
-		return nil, status.Errorf(codes.NotFound, "log %q is not held here", r.GetLog())
-	}
-	through, deviations, err := s.Site.CompareDeep(ctx, r.GetSite(), log, r.GetAfter())
-	if err != nil {
-		return nil, err
-	}
-	out := &sitesv1.CompareLogResponse{Through: through}
-	for i := range deviations {
-		out.Deviations = append(out.Deviations, &sitesv1.Deviation{First: deviations[i].After + 1, Last: deviations[i].Through, Problem: deviations[i].String()})
-	}
-	return out, nil
-}
-
-// compareTimeout bounds how long other sites may take to tell a chain.
-const compareTimeout = 10 * time.Second
-
-// CompareSites implements sitesv1.SitesServer.
-func (s *Service) CompareSites(ctx context.Context, _ *sitesv1.CompareSitesRequest) (*sitesv1.CompareSitesResponse, error) {
-	out := &sitesv1.CompareSitesResponse{Site: s.Name, Equal: true}
-	if s.Site == nil {
-		return out, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, compareTimeout)
-	defer cancel()
-	all, err := s.Site.Compare(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for i := range all {
-		c := &all[i]
-		row := &sitesv1.Comparison{
-			Log: c.Log.String(), Site: c.Site, Here: c.Here, There: c.There,
-			ChainHere: hex.EncodeToString(c.ChainHere[:]), ChainThere: hex.EncodeToString(c.ChainThere[:]),
-		}
-		switch {
-		case c.Err != nil:
-			row.Problem = c.Err.Error()
-		case !c.Equal():
-			row.Problem = "the two have other events, or in another order"
-		}
-		out.Equal = out.GetEqual() && row.GetProblem() == "" && c.Here == c.There
-		out.Comparisons = append(out.Comparisons, row)
-	}
-	return out, nil
 }

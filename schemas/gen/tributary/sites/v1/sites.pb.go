@@ -809,6 +809,8 @@ type SitesStatus struct {
 	ClockJumpSeconds float64 `protobuf:"fixed64,15,opt,name=clock_jump_seconds,json=clockJumpSeconds,proto3" json:"clock_jump_seconds,omitempty"`
 	// How far in the future the last event here is: what is recorded comes after it, and waits at other sites until its time has come.
 	FutureSeconds float64 `protobuf:"fixed64,16,opt,name=future_seconds,json=futureSeconds,proto3" json:"future_seconds,omitempty"`
+	// How the last comparison of the stores went, or the one that is under way; missing before the first.
+	Comparison    *StoreComparison `protobuf:"bytes,17,opt,name=comparison,proto3" json:"comparison,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -955,6 +957,188 @@ func (x *SitesStatus) GetFutureSeconds() float64 {
 	return 0
 }
 
+func (x *SitesStatus) GetComparison() *StoreComparison {
+	if x != nil {
+		return x.Comparison
+	}
+	return nil
+}
+
+// StoreComparison is a pass in which a site compares what stands in its store with what each other site has.
+type StoreComparison struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Running bool                   `protobuf:"varint,1,opt,name=running,proto3" json:"running,omitempty"`
+	BegunAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=begun_at,json=begunAt,proto3" json:"begun_at,omitempty"`
+	EndedAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
+	// How many events were compared, by digests of so many bytes.
+	Events uint64 `protobuf:"varint,4,opt,name=events,proto3" json:"events,omitempty"`
+	Bytes  uint64 `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// Where the two differed, what is repaired since among it.
+	Findings []*StoreFinding `protobuf:"bytes,6,rep,name=findings,proto3" json:"findings,omitempty"`
+	// Sites that were not heard, and not compared with.
+	Away []string `protobuf:"bytes,7,rep,name=away,proto3" json:"away,omitempty"`
+	// How many findings were repaired since the start.
+	Repaired uint64 `protobuf:"varint,8,opt,name=repaired,proto3" json:"repaired,omitempty"`
+	// What kept it from comparing all; empty when nothing did.
+	Error         string `protobuf:"bytes,9,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StoreComparison) Reset() {
+	*x = StoreComparison{}
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StoreComparison) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StoreComparison) ProtoMessage() {}
+
+func (x *StoreComparison) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StoreComparison.ProtoReflect.Descriptor instead.
+func (*StoreComparison) Descriptor() ([]byte, []int) {
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *StoreComparison) GetRunning() bool {
+	if x != nil {
+		return x.Running
+	}
+	return false
+}
+
+func (x *StoreComparison) GetBegunAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.BegunAt
+	}
+	return nil
+}
+
+func (x *StoreComparison) GetEndedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndedAt
+	}
+	return nil
+}
+
+func (x *StoreComparison) GetEvents() uint64 {
+	if x != nil {
+		return x.Events
+	}
+	return 0
+}
+
+func (x *StoreComparison) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *StoreComparison) GetFindings() []*StoreFinding {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
+func (x *StoreComparison) GetAway() []string {
+	if x != nil {
+		return x.Away
+	}
+	return nil
+}
+
+func (x *StoreComparison) GetRepaired() uint64 {
+	if x != nil {
+		return x.Repaired
+	}
+	return 0
+}
+
+func (x *StoreComparison) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+// StoreFinding says where a log differs from that of another site.
+type StoreFinding struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Site          string                 `protobuf:"bytes,1,opt,name=site,proto3" json:"site,omitempty"`
+	Log           string                 `protobuf:"bytes,2,opt,name=log,proto3" json:"log,omitempty"`
+	Deviation     *Deviation             `protobuf:"bytes,3,opt,name=deviation,proto3" json:"deviation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StoreFinding) Reset() {
+	*x = StoreFinding{}
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StoreFinding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StoreFinding) ProtoMessage() {}
+
+func (x *StoreFinding) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StoreFinding.ProtoReflect.Descriptor instead.
+func (*StoreFinding) Descriptor() ([]byte, []int) {
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *StoreFinding) GetSite() string {
+	if x != nil {
+		return x.Site
+	}
+	return ""
+}
+
+func (x *StoreFinding) GetLog() string {
+	if x != nil {
+		return x.Log
+	}
+	return ""
+}
+
+func (x *StoreFinding) GetDeviation() *Deviation {
+	if x != nil {
+		return x.Deviation
+	}
+	return nil
+}
+
 // Difference is something that has to be the same at two sites and is not.
 type Difference struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -972,7 +1156,7 @@ type Difference struct {
 
 func (x *Difference) Reset() {
 	*x = Difference{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[12]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -984,7 +1168,7 @@ func (x *Difference) String() string {
 func (*Difference) ProtoMessage() {}
 
 func (x *Difference) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[12]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -997,7 +1181,7 @@ func (x *Difference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Difference.ProtoReflect.Descriptor instead.
 func (*Difference) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{12}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Difference) GetSite() string {
@@ -1056,7 +1240,7 @@ type LogStatus struct {
 
 func (x *LogStatus) Reset() {
 	*x = LogStatus{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[13]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1068,7 +1252,7 @@ func (x *LogStatus) String() string {
 func (*LogStatus) ProtoMessage() {}
 
 func (x *LogStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[13]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1081,7 +1265,7 @@ func (x *LogStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogStatus.ProtoReflect.Descriptor instead.
 func (*LogStatus) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{13}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *LogStatus) GetLog() string {
@@ -1152,7 +1336,7 @@ type PeerStatus struct {
 
 func (x *PeerStatus) Reset() {
 	*x = PeerStatus{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[14]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1164,7 +1348,7 @@ func (x *PeerStatus) String() string {
 func (*PeerStatus) ProtoMessage() {}
 
 func (x *PeerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[14]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1177,7 +1361,7 @@ func (x *PeerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerStatus.ProtoReflect.Descriptor instead.
 func (*PeerStatus) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{14}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PeerStatus) GetSite() string {
@@ -1238,7 +1422,7 @@ type Alarm struct {
 
 func (x *Alarm) Reset() {
 	*x = Alarm{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[15]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1250,7 +1434,7 @@ func (x *Alarm) String() string {
 func (*Alarm) ProtoMessage() {}
 
 func (x *Alarm) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[15]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1263,7 +1447,7 @@ func (x *Alarm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alarm.ProtoReflect.Descriptor instead.
 func (*Alarm) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{15}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Alarm) GetKind() string {
@@ -1316,7 +1500,7 @@ type CompareLogRequest struct {
 
 func (x *CompareLogRequest) Reset() {
 	*x = CompareLogRequest{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[16]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1328,7 +1512,7 @@ func (x *CompareLogRequest) String() string {
 func (*CompareLogRequest) ProtoMessage() {}
 
 func (x *CompareLogRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[16]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1341,7 +1525,7 @@ func (x *CompareLogRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareLogRequest.ProtoReflect.Descriptor instead.
 func (*CompareLogRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{16}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CompareLogRequest) GetLog() string {
@@ -1377,7 +1561,7 @@ type CompareLogResponse struct {
 
 func (x *CompareLogResponse) Reset() {
 	*x = CompareLogResponse{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[17]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1389,7 +1573,7 @@ func (x *CompareLogResponse) String() string {
 func (*CompareLogResponse) ProtoMessage() {}
 
 func (x *CompareLogResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[17]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1402,7 +1586,7 @@ func (x *CompareLogResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareLogResponse.ProtoReflect.Descriptor instead.
 func (*CompareLogResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{17}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CompareLogResponse) GetThrough() uint64 {
@@ -1425,14 +1609,17 @@ type Deviation struct {
 	First uint64                 `protobuf:"varint,1,opt,name=first,proto3" json:"first,omitempty"`
 	Last  uint64                 `protobuf:"varint,2,opt,name=last,proto3" json:"last,omitempty"`
 	// What is wrong, and at which of them.
-	Problem       string `protobuf:"bytes,3,opt,name=problem,proto3" json:"problem,omitempty"`
+	Problem string `protobuf:"bytes,3,opt,name=problem,proto3" json:"problem,omitempty"`
+	// Whether it is put right; else what is left to do.
+	Repaired      bool   `protobuf:"varint,4,opt,name=repaired,proto3" json:"repaired,omitempty"`
+	Left          string `protobuf:"bytes,5,opt,name=left,proto3" json:"left,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Deviation) Reset() {
 	*x = Deviation{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[18]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1444,7 +1631,7 @@ func (x *Deviation) String() string {
 func (*Deviation) ProtoMessage() {}
 
 func (x *Deviation) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[18]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1457,7 +1644,7 @@ func (x *Deviation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deviation.ProtoReflect.Descriptor instead.
 func (*Deviation) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{18}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Deviation) GetFirst() uint64 {
@@ -1481,6 +1668,522 @@ func (x *Deviation) GetProblem() string {
 	return ""
 }
 
+func (x *Deviation) GetRepaired() bool {
+	if x != nil {
+		return x.Repaired
+	}
+	return false
+}
+
+func (x *Deviation) GetLeft() string {
+	if x != nil {
+		return x.Left
+	}
+	return ""
+}
+
+// RepairLogRequest names a log and a site, as CompareLogRequest does.
+type RepairLogRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Such as shard-00@sh/1.
+	Log string `protobuf:"bytes,1,opt,name=log,proto3" json:"log,omitempty"`
+	// The other site.
+	Site string `protobuf:"bytes,2,opt,name=site,proto3" json:"site,omitempty"`
+	// Events after this seq: at first 0, then where the last answer ended.
+	After         uint64 `protobuf:"varint,3,opt,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RepairLogRequest) Reset() {
+	*x = RepairLogRequest{}
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RepairLogRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RepairLogRequest) ProtoMessage() {}
+
+func (x *RepairLogRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RepairLogRequest.ProtoReflect.Descriptor instead.
+func (*RepairLogRequest) Descriptor() ([]byte, []int) {
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *RepairLogRequest) GetLog() string {
+	if x != nil {
+		return x.Log
+	}
+	return ""
+}
+
+func (x *RepairLogRequest) GetSite() string {
+	if x != nil {
+		return x.Site
+	}
+	return ""
+}
+
+func (x *RepairLogRequest) GetAfter() uint64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+// RepairLogResponse says where the two differed.
+type RepairLogResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Up to which seq they were compared; that of the request when there is nothing more that both hold.
+	Through       uint64       `protobuf:"varint,1,opt,name=through,proto3" json:"through,omitempty"`
+	Deviations    []*Deviation `protobuf:"bytes,2,rep,name=deviations,proto3" json:"deviations,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RepairLogResponse) Reset() {
+	*x = RepairLogResponse{}
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RepairLogResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RepairLogResponse) ProtoMessage() {}
+
+func (x *RepairLogResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RepairLogResponse.ProtoReflect.Descriptor instead.
+func (*RepairLogResponse) Descriptor() ([]byte, []int) {
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *RepairLogResponse) GetThrough() uint64 {
+	if x != nil {
+		return x.Through
+	}
+	return 0
+}
+
+func (x *RepairLogResponse) GetDeviations() []*Deviation {
+	if x != nil {
+		return x.Deviations
+	}
+	return nil
+}
+
+// CompareModelsRequest has no fields.
+type CompareModelsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompareModelsRequest) Reset() {
+	*x = CompareModelsRequest{}
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompareModelsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompareModelsRequest) ProtoMessage() {}
+
+func (x *CompareModelsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompareModelsRequest.ProtoReflect.Descriptor instead.
+func (*CompareModelsRequest) Descriptor() ([]byte, []int) {
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{23}
+}
+
+// CompareModelsResponse has a row for each part of each read model and each other site.
+type CompareModelsResponse struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Site        string                 `protobuf:"bytes,1,opt,name=site,proto3" json:"site,omitempty"`
+	Comparisons []*ModelComparison     `protobuf:"bytes,2,rep,name=comparisons,proto3" json:"comparisons,omitempty"`
+	// Whether all sites have answered, and the models are the same.
+	Equal         bool `protobuf:"varint,3,opt,name=equal,proto3" json:"equal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompareModelsResponse) Reset() {
+	*x = CompareModelsResponse{}
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompareModelsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompareModelsResponse) ProtoMessage() {}
+
+func (x *CompareModelsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompareModelsResponse.ProtoReflect.Descriptor instead.
+func (*CompareModelsResponse) Descriptor() ([]byte, []int) {
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *CompareModelsResponse) GetSite() string {
+	if x != nil {
+		return x.Site
+	}
+	return ""
+}
+
+func (x *CompareModelsResponse) GetComparisons() []*ModelComparison {
+	if x != nil {
+		return x.Comparisons
+	}
+	return nil
+}
+
+func (x *CompareModelsResponse) GetEqual() bool {
+	if x != nil {
+		return x.Equal
+	}
+	return false
+}
+
+// ModelComparison of a part of a read model at this site and another.
+type ModelComparison struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Site  string                 `protobuf:"bytes,1,opt,name=site,proto3" json:"site,omitempty"`
+	// Such as shop-redis; empty where a site could not be compared at all.
+	Model string `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
+	// What of it, such as order or order_lines.
+	Part  string `protobuf:"bytes,3,opt,name=part,proto3" json:"part,omitempty"`
+	Here  string `protobuf:"bytes,4,opt,name=here,proto3" json:"here,omitempty"`
+	There string `protobuf:"bytes,5,opt,name=there,proto3" json:"there,omitempty"`
+	// What is wrong; empty when both are the same.
+	Problem string `protobuf:"bytes,6,opt,name=problem,proto3" json:"problem,omitempty"`
+	// Why they could not be compared: that is no difference.
+	Away          string `protobuf:"bytes,7,opt,name=away,proto3" json:"away,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModelComparison) Reset() {
+	*x = ModelComparison{}
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModelComparison) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModelComparison) ProtoMessage() {}
+
+func (x *ModelComparison) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModelComparison.ProtoReflect.Descriptor instead.
+func (*ModelComparison) Descriptor() ([]byte, []int) {
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ModelComparison) GetSite() string {
+	if x != nil {
+		return x.Site
+	}
+	return ""
+}
+
+func (x *ModelComparison) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *ModelComparison) GetPart() string {
+	if x != nil {
+		return x.Part
+	}
+	return ""
+}
+
+func (x *ModelComparison) GetHere() string {
+	if x != nil {
+		return x.Here
+	}
+	return ""
+}
+
+func (x *ModelComparison) GetThere() string {
+	if x != nil {
+		return x.There
+	}
+	return ""
+}
+
+func (x *ModelComparison) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+func (x *ModelComparison) GetAway() string {
+	if x != nil {
+		return x.Away
+	}
+	return ""
+}
+
+// DigestModelsRequest asks for digests of read models.
+type DigestModelsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The site that asks.
+	Site string `protobuf:"bytes,1,opt,name=site,proto3" json:"site,omitempty"`
+	// The events that they should be of; the site waits a moment for them.
+	At            []*Head `protobuf:"bytes,2,rep,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DigestModelsRequest) Reset() {
+	*x = DigestModelsRequest{}
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DigestModelsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DigestModelsRequest) ProtoMessage() {}
+
+func (x *DigestModelsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DigestModelsRequest.ProtoReflect.Descriptor instead.
+func (*DigestModelsRequest) Descriptor() ([]byte, []int) {
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *DigestModelsRequest) GetSite() string {
+	if x != nil {
+		return x.Site
+	}
+	return ""
+}
+
+func (x *DigestModelsRequest) GetAt() []*Head {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+// DigestModelsResponse has digests of read models.
+type DigestModelsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The events that they are of.
+	At            []*Head        `protobuf:"bytes,1,rep,name=at,proto3" json:"at,omitempty"`
+	Models        []*ModelDigest `protobuf:"bytes,2,rep,name=models,proto3" json:"models,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DigestModelsResponse) Reset() {
+	*x = DigestModelsResponse{}
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DigestModelsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DigestModelsResponse) ProtoMessage() {}
+
+func (x *DigestModelsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DigestModelsResponse.ProtoReflect.Descriptor instead.
+func (*DigestModelsResponse) Descriptor() ([]byte, []int) {
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *DigestModelsResponse) GetAt() []*Head {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *DigestModelsResponse) GetModels() []*ModelDigest {
+	if x != nil {
+		return x.Models
+	}
+	return nil
+}
+
+// ModelDigest is of a part of a read model.
+type ModelDigest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Model string                 `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	Part  string                 `protobuf:"bytes,2,opt,name=part,proto3" json:"part,omitempty"`
+	// Of how many things it is made; empty with a problem.
+	Digest string `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
+	Count  uint64 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"`
+	// Why there is none; empty when there is.
+	Problem       string `protobuf:"bytes,5,opt,name=problem,proto3" json:"problem,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModelDigest) Reset() {
+	*x = ModelDigest{}
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModelDigest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModelDigest) ProtoMessage() {}
+
+func (x *ModelDigest) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModelDigest.ProtoReflect.Descriptor instead.
+func (*ModelDigest) Descriptor() ([]byte, []int) {
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ModelDigest) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *ModelDigest) GetPart() string {
+	if x != nil {
+		return x.Part
+	}
+	return ""
+}
+
+func (x *ModelDigest) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *ModelDigest) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *ModelDigest) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
 // DigestLogRequest asks for digests.
 type DigestLogRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1497,7 +2200,7 @@ type DigestLogRequest struct {
 
 func (x *DigestLogRequest) Reset() {
 	*x = DigestLogRequest{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[19]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1509,7 +2212,7 @@ func (x *DigestLogRequest) String() string {
 func (*DigestLogRequest) ProtoMessage() {}
 
 func (x *DigestLogRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[19]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1522,7 +2225,7 @@ func (x *DigestLogRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DigestLogRequest.ProtoReflect.Descriptor instead.
 func (*DigestLogRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{19}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *DigestLogRequest) GetSite() string {
@@ -1570,7 +2273,7 @@ type DigestLogResponse struct {
 
 func (x *DigestLogResponse) Reset() {
 	*x = DigestLogResponse{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[20]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1582,7 +2285,7 @@ func (x *DigestLogResponse) String() string {
 func (*DigestLogResponse) ProtoMessage() {}
 
 func (x *DigestLogResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[20]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1595,7 +2298,7 @@ func (x *DigestLogResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DigestLogResponse.ProtoReflect.Descriptor instead.
 func (*DigestLogResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{20}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DigestLogResponse) GetSpans() []*Span {
@@ -1611,15 +2314,17 @@ type Span struct {
 	After   uint64                 `protobuf:"varint,1,opt,name=after,proto3" json:"after,omitempty"`
 	Through uint64                 `protobuf:"varint,2,opt,name=through,proto3" json:"through,omitempty"`
 	Digest  []byte                 `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
-	// Why they cannot be read; empty when they can.
-	Problem       string `protobuf:"bytes,4,opt,name=problem,proto3" json:"problem,omitempty"`
+	// What is wrong with them; empty when they can be read.
+	Problem string `protobuf:"bytes,4,opt,name=problem,proto3" json:"problem,omitempty"`
+	// Whether some of them were dropped there, so that there is nothing to compare.
+	Dropped       bool `protobuf:"varint,5,opt,name=dropped,proto3" json:"dropped,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Span) Reset() {
 	*x = Span{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[21]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1631,7 +2336,7 @@ func (x *Span) String() string {
 func (*Span) ProtoMessage() {}
 
 func (x *Span) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[21]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1644,7 +2349,7 @@ func (x *Span) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Span.ProtoReflect.Descriptor instead.
 func (*Span) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{21}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Span) GetAfter() uint64 {
@@ -1675,6 +2380,13 @@ func (x *Span) GetProblem() string {
 	return ""
 }
 
+func (x *Span) GetDropped() bool {
+	if x != nil {
+		return x.Dropped
+	}
+	return false
+}
+
 // CompareSitesRequest has no fields.
 type CompareSitesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1684,7 +2396,7 @@ type CompareSitesRequest struct {
 
 func (x *CompareSitesRequest) Reset() {
 	*x = CompareSitesRequest{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[22]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1696,7 +2408,7 @@ func (x *CompareSitesRequest) String() string {
 func (*CompareSitesRequest) ProtoMessage() {}
 
 func (x *CompareSitesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[22]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1709,7 +2421,7 @@ func (x *CompareSitesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareSitesRequest.ProtoReflect.Descriptor instead.
 func (*CompareSitesRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{22}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{32}
 }
 
 // CompareSitesResponse has a row for each log and each other site.
@@ -1718,14 +2430,16 @@ type CompareSitesResponse struct {
 	Site        string                 `protobuf:"bytes,1,opt,name=site,proto3" json:"site,omitempty"`
 	Comparisons []*Comparison          `protobuf:"bytes,2,rep,name=comparisons,proto3" json:"comparisons,omitempty"`
 	// Whether all sites have answered, and hold the same of every log.
-	Equal         bool `protobuf:"varint,3,opt,name=equal,proto3" json:"equal,omitempty"`
+	Equal bool `protobuf:"varint,3,opt,name=equal,proto3" json:"equal,omitempty"`
+	// The read models, where they were compared too (sites verify).
+	Models        []*ModelComparison `protobuf:"bytes,4,rep,name=models,proto3" json:"models,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CompareSitesResponse) Reset() {
 	*x = CompareSitesResponse{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[23]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1737,7 +2451,7 @@ func (x *CompareSitesResponse) String() string {
 func (*CompareSitesResponse) ProtoMessage() {}
 
 func (x *CompareSitesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[23]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1750,7 +2464,7 @@ func (x *CompareSitesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareSitesResponse.ProtoReflect.Descriptor instead.
 func (*CompareSitesResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{23}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *CompareSitesResponse) GetSite() string {
@@ -1774,6 +2488,13 @@ func (x *CompareSitesResponse) GetEqual() bool {
 	return false
 }
 
+func (x *CompareSitesResponse) GetModels() []*ModelComparison {
+	if x != nil {
+		return x.Models
+	}
+	return nil
+}
+
 // Comparison of one log at this site and another.
 type Comparison struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1787,6 +2508,8 @@ type Comparison struct {
 	ChainThere string `protobuf:"bytes,6,opt,name=chain_there,json=chainThere,proto3" json:"chain_there,omitempty"`
 	// What is wrong; empty when both have the same as far as both have it.
 	Problem string `protobuf:"bytes,7,opt,name=problem,proto3" json:"problem,omitempty"`
+	// Why they could not be compared, such as that the site is away: that is no difference.
+	Away string `protobuf:"bytes,9,opt,name=away,proto3" json:"away,omitempty"`
 	// Where the two differ, event for event, where that was asked for (sites verify --deep).
 	Deviations    []*Deviation `protobuf:"bytes,8,rep,name=deviations,proto3" json:"deviations,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1795,7 +2518,7 @@ type Comparison struct {
 
 func (x *Comparison) Reset() {
 	*x = Comparison{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[24]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1807,7 +2530,7 @@ func (x *Comparison) String() string {
 func (*Comparison) ProtoMessage() {}
 
 func (x *Comparison) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[24]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1820,7 +2543,7 @@ func (x *Comparison) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Comparison.ProtoReflect.Descriptor instead.
 func (*Comparison) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{24}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Comparison) GetLog() string {
@@ -1868,6 +2591,13 @@ func (x *Comparison) GetChainThere() string {
 func (x *Comparison) GetProblem() string {
 	if x != nil {
 		return x.Problem
+	}
+	return ""
+}
+
+func (x *Comparison) GetAway() string {
+	if x != nil {
+		return x.Away
 	}
 	return ""
 }
@@ -1936,7 +2666,7 @@ const file_tributary_sites_v1_sites_proto_rawDesc = "" +
 	"\fPullResponse\x12\x14\n" +
 	"\x05chain\x18\x01 \x01(\fR\x05chain\x12\x16\n" +
 	"\x06frames\x18\x02 \x01(\fR\x06frames\"\x11\n" +
-	"\x0fGetSitesRequest\"\xcb\x04\n" +
+	"\x0fGetSitesRequest\"\x90\x05\n" +
 	"\vSitesStatus\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x10\n" +
 	"\x03log\x18\x02 \x01(\tR\x03log\x12\x12\n" +
@@ -1954,7 +2684,24 @@ const file_tributary_sites_v1_sites_proto_rawDesc = "" +
 	"\x05clock\x18\r \x01(\tR\x05clock\x12.\n" +
 	"\x13clock_ahead_seconds\x18\x0e \x01(\x01R\x11clockAheadSeconds\x12,\n" +
 	"\x12clock_jump_seconds\x18\x0f \x01(\x01R\x10clockJumpSeconds\x12%\n" +
-	"\x0efuture_seconds\x18\x10 \x01(\x01R\rfutureSeconds\"v\n" +
+	"\x0efuture_seconds\x18\x10 \x01(\x01R\rfutureSeconds\x12C\n" +
+	"\n" +
+	"comparison\x18\x11 \x01(\v2#.tributary.sites.v1.StoreComparisonR\n" +
+	"comparison\"\xcb\x02\n" +
+	"\x0fStoreComparison\x12\x18\n" +
+	"\arunning\x18\x01 \x01(\bR\arunning\x125\n" +
+	"\bbegun_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\abegunAt\x125\n" +
+	"\bended_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\x12\x16\n" +
+	"\x06events\x18\x04 \x01(\x04R\x06events\x12\x14\n" +
+	"\x05bytes\x18\x05 \x01(\x04R\x05bytes\x12<\n" +
+	"\bfindings\x18\x06 \x03(\v2 .tributary.sites.v1.StoreFindingR\bfindings\x12\x12\n" +
+	"\x04away\x18\a \x03(\tR\x04away\x12\x1a\n" +
+	"\brepaired\x18\b \x01(\x04R\brepaired\x12\x14\n" +
+	"\x05error\x18\t \x01(\tR\x05error\"q\n" +
+	"\fStoreFinding\x12\x12\n" +
+	"\x04site\x18\x01 \x01(\tR\x04site\x12\x10\n" +
+	"\x03log\x18\x02 \x01(\tR\x03log\x12;\n" +
+	"\tdeviation\x18\x03 \x01(\v2\x1d.tributary.sites.v1.DeviationR\tdeviation\"v\n" +
 	"\n" +
 	"Difference\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x12\n" +
@@ -1993,11 +2740,47 @@ const file_tributary_sites_v1_sites_proto_rawDesc = "" +
 	"\athrough\x18\x01 \x01(\x04R\athrough\x12=\n" +
 	"\n" +
 	"deviations\x18\x02 \x03(\v2\x1d.tributary.sites.v1.DeviationR\n" +
-	"deviations\"O\n" +
+	"deviations\"\x7f\n" +
 	"\tDeviation\x12\x14\n" +
 	"\x05first\x18\x01 \x01(\x04R\x05first\x12\x12\n" +
 	"\x04last\x18\x02 \x01(\x04R\x04last\x12\x18\n" +
-	"\aproblem\x18\x03 \x01(\tR\aproblem\"\x97\x01\n" +
+	"\aproblem\x18\x03 \x01(\tR\aproblem\x12\x1a\n" +
+	"\brepaired\x18\x04 \x01(\bR\brepaired\x12\x12\n" +
+	"\x04left\x18\x05 \x01(\tR\x04left\"N\n" +
+	"\x10RepairLogRequest\x12\x10\n" +
+	"\x03log\x18\x01 \x01(\tR\x03log\x12\x12\n" +
+	"\x04site\x18\x02 \x01(\tR\x04site\x12\x14\n" +
+	"\x05after\x18\x03 \x01(\x04R\x05after\"l\n" +
+	"\x11RepairLogResponse\x12\x18\n" +
+	"\athrough\x18\x01 \x01(\x04R\athrough\x12=\n" +
+	"\n" +
+	"deviations\x18\x02 \x03(\v2\x1d.tributary.sites.v1.DeviationR\n" +
+	"deviations\"\x16\n" +
+	"\x14CompareModelsRequest\"\x88\x01\n" +
+	"\x15CompareModelsResponse\x12\x12\n" +
+	"\x04site\x18\x01 \x01(\tR\x04site\x12E\n" +
+	"\vcomparisons\x18\x02 \x03(\v2#.tributary.sites.v1.ModelComparisonR\vcomparisons\x12\x14\n" +
+	"\x05equal\x18\x03 \x01(\bR\x05equal\"\xa7\x01\n" +
+	"\x0fModelComparison\x12\x12\n" +
+	"\x04site\x18\x01 \x01(\tR\x04site\x12\x14\n" +
+	"\x05model\x18\x02 \x01(\tR\x05model\x12\x12\n" +
+	"\x04part\x18\x03 \x01(\tR\x04part\x12\x12\n" +
+	"\x04here\x18\x04 \x01(\tR\x04here\x12\x14\n" +
+	"\x05there\x18\x05 \x01(\tR\x05there\x12\x18\n" +
+	"\aproblem\x18\x06 \x01(\tR\aproblem\x12\x12\n" +
+	"\x04away\x18\a \x01(\tR\x04away\"S\n" +
+	"\x13DigestModelsRequest\x12\x12\n" +
+	"\x04site\x18\x01 \x01(\tR\x04site\x12(\n" +
+	"\x02at\x18\x02 \x03(\v2\x18.tributary.sites.v1.HeadR\x02at\"y\n" +
+	"\x14DigestModelsResponse\x12(\n" +
+	"\x02at\x18\x01 \x03(\v2\x18.tributary.sites.v1.HeadR\x02at\x127\n" +
+	"\x06models\x18\x02 \x03(\v2\x1f.tributary.sites.v1.ModelDigestR\x06models\"\x7f\n" +
+	"\vModelDigest\x12\x14\n" +
+	"\x05model\x18\x01 \x01(\tR\x05model\x12\x12\n" +
+	"\x04part\x18\x02 \x01(\tR\x04part\x12\x16\n" +
+	"\x06digest\x18\x03 \x01(\tR\x06digest\x12\x14\n" +
+	"\x05count\x18\x04 \x01(\x04R\x05count\x12\x18\n" +
+	"\aproblem\x18\x05 \x01(\tR\aproblem\"\x97\x01\n" +
 	"\x10DigestLogRequest\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12)\n" +
 	"\x03log\x18\x02 \x01(\v2\x17.tributary.sites.v1.LogR\x03log\x12\x14\n" +
@@ -2005,17 +2788,19 @@ const file_tributary_sites_v1_sites_proto_rawDesc = "" +
 	"\athrough\x18\x04 \x01(\x04R\athrough\x12\x14\n" +
 	"\x05every\x18\x05 \x01(\x04R\x05every\"C\n" +
 	"\x11DigestLogResponse\x12.\n" +
-	"\x05spans\x18\x01 \x03(\v2\x18.tributary.sites.v1.SpanR\x05spans\"h\n" +
+	"\x05spans\x18\x01 \x03(\v2\x18.tributary.sites.v1.SpanR\x05spans\"\x82\x01\n" +
 	"\x04Span\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\x04R\x05after\x12\x18\n" +
 	"\athrough\x18\x02 \x01(\x04R\athrough\x12\x16\n" +
 	"\x06digest\x18\x03 \x01(\fR\x06digest\x12\x18\n" +
-	"\aproblem\x18\x04 \x01(\tR\aproblem\"\x15\n" +
-	"\x13CompareSitesRequest\"\x82\x01\n" +
+	"\aproblem\x18\x04 \x01(\tR\aproblem\x12\x18\n" +
+	"\adropped\x18\x05 \x01(\bR\adropped\"\x15\n" +
+	"\x13CompareSitesRequest\"\xbf\x01\n" +
 	"\x14CompareSitesResponse\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12@\n" +
 	"\vcomparisons\x18\x02 \x03(\v2\x1e.tributary.sites.v1.ComparisonR\vcomparisons\x12\x14\n" +
-	"\x05equal\x18\x03 \x01(\bR\x05equal\"\xf5\x01\n" +
+	"\x05equal\x18\x03 \x01(\bR\x05equal\x12;\n" +
+	"\x06models\x18\x04 \x03(\v2#.tributary.sites.v1.ModelComparisonR\x06models\"\x89\x02\n" +
 	"\n" +
 	"Comparison\x12\x10\n" +
 	"\x03log\x18\x01 \x01(\tR\x03log\x12\x12\n" +
@@ -2026,10 +2811,12 @@ const file_tributary_sites_v1_sites_proto_rawDesc = "" +
 	"chain_here\x18\x05 \x01(\tR\tchainHere\x12\x1f\n" +
 	"\vchain_there\x18\x06 \x01(\tR\n" +
 	"chainThere\x12\x18\n" +
-	"\aproblem\x18\a \x01(\tR\aproblem\x12=\n" +
+	"\aproblem\x18\a \x01(\tR\aproblem\x12\x12\n" +
+	"\x04away\x18\t \x01(\tR\x04away\x12=\n" +
 	"\n" +
 	"deviations\x18\b \x03(\v2\x1d.tributary.sites.v1.DeviationR\n" +
-	"deviations2\xaf\x06\n" +
+	"deviations2\xb2\n" +
+	"\n" +
 	"\x05Sites\x12M\n" +
 	"\x04Beat\x12\x1f.tributary.sites.v1.BeatRequest\x1a .tributary.sites.v1.BeatResponse(\x010\x01\x12K\n" +
 	"\x04Pull\x12\x1f.tributary.sites.v1.PullRequest\x1a .tributary.sites.v1.PullResponse0\x01\x12\xa5\x01\n" +
@@ -2039,8 +2826,13 @@ const file_tributary_sites_v1_sites_proto_rawDesc = "" +
 	"\x03GET\x12\x11/v1/sites/compare*6Compare the logs of this site with those of the others\x12\xcd\x01\n" +
 	"\n" +
 	"CompareLog\x12%.tributary.sites.v1.CompareLogRequest\x1a&.tributary.sites.v1.CompareLogResponse\"p\xa2\xbb\x18l\n" +
-	"\x03GET\x12\x15/v1/sites/compare-log*NCompare a part of a log with that of another site by what stands in the stores\x12X\n" +
-	"\tDigestLog\x12$.tributary.sites.v1.DigestLogRequest\x1a%.tributary.sites.v1.DigestLogResponseBJZHgithub.com/tributary-es/tributary/schemas/gen/tributary/sites/v1;sitesv1b\x06proto3"
+	"\x03GET\x12\x15/v1/sites/compare-log*NCompare a part of a log with that of another site by what stands in the stores\x12\xd2\x01\n" +
+	"\tRepairLog\x12$.tributary.sites.v1.RepairLogRequest\x1a%.tributary.sites.v1.RepairLogResponse\"x\xa2\xbb\x18t\n" +
+	"\x04POST\x12\x14/v1/sites/repair-log\x1a\x01**SCompare a part of a log with that of another site, and put right what is wrong here\x12\xc8\x01\n" +
+	"\rCompareModels\x12(.tributary.sites.v1.CompareModelsRequest\x1a).tributary.sites.v1.CompareModelsResponse\"b\xa2\xbb\x18^\n" +
+	"\x03GET\x12\x18/v1/sites/compare-models*=Compare the read models of this site with those of the others\x12X\n" +
+	"\tDigestLog\x12$.tributary.sites.v1.DigestLogRequest\x1a%.tributary.sites.v1.DigestLogResponse\x12a\n" +
+	"\fDigestModels\x12'.tributary.sites.v1.DigestModelsRequest\x1a(.tributary.sites.v1.DigestModelsResponseBJZHgithub.com/tributary-es/tributary/schemas/gen/tributary/sites/v1;sitesv1b\x06proto3"
 
 var (
 	file_tributary_sites_v1_sites_proto_rawDescOnce sync.Once
@@ -2054,7 +2846,7 @@ func file_tributary_sites_v1_sites_proto_rawDescGZIP() []byte {
 	return file_tributary_sites_v1_sites_proto_rawDescData
 }
 
-var file_tributary_sites_v1_sites_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_tributary_sites_v1_sites_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_tributary_sites_v1_sites_proto_goTypes = []any{
 	(*Log)(nil),                   // 0: tributary.sites.v1.Log
 	(*Head)(nil),                  // 1: tributary.sites.v1.Head
@@ -2068,63 +2860,90 @@ var file_tributary_sites_v1_sites_proto_goTypes = []any{
 	(*PullResponse)(nil),          // 9: tributary.sites.v1.PullResponse
 	(*GetSitesRequest)(nil),       // 10: tributary.sites.v1.GetSitesRequest
 	(*SitesStatus)(nil),           // 11: tributary.sites.v1.SitesStatus
-	(*Difference)(nil),            // 12: tributary.sites.v1.Difference
-	(*LogStatus)(nil),             // 13: tributary.sites.v1.LogStatus
-	(*PeerStatus)(nil),            // 14: tributary.sites.v1.PeerStatus
-	(*Alarm)(nil),                 // 15: tributary.sites.v1.Alarm
-	(*CompareLogRequest)(nil),     // 16: tributary.sites.v1.CompareLogRequest
-	(*CompareLogResponse)(nil),    // 17: tributary.sites.v1.CompareLogResponse
-	(*Deviation)(nil),             // 18: tributary.sites.v1.Deviation
-	(*DigestLogRequest)(nil),      // 19: tributary.sites.v1.DigestLogRequest
-	(*DigestLogResponse)(nil),     // 20: tributary.sites.v1.DigestLogResponse
-	(*Span)(nil),                  // 21: tributary.sites.v1.Span
-	(*CompareSitesRequest)(nil),   // 22: tributary.sites.v1.CompareSitesRequest
-	(*CompareSitesResponse)(nil),  // 23: tributary.sites.v1.CompareSitesResponse
-	(*Comparison)(nil),            // 24: tributary.sites.v1.Comparison
-	(*timestamppb.Timestamp)(nil), // 25: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 26: google.protobuf.Duration
+	(*StoreComparison)(nil),       // 12: tributary.sites.v1.StoreComparison
+	(*StoreFinding)(nil),          // 13: tributary.sites.v1.StoreFinding
+	(*Difference)(nil),            // 14: tributary.sites.v1.Difference
+	(*LogStatus)(nil),             // 15: tributary.sites.v1.LogStatus
+	(*PeerStatus)(nil),            // 16: tributary.sites.v1.PeerStatus
+	(*Alarm)(nil),                 // 17: tributary.sites.v1.Alarm
+	(*CompareLogRequest)(nil),     // 18: tributary.sites.v1.CompareLogRequest
+	(*CompareLogResponse)(nil),    // 19: tributary.sites.v1.CompareLogResponse
+	(*Deviation)(nil),             // 20: tributary.sites.v1.Deviation
+	(*RepairLogRequest)(nil),      // 21: tributary.sites.v1.RepairLogRequest
+	(*RepairLogResponse)(nil),     // 22: tributary.sites.v1.RepairLogResponse
+	(*CompareModelsRequest)(nil),  // 23: tributary.sites.v1.CompareModelsRequest
+	(*CompareModelsResponse)(nil), // 24: tributary.sites.v1.CompareModelsResponse
+	(*ModelComparison)(nil),       // 25: tributary.sites.v1.ModelComparison
+	(*DigestModelsRequest)(nil),   // 26: tributary.sites.v1.DigestModelsRequest
+	(*DigestModelsResponse)(nil),  // 27: tributary.sites.v1.DigestModelsResponse
+	(*ModelDigest)(nil),           // 28: tributary.sites.v1.ModelDigest
+	(*DigestLogRequest)(nil),      // 29: tributary.sites.v1.DigestLogRequest
+	(*DigestLogResponse)(nil),     // 30: tributary.sites.v1.DigestLogResponse
+	(*Span)(nil),                  // 31: tributary.sites.v1.Span
+	(*CompareSitesRequest)(nil),   // 32: tributary.sites.v1.CompareSitesRequest
+	(*CompareSitesResponse)(nil),  // 33: tributary.sites.v1.CompareSitesResponse
+	(*Comparison)(nil),            // 34: tributary.sites.v1.Comparison
+	(*timestamppb.Timestamp)(nil), // 35: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 36: google.protobuf.Duration
 }
 var file_tributary_sites_v1_sites_proto_depIdxs = []int32{
 	0,  // 0: tributary.sites.v1.Head.log:type_name -> tributary.sites.v1.Log
 	0,  // 1: tributary.sites.v1.Heartbeat.log:type_name -> tributary.sites.v1.Log
 	1,  // 2: tributary.sites.v1.Heartbeat.heads:type_name -> tributary.sites.v1.Head
-	25, // 3: tributary.sites.v1.Heartbeat.wall:type_name -> google.protobuf.Timestamp
+	35, // 3: tributary.sites.v1.Heartbeat.wall:type_name -> google.protobuf.Timestamp
 	3,  // 4: tributary.sites.v1.Heartbeat.echoes:type_name -> tributary.sites.v1.Echo
-	26, // 5: tributary.sites.v1.Heartbeat.jump:type_name -> google.protobuf.Duration
+	36, // 5: tributary.sites.v1.Heartbeat.jump:type_name -> google.protobuf.Duration
 	4,  // 6: tributary.sites.v1.Heartbeat.terms:type_name -> tributary.sites.v1.Terms
-	26, // 7: tributary.sites.v1.Echo.after:type_name -> google.protobuf.Duration
+	36, // 7: tributary.sites.v1.Echo.after:type_name -> google.protobuf.Duration
 	5,  // 8: tributary.sites.v1.Terms.cells:type_name -> tributary.sites.v1.CellsDigest
 	0,  // 9: tributary.sites.v1.Terms.since_log:type_name -> tributary.sites.v1.Log
 	2,  // 10: tributary.sites.v1.BeatRequest.heartbeat:type_name -> tributary.sites.v1.Heartbeat
 	2,  // 11: tributary.sites.v1.BeatResponse.heartbeat:type_name -> tributary.sites.v1.Heartbeat
 	0,  // 12: tributary.sites.v1.PullRequest.log:type_name -> tributary.sites.v1.Log
-	13, // 13: tributary.sites.v1.SitesStatus.logs:type_name -> tributary.sites.v1.LogStatus
-	14, // 14: tributary.sites.v1.SitesStatus.peers:type_name -> tributary.sites.v1.PeerStatus
-	15, // 15: tributary.sites.v1.SitesStatus.alarms:type_name -> tributary.sites.v1.Alarm
-	12, // 16: tributary.sites.v1.SitesStatus.differences:type_name -> tributary.sites.v1.Difference
-	25, // 17: tributary.sites.v1.Alarm.at:type_name -> google.protobuf.Timestamp
-	18, // 18: tributary.sites.v1.CompareLogResponse.deviations:type_name -> tributary.sites.v1.Deviation
-	0,  // 19: tributary.sites.v1.DigestLogRequest.log:type_name -> tributary.sites.v1.Log
-	21, // 20: tributary.sites.v1.DigestLogResponse.spans:type_name -> tributary.sites.v1.Span
-	24, // 21: tributary.sites.v1.CompareSitesResponse.comparisons:type_name -> tributary.sites.v1.Comparison
-	18, // 22: tributary.sites.v1.Comparison.deviations:type_name -> tributary.sites.v1.Deviation
-	6,  // 23: tributary.sites.v1.Sites.Beat:input_type -> tributary.sites.v1.BeatRequest
-	8,  // 24: tributary.sites.v1.Sites.Pull:input_type -> tributary.sites.v1.PullRequest
-	10, // 25: tributary.sites.v1.Sites.GetSites:input_type -> tributary.sites.v1.GetSitesRequest
-	22, // 26: tributary.sites.v1.Sites.CompareSites:input_type -> tributary.sites.v1.CompareSitesRequest
-	16, // 27: tributary.sites.v1.Sites.CompareLog:input_type -> tributary.sites.v1.CompareLogRequest
-	19, // 28: tributary.sites.v1.Sites.DigestLog:input_type -> tributary.sites.v1.DigestLogRequest
-	7,  // 29: tributary.sites.v1.Sites.Beat:output_type -> tributary.sites.v1.BeatResponse
-	9,  // 30: tributary.sites.v1.Sites.Pull:output_type -> tributary.sites.v1.PullResponse
-	11, // 31: tributary.sites.v1.Sites.GetSites:output_type -> tributary.sites.v1.SitesStatus
-	23, // 32: tributary.sites.v1.Sites.CompareSites:output_type -> tributary.sites.v1.CompareSitesResponse
-	17, // 33: tributary.sites.v1.Sites.CompareLog:output_type -> tributary.sites.v1.CompareLogResponse
-	20, // 34: tributary.sites.v1.Sites.DigestLog:output_type -> tributary.sites.v1.DigestLogResponse
-	29, // [29:35] is the sub-list for method output_type
-	23, // [23:29] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	15, // 13: tributary.sites.v1.SitesStatus.logs:type_name -> tributary.sites.v1.LogStatus
+	16, // 14: tributary.sites.v1.SitesStatus.peers:type_name -> tributary.sites.v1.PeerStatus
+	17, // 15: tributary.sites.v1.SitesStatus.alarms:type_name -> tributary.sites.v1.Alarm
+	14, // 16: tributary.sites.v1.SitesStatus.differences:type_name -> tributary.sites.v1.Difference
+	12, // 17: tributary.sites.v1.SitesStatus.comparison:type_name -> tributary.sites.v1.StoreComparison
+	35, // 18: tributary.sites.v1.StoreComparison.begun_at:type_name -> google.protobuf.Timestamp
+	35, // 19: tributary.sites.v1.StoreComparison.ended_at:type_name -> google.protobuf.Timestamp
+	13, // 20: tributary.sites.v1.StoreComparison.findings:type_name -> tributary.sites.v1.StoreFinding
+	20, // 21: tributary.sites.v1.StoreFinding.deviation:type_name -> tributary.sites.v1.Deviation
+	35, // 22: tributary.sites.v1.Alarm.at:type_name -> google.protobuf.Timestamp
+	20, // 23: tributary.sites.v1.CompareLogResponse.deviations:type_name -> tributary.sites.v1.Deviation
+	20, // 24: tributary.sites.v1.RepairLogResponse.deviations:type_name -> tributary.sites.v1.Deviation
+	25, // 25: tributary.sites.v1.CompareModelsResponse.comparisons:type_name -> tributary.sites.v1.ModelComparison
+	1,  // 26: tributary.sites.v1.DigestModelsRequest.at:type_name -> tributary.sites.v1.Head
+	1,  // 27: tributary.sites.v1.DigestModelsResponse.at:type_name -> tributary.sites.v1.Head
+	28, // 28: tributary.sites.v1.DigestModelsResponse.models:type_name -> tributary.sites.v1.ModelDigest
+	0,  // 29: tributary.sites.v1.DigestLogRequest.log:type_name -> tributary.sites.v1.Log
+	31, // 30: tributary.sites.v1.DigestLogResponse.spans:type_name -> tributary.sites.v1.Span
+	34, // 31: tributary.sites.v1.CompareSitesResponse.comparisons:type_name -> tributary.sites.v1.Comparison
+	25, // 32: tributary.sites.v1.CompareSitesResponse.models:type_name -> tributary.sites.v1.ModelComparison
+	20, // 33: tributary.sites.v1.Comparison.deviations:type_name -> tributary.sites.v1.Deviation
+	6,  // 34: tributary.sites.v1.Sites.Beat:input_type -> tributary.sites.v1.BeatRequest
+	8,  // 35: tributary.sites.v1.Sites.Pull:input_type -> tributary.sites.v1.PullRequest
+	10, // 36: tributary.sites.v1.Sites.GetSites:input_type -> tributary.sites.v1.GetSitesRequest
+	32, // 37: tributary.sites.v1.Sites.CompareSites:input_type -> tributary.sites.v1.CompareSitesRequest
+	18, // 38: tributary.sites.v1.Sites.CompareLog:input_type -> tributary.sites.v1.CompareLogRequest
+	21, // 39: tributary.sites.v1.Sites.RepairLog:input_type -> tributary.sites.v1.RepairLogRequest
+	23, // 40: tributary.sites.v1.Sites.CompareModels:input_type -> tributary.sites.v1.CompareModelsRequest
+	29, // 41: tributary.sites.v1.Sites.DigestLog:input_type -> tributary.sites.v1.DigestLogRequest
+	26, // 42: tributary.sites.v1.Sites.DigestModels:input_type -> tributary.sites.v1.DigestModelsRequest
+	7,  // 43: tributary.sites.v1.Sites.Beat:output_type -> tributary.sites.v1.BeatResponse
+	9,  // 44: tributary.sites.v1.Sites.Pull:output_type -> tributary.sites.v1.PullResponse
+	11, // 45: tributary.sites.v1.Sites.GetSites:output_type -> tributary.sites.v1.SitesStatus
+	33, // 46: tributary.sites.v1.Sites.CompareSites:output_type -> tributary.sites.v1.CompareSitesResponse
+	19, // 47: tributary.sites.v1.Sites.CompareLog:output_type -> tributary.sites.v1.CompareLogResponse
+	22, // 48: tributary.sites.v1.Sites.RepairLog:output_type -> tributary.sites.v1.RepairLogResponse
+	24, // 49: tributary.sites.v1.Sites.CompareModels:output_type -> tributary.sites.v1.CompareModelsResponse
+	30, // 50: tributary.sites.v1.Sites.DigestLog:output_type -> tributary.sites.v1.DigestLogResponse
+	27, // 51: tributary.sites.v1.Sites.DigestModels:output_type -> tributary.sites.v1.DigestModelsResponse
+	43, // [43:52] is the sub-list for method output_type
+	34, // [34:43] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_tributary_sites_v1_sites_proto_init() }
@@ -2138,7 +2957,7 @@ func file_tributary_sites_v1_sites_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_sites_v1_sites_proto_rawDesc), len(file_tributary_sites_v1_sites_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   25,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,12 +19,15 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Sites_Beat_FullMethodName         = "/tributary.sites.v1.Sites/Beat"
-	Sites_Pull_FullMethodName         = "/tributary.sites.v1.Sites/Pull"
-	Sites_GetSites_FullMethodName     = "/tributary.sites.v1.Sites/GetSites"
-	Sites_CompareSites_FullMethodName = "/tributary.sites.v1.Sites/CompareSites"
-	Sites_CompareLog_FullMethodName   = "/tributary.sites.v1.Sites/CompareLog"
-	Sites_DigestLog_FullMethodName    = "/tributary.sites.v1.Sites/DigestLog"
+	Sites_Beat_FullMethodName          = "/tributary.sites.v1.Sites/Beat"
+	Sites_Pull_FullMethodName          = "/tributary.sites.v1.Sites/Pull"
+	Sites_GetSites_FullMethodName      = "/tributary.sites.v1.Sites/GetSites"
+	Sites_CompareSites_FullMethodName  = "/tributary.sites.v1.Sites/CompareSites"
+	Sites_CompareLog_FullMethodName    = "/tributary.sites.v1.Sites/CompareLog"
+	Sites_RepairLog_FullMethodName     = "/tributary.sites.v1.Sites/RepairLog"
+	Sites_CompareModels_FullMethodName = "/tributary.sites.v1.Sites/CompareModels"
+	Sites_DigestLog_FullMethodName     = "/tributary.sites.v1.Sites/DigestLog"
+	Sites_DigestModels_FullMethodName  = "/tributary.sites.v1.Sites/DigestModels"
 )
 
 // SitesClient is the client API for Sites service.
@@ -46,8 +49,15 @@ type SitesClient interface {
 	CompareSites(ctx context.Context, in *CompareSitesRequest, opts ...grpc.CallOption) (*CompareSitesResponse, error)
 	// CompareLog compares what stands in the stores of this site and another one of a log, event for event: a part of it at a time.
 	CompareLog(ctx context.Context, in *CompareLogRequest, opts ...grpc.CallOption) (*CompareLogResponse, error)
+	// RepairLog is CompareLog that puts right what is wrong at this site and can be proved by the hash chains, with what the others
+	// have. What cannot be proved is left as it is, and named.
+	RepairLog(ctx context.Context, in *RepairLogRequest, opts ...grpc.CallOption) (*RepairLogResponse, error)
+	// CompareModels compares digests of the read models of this site and of each other one, when both have the same events.
+	CompareModels(ctx context.Context, in *CompareModelsRequest, opts ...grpc.CallOption) (*CompareModelsResponse, error)
 	// DigestLog tells another site digests of what stands in the store here of a log.
 	DigestLog(ctx context.Context, in *DigestLogRequest, opts ...grpc.CallOption) (*DigestLogResponse, error)
+	// DigestModels tells another site digests of the read models here, and of which events they are.
+	DigestModels(ctx context.Context, in *DigestModelsRequest, opts ...grpc.CallOption) (*DigestModelsResponse, error)
 }
 
 type sitesClient struct {
@@ -120,10 +130,40 @@ func (c *sitesClient) CompareLog(ctx context.Context, in *CompareLogRequest, opt
 	return out, nil
 }
 
+func (c *sitesClient) RepairLog(ctx context.Context, in *RepairLogRequest, opts ...grpc.CallOption) (*RepairLogResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RepairLogResponse)
+	err := c.cc.Invoke(ctx, Sites_RepairLog_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *sitesClient) CompareModels(ctx context.Context, in *CompareModelsRequest, opts ...grpc.CallOption) (*CompareModelsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CompareModelsResponse)
+	err := c.cc.Invoke(ctx, Sites_CompareModels_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *sitesClient) DigestLog(ctx context.Context, in *DigestLogRequest, opts ...grpc.CallOption) (*DigestLogResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(DigestLogResponse)
 	err := c.cc.Invoke(ctx, Sites_DigestLog_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *sitesClient) DigestModels(ctx context.Context, in *DigestModelsRequest, opts ...grpc.CallOption) (*DigestModelsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DigestModelsResponse)
+	err := c.cc.Invoke(ctx, Sites_DigestModels_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -149,8 +189,15 @@ type SitesServer interface {
 	CompareSites(context.Context, *CompareSitesRequest) (*CompareSitesResponse, error)
 	// CompareLog compares what stands in the stores of this site and another one of a log, event for event: a part of it at a time.
 	CompareLog(context.Context, *CompareLogRequest) (*CompareLogResponse, error)
+	// RepairLog is CompareLog that puts right what is wrong at this site and can be proved by the hash chains, with what the others
+	// have. What cannot be proved is left as it is, and named.
+	RepairLog(context.Context, *RepairLogRequest) (*RepairLogResponse, error)
+	// CompareModels compares digests of the read models of this site and of each other one, when both have the same events.
+	CompareModels(context.Context, *CompareModelsRequest) (*CompareModelsResponse, error)
 	// DigestLog tells another site digests of what stands in the store here of a log.
 	DigestLog(context.Context, *DigestLogRequest) (*DigestLogResponse, error)
+	// DigestModels tells another site digests of the read models here, and of which events they are.
+	DigestModels(context.Context, *DigestModelsRequest) (*DigestModelsResponse, error)
 	mustEmbedUnimplementedSitesServer()
 }
 
@@ -176,8 +223,17 @@ func (UnimplementedSitesServer) CompareSites(context.Context, *CompareSitesReque
 func (UnimplementedSitesServer) CompareLog(context.Context, *CompareLogRequest) (*CompareLogResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CompareLog not implemented")
 }
+func (UnimplementedSitesServer) RepairLog(context.Context, *RepairLogRequest) (*RepairLogResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RepairLog not implemented")
+}
+func (UnimplementedSitesServer) CompareModels(context.Context, *CompareModelsRequest) (*CompareModelsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CompareModels not implemented")
+}
 func (UnimplementedSitesServer) DigestLog(context.Context, *DigestLogRequest) (*DigestLogResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DigestLog not implemented")
+}
+func (UnimplementedSitesServer) DigestModels(context.Context, *DigestModelsRequest) (*DigestModelsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DigestModels not implemented")
 }
 func (UnimplementedSitesServer) mustEmbedUnimplementedSitesServer() {}
 func (UnimplementedSitesServer) testEmbeddedByValue()               {}
@@ -272,6 +328,42 @@ func _Sites_CompareLog_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Sites_RepairLog_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RepairLogRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SitesServer).RepairLog(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Sites_RepairLog_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SitesServer).RepairLog(ctx, req.(*RepairLogRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Sites_CompareModels_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CompareModelsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SitesServer).CompareModels(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Sites_CompareModels_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SitesServer).CompareModels(ctx, req.(*CompareModelsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Sites_DigestLog_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(DigestLogRequest)
 	if err := dec(in); err != nil {
@@ -286,6 +378,24 @@ func _Sites_DigestLog_Handler(srv interface{}, ctx context.Context, dec func(int
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(SitesServer).DigestLog(ctx, req.(*DigestLogRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Sites_DigestModels_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DigestModelsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SitesServer).DigestModels(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Sites_DigestModels_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SitesServer).DigestModels(ctx, req.(*DigestModelsRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -310,8 +420,20 @@ var Sites_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Sites_CompareLog_Handler,
 		},
 		{
+			MethodName: "RepairLog",
+			Handler:    _Sites_RepairLog_Handler,
+		},
+		{
+			MethodName: "CompareModels",
+			Handler:    _Sites_CompareModels_Handler,
+		},
+		{
 			MethodName: "DigestLog",
 			Handler:    _Sites_DigestLog_Handler,
+		},
+		{
+			MethodName: "DigestModels",
+			Handler:    _Sites_DigestModels_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
