@@ -68,6 +68,7 @@ type Bus struct {
 	messages map[string]protoreflect.MessageDescriptor
 	frozen   map[string]bool
 
+	others   atomic.Bool // the log is known to hold what other sites have recorded
 	locks    *streamLocks
 	cache    *stateCache
 	counters counters

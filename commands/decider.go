@@ -17,6 +17,9 @@ import (
 // come to match it: of decisions that exclude one another one is made first, and the others see it. A command that decides
 // no events guards what other commands of its message decide.
 //
+// Where other sites write the same streams, only what counts is folded: without what their resolvers have void, see Bus.Judge, and in
+// canonical order, so that sites which hold the same events come to the same state. That reads all of it for each command.
+//
 // Commands of a message are decided in order, and those of a decider see the events of all before them, as if these were
 // in the log already. Where the rule can be put in front of what it guards, it should be: a state that has seen events of a
 // message which is then refused has to be folded again.
@@ -32,8 +35,8 @@ type Decider[S, C, E any] struct {
 	Widen func(S, C) eventstore.Query
 	// Zero returns the state without events; nil means the zero value of S.
 	Zero func() S
-	// Validate, Decide and Evolve are those of an Aggregate. Evolve is given every event that the query matches, in the
-	// order of the log, with the stream that it stands in, and passes over those that it has no use for.
+	// Validate, Decide and Evolve are those of an Aggregate. Evolve is given every event that the query matches and that counts, in the
+	// order of the log, where several sites write in canonical order, with the stream that it stands in, and passes over those that it has no use for.
 	Validate func(C) error
 	Decide   func(S, C) ([]E, error)
 	Evolve   func(S, eventstore.StreamID, E) S

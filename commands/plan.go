@@ -21,10 +21,11 @@ type plan struct {
 	steps []step
 
 	// held are the locks of the attempt. refresh says that states over queries are read up to standpoint; the zero position:
-	// that was not needed yet.
+	// that was not needed yet. several says that other sites, too, have recorded what stands before it.
 	held       []eventstore.StreamID
 	refresh    bool
 	standpoint eventstore.Position
+	several    bool
 	// decided are all events of the attempt, kept when there are scopes, and loose those of deciders that go to streams which
 	// no aggregate of the message works on.
 	decided []eventstore.Recorded
@@ -157,7 +158,7 @@ func (p *plan) reset(refresh bool) {
 	for _, s := range p.scopes {
 		s.narrow, s.wide, s.released = nil, nil, false
 	}
-	p.held, p.refresh, p.standpoint, p.decided, p.loose = nil, refresh, eventstore.Position{}, nil, nil
+	p.held, p.refresh, p.standpoint, p.several, p.decided, p.loose = nil, refresh, eventstore.Position{}, false, nil, nil
 }
 
 // keys returns what an attempt locks.

@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -24,7 +25,8 @@ type scope struct {
 // gathered is what has been folded of the events that a query matches: a state, and how far the log was read for it.
 //
 // INVARIANT: state plus pending is the fold of all events of the tenant that the query matches up to the position at. It
-// may be behind the log, never ahead of what is durable.
+// may be behind the log, never ahead of what is durable. Where the log holds what other sites have recorded, that is of those that
+// count, in canonical order, and it serves one attempt: see readJudged.
 type gathered struct {
 	id      eventstore.StreamID // its key
 	decider string
@@ -40,6 +42,8 @@ type gathered struct {
 	fresh bool
 	seen  int
 	ahead bool
+	// judged: it was read by readJudged.
+	judged bool
 
 	footprint
 	born
@@ -82,6 +86,13 @@ func (b *Bus) checkOutScopes(ctx context.Context, p *plan) (err error) {
 func (b *Bus) gather(ctx context.Context, p *plan, d scoper, q eventstore.Query) (*gathered, error) {
 	key := scopeKey(p.message.Tenant, d.name(), q)
 	g, found := b.cache.take(key).(*gathered)
+	if found {
+		several, err := b.hasOthers(ctx)
+		if err != nil {
+			return nil, err
+		}
+		found = !several
+	}
 	if !found {
 		b.counters.misses.Add(1)
 		// What is read from the beginning stands at the log's end. The rest of the attempt has to stand there too, or else an
@@ -114,6 +125,9 @@ func (b *Bus) readOn(ctx context.Context, p *plan, g *gathered) error {
 	if g.at.LSN >= upTo.LSN {
 		return nil
 	}
+	if p.several {
+		return b.readJudged(ctx, p, g, upTo)
+	}
 	for r, err := range b.store.ReadAll(ctx, g.at, eventstore.Filter{Tenant: p.message.Tenant, Query: g.query}) {
 		if err != nil {
 			return fmt.Errorf("read events of %s: %w", g.query, err)
@@ -129,16 +143,77 @@ func (b *Bus) readOn(ctx context.Context, p *plan, g *gathered) error {
 	return nil
 }
 
-// standpoint returns the place up to which the attempt reads the log for what it has to read.
+// readJudged folds from the beginning what counts of all that a query matches, in canonical order: what other sites have recorded
+// comes anywhere in that order, and may have events that came before it not count any more, which need not be of those that match.
+// REQUIRES: nothing is folded.
+func (b *Bus) readJudged(ctx context.Context, p *plan, g *gathered, upTo eventstore.Position) error {
+	var events []eventstore.Recorded
+	void := map[eventstore.StreamID]map[eventstore.Dot]string{}
+	for r, err := range b.store.ReadAll(ctx, eventstore.Position{}, eventstore.Filter{Tenant: p.message.Tenant, Query: g.query}) {
+		if err != nil {
+			return fmt.Errorf("read events of %s: %w", g.query, err)
+		}
+		if r.Position.LSN > upTo.LSN {
+			break
+		}
+		events = append(events, r)
+		void[r.Stream] = nil
+	}
+	for stream := range void {
+		var err error
+		if void[stream], err = b.Void(ctx, stream); err != nil {
+			return fmt.Errorf("judge what %s matches: %w", g.query, err)
+		}
+	}
+	slices.SortFunc(events, func(x, y eventstore.Recorded) int { return x.CompareCanonical(&y) })
+	for i := range events {
+		if _, no := void[events[i].Stream][events[i].Dot]; no {
+			continue
+		}
+		if err := b.foldOnto(g, &events[i]); err != nil {
+			return err
+		}
+	}
+	g.at, g.judged = upTo, true
+	return nil
+}
+
+// standpoint returns the place up to which the attempt reads the log for what it has to read, and notes whether other sites have
+// recorded something before it.
 func (b *Bus) standpoint(ctx context.Context, p *plan) (eventstore.Position, error) {
 	if p.standpoint.IsZero() {
 		own, err := b.store.Log(ctx)
 		if err != nil {
 			return eventstore.Position{}, fmt.Errorf("state of log: %w", err)
 		}
+		if p.several, err = b.hasOthers(ctx); err != nil {
+			return eventstore.Position{}, err
+		}
 		p.standpoint = own.Durable
 	}
 	return p.standpoint, nil
+}
+
+// hasOthers reports whether the log holds what several sites have recorded. Once it does, it always will.
+func (b *Bus) hasOthers(ctx context.Context) (bool, error) {
+	if b.others.Load() {
+		return true, nil
+	}
+	replica, ok := b.store.(interface {
+		Heads(ctx context.Context) ([]eventstore.LogHead, error)
+	})
+	if !ok {
+		return false, nil
+	}
+	heads, err := replica.Heads(ctx)
+	if err != nil && !errors.Is(err, eventstore.ErrUnsupported) {
+		return false, fmt.Errorf("ask which logs are held: %w", err)
+	}
+	found := slices.ContainsFunc(heads, func(h eventstore.LogHead) bool { return h.Log.Site != heads[0].Log.Site })
+	if found {
+		b.others.Store(true)
+	}
+	return found, nil
 }
 
 func (b *Bus) foldOnto(g *gathered, r *eventstore.Recorded) error {
@@ -291,7 +366,7 @@ func (b *Bus) putBackScope(s *scope) {
 		return
 	}
 	for _, g := range []*gathered{s.narrow, s.wide} {
-		if g != nil && !g.ahead {
+		if g != nil && !g.ahead && !g.judged {
 			b.cache.put(g)
 		}
 	}

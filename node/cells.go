@@ -98,6 +98,17 @@ func (p *cellsPart) shards() (out []replication.Shard) {
 	return out
 }
 
+// takePart names the sites that take part, this one first.
+func (n *Node) takePart() []string {
+	out := []string{n.config.Site}
+	for _, s := range n.cells.shards() {
+		if s.Region != n.config.Site {
+			out = append(out, s.Region)
+		}
+	}
+	return out
+}
+
 // forward sends a call on to the site where its stream is written.
 func (n *Node) forward(ctx context.Context, home, method string, request, answer proto.Message) error {
 	_, region, _ := strings.Cut(home, "@")

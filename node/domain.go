@@ -77,6 +77,8 @@ type Parts struct {
 	KeysProgress, RowsProgress queries.Progress
 	// Now is the time of day that events are given.
 	Now func() time.Time
+	// Sites names the sites that take part, this one first.
+	Sites func() []string
 }
 
 // Receipt is the JSON answer to a command of a Domain's own route.
@@ -108,7 +110,7 @@ func (n *Node) add(d Domain) error {
 	if len(d.Queries) > 0 && d.Keys == nil {
 		return fmt.Errorf("%w: domain %s has queries but no read model in Redis to answer them from (Keys)", eventstore.ErrInvalid, d.Name)
 	}
-	parts := &Parts{Bus: n.bus, Now: n.steady.Now}
+	parts := &Parts{Bus: n.bus, Now: n.steady.Now, Sites: n.takePart}
 	if d.Keys != nil {
 		m, err := n.addKeys(d.Keys)
 		if err != nil {

@@ -48,7 +48,7 @@ func registerShop(b *commands.Bus) error {
 func shopServices(p *Parts) []Service {
 	newID := func() string { return uuid.Must(uuid.NewV7()).String() }
 	return []Service{
-		{&commerceapiv1.CommandService_ServiceDesc, &api.Commands{Bus: p.Bus, Rules: api.Rules{Bus: p.Bus}, Now: p.Now, NewID: newID}},
+		{&commerceapiv1.CommandService_ServiceDesc, &api.Commands{Bus: p.Bus, Rules: api.Rules{Bus: p.Bus}, Now: p.Now, NewID: newID, Sites: p.Sites}},
 		{&commerceapiv1.QueryService_ServiceDesc, &api.Queries{
 			Views: views.Queries{Keys: p.Keys, Rows: p.Rows}, Rules: api.Rules{Bus: p.Bus}, Keys: p.KeysProgress, Rows: p.RowsProgress,
 		}},

@@ -2,7 +2,6 @@ package replication
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -84,11 +83,8 @@ func FoldCell(ring *Ring, cell uint16, events []eventstore.Recorded) (Cell, erro
 	return c, nil
 }
 
-// Errors of moving a cell.
-var (
-	// ErrMoving: the cell is on its way to another shard already.
-	ErrMoving = errors.New("cell is moving")
-)
+// ErrMoving: the cell is on its way to another shard already.
+var ErrMoving = fmt.Errorf("%w: cell is moving", eventstore.ErrUnavailable)
 
 // seal returns the event by which a shard gives a cell away.
 func (c Cell) seal(self, to Shard) (eventstore.Event, error) {
@@ -96,7 +92,7 @@ func (c Cell) seal(self, to Shard) (eventstore.Event, error) {
 	case c.Home != self:
 		return eventstore.Event{}, fmt.Errorf("%w: cell %d belongs to %s: ask there", eventstore.ErrNotHome, c.Number, c.Home)
 	case c.Sealed && c.Next != to:
-		return eventstore.Event{}, fmt.Errorf("%w: cell %d is on its way to %s", ErrMoving, c.Number, c.Next)
+		return eventstore.Event{}, fmt.Errorf("%w: cell %d is on its way to %s; ask again when it is there", ErrMoving, c.Number, c.Next)
 	}
 	return c.event(CellSealed, change{Epoch: c.Epoch, To: to.String()})
 }

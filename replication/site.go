@@ -104,7 +104,7 @@ func (e *LifeError) Error() string {
 }
 
 // ErrStopped: the site's Run is not running.
-var ErrStopped = errors.New("the site does not run")
+var ErrStopped = fmt.Errorf("%w: the site does not run, or begins anew", eventstore.ErrUnavailable)
 
 // Site runs a Core: it carries what comes to it and what it wants done between the site's store, the links and the other
 // sites. The core is stepped by one goroutine, which waits for nothing but the store's answers to Storage; each other one

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -37,6 +39,8 @@ type Commands struct {
 	Rules Rules
 	Now   func() time.Time
 	NewID func() string
+	// Sites names the sites that take part, this one among them.
+	Sites func() []string
 }
 
 // PlaceOrder places an order. A request without an id gets a new one; repeated under its idempotency key, it returns the
@@ -134,8 +138,11 @@ func (c *Commands) AdjustStock(ctx context.Context, r *commerceapiv1.AdjustStock
 	return c.dispatch(ctx, r, r.GetStockCode(), cmd, fault)
 }
 
-// MoveStockRights gives units to another site to sell.
+// MoveStockRights gives units to another site to sell. Units that a site has which takes no part would be lost to all.
 func (c *Commands) MoveStockRights(ctx context.Context, r *commerceapiv1.MoveStockRightsRequest) (*commerceapiv1.Receipt, error) {
+	if sites := c.Sites(); !slices.Contains(sites, r.GetToSite()) {
+		return nil, fmt.Errorf("%w: to_site %q is no site that takes part; there are %s", eventstore.ErrInvalid, r.GetToSite(), strings.Join(sites, ", "))
+	}
 	return c.dispatch(ctx, r, r.GetStockCode(), inventory.MoveRights{Code: r.GetStockCode(), To: r.GetToSite(), Quantity: r.GetQuantity(), At: c.Now()})
 }
 

@@ -50,7 +50,7 @@ func shop(t *testing.T) (*api.Commands, *memstore.Store) {
 	return &api.Commands{Bus: bus, Now: func() time.Time { return now }, NewID: func() string {
 		made++
 		return fmt.Sprintf("made-%d", made)
-	}}, store
+	}, Sites: func() []string { return []string{"bj", "sh"} }}, store
 }
 
 func anOrder() *commerceapiv1.PlaceOrderRequest {
@@ -116,6 +116,16 @@ func TestCommandsBecomeEvents(t *testing.T) {
 		if got := fmt.Sprint(r.GetId(), " ", r.GetStream(), " ", r.GetVersion()); got != s.want {
 			t.Errorf("%s: %s, want %s", s.name, got, s.want)
 		}
+	}
+}
+
+// Units that are moved to a site which takes no part would be nobody's.
+func TestStockIsMovedToSitesThatTakePart(t *testing.T) {
+	c, s := spied()
+	c.Sites = func() []string { return []string{"bj", "sh"} }
+	_, err := c.MoveStockRights(t.Context(), &commerceapiv1.MoveStockRightsRequest{StockCode: "MUG-1", ToSite: "hs", Quantity: 1})
+	if !errors.Is(err, eventstore.ErrInvalid) || !strings.Contains(err.Error(), "bj, sh") || s.cmd != nil {
+		t.Errorf("error %v, command %+v; want it refused, with the sites that there are", err, s.cmd)
 	}
 }
 
