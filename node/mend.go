@@ -47,7 +47,7 @@ func (n *Node) mend(ctx context.Context, log eventstore.LogID, after, through ui
 		}
 	}
 	if len(report.Faults) > 0 {
-		n.log.Warn("events that could be read until now were not those of the log: what was made of them is to be checked",
+		n.log.Warn("events were damaged, or were not those of the log, and are again: what was made of them is to be checked",
 			slog.String("log", log.String()), slog.Uint64("first", after+1), slog.Uint64("last", through), slog.String("do", "tributary verify"))
 	}
 	return "", nil

@@ -146,9 +146,21 @@ func (s *Site) compareDeep(ctx context.Context, there Digester, log eventstore.L
 		if len(fine) == 0 { // it has been mended meanwhile, or reads otherwise each time
 			fine = []Deviation{d}
 		}
-		out = append(out, fine...)
+		out = append(out, runs(fine)...)
 	}
 	return through, out, nil
+}
+
+// runs makes one of deviations that follow each other and are of a kind, such as those of a damaged table, with what is said of the first.
+func runs(fine []Deviation) (out []Deviation) {
+	for _, d := range fine {
+		if n := len(out); n > 0 && out[n-1].Through == d.After && (out[n-1].Here == "") == (d.Here == "") && (out[n-1].There == "") == (d.There == "") {
+			out[n-1].Through = d.Through
+			continue
+		}
+		out = append(out, d)
+	}
+	return out
 }
 
 var errHoldsLess = errors.New("the site holds less than it has said")

@@ -208,7 +208,7 @@ func TestWhatCannotBeReadIsNoDifference(t *testing.T) {
 		t.Errorf("of a store that is closed it is said %v, %v", found, err)
 	}
 	store.why = eventstore.ErrCorrupt
-	if _, found, err := c.Part(t.Context(), "bj", bj.log, 0, 1, false); err != nil || len(found) != 2 || !strings.Contains(found[0].Problem, "damaged here") {
+	if _, found, err := c.Part(t.Context(), "bj", bj.log, 0, 1, false); err != nil || len(found) != 1 || found[0].Last != 128 || !strings.Contains(found[0].Problem, "damaged here: seq 1 ") {
 		t.Errorf("of a damaged store it is said %v, %v", found, err)
 	}
 }
