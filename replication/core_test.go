@@ -2,6 +2,7 @@ package replication
 
 import (
 	"math/rand/v2"
+	"runtime"
 	"testing"
 	"time"
 
@@ -201,5 +202,33 @@ func TestFolderPutBack(t *testing.T) {
 	a.core = New(Config{Site: "a", Peers: []string{"b"}, Begun: true}, a.log.ID(), logStorage{a.log}, a.now)
 	if out := a.pass(11 * time.Second); out.Life != 0 || a.core.Writable() != nil {
 		t.Errorf("in the life that it has just begun, without its topic, the site wants life %d and says %v", out.Life, a.core.Writable())
+	}
+}
+
+// A site that gets logs which depend on each other event by event, as those of sites that write at the same time, receives them step by
+// step: a step costs what is ready, not what waits.
+func TestLogsThatDependOnEachOther(t *testing.T) {
+	a, b, c := newSite(t, "a", "b", "c"), newSite(t, "b", "a", "c"), newSite(t, "c", "a", "b")
+	const each = 300
+	var ofA, ofB []eventstore.Recorded
+	for range each {
+		ofA = append(ofA, a.write(t, "1", 1)...)
+		b.step(Arrived{ofA[len(ofA)-1:]})
+		ofB = append(ofB, b.write(t, "2", 1)...)
+		a.step(Arrived{ofB[len(ofB)-1:]})
+	}
+	c.step(Arrived{ofB})
+	if n := held(c, b.log.ID()); n != 0 {
+		t.Fatalf("%d events are held before what they depend on", n)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	c.step(Arrived{ofA})
+	runtime.ReadMemStats(&after)
+	if n, m := held(c, a.log.ID()), held(c, b.log.ID()); n != each || m != each {
+		t.Fatalf("%d and %d events are held of two times %d", n, m, each)
+	}
+	if taken := (after.TotalAlloc - before.TotalAlloc) / (2 * each); taken > 40<<10 {
+		t.Errorf("an event takes %d bytes to be received while %d wait", taken, each)
 	}
 }

@@ -92,7 +92,8 @@ func (c *Core) advance(now Instant, t *track, out *Effects) {
 	if t.writing || t.broken != "" || now.Mono < t.retry {
 		return
 	}
-	run := make([]eventstore.Recorded, 0, min(len(t.waiting), c.cfg.MaxReceive))
+	// Of much that waits little may be ready, step by step: a log may depend on another one event by event. So no room is made for all.
+	var run []eventstore.Recorded
 	t.skewed = false
 	for len(run) < c.cfg.MaxReceive {
 		before := len(run)
