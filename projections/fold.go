@@ -10,7 +10,7 @@ import (
 
 // Recorder is a writer that remembers what was written until the sink carries it out.
 type Recorder interface {
-	// Begin says where the event stands of which the following is written.
+	// Begin says where the event stands of which the following is written. No mark is good any more.
 	Begin(at eventstore.Position)
 	// Mark returns a mark of what was written so far; Undo forgets everything after it, as of an event that could not be applied.
 	Mark() int
@@ -50,8 +50,8 @@ func Fold[W any](ctx context.Context, p *Projection[W], w W, rec Recorder, lot *
 		}
 		reason := ""
 		if len(lot.Waiting) == 0 || !lot.Waiting[e.Stream] {
-			mark := rec.Mark()
 			rec.Begin(e.Position)
+			mark := rec.Mark()
 			err := p.take(ctx, w, rec, lot, e)
 			if err == nil {
 				continue

@@ -34,10 +34,17 @@ type op struct {
 // Recorder is a projections.Keys and a projections.Recorder that remembers the writes in order. The zero value is ready.
 type Recorder struct {
 	ops []op
+	// full is from how many writes on Begin looks for those that were overwritten.
+	full int
 }
 
-// Begin is part of projections.Recorder. Keys do not say where they come from.
-func (r *Recorder) Begin(eventstore.Position) {}
+// Begin is part of projections.Recorder. Keys do not say where they come from; what was overwritten is forgotten.
+func (r *Recorder) Begin(eventstore.Position) {
+	if len(r.ops) >= max(r.full, fewWrites) {
+		r.forgetOverwritten()
+		r.full = 2 * len(r.ops)
+	}
+}
 
 // Mark and Undo are those of projections.Recorder.
 func (r *Recorder) Mark() int { return len(r.ops) }
@@ -94,7 +101,10 @@ func (r *Recorder) subtract(key, field string, delta int64) {
 }
 
 // Clear forgets everything and keeps the memory.
-func (r *Recorder) Clear() { r.Undo(0) }
+func (r *Recorder) Clear() {
+	r.Undo(0)
+	r.full = 0
+}
 
 // Set is projections.Keys.Set.
 func (r *Recorder) Set(key string, value []byte) {
