@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/tributary-es/tributary/commands"
 	"github.com/tributary-es/tributary/eventstore"
@@ -136,6 +138,10 @@ func (n *Node) joinOthers(ctx context.Context) error {
 	defer func() { _ = at.Close() }() // the answer is there, or the error that counts
 	self := &sitesv1.Member{Site: n.config.Site, Grpc: n.config.GRPC, Kafka: strings.Join(n.kafka.options.Brokers, ",")}
 	roster, err := at.Join(ctx, self)
+	if status.Code(err) == codes.Unimplemented {
+		return fmt.Errorf("%w: --join %s: the site there runs an earlier program, which lets nobody in: upgrade it first, or have all sites name each other (--peer)",
+			eventstore.ErrUnsupported, n.config.Join)
+	}
 	if err != nil {
 		return fmt.Errorf("--join %s: %w", n.config.Join, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 )
 
@@ -26,7 +27,10 @@ type ProgramOptions struct {
 
 // Program is a program of ours as a child process, which does not outlive this one. Every method may be called from any
 // goroutine. Pause, Kill, Restart and the others are those of every server here.
-type Program struct{ *server }
+type Program struct {
+	*server
+	path atomic.Pointer[string]
+}
 
 // StartProgram starts a program and returns when it serves. The caller must Close it.
 func StartProgram(ctx context.Context, opts ProgramOptions) (*Program, error) {
@@ -46,7 +50,8 @@ func StartProgram(ctx context.Context, opts ProgramOptions) (*Program, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", opts.Name, err)
 	}
-	p := &Program{newServer(opts.Name, opts.Logger, opts.Grace)}
+	p := &Program{server: newServer(opts.Name, opts.Logger, opts.Grace)}
+	p.path.Store(&opts.Path)
 	p.launch = func(ctx context.Context) (*process, error) {
 		ctx, cancel := context.WithTimeout(ctx, opts.StartTimeout)
 		defer cancel()
@@ -56,7 +61,7 @@ func StartProgram(ctx context.Context, opts ProgramOptions) (*Program, error) {
 		}
 		defer lock.Close()
 		return launch(ctx, launching{
-			spec:  processSpec{path: opts.Path, args: opts.Args, dir: dir, lock: lock},
+			spec:  processSpec{path: *p.path.Load(), args: opts.Args, dir: dir, lock: lock},
 			log:   filepath.Join(dir, "log"),
 			ready: func(ctx context.Context, _ func() []byte) bool { return opts.Ready(ctx) },
 		})
@@ -66,4 +71,11 @@ func StartProgram(ctx context.Context, opts ProgramOptions) (*Program, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// Replace ends the process in good order, if it runs, and starts the program of another path in its place, with the same arguments. It
+// returns when that is ready.
+func (p *Program) Replace(ctx context.Context, path string) error {
+	p.path.Store(&path)
+	return p.Restart(ctx)
 }

@@ -34,8 +34,20 @@ func TestProgram(t *testing.T) {
 	if p.PID() != 0 || first == 0 {
 		t.Errorf("process %d, and %d after it was killed", first, p.PID())
 	}
+	if err := os.Remove(sign); err != nil { // of the one before
+		t.Fatal(err)
+	}
 	if err := p.Restart(t.Context()); err != nil || p.PID() == 0 || p.PID() == first {
 		t.Errorf("started again: process %d after %d (%v)", p.PID(), first, err)
+	}
+	if err := os.Remove(sign); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Replace(t.Context(), "/bin/true"); err == nil || p.PID() != 0 {
+		t.Errorf("another program in its place, which ends at once: process %d (%v)", p.PID(), err)
+	}
+	if err := p.Replace(t.Context(), "/bin/sh"); err != nil || p.PID() == 0 {
+		t.Errorf("the first one in its place again: process %d (%v)", p.PID(), err)
 	}
 	if err := p.Close(); err != nil || p.PID() != 0 {
 		t.Errorf("closed: process %d (%v)", p.PID(), err)

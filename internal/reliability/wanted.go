@@ -39,6 +39,7 @@ var wanted = []Wanted{
 	{"T21", "restore of an old backup, rejoin", "forks 0, reused identities 0", 0, 0, false},
 	{"T22", "planted differences between sites", "found 100 %, repaired what can be proved; false alarms 0; less than 1 % of the log sent to compare it", 0, 0, false},
 	{"T23", "conflict records against the simulation's oracle", "recall 100 %, precision 100 %", 0, 0, false},
+	{"T24", "sites upgraded one by one under load; one records what the others do not know", "write pause 0 s at the sites that are up; lost 0; parked = applied after the upgrade", 0, 0, false},
 	{"T25", "every decoder fuzzed", "at least 10 million executions a night; crashes 0; allocation at most 4 times the input", 10_000_000, 0, false},
 	{"T31", "an erased person is searched for, byte by byte", "hits in plaintext 0", 0, 0, false},
 	{"T32", "one script in many configurations", "at least 20 configurations; differing digests 0", 20, 0, false},

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -45,24 +44,7 @@ func buildWithClocks(t *testing.T) (program string) {
 	}
 	text = strings.Replace(text, now, now+"\tsec, nsec = displaced(sec, nsec)\n", 1)
 	text = strings.Replace(text, imports, imports+"\t\"sync/atomic\"\n", 1) + displacement
-	dir := t.TempDir()
-	changed, overlay := filepath.Join(dir, "time.go"), filepath.Join(dir, "overlay.json")
-	replace, err := json.Marshal(map[string]any{"Replace": map[string]string{original: changed}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for path, body := range map[string][]byte{changed: []byte(text), overlay: replace} {
-		if err := os.WriteFile(path, body, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	program = filepath.Join(dir, "tributary")
-	cmd := exec.Command("go", "build", "-overlay", overlay, "-o", program, "./cmd/tributary")
-	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build with another clock: %v\n%s", err, out)
-	}
-	return program
+	return buildOverlaid(t, map[string]string{original: text})
 }
 
 // displacement is added to package time. The file is read beside Now, which is called where nothing may be waited for.

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -38,6 +39,38 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	testenv.Main(m, func() error { return os.RemoveAll(dir) })
+}
+
+// buildOverlaid builds the program with other texts in place of those of some source files, which are given by their paths.
+func buildOverlaid(t *testing.T, texts map[string]string) (program string) {
+	t.Helper()
+	dir := t.TempDir()
+	replace := map[string]string{}
+	for path, text := range texts {
+		original, err := filepath.Abs(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		replace[original] = filepath.Join(dir, fmt.Sprintf("%d.go", len(replace)))
+		if err := os.WriteFile(replace[original], []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	overlay, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(path, overlay, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	program = filepath.Join(dir, "tributary")
+	cmd := exec.Command("go", "build", "-overlay", path, "-o", program, "./cmd/tributary")
+	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build with other sources: %v\n%s", err, out)
+	}
+	return program
 }
 
 // build compiles the main package pkg of the module in folder module into dir and returns the program's path.
