@@ -46,6 +46,9 @@ type Domain struct {
 	Codecs []commands.Codec[proto.Message]
 	// Figures, when set, reads back what the read models hold, for verify and the demo.
 	Figures func(ctx context.Context, p *Parts, f *Figures) error
+	// Leave, when set, gives to others what only this site may use, since it is about to take part no more, and says in words what was
+	// given and what stays. It may be called again after an error.
+	Leave func(ctx context.Context, p *Parts, to []string) (given, kept string, err error)
 }
 
 // Tables is a read model in ClickHouse.
@@ -70,7 +73,9 @@ type Service struct {
 
 // Parts is what services are made of.
 type Parts struct {
-	Bus  *commands.Bus
+	Bus *commands.Bus
+	// Log is the log as commands read it.
+	Log  eventstore.Reader
 	Keys queries.KeyReader
 	Rows queries.RowReader
 	// KeysProgress and RowsProgress say how far the read models are.
@@ -110,7 +115,7 @@ func (n *Node) add(d Domain) error {
 	if len(d.Queries) > 0 && d.Keys == nil {
 		return fmt.Errorf("%w: domain %s has queries but no read model in Redis to answer them from (Keys)", eventstore.ErrInvalid, d.Name)
 	}
-	parts := &Parts{Bus: n.bus, Now: n.steady.Now, Sites: n.takePart}
+	parts := &Parts{Bus: n.bus, Log: n.sealed, Now: n.steady.Now, Sites: n.takePart}
 	if d.Keys != nil {
 		m, err := n.addKeys(d.Keys)
 		if err != nil {

@@ -31,7 +31,7 @@ func (m members) LeaveSite(ctx context.Context, r *sitesv1.LeaveSiteRequest) (*s
 		return nil, fmt.Errorf("%w: say why the site leaves", eventstore.ErrInvalid)
 	}
 	if r.GetSite() == m.n.config.Site {
-		return m.leave(ctx, r.GetReason())
+		return m.leave(ctx, r)
 	}
 	heard, err := m.n.sites.hears(ctx, r.GetSite())
 	if err != nil {
@@ -50,9 +50,9 @@ func (m members) LeaveSite(ctx context.Context, r *sitesv1.LeaveSiteRequest) (*s
 	return &sitesv1.LeaveSiteResponse{Left: true}, nil
 }
 
-// leave gives away some of this site's cells; when it has none any more, it is put on record that it has left, and it takes no
-// writes from then on.
-func (m members) leave(ctx context.Context, reason string) (*sitesv1.LeaveSiteResponse, error) {
+// leave gives away some of this site's cells; when it has none any more, what it alone may use. Then it is put on record that it has
+// left, and it takes no writes from then on.
+func (m members) leave(ctx context.Context, r *sitesv1.LeaveSiteRequest) (*sitesv1.LeaveSiteResponse, error) {
 	c := m.n.cells
 	others, err := m.heard(ctx)
 	if err != nil {
@@ -82,17 +82,47 @@ func (m members) leave(ctx context.Context, reason string) (*sitesv1.LeaveSiteRe
 	if left := len(c.of(m.n.config.Site)) + len(c.comingTo(m.n.config.Site)); left > 0 {
 		return &sitesv1.LeaveSiteResponse{Cells: uint32(left)}, nil
 	}
-	if err := m.n.sites.readOnly.set("it has left: " + reason); err != nil {
+	out := &sitesv1.LeaveSiteResponse{Left: true}
+	if !r.GetKeep() && !slices.Contains(c.registrar.Roster().Left, m.n.config.Site) {
+		if err := m.giveAway(ctx, out, others); err != nil {
+			return nil, err
+		}
+	}
+	if err := m.n.sites.readOnly.set("it has left: " + r.GetReason()); err != nil {
 		return nil, err
 	}
-	if _, err := c.registrar.Leave(ctx, m.n.config.Site, reason); err != nil {
+	if _, err := c.registrar.Leave(ctx, m.n.config.Site, r.GetReason()); err != nil {
 		return nil, err
 	}
 	state, err := m.n.local.Log(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &sitesv1.LeaveSiteResponse{Left: true}, m.n.sites.toldAll(ctx, state.Seq)
+	return out, m.n.sites.toldAll(ctx, state.Seq)
+}
+
+// giveAway has the domains give to others what only this site may use.
+func (m members) giveAway(ctx context.Context, out *sitesv1.LeaveSiteResponse, others []replication.Shard) error {
+	var to []string
+	for _, s := range others {
+		to = append(to, s.Region)
+	}
+	for _, d := range m.n.domains {
+		if d.Leave == nil {
+			continue
+		}
+		given, kept, err := d.Leave(ctx, d.parts, to)
+		if err != nil {
+			return fmt.Errorf("give away what only this site may use (it goes on when it is asked again, or leaves without with --keep): %w", err)
+		}
+		if given != "" {
+			out.Given = append(out.Given, given)
+		}
+		if kept != "" {
+			out.Kept = append(out.Kept, kept)
+		}
+	}
+	return nil
 }
 
 // of returns the cells of a site, as far as it is known; those too that it has sealed and nobody has opened yet.

@@ -109,6 +109,7 @@ func (c *sitesFoundCmd) Run(ctx context.Context, g *globals) error {
 type sitesLeaveCmd struct {
 	Site   string `arg:"" help:"The site that leaves: the one that is asked, or one that is gone for good."`
 	Reason string `help:"Why, for the record." required:"" placeholder:"TEXT"`
+	Keep   bool   `help:"Do not give away what only the site may use, such as units of stock: it is lost to the others."`
 	siteTarget
 }
 
@@ -127,12 +128,18 @@ func (c *sitesLeaveCmd) leave(ctx context.Context, g *globals, members sitesv1.M
 		return fmt.Errorf("ask who takes part: %w", err)
 	}
 	for said := uint32(0); ; {
-		r, err := members.LeaveSite(ctx, &sitesv1.LeaveSiteRequest{Site: c.Site, Reason: c.Reason})
+		r, err := members.LeaveSite(ctx, &sitesv1.LeaveSiteRequest{Site: c.Site, Reason: c.Reason, Keep: c.Keep})
 		if err != nil {
 			return fmt.Errorf("have site %s leave: %w", c.Site, err)
 		}
 		if r.GetLeft() {
 			return g.print(r, func() {
+				for _, what := range r.GetGiven() {
+					fmt.Fprintln(g.out, "given to the other sites:", what)
+				}
+				for _, what := range r.GetKept() {
+					fmt.Fprintln(g.out, "stays with the site:", what)
+				}
 				fmt.Fprintf(g.out, "Site %s has left. What it has written stays at all sites; its server may be stopped when they have it (sites verify).\n", c.Site)
 			})
 		}

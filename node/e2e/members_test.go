@@ -183,9 +183,18 @@ func TestSitesComeAndGo(t *testing.T) {
 	a = s.again(t, 0)
 	all[0] = a
 
-	if out := done(t, "sites", "leave", name, "--reason", "it is not wanted", "--data", data); !strings.Contains(out, "has left") {
+	if out := done(t, "sites", "leave", name, "--reason", "it is not wanted", "--data", data); !strings.Contains(out, "has left") || !strings.Contains(out, "given to the other sites: 1 units of stock, of 1 codes") {
 		t.Errorf("sites leave says\n%s", out)
 	}
+	eventually(t, "the unit that it could sell is another site's", func() bool {
+		for i, at := range all[:2] {
+			move := request(t, http.MethodPost, "http://"+at.http+"/v1/stock/MUG-C/move-rights", fmt.Sprintf(`{"to_site": %q, "quantity": 1}`, s.names[1-i]))
+			if resp, _ := roundTrip(t, move); resp.StatusCode == http.StatusOK {
+				return true
+			}
+		}
+		return false
+	})
 	for _, at := range all[:2] {
 		eventually(t, "the site is on record as one that has left", func() bool {
 			peers, _ := at.get(t, "/v1/sites")["peers"].([]any)

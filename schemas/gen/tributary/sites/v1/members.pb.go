@@ -306,7 +306,9 @@ type LeaveSiteRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Site  string                 `protobuf:"bytes,1,opt,name=site,proto3" json:"site,omitempty"`
 	// Why, for the record.
-	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Do not give away what only this site may use: it is lost to the others.
+	Keep          bool `protobuf:"varint,3,opt,name=keep,proto3" json:"keep,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -355,13 +357,24 @@ func (x *LeaveSiteRequest) GetReason() string {
 	return ""
 }
 
+func (x *LeaveSiteRequest) GetKeep() bool {
+	if x != nil {
+		return x.Keep
+	}
+	return false
+}
+
 // LeaveSiteResponse says how far it is.
 type LeaveSiteResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How many cells the site has still to give away, or others to open.
 	Cells uint32 `protobuf:"varint,1,opt,name=cells,proto3" json:"cells,omitempty"`
 	// Whether it is on record that the site has left.
-	Left          bool `protobuf:"varint,2,opt,name=left,proto3" json:"left,omitempty"`
+	Left bool `protobuf:"varint,2,opt,name=left,proto3" json:"left,omitempty"`
+	// What the site alone might use and has given to others, for people to read.
+	Given []string `protobuf:"bytes,3,rep,name=given,proto3" json:"given,omitempty"`
+	// What stays with the site, and nobody else may use.
+	Kept          []string `protobuf:"bytes,4,rep,name=kept,proto3" json:"kept,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -408,6 +421,20 @@ func (x *LeaveSiteResponse) GetLeft() bool {
 		return x.Left
 	}
 	return false
+}
+
+func (x *LeaveSiteResponse) GetGiven() []string {
+	if x != nil {
+		return x.Given
+	}
+	return nil
+}
+
+func (x *LeaveSiteResponse) GetKept() []string {
+	if x != nil {
+		return x.Kept
+	}
+	return nil
 }
 
 // PromoteSiteRequest names the site that is gone, and says why it is thought to be.
@@ -620,13 +647,16 @@ const file_tributary_sites_v1_members_proto_rawDesc = "" +
 	"\awithout\x18\x01 \x03(\tR\awithout\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"E\n" +
 	"\x0fJoinSiteRequest\x122\n" +
-	"\x06member\x18\x01 \x01(\v2\x1a.tributary.sites.v1.MemberR\x06member\">\n" +
+	"\x06member\x18\x01 \x01(\v2\x1a.tributary.sites.v1.MemberR\x06member\"R\n" +
 	"\x10LeaveSiteRequest\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"=\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x12\n" +
+	"\x04keep\x18\x03 \x01(\bR\x04keep\"g\n" +
 	"\x11LeaveSiteResponse\x12\x14\n" +
 	"\x05cells\x18\x01 \x01(\rR\x05cells\x12\x12\n" +
-	"\x04left\x18\x02 \x01(\bR\x04left\"@\n" +
+	"\x04left\x18\x02 \x01(\bR\x04left\x12\x14\n" +
+	"\x05given\x18\x03 \x03(\tR\x05given\x12\x12\n" +
+	"\x04kept\x18\x04 \x03(\tR\x04kept\"@\n" +
 	"\x12PromoteSiteRequest\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"A\n" +

@@ -44,8 +44,8 @@ type MembersClient interface {
 	// says of whom the new one has to know.
 	JoinSite(ctx context.Context, in *JoinSiteRequest, opts ...grpc.CallOption) (*Roster, error)
 	// LeaveSite has a site take part no more. The site itself gives away some of its cells, and says how many are left: it is asked
-	// again until there are none, and it is on record. Of another site it is asked when that is gone for good, and its cells have
-	// been taken.
+	// again until there are none; then it gives away what it alone may use, such as units of stock, and it is on record. Of another site
+	// it is asked when that is gone for good, and its cells have been taken.
 	LeaveSite(ctx context.Context, in *LeaveSiteRequest, opts ...grpc.CallOption) (*LeaveSiteResponse, error)
 	// PromoteSite takes the cells of a site that is gone, and gives their shares to the other sites that are heard. What that site still
 	// wrote, or goes on to write, loses where it was written here since.
@@ -139,8 +139,8 @@ type MembersServer interface {
 	// says of whom the new one has to know.
 	JoinSite(context.Context, *JoinSiteRequest) (*Roster, error)
 	// LeaveSite has a site take part no more. The site itself gives away some of its cells, and says how many are left: it is asked
-	// again until there are none, and it is on record. Of another site it is asked when that is gone for good, and its cells have
-	// been taken.
+	// again until there are none; then it gives away what it alone may use, such as units of stock, and it is on record. Of another site
+	// it is asked when that is gone for good, and its cells have been taken.
 	LeaveSite(context.Context, *LeaveSiteRequest) (*LeaveSiteResponse, error)
 	// PromoteSite takes the cells of a site that is gone, and gives their shares to the other sites that are heard. What that site still
 	// wrote, or goes on to write, loses where it was written here since.
