@@ -37,7 +37,20 @@ func Shop() Domain {
 		Services:  shopServices,
 		Codecs:    []commands.Codec[proto.Message]{order.Codec(), inventory.Codec(), payment.Codec(), returns.Codec(), voucher.Codec(), customer.Codec(), cart.Codec(), profile.Codec()},
 		Figures:   shopFigures,
+		Leave:     giveStockAway,
 	}
+}
+
+// giveStockAway gives the units that this site may sell to others.
+func giveStockAway(ctx context.Context, p *Parts, to []string) (given, kept string, err error) {
+	g, err := inventory.GiveAway(ctx, p.Bus, p.Log, to, p.Now())
+	if g.Units > 0 {
+		given = fmt.Sprintf("%d units of stock, of %d codes", g.Units, g.Codes)
+	}
+	if g.Held > 0 {
+		kept = fmt.Sprintf("%d units of stock that open orders of this site hold, of %d codes", g.Held, g.HeldCodes)
+	}
+	return given, kept, err
 }
 
 // registerShop adds the aggregates of the shop, and the rules over several of their instances.

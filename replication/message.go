@@ -152,8 +152,9 @@ type Effects struct {
 	// Follow, when not 0, is a jump of the machine's time of day that the site's is to follow, for those of others agree with it.
 	Follow time.Duration
 	// Life, when not 0, is the incarnation in which the site's own log has to go on; the core is of no use until then, and
-	// another one goes on from there.
-	Life uint32
+	// another one goes on from there. LifeWhy says why.
+	Life    uint32
+	LifeWhy string
 	// Wake is when the core wants to be stepped again, at the latest.
 	Wake time.Duration
 }

@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -141,8 +142,9 @@ func (c *Core) beginLife(now Instant, random *rand.Rand, out *Effects) {
 	switch {
 	case o.lost == "" && (o.confirmed || !impatient), !o.topic && !impatient:
 	case o.topic || o.confirmed:
-		out.Life = o.known + 1
+		out.Life, out.LifeWhy = o.known+1, o.lost
 	default:
+		out.LifeWhy = cmp.Or(o.lost, fmt.Sprintf("its topic could not be read to its end within %s, so that nobody knows whether others have something of it that is not here", c.cfg.TopicPatience))
 		// The topic may have events of lives that nobody here has heard of: their numbers are passed over, as far as chance goes.
 		out.Life = o.known + 2 + random.Uint32N(1<<20)
 	}

@@ -96,11 +96,13 @@ type LifeError struct {
 	// Log is the log in the life that ends, Incarnation the next one.
 	Log         eventstore.LogID
 	Incarnation uint32
+	// Why says what makes it so.
+	Why string
 }
 
 // Error says which life comes.
 func (e *LifeError) Error() string {
-	return fmt.Sprintf("%s has to go on in life %d", e.Log, e.Incarnation)
+	return fmt.Sprintf("%s has to go on in life %d: %s", e.Log, e.Incarnation, e.Why)
 }
 
 // ErrStopped: the site's Run is not running.
@@ -266,7 +268,7 @@ func (r *run) loop() error {
 		r.setHome()
 		r.alarm(out.Alarms)
 		if out.Life != 0 {
-			return &LifeError{r.own, out.Life}
+			return &LifeError{r.own, out.Life, out.LifeWhy}
 		}
 		r.do(&out)
 		if _, heard := in.(Heartbeat); heard {

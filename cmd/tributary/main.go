@@ -8,7 +8,7 @@
 //	2  the input or the command line is wrong; nothing was changed
 //	3  something that is needed is missing; stderr has the line that gets it
 //	4  verify, schemas check or a demo of several sites found faults; each is named
-//	5  sites verify could not ask every site: what could be compared is the same
+//	5  sites verify could not ask every site, or one lacks what another has: what could be compared is the same
 //	70 the disk failed the store, which stopped at once rather than promise what it cannot keep
 package main
 
@@ -140,6 +140,9 @@ var errFaults = errors.New("verification found faults")
 // errAway: a site could not be compared with, which was said, and nothing that could be compared differs.
 var errAway = errors.New("not every site could be compared with")
 
+// errBehind: a site does not have yet what another has, and what both have does not differ.
+var errBehind = errors.New("not every site has everything yet")
+
 // exitCode prints err for a person and returns the code that scripts branch on.
 func exitCode(err error, w io.Writer) int {
 	if err == nil {
@@ -153,7 +156,7 @@ func exitCode(err error, w io.Writer) int {
 		return exitMissing
 	case errors.Is(err, errFaults), errors.Is(err, eventstore.ErrCorrupt), status.Code(err) == codes.DataLoss:
 		return exitFaults
-	case errors.Is(err, errAway):
+	case errors.Is(err, errAway), errors.Is(err, errBehind):
 		return exitAway
 	case errors.As(err, &input), errors.Is(err, eventstore.ErrInvalid), errors.Is(err, eventstore.ErrWrongIncarnation), status.Code(err) == codes.InvalidArgument, status.Code(err) == codes.NotFound:
 		return exitInput

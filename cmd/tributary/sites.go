@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -138,22 +139,23 @@ func (g *globals) deviation(log, site string, d *sitesv1.Deviation) {
 }
 
 type sitesVerifyCmd struct {
-	Deep   bool `help:"Read every event from the stores of both sides, and say where they differ."`
-	Repair bool `help:"With --deep: put right what is wrong at this site and can be proved, with what the others have."`
-	Models bool `help:"Compare digests of the read models, at a moment at which both sides have the same events." default:"true" negatable:""`
+	Deep   bool          `help:"Read every event from the stores of both sides, and say where they differ."`
+	Repair bool          `help:"With --deep: put right what is wrong at this site and can be proved, with what the others have."`
+	Models bool          `help:"Compare digests of the read models, at a moment at which both sides have the same events." default:"true" negatable:""`
+	Wait   time.Duration `help:"How long to wait for sites to have what others had at the beginning." default:"5s" placeholder:"TIME"`
 	siteTarget
 }
 
 // Run compares, and ends with exit code 4 when anything is not the same, and 5 when nothing is found to differ and a site could not be
-// asked. That a site lags is no fault.
+// asked, or lacks what another had at the beginning.
 func (c *sitesVerifyCmd) Run(ctx context.Context, g *globals) error {
 	if c.Repair && !c.Deep {
 		return fmt.Errorf("%w: --repair needs --deep, which finds what is to be repaired", eventstore.ErrInvalid)
 	}
 	return c.ask(ctx, func(sites sitesv1.SitesClient) error {
-		r, err := sites.CompareSites(ctx, &sitesv1.CompareSitesRequest{})
+		r, lag, err := compareInTime(ctx, sites, c.Wait)
 		if err != nil {
-			return fmt.Errorf("compare the sites: %w", err)
+			return err
 		}
 		faults, away := false, false
 		for _, row := range r.GetComparisons() {
@@ -175,7 +177,7 @@ func (c *sitesVerifyCmd) Run(ctx context.Context, g *globals) error {
 				faults, away = faults || m.GetProblem() != "", away || m.GetAway() != ""
 			}
 		}
-		r.Equal = r.GetEqual() && !faults && !away
+		r.Equal = r.GetEqual() && !faults && !away && len(lag) == 0
 		if err := g.print(r, func() { g.comparisons(r) }); err != nil {
 			return err
 		}
@@ -184,9 +186,55 @@ func (c *sitesVerifyCmd) Run(ctx context.Context, g *globals) error {
 			return errFaults
 		case away:
 			return errAway
+		case len(lag) > 0:
+			return fmt.Errorf("%w: after %s %s", errBehind, c.Wait, strings.Join(lag, "; "))
 		}
 		return nil
 	})
+}
+
+// verifyPause is how long it takes until the sites are asked again how far they are.
+const verifyPause = 200 * time.Millisecond
+
+// compareInTime compares the logs, again and again until every site has what any had at the beginning, or the time is up; then lag says
+// who lacks how much.
+func compareInTime(ctx context.Context, sites sitesv1.SitesClient, wait time.Duration) (r *sitesv1.CompareSitesResponse, lag []string, err error) {
+	known := map[string]uint64{} // by log
+	for deadline := time.Now().Add(wait); ; {
+		if r, err = sites.CompareSites(ctx, &sitesv1.CompareSitesRequest{}); err != nil {
+			return nil, nil, fmt.Errorf("compare the sites: %w", err)
+		}
+		if len(known) == 0 {
+			for _, row := range r.GetComparisons() {
+				known[row.GetLog()] = max(known[row.GetLog()], row.GetHere(), row.GetThere())
+			}
+		}
+		lag = nil
+		here := map[string]uint64{} // what this site lacks, by log
+		for _, row := range r.GetComparisons() {
+			want := known[row.GetLog()]
+			if row.GetAway() != "" || row.GetProblem() != "" {
+				continue
+			}
+			if want > row.GetHere() {
+				here[row.GetLog()] = want - row.GetHere()
+			}
+			if want > row.GetThere() {
+				lag = append(lag, fmt.Sprintf("site %s lacks %d events of %s", row.GetSite(), want-row.GetThere(), row.GetLog()))
+			}
+		}
+		for _, log := range slices.Sorted(maps.Keys(here)) {
+			lag = append(lag, fmt.Sprintf("this site lacks %d events of %s", here[log], log))
+		}
+		if len(lag) == 0 || time.Now().After(deadline) {
+			return r, lag, nil
+		}
+		select {
+		case <-time.After(verifyPause):
+		case <-ctx.Done():
+			return nil, nil, fmt.Errorf("wait for the sites: %w", ctx.Err())
+		}
+	}
 }
 
 // compareDeep compares a log with that of another site, part by part, and says in the row where they differ.
