@@ -58,7 +58,7 @@ var noticers = []noticer{
 		"TestNothingUnprovenIsPutIn", "TestForgedEventsAreMended", "TestLostRangesComeBackFromOthers", "TestScrubFindsAndRepairsRottenTables", "TestPowerLossWhileRefilling",
 	}},
 	{regexp.MustCompile(``), "eventstore/pebblestore", []string{
-		"TestNothingUnsyncedShows", "TestConfigurations", "TestPowerLoss", "TestLinearizable", "TestLinearizableKilled", "TestFailPoints", "TestKill9", "TestMutations", "TestPowerLossInABatchOfManyBlocks",
+		"TestMarkersComeLast", "TestNothingUnsyncedShows", "TestConfigurations", "TestPowerLoss", "TestLinearizable", "TestLinearizableKilled", "TestFailPoints", "TestKill9", "TestMutations", "TestPowerLossInABatchOfManyBlocks",
 	}},
 }
 
