@@ -14,6 +14,7 @@ import (
 
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/replication"
+	"github.com/tributary-es/tributary/replication/peers"
 	sitesv1 "github.com/tributary-es/tributary/schemas/gen/tributary/sites/v1"
 )
 
@@ -66,8 +67,20 @@ func (p *cellsPart) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if p.n.sites.site != nil {
+		owner.Told = p.n.sites.site.OnRecord
+	}
 	p.owned.Store(&ownedCells{owner, ring})
 	return nil
+}
+
+// Enter implements replication.Recorder.
+func (p *cellsPart) Enter(ctx context.Context, e replication.Entry) error {
+	owned := p.owned.Load()
+	if owned == nil {
+		return fmt.Errorf("%w: it is not known yet who owns the cells", eventstore.ErrUnavailable)
+	}
+	return owned.owner.Enter(ctx, e)
 }
 
 // run follows who owns what, once that can be known, until ctx ends.
@@ -83,6 +96,14 @@ func (p *cellsPart) run(ctx context.Context) error {
 		}
 	}
 	return p.owned.Load().owner.Run(ctx)
+}
+
+// takeovers returns those that are on record.
+func (p *cellsPart) takeovers() []replication.Takeover {
+	if owned := p.owned.Load(); owned != nil {
+		return owned.owner.Takeovers()
+	}
+	return nil
 }
 
 // shards returns the shards of the sites that take part.
@@ -159,7 +180,7 @@ func (c *cells) ready() (*ownedCells, error) {
 }
 
 // ListCells says who owns the cells.
-func (c *cells) ListCells(_ context.Context, r *sitesv1.ListCellsRequest) (*sitesv1.ListCellsResponse, error) {
+func (c *cells) ListCells(ctx context.Context, r *sitesv1.ListCellsRequest) (*sitesv1.ListCellsResponse, error) {
 	owned, err := c.ready()
 	if err != nil {
 		return nil, err
@@ -179,6 +200,13 @@ func (c *cells) ListCells(_ context.Context, r *sitesv1.ListCellsRequest) (*site
 	}
 	digest := c.part.fence.Digest()
 	out := &sitesv1.ListCellsResponse{Homed: c.part.n.config.Homed, Digest: hex.EncodeToString(digest[:])}
+	if site := c.part.n.sites.site; site != nil {
+		o, err := site.Overview(ctx)
+		if err != nil {
+			return nil, err
+		}
+		out.Lease = peers.LeaseMessage(o.Lease)
+	}
 	for _, s := range owned.ring.Shards() {
 		out.Shares = append(out.Shares, &sitesv1.CellShare{Home: s.String()})
 	}
@@ -199,6 +227,7 @@ func (c *cells) ListCells(_ context.Context, r *sitesv1.ListCellsRequest) (*site
 
 func cellMessage(c replication.Cell) *sitesv1.Cell {
 	m := &sitesv1.Cell{Cell: uint32(c.Number), Home: c.Home.String(), Epoch: c.Epoch}
+	m.Taken = c.Taken
 	if c.Sealed {
 		m.MovingTo = c.Next.String()
 	}

@@ -28,6 +28,12 @@ const (
 	SourceKafka = "kafka"
 )
 
+// Who takes over from a site that is gone: the others by themselves, or when somebody asks them to.
+const (
+	TakeoverAuto   = "auto"
+	TakeoverManual = "manual"
+)
+
 // Config says what a node is made of. Empty fields take the value that the data folder was last used with, else the
 // default.
 type Config struct {
@@ -46,6 +52,9 @@ type Config struct {
 	// Homed are the categories whose streams are written at one site at a time, the same at all sites; others are written at any.
 	// nil means those that the folder was last used with.
 	Homed []string `json:"homed,omitempty"`
+	// Takeover says whether, of three sites or more, others take over what is homed at one that is gone: "auto" (default), or "manual", when
+	// somebody asks them to. All have to say auto for that.
+	Takeover string `json:"takeover,omitempty"`
 	// Peers are the other sites that this one replicates with; nil means those that the folder was last used with, an empty
 	// list none.
 	Peers []Peer `json:"peers,omitempty"`
@@ -137,6 +146,7 @@ func (c *Config) complete() error {
 	if c.Homed == nil {
 		c.Homed = last.Homed
 	}
+	c.Takeover = cmp.Or(c.Takeover, last.Takeover, TakeoverAuto)
 	if c.Kafka == Embedded {
 		c.KafkaPort = cmp.Or(c.KafkaPort, last.KafkaPort)
 	}
@@ -192,6 +202,9 @@ func (c *Config) validate(last Config) error {
 	}
 	if c.Source == SourceKafka && c.Kafka == Off {
 		fault("--source kafka needs Kafka, which is switched off (--kafka)")
+	}
+	if c.Takeover != TakeoverAuto && c.Takeover != TakeoverManual {
+		fault("--takeover %s: use auto or manual", c.Takeover)
 	}
 	c.validatePeers(fault)
 	c.validateHomed(fault)

@@ -241,6 +241,9 @@ func (p *sitesPart) meet(ctx context.Context, r replication.Roster) error {
 	if p.site == nil {
 		return nil
 	}
+	if err := p.takePart(ctx, r); err != nil {
+		return err
+	}
 	for _, m := range r.Members {
 		last, known := p.other(m.Site)
 		if m.Site == p.name || m.GRPC == "" || known && (p.given[m.Site] || last.Peer == Peer(m)) {
@@ -273,6 +276,18 @@ func (p *sitesPart) meet(ctx context.Context, r replication.Roster) error {
 		p.log.Info("a site takes part no more", "site", site)
 	}
 	return nil
+}
+
+// takePart tells the site who takes part, and whether they take over from each other by themselves.
+func (p *sitesPart) takePart(ctx context.Context, r replication.Roster) error {
+	if r.Epoch == 0 {
+		return nil
+	}
+	m := replication.Members{Auto: p.auto && len(r.Homed) > 0, Takes: p.readOnly.reason() == ""}
+	for _, member := range r.Members {
+		m.Sites = append(m.Sites, member.Site)
+	}
+	return p.site.TakePart(ctx, m)
 }
 
 // hangUp ends the connection to a site that nothing is asked of any more there; its topic is left by whoever followed it.
@@ -335,12 +350,17 @@ func (m members) JoinSite(ctx context.Context, r *sitesv1.JoinSiteRequest) (*sit
 }
 
 // SetReadOnly has the site take no writes, or take them again.
-func (m members) SetReadOnly(_ context.Context, r *sitesv1.SetReadOnlyRequest) (*sitesv1.SetReadOnlyResponse, error) {
+func (m members) SetReadOnly(ctx context.Context, r *sitesv1.SetReadOnlyRequest) (*sitesv1.SetReadOnlyResponse, error) {
 	if r.GetReason() == "" && slices.Contains(m.n.cells.registrar.Roster().Left, m.n.config.Site) {
 		return nil, fmt.Errorf("%w: site %s has left, others receive no more of it: have it join again first (tributary sites join, asked at another site)", eventstore.ErrInvalid, m.n.config.Site)
 	}
 	if err := m.n.sites.readOnly.set(r.GetReason()); err != nil {
 		return nil, err
+	}
+	if m.n.sites.site != nil {
+		if err := m.n.sites.takePart(ctx, m.n.cells.registrar.Roster()); err != nil {
+			return nil, err
+		}
 	}
 	m.n.log.Warn("an operator has said whether the site takes writes", "reason against it", r.GetReason())
 	return &sitesv1.SetReadOnlyResponse{}, nil

@@ -37,6 +37,7 @@ type sitesPart struct {
 	// given are the sites that this one was started with; what is on record of where those are found does not count.
 	given     map[string]bool
 	readOnly  *readOnly
+	auto      bool                                  // sites take over from each other by themselves
 	registrar atomic.Pointer[replication.Registrar] // nil before the store can be asked
 	// escrowed are the categories in which the site decides on rights of its own.
 	escrowed map[string]bool
@@ -53,7 +54,7 @@ type sitesPart struct {
 // openSites makes the site of a node that has others.
 func openSites(n *Node) (*sitesPart, error) {
 	p := &sitesPart{
-		name: n.config.Site, log: n.log, topicRead: make(chan struct{}), ready: make(chan struct{}), given: map[string]bool{}, known: map[string]joinedPeer{},
+		name: n.config.Site, log: n.log, auto: n.config.Takeover == TakeoverAuto, topicRead: make(chan struct{}), ready: make(chan struct{}), given: map[string]bool{}, known: map[string]joinedPeer{},
 	}
 	var err error
 	if p.readOnly, err = openReadOnly(n.path(readOnlyFile)); err != nil {
@@ -63,9 +64,9 @@ func openSites(n *Node) (*sitesPart, error) {
 		return p, nil
 	}
 	o := replication.Options{
-		Config: replication.Config{Site: n.config.Site, Begun: n.config.Life != 0, MaxSkew: n.config.MaxSkew},
+		Config: replication.Config{Site: n.config.Site, Begun: n.config.Life != 0, MaxSkew: n.config.MaxSkew, Leases: true},
 		Store:  n.local, Clock: n.steady, Topic: ownTopic{n.kafka.mirror, p}, Logger: n.log,
-		Links: map[string]replication.Link{}, Peers: map[string]replication.Peer{}, Accord: p,
+		Links: map[string]replication.Link{}, Peers: map[string]replication.Peer{}, Accord: p, Recorder: n.cells,
 		Alarms: lastAlarms(n.path(alarmsFile), n.log), KeepAlarms: func(all []replication.Alarm) error { return keepAlarms(n.path(alarmsFile), all) },
 	}
 	for _, other := range n.config.Peers {
@@ -343,7 +344,7 @@ func (g *guardedStore) Enqueue(ctx context.Context, requests []eventstore.Reques
 func (n *Node) registerSites() error {
 	s := &peers.Service{
 		Site: n.sites.site, Name: n.config.Site, Peers: n.sites.names, Log: n.local.Log, ReadOnly: n.sites.readOnly.reason,
-		Comparer: n.sites.comparer, Models: modelDigester{n},
+		Comparer: n.sites.comparer, Takeovers: n.cells.takeovers, Models: modelDigester{n},
 	}
 	if n.kafka.mirror != nil {
 		s.Mirrored = func() uint64 { return n.kafka.mirror.Status().Mirrored.Seq }
@@ -469,6 +470,7 @@ func (n *Node) siteSample(ctx context.Context) *server.SitesSample {
 		Mode: string(replication.ModeOf(o.Mode, len(blocked) > 0, readOnly)), Writable: n.sites.refused() == nil && !readOnly, Blocked: len(blocked) > 0,
 		ClockAheadSeconds: (o.Clock.Ahead - o.Clock.Behind).Seconds(), ClockJumpSeconds: o.Clock.Jump.Seconds(), FutureSeconds: o.Clock.Future.Seconds(),
 		Comparison: n.comparisonSample(),
+		Bound: o.Lease.Bound, LeaseLeft: max(o.Lease.Left.Seconds(), 0), Takeovers: len(n.cells.takeovers()),
 	}
 	for _, d := range differences {
 		out.Differences = append(out.Differences, server.SiteDifference{Site: d.Site, What: d.What})

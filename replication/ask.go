@@ -18,6 +18,8 @@ type Overview struct {
 	Mirrored uint64
 	// Writable is nil when the site takes writes, else what keeps it from that.
 	Writable error
+	// Lease is the one under which the site writes what is homed.
+	Lease LeaseStatus
 	// Lag is, for each log, how old its last event was when it had been received.
 	Lag map[eventstore.LogID]time.Duration
 	// Alarms are the last ones, in order.
@@ -28,7 +30,7 @@ type Overview struct {
 func (s *Site) Overview(ctx context.Context) (Overview, error) {
 	var o Overview
 	if err := s.ask(ctx, func(c *Core) {
-		o = Overview{Status: c.Status(s.instant()), Log: s.own, Mirrored: s.mayLeave(s.own), Writable: c.Writable()}
+		o = Overview{Status: c.Status(s.instant()), Log: s.own, Mirrored: s.mayLeave(s.own), Writable: c.Writable(), Lease: c.LeaseStatus(s.instant())}
 	}); err != nil {
 		return Overview{}, fmt.Errorf("ask the site: %w", err)
 	}

@@ -174,6 +174,7 @@ func (r *run) do(out *Effects) {
 	if out.Follow != 0 && r.o.Clock.Follow(out.Follow) {
 		r.log.Warn("the site follows a jump of the machine's time of day, for other sites agree with it", slog.Duration("by", out.Follow))
 	}
+	r.enter(out.Entries)
 	if out.Beat != nil {
 		r.spread(*out.Beat)
 	}

@@ -31,6 +31,8 @@ type Cell struct {
 	// Sealed: nobody may, until Next has opened it.
 	Sealed bool
 	Next   Shard
+	// Taken says why Home took it; empty when it was given.
+	Taken string
 }
 
 // change is the payload of a cell's event.
@@ -74,7 +76,7 @@ func FoldCell(ring *Ring, cell uint16, events []eventstore.Recorded) (Cell, erro
 			}
 		case CellTaken:
 			if by.Region == to.Region && p.Epoch > c.Epoch {
-				c = Cell{Number: cell, Home: to, Epoch: p.Epoch}
+				c = Cell{Number: cell, Home: to, Epoch: p.Epoch, Taken: p.Reason}
 			}
 		default:
 			return c, fmt.Errorf("event %s of cell %d: %w: type %q", e.Dot, cell, eventstore.ErrCorrupt, e.Type)

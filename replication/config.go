@@ -22,6 +22,11 @@ type Config struct {
 	TopicPatience time.Duration
 	// Suspect is after what silence a site counts as away, Down as down; zero means 2 s and 5 s.
 	Suspect, Down time.Duration
+	// Leases says that what is on record of takeovers is told (OnRecord, Members): until it is, the site is no home.
+	Leases bool
+	// Lease is for how long a home may write after it has sent what a majority of the sites has acknowledged, TakeOver after what silence
+	// they let another site take over from it; zero means 3 s and 5 s. REQUIRES: TakeOver is longer by more than clocks drift.
+	Lease, TakeOver time.Duration
 	// MaxSkew is how far in the future an event may be that is received; zero means 500 ms.
 	MaxSkew time.Duration
 	// MaxStray is how far the site's clock may be from the median of all; ClockPatience is how long it may be off until the site counts as
@@ -45,7 +50,7 @@ func (c Config) withDefaults() Config {
 		usual time.Duration
 	}{
 		{&c.Heartbeat, 250 * time.Millisecond}, {&c.GapTimer, 250 * time.Millisecond}, {&c.PullTimeout, 2 * time.Second}, {&c.TopicPatience, 10 * time.Second},
-		{&c.Suspect, 2 * time.Second}, {&c.Down, 5 * time.Second}, {&c.MaxSkew, 500 * time.Millisecond},
+		{&c.Suspect, 2 * time.Second}, {&c.Down, 5 * time.Second}, {&c.Lease, 3 * time.Second}, {&c.TakeOver, 5 * time.Second}, {&c.MaxSkew, 500 * time.Millisecond},
 		{&c.MaxStray, 400 * time.Millisecond}, {&c.ClockPatience, time.Second},
 	}
 	for _, d := range durations {

@@ -22,13 +22,14 @@ type Core struct {
 	origin   originLog
 	clock    clockGuard
 	vigil    vigil
+	leases   leases
 	nextBeat time.Duration
 	nextPull uint64 // ID
 }
 
 // New returns the core of a site whose store is open. own is the store's log.
 func New(c Config, own eventstore.LogID, s Storage, now Instant) *Core {
-	core := &Core{cfg: c.withDefaults(), store: s, own: own}
+	core := &Core{cfg: c.withDefaults(), store: s, own: own, leases: leases{tenures: tenures{}}}
 	core.origin = originLog{since: now.Mono, confirmed: len(c.Peers) == 0 || c.Begun, known: own.Incarnation}
 	core.clock = clockGuard{began: now.Mono, compared: len(c.Peers) == 0 || c.ClockWait < 0, origin: now.Wall.Add(-now.Mono)}
 	core.nextBeat = now.Mono
@@ -65,6 +66,10 @@ func (c *Core) Step(now Instant, random *rand.Rand, in Input) Effects {
 		c.topicRead(in.Heads, &out)
 	case Others:
 		c.others(in.Sites)
+	case OnRecord:
+		c.onRecord(in.Events, &out)
+	case Members:
+		c.leases.members, c.leases.auto, c.leases.takes = slices.Sorted(slices.Values(in.Sites)), in.Auto, in.Takes
 	case Tick:
 	}
 	c.clock.judge(now, c, &out)
@@ -80,6 +85,7 @@ func (c *Core) Step(now Instant, random *rand.Rand, in Input) Effects {
 		c.seek(now, random, t, &out)
 	}
 	c.settle(now)
+	c.standIn(now, &out)
 	c.beat(now, random, &out)
 	out.Wake = c.due(now)
 	return out
@@ -122,7 +128,7 @@ func (c *Core) beat(now Instant, random *rand.Rand, out *Effects) {
 			heads[i] = end
 		}
 	}
-	out.Beat = &Heartbeat{Site: c.cfg.Site, Log: c.own, Heads: heads, Wall: now.Wall, Jump: now.Jump, Sent: c.vigil.says(now, random), Direct: true}
+	out.Beat = &Heartbeat{Site: c.cfg.Site, Log: c.own, Heads: heads, Wall: now.Wall, Jump: now.Jump, Sent: c.vigil.says(now, random), Grants: c.grants(), Direct: true}
 	for _, p := range c.peers {
 		if p.ever {
 			out.Beat.Echoes = append(out.Beat.Echoes, Echo{p.name, p.sent, now.Mono - p.said})
@@ -193,6 +199,13 @@ type peer struct {
 	said     time.Duration
 	answered bool
 	claims   []eventstore.LogHead
+	// hears is when it last heard other sites, as it says; grants that it acknowledges this site's leases; lease is when the last heartbeat
+	// was sent that it has acknowledged, if leased; kept is how far it held each log when it last did.
+	hears  map[string]time.Duration
+	grants bool
+	leased bool
+	lease  time.Duration
+	kept   map[eventstore.LogID]uint64
 }
 
 func (c *Core) peer(name string) *peer {
@@ -211,7 +224,7 @@ func (c *Core) heard(now Instant, in *Heartbeat, out *Effects) {
 		return // of this site itself, from its own topic, or of one that nobody has named
 	}
 	if in.Partial {
-		c.heardMore(now, p, in.Heads)
+		c.heardMore(now, p, in)
 		return
 	}
 	if in.Direct {
@@ -219,6 +232,11 @@ func (c *Core) heard(now Instant, in *Heartbeat, out *Effects) {
 		c.read(now, p, in)
 		p.sent, p.said = in.Sent, now.Mono
 		c.answers(now, p, in, out)
+		c.granted(now, p, in)
+		p.hears = map[string]time.Duration{}
+		for _, e := range in.Echoes {
+			p.hears[e.Site] = now.Mono - e.After
+		}
 		clear(p.heads) // a site that was put back to an earlier state has less than it once had
 	}
 	for _, h := range in.Heads {
@@ -238,12 +256,13 @@ func (c *Core) heard(now Instant, in *Heartbeat, out *Effects) {
 
 // heardMore takes what a site holds beyond what it said before. It counts once the site has said all that it holds, which was
 // compared with what is held here; what it has added is compared when it next says all.
-func (c *Core) heardMore(now Instant, p *peer, heads []eventstore.LogHead) {
+func (c *Core) heardMore(now Instant, p *peer, in *Heartbeat) {
 	if !p.ever {
 		return
 	}
 	p.heard = now.Mono
-	for _, h := range heads {
+	c.granted(now, p, in)
+	for _, h := range in.Heads {
 		if p.heads[h.Log].Seq < h.Seq {
 			p.heads[h.Log] = h
 		}

@@ -27,7 +27,7 @@ func (s *Site) AtHome() error {
 		return fmt.Errorf("%w: %w", eventstore.ErrUnavailable, lease.why)
 	}
 	if late := time.Since(s.start) - lease.until; late >= 0 {
-		return fmt.Errorf("%w: %w: it has not spoken to them for %s, and asks them first; try again in a moment", eventstore.ErrUnavailable, ErrAway, (late + s.o.lease()).Round(time.Millisecond))
+		return fmt.Errorf("%w: %w: for %s it is not sure that they know that it is there, and it asks them first; try again in a moment", eventstore.ErrUnavailable, ErrAway, late.Round(time.Millisecond))
 	}
 	return nil
 }

@@ -14,7 +14,7 @@ type Instant struct {
 	Jump time.Duration
 }
 
-// Input is something that happened: Arrived, Heartbeat, Pulled, Received, Refused, Mirrored, Topic, Others, Tick.
+// Input is something that happened: Arrived, Heartbeat, Pulled, Received, Refused, Mirrored, Topic, Others, OnRecord, Members, Tick.
 type Input interface{ input() }
 
 // Arrived are events of one log that came over a link, as they stood there: in any order, any of them repeated or missing.
@@ -35,6 +35,8 @@ type Heartbeat struct {
 	// Sent names the moment, as the site that sends it counts; it only rises while that runs. Echoes are what it heard last of others.
 	Sent   uint64
 	Echoes []Echo
+	// Grants are the sites whose leases the sender acknowledges, as far as Echoes say that it has heard them.
+	Grants []string
 	// Terms is what has to be the same at all sites; nil where it was not said. The core passes it over (Options.Accord).
 	Terms *Terms
 	// Direct says that it came from the site itself just now, not from a topic where it may have stood for long.
@@ -144,6 +146,8 @@ type Effects struct {
 	Rereads []Reread
 	// Broken are logs that are not received any further: of them nothing is kept.
 	Broken []eventstore.LogID
+	// Entries are to be put on record by Owner.Enter, one after the other. Those that are not come again.
+	Entries []Entry
 	// Beat, when set, goes to all other sites.
 	Beat   *Heartbeat
 	Alarms []Alarm

@@ -158,7 +158,15 @@ type Owner struct {
 	log   *slog.Logger
 	at    eventstore.Position // up to where the log is taken in
 
+	// Told, when not nil, is told events of takeovers: first all that there are, then each, when the fence knows what came with them. It
+	// is set before Run.
+	Told   func(context.Context, []eventstore.Recorded) error
+	stands []eventstore.Recorded // what it is told first
+
 	moves sync.Mutex // held while a cell is read and the fence set, given away or taken: one at a time
+
+	mu      sync.Mutex // guards tenures
+	tenures tenures
 }
 
 // NewOwner reads from the store who owns what, and has the fence let through what this shard may write.
@@ -166,7 +174,7 @@ func NewOwner(ctx context.Context, f *Fence, r *Ring, store eventstore.Store, lo
 	if log == nil {
 		log = slog.Default()
 	}
-	o := &Owner{fence: f, ring: r, store: store, log: log}
+	o := &Owner{fence: f, ring: r, store: store, log: log, tenures: tenures{}}
 	state, err := store.Log(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read who owns the cells: %w", err)
@@ -176,13 +184,18 @@ func NewOwner(ctx context.Context, f *Fence, r *Ring, store eventstore.Store, lo
 		cells[i] = Cell{Number: uint16(i), Home: r.Of(uint16(i))}
 	}
 	moved := map[uint16]bool{}
-	for e, err := range store.ReadAll(ctx, eventstore.Position{}, eventstore.Filter{Categories: []string{CellCategory}, Until: state.Durable}) {
+	for e, err := range store.ReadAll(ctx, eventstore.Position{}, eventstore.Filter{Categories: []string{CellCategory, TakeoverCategory}, Until: state.Durable}) {
 		if err != nil {
 			return nil, fmt.Errorf("read who owns the cells: %w", err)
 		}
-		if cell, ok := cellOf(&e); ok {
+		if e.Stream.Category == TakeoverCategory {
+			o.stands = append(o.stands, e)
+		} else if cell, ok := cellOf(&e); ok {
 			moved[cell] = true
 		}
+	}
+	if err := o.tenures.read(o.stands); err != nil {
+		return nil, err
 	}
 	for cell := range moved {
 		if cells[cell], _, err = o.read(ctx, cell); err != nil {
@@ -218,6 +231,11 @@ func (o *Owner) read(ctx context.Context, cell uint16) (c Cell, version uint64, 
 // Run follows the log until ctx ends: it takes in what other shards have done, and opens the cells that were sealed for this
 // one. What passes by itself it waits for; it returns an error for what does not.
 func (o *Owner) Run(ctx context.Context) error {
+	if o.Told != nil {
+		if err := o.Told(ctx, o.stands); err != nil {
+			return err
+		}
+	}
 	for {
 		err := o.follow(ctx)
 		if ctx.Err() != nil {
@@ -235,14 +253,10 @@ func (o *Owner) Run(ctx context.Context) error {
 }
 
 func (o *Owner) follow(ctx context.Context) error {
-	for cell := range uint16(eventstore.Cells) { // those that were sealed for it before
-		if c, _ := o.fence.Cell(cell); c.Sealed && c.Next == o.fence.self {
-			if err := o.take(ctx, cell); err != nil {
-				return err
-			}
-		}
+	if err := o.openSealed(ctx); err != nil {
+		return err
 	}
-	sub, err := o.store.Subscribe(ctx, o.at, eventstore.Filter{Categories: []string{CellCategory}})
+	sub, err := o.store.Subscribe(ctx, o.at, eventstore.Filter{Categories: []string{CellCategory, TakeoverCategory}})
 	if err != nil {
 		return fmt.Errorf("follow who owns the cells: %w", err)
 	}
@@ -252,15 +266,38 @@ func (o *Owner) follow(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("follow who owns the cells: %w", err)
 		}
+		var takeovers []eventstore.Recorded
 		for i := range chunk.Events {
-			if cell, ok := cellOf(&chunk.Events[i]); ok {
+			if chunk.Events[i].Stream.Category == TakeoverCategory {
+				takeovers = append(takeovers, chunk.Events[i])
+			} else if cell, ok := cellOf(&chunk.Events[i]); ok {
 				if err := o.take(ctx, cell); err != nil {
 					return err
 				}
 			}
 		}
+		if len(takeovers) > 0 {
+			if err := o.tell(ctx, takeovers); err != nil {
+				return err
+			}
+			if err := o.openSealed(ctx); err != nil { // it may have waited for that
+				return err
+			}
+		}
 		o.at = chunk.Position
 	}
+}
+
+// openSealed opens the cells that are known to be sealed for this shard.
+func (o *Owner) openSealed(ctx context.Context) error {
+	for cell := range uint16(eventstore.Cells) {
+		if c, _ := o.fence.Cell(cell); c.Sealed && c.Next == o.fence.self {
+			if err := o.take(ctx, cell); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // take takes in what the log says of a cell, and opens it if it was sealed for this shard.
@@ -295,7 +332,7 @@ func (o *Owner) takeOnce(ctx context.Context, cell uint16) (done bool, err error
 	if c != before {
 		o.log.Info("a cell has moved", "cell", cell, "home", c.Home.String(), "epoch", c.Epoch, "sealed", c.Sealed)
 	}
-	if !c.Sealed || c.Next != o.fence.self {
+	if !c.Sealed || c.Next != o.fence.self || o.contested(c) {
 		return true, nil
 	}
 	e, err := c.open(o.fence.self)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -162,7 +163,7 @@ func (r *Registrar) Terms() Terms {
 func (r *Registrar) terms() Terms {
 	t := Terms{
 		Format: TermsFormat, Cluster: r.roster.Cluster, Epoch: r.roster.Epoch, Founders: r.roster.Founders, Homed: r.o.Homed, Since: r.born, Bound: r.words.bound(&r.roster), Resolvers: r.o.Resolvers,
-		Cells: r.o.Fence.Digests(),
+		Cells: r.o.Fence.Digests(), Roster: r.version,
 	}
 	if r.roster.Epoch == 0 {
 		t.Founders = r.named()
@@ -382,8 +383,30 @@ func (r *Registrar) Join(ctx context.Context, m Member) (Roster, error) {
 		case slices.Contains(now.Members, m) || m.GRPC == "" && now.Has(m.Site):
 			return "", nil, nil
 		}
+		if missing := r.lacking(now, m.Site); len(missing) > 0 {
+			return "", nil, fmt.Errorf("%w: not all sites are known to have the last change of the roster, of which one takes part in a takeover: %s; ask again when they are heard, or have those that are gone for good leave first (sites leave)",
+				eventstore.ErrUnavailable, strings.Join(missing, ", "))
+		}
 		return RosterJoined, m, nil
 	})
+}
+
+// lacking returns the members that are not known to have all of the roster, before a site joins that is none of them.
+//
+// INVARIANT: of three sites or more, those that think that there are fewer of them lack one site at most: so among those that acknowledge
+// a home's lease by one roster there is one that has to agree to a takeover of it by another.
+func (r *Registrar) lacking(now Roster, joins string) (missing []string) {
+	if now.Has(joins) || len(now.Members) < 3 {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, m := range now.Members {
+		if w, told := r.said[m.Site]; m.Site != r.o.Site && (!told || w.terms.Roster < r.version) {
+			missing = append(missing, m.Site)
+		}
+	}
+	return missing
 }
 
 // Leave puts on record that a site takes part no more.

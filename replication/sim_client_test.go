@@ -88,6 +88,9 @@ func (s *site) handle(cmd *command, answer func(done bool)) {
 				s.view.folds[receipt.First.LSN] = d.folded
 			}
 			s.traceAccepted(cmd, receipt)
+			if cmd.kind == bookVault {
+				s.w.oracle.wrote(s, s.log.Stream(cmd.stream)[receipt.Streams[0].Last-1])
+			}
 		}
 		s.whenDurable(s.log.Accepted().LSN, func() {
 			s.w.oracle.ack(s, receipt)

@@ -13,7 +13,7 @@ import (
 // converged reports whether all sites have all there is, published what is theirs, and take writes.
 func (w *world) converged() bool {
 	for _, s := range w.sites {
-		if !s.up || s.core == nil || s.core.Writable() != nil || s.log.Durable() != s.log.Accepted() {
+		if !s.up || s.core == nil || s.core.Writable() != nil || w.unsure(s) || s.log.Durable() != s.log.Accepted() {
 			return false
 		}
 		for i, t := range w.oracle.logs {
@@ -38,6 +38,8 @@ func (w *world) behind() string {
 			continue
 		case s.core.Writable() != nil:
 			b.WriteString("; " + s.name + ": " + s.core.Writable().Error())
+		case w.unsure(s):
+			b.WriteString("; " + s.name + ": " + s.atHome().Error())
 		}
 		for i, t := range w.oracle.logs {
 			if held := s.view.held.at(i); held != uint64(len(t.births)) {
@@ -63,6 +65,11 @@ func (o *oracle) judge() {
 		}
 	}
 	streams := o.streams()
+	for _, events := range streams {
+		if events[0].stream.Category == "vault" {
+			o.kept(events)
+		}
+	}
 	for _, s := range o.w.sites {
 		o.chains(s)
 		for _, events := range streams {

@@ -31,6 +31,11 @@ type plan struct {
 	answerLost, storeBusy                        float64
 	linkFaults                                   bool
 	recordsDropped, recordsDuplicated, reordered float64
+
+	// vaults: some streams are written at one site alone, auto: sites take over from each other; moves and isolations are how long it is
+	// between two of them, on average.
+	vaults, auto      bool
+	moves, isolations time.Duration
 }
 
 // fault is a kind of what goes wrong.
@@ -58,6 +63,7 @@ const (
 	stoppedProcess
 	wrongStart
 	twoForget
+	isolated
 	messageDropped
 	messageDuplicated
 	recordDropped
@@ -67,14 +73,18 @@ const (
 	livesBegun
 	takenForGone
 	jumpsFollowed
+	cellsMoved
+	takeoversDone
+	takeoversEnded
 	numberFaults
 )
 
 var faultNames = [numberFaults]string{
 	"partitions", "one-way cuts", "flapping cuts", "topics out of reach", "own topics out of reach", "crashes", "restores", "rollbacks",
 	"clock jumps", "clock drifts", "retentions", "topics made anew", "topic tails lost", "slow mirrors", "stalled disks",
-	"links from the start", "links too far", "processes that stood still", "starts with a wrong clock", "disks and topics that forget the same", "messages dropped", "messages twice", "records dropped", "records twice",
+	"links from the start", "links too far", "processes that stood still", "starts with a wrong clock", "disks and topics that forget the same", "sites cut off from all others", "messages dropped", "messages twice", "records dropped", "records twice",
 	"runs of records out of order", "receipts refused by a busy store", "lives begun", "sites taken for gone that went on", "jumps that others agreed with",
+	"cells moved", "sites taken over from", "takeovers given up",
 }
 
 // drawPlan draws what a history is to be like.
@@ -249,6 +259,15 @@ func (f *faults) slowMirror(d time.Duration) {
 
 // cut keeps a site from another, or from a topic, for a while.
 func (f *faults) cut(kind fault, s, o *site) {
+	var d time.Duration
+	if kind != flapping {
+		d = f.w.between(100*time.Millisecond, 5*time.Second)
+	}
+	f.cutFor(kind, s, o, d)
+}
+
+// cutFor is cut, for so long; one that flaps does it in its own time.
+func (f *faults) cutFor(kind fault, s, o *site, d time.Duration) {
 	w := f.w
 	set := func(cut bool) {
 		switch kind {
@@ -267,7 +286,7 @@ func (f *faults) cut(kind fault, s, o *site) {
 	}
 	set(true)
 	if kind != flapping {
-		f.end(w.between(100*time.Millisecond, 5*time.Second), func() { set(false) })
+		f.end(d, func() { set(false) })
 		return
 	}
 	at := time.Duration(0)
@@ -316,6 +335,7 @@ func (f *faults) putBack(s *site, backup *memstore.Log, noticed bool) {
 	}
 	w.putBack = true
 	w.oracle.putBack(s)
+	w.oracle.forgets(s)
 	s.startIn(w.between(2*longestFlight, 4*time.Second))
 	if !noticed && w.chance(0.4) { // and then nobody tells it at once what it has lost
 		f.deafen(s, s.downTo-w.now+w.between(300*time.Millisecond, 2*time.Second))

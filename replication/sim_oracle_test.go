@@ -27,6 +27,7 @@ type oracle struct {
 	forked             int                       // logs of which there are two contents
 	told               map[eventstore.LogID]bool // of which people were told that events are lost or two
 	forgiven           hlc.Timestamp             // the latest time that was given by a clock of which nobody could know that it is ahead
+	cells              map[uint16]*ownership     // of vaults
 	violations         []string
 	passed             int // violations that are none, for a log is forked
 }
@@ -47,6 +48,7 @@ type birth struct {
 	// known is what the site had before it, folded what the decider had of the stream, where it said so; by index of the log.
 	known, folded counts
 	acked         bool
+	peered        bool // of vaults: a client was told that another site has it, too
 }
 
 // counts says for each log, by its index, up to which seq it is meant.
@@ -98,7 +100,7 @@ func (v *view) own(w *world, site string) (n uint64) {
 
 func newOracle(w *world) *oracle {
 	return &oracle{
-		w: w, index: map[eventstore.LogID]int{}, commands: map[string][]*birth{}, lost: map[eventstore.Dot]*birth{},
+		w: w, index: map[eventstore.LogID]int{}, commands: map[string][]*birth{}, lost: map[eventstore.Dot]*birth{}, cells: map[uint16]*ownership{},
 		alarms: map[replication.AlarmKind]int{}, told: map[eventstore.LogID]bool{},
 	}
 }
@@ -188,6 +190,14 @@ func (o *oracle) born(s *site, t *truth, e *eventstore.Recorded) {
 		o.commands[e.CommandID] = append(o.commands[e.CommandID], b)
 	}
 	o.decided(s, b)
+	switch e.Type {
+	case replication.CellOpened:
+		o.w.faults.count(cellsMoved)
+	case replication.TakeoverDone:
+		o.w.faults.count(takeoversDone)
+	case replication.TakeoverEnded:
+		o.w.faults.count(takeoversEnded)
+	}
 }
 
 // taken checks an event of another log that a site has durably.

@@ -28,6 +28,8 @@ type site struct {
 	core   *replication.Core
 	// was is how far what it went by was ahead up to until, before it followed a jump or started.
 	was, until time.Duration
+	// keeper is nil where nothing is written at one site alone.
+	keeper *keeper
 
 	topic  *topic
 	mirror mirror
@@ -37,10 +39,11 @@ type site struct {
 	stalled bool // the disk takes its time
 	stopped bool // the process does not run; what is to happen in it lies in late
 	late    []func()
-	gone    []absence     // since it went on, what others had done while they may have taken it for gone
-	waiting []promise     // for the log to be durable, in the order of place
-	heads   []replicaHead // kept until more is durable
-	ticking time.Duration // when the core is stepped next, unless something comes before
+	gone    []absence        // since it went on, what others had done while they may have taken it for gone
+	peering []eventstore.Dot // of vaults, which no other site is known to have
+	waiting []promise        // for the log to be durable, in the order of place
+	heads   []replicaHead    // kept until more is durable
+	ticking time.Duration    // when the core is stepped next, unless something comes before
 	backups []*memstore.Log
 	downTo  time.Duration // when it starts again, while it is down
 
@@ -84,7 +87,7 @@ func (s *site) found() {
 	s.topic = &topic{}
 	s.clock = clock{rate: 1}
 	s.log = memstore.NewLog(memstore.Options{
-		LogID: eventstore.LogID{Site: s.name, Incarnation: 1, Shard: 1}, Clock: s.newClock(), NewID: s.newID,
+		LogID: eventstore.LogID{Site: s.name, Incarnation: 1, Shard: 1}, Clock: s.newClock(), NewID: s.newID, Fence: s.check,
 	})
 	s.backups = append(s.backups, s.log.Copy(hlc.New(func() time.Time { return epoch }))) // a disk that is new
 	s.links = make([]*link, len(s.w.sites))
@@ -117,7 +120,7 @@ func (s *site) start() {
 	s.up = true
 	s.log = s.log.Copy(s.newClock())
 	s.mirror, s.waiting, s.syncing, s.heads = mirror{}, nil, false, nil
-	s.stopped, s.late, s.gone = false, nil, nil
+	s.stopped, s.late, s.gone, s.peering = false, nil, nil, nil
 	s.w.oracle.opened(s)
 	s.beginCore()
 }
@@ -135,6 +138,7 @@ func (s *site) beginCore() {
 	c.Site, c.Peers = s.name, peers
 	s.core = replication.New(c, s.log.ID(), storage{s}, s.instant())
 	s.step(replication.Tick{})
+	s.beginKeeper()
 	for _, l := range s.links {
 		l.begin()
 	}
@@ -163,6 +167,7 @@ func (s *site) crash() {
 	s.up = false
 	s.boot++
 	s.core = nil
+	s.endKeeper()
 	unsynced := int(s.log.Accepted().LSN - s.log.Durable().LSN)
 	kept := 0
 	if unsynced > 0 {
@@ -199,6 +204,9 @@ func (s *site) step(in replication.Input) {
 	for _, r := range effects.Rereads {
 		s.reread(r)
 	}
+	if s.keeper != nil {
+		s.keeper.enter(effects.Entries)
+	}
 	if effects.Beat != nil {
 		s.beat(*effects.Beat)
 	}
@@ -208,6 +216,7 @@ func (s *site) step(in replication.Input) {
 	}
 	if beat, ok := in.(replication.Heartbeat); ok && beat.Direct {
 		s.w.oracle.peered(s)
+		s.w.oracle.acknowledge(s)
 	}
 	if effects.Wake <= now.Mono {
 		s.w.oracle.violated("the core", "%s wants to be stepped again at once, after %T", s.name, in)
@@ -346,12 +355,16 @@ func (s *site) isDurable() {
 			p.keep()
 		}
 	}
+	if s.boot == boot && s.keeper != nil {
+		s.keeper.goOn()
+	}
 }
 
 // live begins another life of the log, and a core that goes on from there.
 func (s *site) live(incarnation uint32) {
 	s.w.faults.count(livesBegun)
 	s.core = nil
+	s.endKeeper()
 	s.within(s.storeDelay(), func() {
 		s.w.tracef("%s begins life %d", s.name, incarnation)
 		s.life(incarnation)

@@ -35,11 +35,15 @@ const (
 	transfer            // two streams, one batch
 	claimSeat           // under a condition
 	numberCommands
+	bookVault // where there are some
 )
 
 // draw draws a command.
 func (w *world) draw(number, asked int) *command {
 	c := &command{id: fmt.Sprintf("c%d-%d", number, asked), kind: w.rand.IntN(numberCommands), amount: 1 + w.rand.IntN(5)}
+	if w.plan.vaults && w.chance(0.4) {
+		c.kind = bookVault
+	}
 	some := func(category string, n int) eventstore.StreamID {
 		return eventstore.Stream(category, strconv.Itoa(w.rand.IntN(n)))
 	}
@@ -59,6 +63,8 @@ func (w *world) draw(number, asked int) *command {
 		c.stream, c.second = some("account", 2), some("wallet", 2)
 	case claimSeat:
 		c.stream = some("seat", 25)
+	case bookVault:
+		c.stream = vault(w.rand.IntN(vaults))
 	}
 	return c
 }
@@ -95,6 +101,8 @@ func (s *site) decide(c *command) decision {
 		context, folded := s.context(read)
 		d.request.Appends[0].Context = context
 		d.folded = map[eventstore.StreamID]counts{c.stream: folded}
+	case bookVault:
+		add(c.stream, eventstore.Any, event("vault.booked.v1", byte(c.amount)))
 	case count:
 		add(c.stream, eventstore.Any, event("counter.added.v1", byte(c.amount)))
 	case moveOrder:

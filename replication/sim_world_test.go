@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/replication"
 )
 
 // world is some sites, what connects them, those who use them, and one clock that nobody in it can see. All that happens is
@@ -18,6 +19,7 @@ type world struct {
 
 	sites   []*site
 	network network
+	ring    *replication.Ring // of the cells; nil: nothing is written at one site alone
 	clients []*client
 	faults  faults
 	oracle  *oracle
@@ -38,6 +40,9 @@ var epoch = time.Date(2010, 12, 1, 8, 26, 0, 0, time.UTC)
 func newWorld(seed uint64, trace func(line string)) *world {
 	w := &world{rand: rand.New(rand.NewPCG(seed, 0x7472696275746172)), trace: trace, digest: seed}
 	w.plan = drawPlan(w.rand)
+	if w.plan.drawVaults(seed); w.plan.vaults {
+		w.ring = rings[w.plan.sites]
+	}
 	w.oracle = newOracle(w)
 	for i := range w.plan.sites {
 		w.sites = append(w.sites, &site{w: w, index: i, name: siteName(i)})
@@ -66,6 +71,7 @@ func (w *world) begin() {
 		w.after(w.upTo(time.Second), c.next)
 	}
 	w.faults.begin(w)
+	w.beginVaults()
 }
 
 // after has something done when some time has passed.

@@ -19,7 +19,7 @@ var (
 
 // TestSimulation plays histories of two to four sites under all faults, each from a seed, and holds every one against an
 // oracle that knows the truth. A seed that fails is printed with the command that plays it again. It is T11, T13, T15, T21 and
-// T23 of docs/reliability.md, and shows R1, R25, I1, I2, I3, I4, I5, I6, I7, I8, I9, I11, I12 and I14.
+// T23 of docs/reliability.md, and shows R1, R25, I1, I2, I3, I4, I5, I6, I7, I8, I9, I11, I12, I14, I16 and I17.
 func TestSimulation(t *testing.T) {
 	n := *seeds
 	if n == 0 {

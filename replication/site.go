@@ -77,6 +77,9 @@ type Options struct {
 	// Accord, when not nil, says what has to be the same at all sites, and judges what they say.
 	Accord Accord
 
+	// Recorder puts on record what the core has to say about takeovers; nil where Config.Leases is not set.
+	Recorder Recorder
+
 	// MaxAhead and MaxAheadBytes bound, for each log, what a link may have brought that the store has not received yet: beyond
 	// them the link reads no further. Zero means half of MaxWaiting, and 32 MiB of payload.
 	MaxAhead, MaxAheadBytes int
@@ -134,6 +137,8 @@ type Site struct {
 	writable, whole atomic.Pointer[error]
 
 	home      atomic.Pointer[homeLease]
+	grants    atomic.Pointer[[]string] // of the core
+	entering  atomic.Bool              // an entry is being put on record
 	elsewhere elsewhere
 
 	keeping sync.Mutex // held by who keeps the alarms
@@ -188,6 +193,7 @@ func NewSite(o Options) (*Site, error) {
 	unknown := fmt.Errorf("%w: the site has not begun", ErrUnconfirmed)
 	s.setTaken(unknown, unknown)
 	s.home.Store(&homeLease{why: unknown})
+	s.grants.Store(&[]string{})
 	return s, nil
 }
 
@@ -266,6 +272,7 @@ func (r *run) loop() error {
 			}
 		}
 		r.setHome()
+		r.setGrants()
 		r.alarm(out.Alarms)
 		if out.Life != 0 {
 			return &LifeError{r.own, out.Life, out.LifeWhy}

@@ -167,6 +167,11 @@ func (c *Core) Elsewhere() eventstore.Vector {
 	var held eventstore.Vector
 	for _, p := range c.peers {
 		for log, h := range p.heads {
+			if log == c.own && c.cfg.Leases && c.bound() { // who may let another site take over has to have told what it has
+				if h.Seq = min(h.Seq, p.kept[log]); !slices.Contains(c.leases.members, p.name) {
+					h.Seq = 0
+				}
+			}
 			if h.Seq > 0 && (log != c.own || c.origin.lost == "") { // what they have of a log that is not this one does not count
 				held = held.With(eventstore.Dot{Log: log, Seq: h.Seq})
 			}

@@ -107,5 +107,10 @@ func (c *Core) AtHome(now Instant) (until time.Duration, err error) {
 	if c.vigil.keeps {
 		return 0, fmt.Errorf("%w: it has just started, or stood still for more than %s, and others may have taken what is written here: %s", ErrAway, c.cfg.lease(), strings.Join(c.awaited(now), ", "))
 	}
-	return c.vigil.spoke + c.cfg.lease(), nil
+	until = c.vigil.spoke + c.cfg.lease()
+	if !c.cfg.Leases {
+		return until, nil
+	}
+	leased, err := c.lease(now)
+	return min(until, leased), err
 }

@@ -48,15 +48,16 @@ func (c *cellsListCmd) Run(ctx context.Context, g *globals) error {
 				rows = append(rows, []string{s.GetHome(), fmt.Sprint(s.GetCells())})
 			}
 			g.table(rows)
-			rows = [][]string{{"CELLS", "OWNER", "EPOCH", "MOVING TO"}}
+			rows = [][]string{{"CELLS", "OWNER", "EPOCH", "MOVING TO", "TAKEN"}}
 			for _, s := range cellShares(list.GetCells()) {
 				if s.epoch > 0 || s.movingTo != "" || c.Stream != "" {
-					rows = append(rows, []string{ranges(s.cells), s.home, fmt.Sprint(s.epoch), s.movingTo})
+					rows = append(rows, []string{ranges(s.cells), s.home, fmt.Sprint(s.epoch), s.movingTo, s.taken})
 				}
 			}
 			if len(rows) > 1 {
 				g.table(rows)
 			}
+			g.lease(list.GetLease())
 			fmt.Fprintf(g.out, "digest %s\n", list.GetDigest())
 		})
 	})
@@ -147,22 +148,22 @@ func eachCell(ctx context.Context, g *globals, client sitesv1.CellsClient, named
 
 // cellShare is what is alike of some cells, by which they are summed up for people.
 type cellShare struct {
-	home, movingTo string
-	epoch          uint32
-	cells          []uint32 // in order
+	home, movingTo, taken string
+	epoch                 uint32
+	cells                 []uint32 // in order
 }
 
 // cellShares sums cells up, those of the lowest number first.
 func cellShares(cells []*sitesv1.Cell) (out []*cellShare) {
 	type key struct {
-		home, movingTo string
-		epoch          uint32
+		home, movingTo, taken string
+		epoch                 uint32
 	}
 	known := map[key]*cellShare{}
 	for _, cell := range slices.SortedFunc(slices.Values(cells), func(a, b *sitesv1.Cell) int { return cmp.Compare(a.GetCell(), b.GetCell()) }) {
-		k := key{cell.GetHome(), cell.GetMovingTo(), cell.GetEpoch()}
+		k := key{cell.GetHome(), cell.GetMovingTo(), cell.GetTaken(), cell.GetEpoch()}
 		if known[k] == nil {
-			known[k] = &cellShare{home: k.home, movingTo: k.movingTo, epoch: k.epoch}
+			known[k] = &cellShare{home: k.home, movingTo: k.movingTo, taken: k.taken, epoch: k.epoch}
 			out = append(out, known[k])
 		}
 		known[k].cells = append(known[k].cells, cell.GetCell())

@@ -75,6 +75,10 @@ func (g *globals) sitesStatus(s *sitesv1.SitesStatus) {
 	if len(s.GetPeers()) == 0 {
 		return
 	}
+	g.lease(s.GetLease())
+	for _, t := range s.GetTakeovers() {
+		fmt.Fprintf(g.out, "%s has taken over from %s at %s: %s\n", t.GetTaker(), t.GetSite(), t.GetAt().AsTime().Format(time.RFC3339), t.GetReason())
+	}
 	seconds := func(s float64) string {
 		return time.Duration(s * float64(time.Second)).Round(time.Millisecond).String()
 	}
@@ -136,6 +140,23 @@ func (g *globals) deviation(log, site string, d *sitesv1.Deviation) {
 		end = "repaired"
 	}
 	fmt.Fprintf(g.out, "%s, site %s: seq %d to %d: %s; %s\n", log, site, d.GetFirst(), d.GetLast(), d.GetProblem(), end)
+}
+
+// lease says under which lease a site writes what is homed.
+func (g *globals) lease(l *sitesv1.Lease) {
+	switch {
+	case l == nil:
+		return
+	case !l.GetBound():
+		fmt.Fprintf(g.out, "takeover: by hand, %s\n", l.GetManual())
+	case l.GetLeftSeconds() < 0:
+		fmt.Fprintf(g.out, "takeover: automatic; this site has no lease, acknowledged by %s of %d others\n", orDash(strings.Join(l.GetAcknowledged(), ", ")), l.GetMembers()-1)
+	default:
+		fmt.Fprintf(g.out, "takeover: automatic; this site's lease lasts %.1fs, acknowledged by %s\n", l.GetLeftSeconds(), strings.Join(l.GetAcknowledged(), ", "))
+	}
+	for _, w := range l.GetWithheld() {
+		fmt.Fprintf(g.out, "the lease of %s is not acknowledged: %s\n", w.GetSite(), w.GetWhy())
+	}
 }
 
 type sitesVerifyCmd struct {

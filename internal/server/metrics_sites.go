@@ -21,6 +21,11 @@ type SitesSample struct {
 	Peers []PeerSample
 	// Comparison is nil before the first has ended.
 	Comparison *ComparisonSample
+
+	// Bound: what is homed is written under a lease, which lasts LeaseLeft yet. Takeovers is how many are on record.
+	Bound     bool
+	LeaseLeft float64
+	Takeovers int
 }
 
 // ComparisonSample is the last comparison of the site's store with those of others: how long ago it ended, how many events it compared,
@@ -64,6 +69,9 @@ var (
 	siteJump     = prometheus.NewDesc("tributary_site_clock_jump_seconds", "How far the machine's time of day has jumped in a way that the site does not follow.", nil, nil)
 	siteFuture   = prometheus.NewDesc("tributary_site_log_future_seconds", "How far in the future the last event is: what is recorded waits at other sites until then.", nil, nil)
 	sitePeerTime = prometheus.NewDesc("tributary_site_peer_clock_ahead_seconds", "How far the clock of another site is ahead of this one's.", []string{"site"}, nil)
+	siteBound    = prometheus.NewDesc("tributary_site_lease_bound", "1 when what is homed is written under a lease, and taken over from sites that are gone.", nil, nil)
+	siteLease    = prometheus.NewDesc("tributary_site_lease_left_seconds", "How long the lease lasts yet under which what is homed is written; 0: it is not.", nil, nil)
+	siteTakeover = prometheus.NewDesc("tributary_site_takeovers_recorded", "How often the cells of a site that was gone were taken over, as far as is on record here.", nil, nil)
 	sitePeerLag  = prometheus.NewDesc("tributary_site_peer_missing_events", "Events of this site that another has not.", []string{"site"}, nil)
 )
 
@@ -76,6 +84,7 @@ var (
 
 var siteDescs = []*prometheus.Desc{
 	siteMode, siteWritable, siteBlocked, siteDiffers, siteLogLag, siteLogAge, siteAhead, siteJump, siteFuture, sitePeerUp, sitePeerTime, sitePeerLag,
+	siteBound, siteLease, siteTakeover,
 	siteCompareAge, siteCompareEvents, siteCompareLeft, siteCompareRepaired,
 }
 
@@ -96,6 +105,9 @@ func (v *SitesSample) collect(gauge func(d *prometheus.Desc, value float64, labe
 	gauge(siteAhead, v.ClockAheadSeconds)
 	gauge(siteJump, v.ClockJumpSeconds)
 	gauge(siteFuture, v.FutureSeconds)
+	gauge(siteBound, truth(v.Bound))
+	gauge(siteLease, v.LeaseLeft)
+	gauge(siteTakeover, float64(v.Takeovers))
 	told := map[SiteDifference]bool{}
 	for _, d := range v.Differences {
 		if !told[d] { // of one thing there may be several

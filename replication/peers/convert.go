@@ -29,7 +29,7 @@ func hashOf(b []byte) (h eventstore.Hash, err error) {
 }
 
 func heartbeatMessage(h *replication.Heartbeat) *sitesv1.Heartbeat {
-	m := &sitesv1.Heartbeat{Site: h.Site, Log: logMessage(h.Log), Wall: timestamppb.New(h.Wall), Terms: termsMessage(h.Terms), Partial: h.Partial, Sent: h.Sent, Jump: durationpb.New(h.Jump)}
+	m := &sitesv1.Heartbeat{Site: h.Site, Log: logMessage(h.Log), Wall: timestamppb.New(h.Wall), Terms: termsMessage(h.Terms), Partial: h.Partial, Sent: h.Sent, Jump: durationpb.New(h.Jump), Grants: h.Grants}
 	for _, e := range h.Echoes {
 		m.Echoes = append(m.Echoes, &sitesv1.Echo{Site: e.Site, Sent: e.Sent, After: durationpb.New(e.After)})
 	}
@@ -57,7 +57,7 @@ func headsOf(heads []*sitesv1.Head) (out []eventstore.LogHead, err error) {
 
 // heartbeatOf returns a heartbeat that has come from its site just now.
 func heartbeatOf(m *sitesv1.Heartbeat) (h replication.Heartbeat, err error) {
-	h = replication.Heartbeat{Site: m.GetSite(), Log: logOf(m.GetLog()), Wall: m.GetWall().AsTime(), Terms: termsOf(m.GetTerms()), Direct: true, Partial: m.GetPartial(), Sent: m.GetSent(), Jump: m.GetJump().AsDuration()}
+	h = replication.Heartbeat{Site: m.GetSite(), Log: logOf(m.GetLog()), Wall: m.GetWall().AsTime(), Terms: termsOf(m.GetTerms()), Direct: true, Partial: m.GetPartial(), Sent: m.GetSent(), Jump: m.GetJump().AsDuration(), Grants: m.GetGrants()}
 	for _, e := range m.GetEchoes() {
 		h.Echoes = append(h.Echoes, replication.Echo{Site: e.GetSite(), Sent: e.GetSent(), After: e.GetAfter().AsDuration()})
 	}
@@ -70,11 +70,27 @@ func heartbeatOf(m *sitesv1.Heartbeat) (h replication.Heartbeat, err error) {
 	return h, nil
 }
 
+// LeaseMessage says under which lease a site writes what is homed.
+func LeaseMessage(l replication.LeaseStatus) *sitesv1.Lease {
+	m := &sitesv1.Lease{Bound: l.Bound, LeftSeconds: l.Left.Seconds(), Acknowledged: l.Acknowledged, Members: uint32(l.Members), Manual: l.Manual}
+	for _, w := range l.Withheld {
+		m.Withheld = append(m.Withheld, &sitesv1.Withheld{Site: w.Site, Why: w.Why})
+	}
+	return m
+}
+
+func takeoverMessages(takeovers []replication.Takeover) (out []*sitesv1.Takeover) {
+	for _, t := range takeovers {
+		out = append(out, &sitesv1.Takeover{Site: t.Site, Taker: t.Taker, Reason: t.Reason, At: timestamppb.New(t.At)})
+	}
+	return out
+}
+
 func termsMessage(t *replication.Terms) *sitesv1.Terms {
 	if t == nil {
 		return nil
 	}
-	m := &sitesv1.Terms{Format: t.Format, Cluster: t.Cluster, Epoch: t.Epoch, Founders: t.Founders, Homed: t.Homed, Resolvers: t.Resolvers, SinceLog: logMessage(t.Since.Log), Since: t.Since.Seq, Bound: t.Bound}
+	m := &sitesv1.Terms{Format: t.Format, Cluster: t.Cluster, Epoch: t.Epoch, Founders: t.Founders, Homed: t.Homed, Resolvers: t.Resolvers, SinceLog: logMessage(t.Since.Log), Since: t.Since.Seq, Bound: t.Bound, Roster: t.Roster}
 	for _, d := range t.Cells {
 		m.Cells = append(m.Cells, &sitesv1.CellsDigest{Epochs: d.Epochs, Homes: d.Homes, Changes: d.Changes})
 	}
@@ -87,7 +103,7 @@ func termsOf(m *sitesv1.Terms) *replication.Terms {
 	}
 	t := &replication.Terms{
 		Format: m.GetFormat(), Cluster: m.GetCluster(), Epoch: m.GetEpoch(), Founders: m.GetFounders(), Homed: m.GetHomed(), Resolvers: m.GetResolvers(),
-		Since: eventstore.Dot{Log: logOf(m.GetSinceLog()), Seq: m.GetSince()}, Bound: m.GetBound(),
+		Since: eventstore.Dot{Log: logOf(m.GetSinceLog()), Seq: m.GetSince()}, Bound: m.GetBound(), Roster: m.GetRoster(),
 	}
 	for _, d := range m.GetCells() {
 		t.Cells = append(t.Cells, replication.CellsDigest{Epochs: d.GetEpochs(), Homes: d.GetHomes(), Changes: d.GetChanges()})

@@ -28,6 +28,8 @@ type Service struct {
 	Registrar *replication.Registrar
 	// ReadOnly says why an operator has the site take no writes; nil or nothing: it takes them.
 	ReadOnly func() string
+	// Takeovers are those that are on record; nil: there are none.
+	Takeovers func() []replication.Takeover
 	// Comparer compares stores, Models tells digests of the read models; nil where there are no other sites.
 	Comparer *replication.Comparer
 	Models   replication.ModelDigester
@@ -169,6 +171,10 @@ func (s *Service) GetSites(ctx context.Context, _ *sitesv1.GetSitesRequest) (*si
 	}
 	out.Clock, out.ClockAheadSeconds, out.ClockJumpSeconds = o.Clock.Problem(), (o.Clock.Ahead - o.Clock.Behind).Seconds(), o.Clock.Jump.Seconds()
 	out.FutureSeconds = o.Clock.Future.Seconds()
+	out.Lease = LeaseMessage(o.Lease)
+	if s.Takeovers != nil {
+		out.Takeovers = takeoverMessages(s.Takeovers())
+	}
 	for _, l := range o.Logs {
 		out.Logs = append(out.Logs, &sitesv1.LogStatus{
 			Log: l.Log.String(), Held: l.Held, Known: l.Known, Waiting: uint64(l.Waiting), LagSeconds: o.Lag[l.Log].Seconds(), Broken: l.Broken, EarlySeconds: l.Early.Seconds(),

@@ -87,7 +87,9 @@ type ListCellsResponse struct {
 	// The cells, by number.
 	Cells []*Cell `protobuf:"bytes,3,rep,name=cells,proto3" json:"cells,omitempty"`
 	// A digest of who owns what, in hexadecimal: sites that know the same have the same.
-	Digest        string `protobuf:"bytes,4,opt,name=digest,proto3" json:"digest,omitempty"`
+	Digest string `protobuf:"bytes,4,opt,name=digest,proto3" json:"digest,omitempty"`
+	// The lease under which this site writes its cells.
+	Lease         *Lease `protobuf:"bytes,5,opt,name=lease,proto3" json:"lease,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -148,6 +150,13 @@ func (x *ListCellsResponse) GetDigest() string {
 		return x.Digest
 	}
 	return ""
+}
+
+func (x *ListCellsResponse) GetLease() *Lease {
+	if x != nil {
+		return x.Lease
+	}
+	return nil
 }
 
 // CellShare says how many cells a shard owns.
@@ -213,7 +222,9 @@ type Cell struct {
 	// Rises with each change of the owner.
 	Epoch uint32 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// Nobody may write it until this shard has opened it; empty: it does not move.
-	MovingTo      string `protobuf:"bytes,4,opt,name=moving_to,json=movingTo,proto3" json:"moving_to,omitempty"`
+	MovingTo string `protobuf:"bytes,4,opt,name=moving_to,json=movingTo,proto3" json:"moving_to,omitempty"`
+	// Why the owner took it, if nobody has given it.
+	Taken         string `protobuf:"bytes,5,opt,name=taken,proto3" json:"taken,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -272,6 +283,13 @@ func (x *Cell) GetEpoch() uint32 {
 func (x *Cell) GetMovingTo() string {
 	if x != nil {
 		return x.MovingTo
+	}
+	return ""
+}
+
+func (x *Cell) GetTaken() string {
+	if x != nil {
+		return x.Taken
 	}
 	return ""
 }
@@ -390,23 +408,25 @@ var File_tributary_sites_v1_cells_proto protoreflect.FileDescriptor
 
 const file_tributary_sites_v1_cells_proto_rawDesc = "" +
 	"\n" +
-	"\x1etributary/sites/v1/cells.proto\x12\x12tributary.sites.v1\x1a\x1btributary/api/v1/http.proto\">\n" +
+	"\x1etributary/sites/v1/cells.proto\x12\x12tributary.sites.v1\x1a\x1btributary/api/v1/http.proto\x1a\x1etributary/sites/v1/sites.proto\">\n" +
 	"\x10ListCellsRequest\x12\x12\n" +
 	"\x04home\x18\x01 \x01(\tR\x04home\x12\x16\n" +
-	"\x06stream\x18\x02 \x01(\tR\x06stream\"\xa8\x01\n" +
+	"\x06stream\x18\x02 \x01(\tR\x06stream\"\xd9\x01\n" +
 	"\x11ListCellsResponse\x12\x14\n" +
 	"\x05homed\x18\x01 \x03(\tR\x05homed\x125\n" +
 	"\x06shares\x18\x02 \x03(\v2\x1d.tributary.sites.v1.CellShareR\x06shares\x12.\n" +
 	"\x05cells\x18\x03 \x03(\v2\x18.tributary.sites.v1.CellR\x05cells\x12\x16\n" +
-	"\x06digest\x18\x04 \x01(\tR\x06digest\"5\n" +
+	"\x06digest\x18\x04 \x01(\tR\x06digest\x12/\n" +
+	"\x05lease\x18\x05 \x01(\v2\x19.tributary.sites.v1.LeaseR\x05lease\"5\n" +
 	"\tCellShare\x12\x12\n" +
 	"\x04home\x18\x01 \x01(\tR\x04home\x12\x14\n" +
-	"\x05cells\x18\x02 \x01(\rR\x05cells\"a\n" +
+	"\x05cells\x18\x02 \x01(\rR\x05cells\"w\n" +
 	"\x04Cell\x12\x12\n" +
 	"\x04cell\x18\x01 \x01(\rR\x04cell\x12\x12\n" +
 	"\x04home\x18\x02 \x01(\tR\x04home\x12\x14\n" +
 	"\x05epoch\x18\x03 \x01(\rR\x05epoch\x12\x1b\n" +
-	"\tmoving_to\x18\x04 \x01(\tR\bmovingTo\"5\n" +
+	"\tmoving_to\x18\x04 \x01(\tR\bmovingTo\x12\x14\n" +
+	"\x05taken\x18\x05 \x01(\tR\x05taken\"5\n" +
 	"\x0fMoveCellRequest\x12\x12\n" +
 	"\x04cell\x18\x01 \x01(\rR\x04cell\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\"=\n" +
@@ -441,21 +461,23 @@ var file_tributary_sites_v1_cells_proto_goTypes = []any{
 	(*Cell)(nil),              // 3: tributary.sites.v1.Cell
 	(*MoveCellRequest)(nil),   // 4: tributary.sites.v1.MoveCellRequest
 	(*TakeCellRequest)(nil),   // 5: tributary.sites.v1.TakeCellRequest
+	(*Lease)(nil),             // 6: tributary.sites.v1.Lease
 }
 var file_tributary_sites_v1_cells_proto_depIdxs = []int32{
 	2, // 0: tributary.sites.v1.ListCellsResponse.shares:type_name -> tributary.sites.v1.CellShare
 	3, // 1: tributary.sites.v1.ListCellsResponse.cells:type_name -> tributary.sites.v1.Cell
-	0, // 2: tributary.sites.v1.Cells.ListCells:input_type -> tributary.sites.v1.ListCellsRequest
-	4, // 3: tributary.sites.v1.Cells.MoveCell:input_type -> tributary.sites.v1.MoveCellRequest
-	5, // 4: tributary.sites.v1.Cells.TakeCell:input_type -> tributary.sites.v1.TakeCellRequest
-	1, // 5: tributary.sites.v1.Cells.ListCells:output_type -> tributary.sites.v1.ListCellsResponse
-	3, // 6: tributary.sites.v1.Cells.MoveCell:output_type -> tributary.sites.v1.Cell
-	3, // 7: tributary.sites.v1.Cells.TakeCell:output_type -> tributary.sites.v1.Cell
-	5, // [5:8] is the sub-list for method output_type
-	2, // [2:5] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	6, // 2: tributary.sites.v1.ListCellsResponse.lease:type_name -> tributary.sites.v1.Lease
+	0, // 3: tributary.sites.v1.Cells.ListCells:input_type -> tributary.sites.v1.ListCellsRequest
+	4, // 4: tributary.sites.v1.Cells.MoveCell:input_type -> tributary.sites.v1.MoveCellRequest
+	5, // 5: tributary.sites.v1.Cells.TakeCell:input_type -> tributary.sites.v1.TakeCellRequest
+	1, // 6: tributary.sites.v1.Cells.ListCells:output_type -> tributary.sites.v1.ListCellsResponse
+	3, // 7: tributary.sites.v1.Cells.MoveCell:output_type -> tributary.sites.v1.Cell
+	3, // 8: tributary.sites.v1.Cells.TakeCell:output_type -> tributary.sites.v1.Cell
+	6, // [6:9] is the sub-list for method output_type
+	3, // [3:6] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_tributary_sites_v1_cells_proto_init() }
@@ -463,6 +485,7 @@ func file_tributary_sites_v1_cells_proto_init() {
 	if File_tributary_sites_v1_cells_proto != nil {
 		return
 	}
+	file_tributary_sites_v1_sites_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -175,6 +175,8 @@ type Heartbeat struct {
 	Echoes []*Echo `protobuf:"bytes,7,rep,name=echoes,proto3" json:"echoes,omitempty"`
 	// How far its machine's time of day is ahead of wall, which does not follow it when it jumps.
 	Jump *durationpb.Duration `protobuf:"bytes,8,opt,name=jump,proto3" json:"jump,omitempty"`
+	// The sites whose leases it acknowledges, as far as it has heard them.
+	Grants []string `protobuf:"bytes,9,rep,name=grants,proto3" json:"grants,omitempty"`
 	// What has to be the same at all sites; a site of before says nothing of it.
 	Terms         *Terms `protobuf:"bytes,10,opt,name=terms,proto3" json:"terms,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -263,6 +265,13 @@ func (x *Heartbeat) GetEchoes() []*Echo {
 func (x *Heartbeat) GetJump() *durationpb.Duration {
 	if x != nil {
 		return x.Jump
+	}
+	return nil
+}
+
+func (x *Heartbeat) GetGrants() []string {
+	if x != nil {
+		return x.Grants
 	}
 	return nil
 }
@@ -356,7 +365,9 @@ type Terms struct {
 	SinceLog *Log   `protobuf:"bytes,8,opt,name=since_log,json=sinceLog,proto3" json:"since_log,omitempty"`
 	Since    uint64 `protobuf:"varint,9,opt,name=since,proto3" json:"since,omitempty"`
 	// It has told others another list since the last agreement, and waits for the next one.
-	Bound         bool `protobuf:"varint,10,opt,name=bound,proto3" json:"bound,omitempty"`
+	Bound bool `protobuf:"varint,10,opt,name=bound,proto3" json:"bound,omitempty"`
+	// How many events of the roster it has.
+	Roster        uint64 `protobuf:"varint,11,opt,name=roster,proto3" json:"roster,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -459,6 +470,13 @@ func (x *Terms) GetBound() bool {
 		return x.Bound
 	}
 	return false
+}
+
+func (x *Terms) GetRoster() uint64 {
+	if x != nil {
+		return x.Roster
+	}
+	return 0
 }
 
 // CellsDigest is of 64 cells.
@@ -810,7 +828,10 @@ type SitesStatus struct {
 	// How far in the future the last event here is: what is recorded comes after it, and waits at other sites until its time has come.
 	FutureSeconds float64 `protobuf:"fixed64,16,opt,name=future_seconds,json=futureSeconds,proto3" json:"future_seconds,omitempty"`
 	// How the last comparison of the stores went, or the one that is under way; missing before the first.
-	Comparison    *StoreComparison `protobuf:"bytes,17,opt,name=comparison,proto3" json:"comparison,omitempty"`
+	Comparison *StoreComparison `protobuf:"bytes,17,opt,name=comparison,proto3" json:"comparison,omitempty"`
+	// Under which lease the site writes what is homed, and what was taken over from sites that were gone.
+	Lease         *Lease      `protobuf:"bytes,20,opt,name=lease,proto3" json:"lease,omitempty"`
+	Takeovers     []*Takeover `protobuf:"bytes,21,rep,name=takeovers,proto3" json:"takeovers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -960,6 +981,20 @@ func (x *SitesStatus) GetFutureSeconds() float64 {
 func (x *SitesStatus) GetComparison() *StoreComparison {
 	if x != nil {
 		return x.Comparison
+	}
+	return nil
+}
+
+func (x *SitesStatus) GetLease() *Lease {
+	if x != nil {
+		return x.Lease
+	}
+	return nil
+}
+
+func (x *SitesStatus) GetTakeovers() []*Takeover {
+	if x != nil {
+		return x.Takeovers
 	}
 	return nil
 }
@@ -1139,6 +1174,220 @@ func (x *StoreFinding) GetDeviation() *Deviation {
 	return nil
 }
 
+// Lease is a site's right to write what it is the home of.
+type Lease struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether it writes under a lease: then others take over by themselves when it is gone.
+	Bound bool `protobuf:"varint,1,opt,name=bound,proto3" json:"bound,omitempty"`
+	// How long the lease lasts yet; negative when it is over.
+	LeftSeconds float64 `protobuf:"fixed64,2,opt,name=left_seconds,json=leftSeconds,proto3" json:"left_seconds,omitempty"`
+	// The sites that acknowledge it, of those that could.
+	Acknowledged []string `protobuf:"bytes,3,rep,name=acknowledged,proto3" json:"acknowledged,omitempty"`
+	Members      uint32   `protobuf:"varint,4,opt,name=members,proto3" json:"members,omitempty"`
+	// The sites whose leases this one does not acknowledge, with why not.
+	Withheld []*Withheld `protobuf:"bytes,5,rep,name=withheld,proto3" json:"withheld,omitempty"`
+	// Why sites do not take over from each other by themselves; empty when they do.
+	Manual        string `protobuf:"bytes,6,opt,name=manual,proto3" json:"manual,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Lease) Reset() {
+	*x = Lease{}
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Lease) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Lease) ProtoMessage() {}
+
+func (x *Lease) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Lease.ProtoReflect.Descriptor instead.
+func (*Lease) Descriptor() ([]byte, []int) {
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Lease) GetBound() bool {
+	if x != nil {
+		return x.Bound
+	}
+	return false
+}
+
+func (x *Lease) GetLeftSeconds() float64 {
+	if x != nil {
+		return x.LeftSeconds
+	}
+	return 0
+}
+
+func (x *Lease) GetAcknowledged() []string {
+	if x != nil {
+		return x.Acknowledged
+	}
+	return nil
+}
+
+func (x *Lease) GetMembers() uint32 {
+	if x != nil {
+		return x.Members
+	}
+	return 0
+}
+
+func (x *Lease) GetWithheld() []*Withheld {
+	if x != nil {
+		return x.Withheld
+	}
+	return nil
+}
+
+func (x *Lease) GetManual() string {
+	if x != nil {
+		return x.Manual
+	}
+	return ""
+}
+
+// Withheld is a lease that is not acknowledged.
+type Withheld struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Site          string                 `protobuf:"bytes,1,opt,name=site,proto3" json:"site,omitempty"`
+	Why           string                 `protobuf:"bytes,2,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Withheld) Reset() {
+	*x = Withheld{}
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Withheld) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Withheld) ProtoMessage() {}
+
+func (x *Withheld) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Withheld.ProtoReflect.Descriptor instead.
+func (*Withheld) Descriptor() ([]byte, []int) {
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Withheld) GetSite() string {
+	if x != nil {
+		return x.Site
+	}
+	return ""
+}
+
+func (x *Withheld) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+// Takeover is what became of the cells of a site that was gone.
+type Takeover struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The site whose cells were taken, and the one that took them.
+	Site   string `protobuf:"bytes,1,opt,name=site,proto3" json:"site,omitempty"`
+	Taker  string `protobuf:"bytes,2,opt,name=taker,proto3" json:"taker,omitempty"`
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// When, by the clock of the one that took them.
+	At            *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Takeover) Reset() {
+	*x = Takeover{}
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Takeover) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Takeover) ProtoMessage() {}
+
+func (x *Takeover) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Takeover.ProtoReflect.Descriptor instead.
+func (*Takeover) Descriptor() ([]byte, []int) {
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Takeover) GetSite() string {
+	if x != nil {
+		return x.Site
+	}
+	return ""
+}
+
+func (x *Takeover) GetTaker() string {
+	if x != nil {
+		return x.Taker
+	}
+	return ""
+}
+
+func (x *Takeover) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Takeover) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
 // Difference is something that has to be the same at two sites and is not.
 type Difference struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1156,7 +1405,7 @@ type Difference struct {
 
 func (x *Difference) Reset() {
 	*x = Difference{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[14]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1168,7 +1417,7 @@ func (x *Difference) String() string {
 func (*Difference) ProtoMessage() {}
 
 func (x *Difference) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[14]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1181,7 +1430,7 @@ func (x *Difference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Difference.ProtoReflect.Descriptor instead.
 func (*Difference) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{14}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Difference) GetSite() string {
@@ -1240,7 +1489,7 @@ type LogStatus struct {
 
 func (x *LogStatus) Reset() {
 	*x = LogStatus{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[15]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1252,7 +1501,7 @@ func (x *LogStatus) String() string {
 func (*LogStatus) ProtoMessage() {}
 
 func (x *LogStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[15]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1265,7 +1514,7 @@ func (x *LogStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogStatus.ProtoReflect.Descriptor instead.
 func (*LogStatus) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{15}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *LogStatus) GetLog() string {
@@ -1336,7 +1585,7 @@ type PeerStatus struct {
 
 func (x *PeerStatus) Reset() {
 	*x = PeerStatus{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[16]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1348,7 +1597,7 @@ func (x *PeerStatus) String() string {
 func (*PeerStatus) ProtoMessage() {}
 
 func (x *PeerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[16]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1361,7 +1610,7 @@ func (x *PeerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerStatus.ProtoReflect.Descriptor instead.
 func (*PeerStatus) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{16}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PeerStatus) GetSite() string {
@@ -1422,7 +1671,7 @@ type Alarm struct {
 
 func (x *Alarm) Reset() {
 	*x = Alarm{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[17]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1434,7 +1683,7 @@ func (x *Alarm) String() string {
 func (*Alarm) ProtoMessage() {}
 
 func (x *Alarm) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[17]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1447,7 +1696,7 @@ func (x *Alarm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alarm.ProtoReflect.Descriptor instead.
 func (*Alarm) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{17}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Alarm) GetKind() string {
@@ -1500,7 +1749,7 @@ type CompareLogRequest struct {
 
 func (x *CompareLogRequest) Reset() {
 	*x = CompareLogRequest{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[18]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1512,7 +1761,7 @@ func (x *CompareLogRequest) String() string {
 func (*CompareLogRequest) ProtoMessage() {}
 
 func (x *CompareLogRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[18]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1525,7 +1774,7 @@ func (x *CompareLogRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareLogRequest.ProtoReflect.Descriptor instead.
 func (*CompareLogRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{18}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CompareLogRequest) GetLog() string {
@@ -1561,7 +1810,7 @@ type CompareLogResponse struct {
 
 func (x *CompareLogResponse) Reset() {
 	*x = CompareLogResponse{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[19]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1573,7 +1822,7 @@ func (x *CompareLogResponse) String() string {
 func (*CompareLogResponse) ProtoMessage() {}
 
 func (x *CompareLogResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[19]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1586,7 +1835,7 @@ func (x *CompareLogResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareLogResponse.ProtoReflect.Descriptor instead.
 func (*CompareLogResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{19}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CompareLogResponse) GetThrough() uint64 {
@@ -1619,7 +1868,7 @@ type Deviation struct {
 
 func (x *Deviation) Reset() {
 	*x = Deviation{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[20]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1631,7 +1880,7 @@ func (x *Deviation) String() string {
 func (*Deviation) ProtoMessage() {}
 
 func (x *Deviation) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[20]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1644,7 +1893,7 @@ func (x *Deviation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deviation.ProtoReflect.Descriptor instead.
 func (*Deviation) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{20}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Deviation) GetFirst() uint64 {
@@ -1697,7 +1946,7 @@ type RepairLogRequest struct {
 
 func (x *RepairLogRequest) Reset() {
 	*x = RepairLogRequest{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[21]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1709,7 +1958,7 @@ func (x *RepairLogRequest) String() string {
 func (*RepairLogRequest) ProtoMessage() {}
 
 func (x *RepairLogRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[21]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1722,7 +1971,7 @@ func (x *RepairLogRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RepairLogRequest.ProtoReflect.Descriptor instead.
 func (*RepairLogRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{21}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RepairLogRequest) GetLog() string {
@@ -1758,7 +2007,7 @@ type RepairLogResponse struct {
 
 func (x *RepairLogResponse) Reset() {
 	*x = RepairLogResponse{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[22]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1770,7 +2019,7 @@ func (x *RepairLogResponse) String() string {
 func (*RepairLogResponse) ProtoMessage() {}
 
 func (x *RepairLogResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[22]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1783,7 +2032,7 @@ func (x *RepairLogResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RepairLogResponse.ProtoReflect.Descriptor instead.
 func (*RepairLogResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{22}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RepairLogResponse) GetThrough() uint64 {
@@ -1809,7 +2058,7 @@ type CompareModelsRequest struct {
 
 func (x *CompareModelsRequest) Reset() {
 	*x = CompareModelsRequest{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[23]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1821,7 +2070,7 @@ func (x *CompareModelsRequest) String() string {
 func (*CompareModelsRequest) ProtoMessage() {}
 
 func (x *CompareModelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[23]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1834,7 +2083,7 @@ func (x *CompareModelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareModelsRequest.ProtoReflect.Descriptor instead.
 func (*CompareModelsRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{23}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{26}
 }
 
 // CompareModelsResponse has a row for each part of each read model and each other site.
@@ -1850,7 +2099,7 @@ type CompareModelsResponse struct {
 
 func (x *CompareModelsResponse) Reset() {
 	*x = CompareModelsResponse{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[24]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1862,7 +2111,7 @@ func (x *CompareModelsResponse) String() string {
 func (*CompareModelsResponse) ProtoMessage() {}
 
 func (x *CompareModelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[24]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1875,7 +2124,7 @@ func (x *CompareModelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareModelsResponse.ProtoReflect.Descriptor instead.
 func (*CompareModelsResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{24}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CompareModelsResponse) GetSite() string {
@@ -1919,7 +2168,7 @@ type ModelComparison struct {
 
 func (x *ModelComparison) Reset() {
 	*x = ModelComparison{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[25]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1931,7 +2180,7 @@ func (x *ModelComparison) String() string {
 func (*ModelComparison) ProtoMessage() {}
 
 func (x *ModelComparison) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[25]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1944,7 +2193,7 @@ func (x *ModelComparison) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelComparison.ProtoReflect.Descriptor instead.
 func (*ModelComparison) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{25}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ModelComparison) GetSite() string {
@@ -2009,7 +2258,7 @@ type DigestModelsRequest struct {
 
 func (x *DigestModelsRequest) Reset() {
 	*x = DigestModelsRequest{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[26]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2021,7 +2270,7 @@ func (x *DigestModelsRequest) String() string {
 func (*DigestModelsRequest) ProtoMessage() {}
 
 func (x *DigestModelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[26]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2034,7 +2283,7 @@ func (x *DigestModelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DigestModelsRequest.ProtoReflect.Descriptor instead.
 func (*DigestModelsRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{26}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *DigestModelsRequest) GetSite() string {
@@ -2063,7 +2312,7 @@ type DigestModelsResponse struct {
 
 func (x *DigestModelsResponse) Reset() {
 	*x = DigestModelsResponse{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[27]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2075,7 +2324,7 @@ func (x *DigestModelsResponse) String() string {
 func (*DigestModelsResponse) ProtoMessage() {}
 
 func (x *DigestModelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[27]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2088,7 +2337,7 @@ func (x *DigestModelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DigestModelsResponse.ProtoReflect.Descriptor instead.
 func (*DigestModelsResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{27}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DigestModelsResponse) GetAt() []*Head {
@@ -2121,7 +2370,7 @@ type ModelDigest struct {
 
 func (x *ModelDigest) Reset() {
 	*x = ModelDigest{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[28]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2133,7 +2382,7 @@ func (x *ModelDigest) String() string {
 func (*ModelDigest) ProtoMessage() {}
 
 func (x *ModelDigest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[28]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2146,7 +2395,7 @@ func (x *ModelDigest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelDigest.ProtoReflect.Descriptor instead.
 func (*ModelDigest) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{28}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ModelDigest) GetModel() string {
@@ -2200,7 +2449,7 @@ type DigestLogRequest struct {
 
 func (x *DigestLogRequest) Reset() {
 	*x = DigestLogRequest{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[29]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2212,7 +2461,7 @@ func (x *DigestLogRequest) String() string {
 func (*DigestLogRequest) ProtoMessage() {}
 
 func (x *DigestLogRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[29]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2225,7 +2474,7 @@ func (x *DigestLogRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DigestLogRequest.ProtoReflect.Descriptor instead.
 func (*DigestLogRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{29}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *DigestLogRequest) GetSite() string {
@@ -2273,7 +2522,7 @@ type DigestLogResponse struct {
 
 func (x *DigestLogResponse) Reset() {
 	*x = DigestLogResponse{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[30]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2285,7 +2534,7 @@ func (x *DigestLogResponse) String() string {
 func (*DigestLogResponse) ProtoMessage() {}
 
 func (x *DigestLogResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[30]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2298,7 +2547,7 @@ func (x *DigestLogResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DigestLogResponse.ProtoReflect.Descriptor instead.
 func (*DigestLogResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{30}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DigestLogResponse) GetSpans() []*Span {
@@ -2324,7 +2573,7 @@ type Span struct {
 
 func (x *Span) Reset() {
 	*x = Span{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[31]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2336,7 +2585,7 @@ func (x *Span) String() string {
 func (*Span) ProtoMessage() {}
 
 func (x *Span) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[31]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2349,7 +2598,7 @@ func (x *Span) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Span.ProtoReflect.Descriptor instead.
 func (*Span) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{31}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Span) GetAfter() uint64 {
@@ -2396,7 +2645,7 @@ type CompareSitesRequest struct {
 
 func (x *CompareSitesRequest) Reset() {
 	*x = CompareSitesRequest{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[32]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2408,7 +2657,7 @@ func (x *CompareSitesRequest) String() string {
 func (*CompareSitesRequest) ProtoMessage() {}
 
 func (x *CompareSitesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[32]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2421,7 +2670,7 @@ func (x *CompareSitesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareSitesRequest.ProtoReflect.Descriptor instead.
 func (*CompareSitesRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{32}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{35}
 }
 
 // CompareSitesResponse has a row for each log and each other site.
@@ -2439,7 +2688,7 @@ type CompareSitesResponse struct {
 
 func (x *CompareSitesResponse) Reset() {
 	*x = CompareSitesResponse{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[33]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2451,7 +2700,7 @@ func (x *CompareSitesResponse) String() string {
 func (*CompareSitesResponse) ProtoMessage() {}
 
 func (x *CompareSitesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[33]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2464,7 +2713,7 @@ func (x *CompareSitesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareSitesResponse.ProtoReflect.Descriptor instead.
 func (*CompareSitesResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{33}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *CompareSitesResponse) GetSite() string {
@@ -2518,7 +2767,7 @@ type Comparison struct {
 
 func (x *Comparison) Reset() {
 	*x = Comparison{}
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[34]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2530,7 +2779,7 @@ func (x *Comparison) String() string {
 func (*Comparison) ProtoMessage() {}
 
 func (x *Comparison) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_sites_v1_sites_proto_msgTypes[34]
+	mi := &file_tributary_sites_v1_sites_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2543,7 +2792,7 @@ func (x *Comparison) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Comparison.ProtoReflect.Descriptor instead.
 func (*Comparison) Descriptor() ([]byte, []int) {
-	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{34}
+	return file_tributary_sites_v1_sites_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Comparison) GetLog() string {
@@ -2622,7 +2871,7 @@ const file_tributary_sites_v1_sites_proto_rawDesc = "" +
 	"\x03log\x18\x01 \x01(\v2\x17.tributary.sites.v1.LogR\x03log\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x10\n" +
 	"\x03hlc\x18\x03 \x01(\x06R\x03hlc\x12\x14\n" +
-	"\x05chain\x18\x04 \x01(\fR\x05chain\"\xea\x02\n" +
+	"\x05chain\x18\x04 \x01(\fR\x05chain\"\x82\x03\n" +
 	"\tHeartbeat\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12)\n" +
 	"\x03log\x18\x02 \x01(\v2\x17.tributary.sites.v1.LogR\x03log\x12.\n" +
@@ -2631,13 +2880,14 @@ const file_tributary_sites_v1_sites_proto_rawDesc = "" +
 	"\apartial\x18\x05 \x01(\bR\apartial\x12\x12\n" +
 	"\x04sent\x18\x06 \x01(\x04R\x04sent\x120\n" +
 	"\x06echoes\x18\a \x03(\v2\x18.tributary.sites.v1.EchoR\x06echoes\x12-\n" +
-	"\x04jump\x18\b \x01(\v2\x19.google.protobuf.DurationR\x04jump\x12/\n" +
+	"\x04jump\x18\b \x01(\v2\x19.google.protobuf.DurationR\x04jump\x12\x16\n" +
+	"\x06grants\x18\t \x03(\tR\x06grants\x12/\n" +
 	"\x05terms\x18\n" +
 	" \x01(\v2\x19.tributary.sites.v1.TermsR\x05terms\"_\n" +
 	"\x04Echo\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x12\n" +
 	"\x04sent\x18\x02 \x01(\x04R\x04sent\x12/\n" +
-	"\x05after\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x05after\"\xb8\x02\n" +
+	"\x05after\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x05after\"\xd0\x02\n" +
 	"\x05Terms\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x18\n" +
 	"\acluster\x18\x02 \x01(\tR\acluster\x12\x14\n" +
@@ -2649,7 +2899,8 @@ const file_tributary_sites_v1_sites_proto_rawDesc = "" +
 	"\tsince_log\x18\b \x01(\v2\x17.tributary.sites.v1.LogR\bsinceLog\x12\x14\n" +
 	"\x05since\x18\t \x01(\x04R\x05since\x12\x14\n" +
 	"\x05bound\x18\n" +
-	" \x01(\bR\x05bound\"U\n" +
+	" \x01(\bR\x05bound\x12\x16\n" +
+	"\x06roster\x18\v \x01(\x04R\x06roster\"U\n" +
 	"\vCellsDigest\x12\x16\n" +
 	"\x06epochs\x18\x01 \x01(\x06R\x06epochs\x12\x14\n" +
 	"\x05homes\x18\x02 \x01(\x06R\x05homes\x12\x18\n" +
@@ -2666,7 +2917,7 @@ const file_tributary_sites_v1_sites_proto_rawDesc = "" +
 	"\fPullResponse\x12\x14\n" +
 	"\x05chain\x18\x01 \x01(\fR\x05chain\x12\x16\n" +
 	"\x06frames\x18\x02 \x01(\fR\x06frames\"\x11\n" +
-	"\x0fGetSitesRequest\"\x90\x05\n" +
+	"\x0fGetSitesRequest\"\xfd\x05\n" +
 	"\vSitesStatus\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x10\n" +
 	"\x03log\x18\x02 \x01(\tR\x03log\x12\x12\n" +
@@ -2687,7 +2938,9 @@ const file_tributary_sites_v1_sites_proto_rawDesc = "" +
 	"\x0efuture_seconds\x18\x10 \x01(\x01R\rfutureSeconds\x12C\n" +
 	"\n" +
 	"comparison\x18\x11 \x01(\v2#.tributary.sites.v1.StoreComparisonR\n" +
-	"comparison\"\xcb\x02\n" +
+	"comparison\x12/\n" +
+	"\x05lease\x18\x14 \x01(\v2\x19.tributary.sites.v1.LeaseR\x05lease\x12:\n" +
+	"\ttakeovers\x18\x15 \x03(\v2\x1c.tributary.sites.v1.TakeoverR\ttakeovers\"\xcb\x02\n" +
 	"\x0fStoreComparison\x12\x18\n" +
 	"\arunning\x18\x01 \x01(\bR\arunning\x125\n" +
 	"\bbegun_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\abegunAt\x125\n" +
@@ -2701,7 +2954,22 @@ const file_tributary_sites_v1_sites_proto_rawDesc = "" +
 	"\fStoreFinding\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x10\n" +
 	"\x03log\x18\x02 \x01(\tR\x03log\x12;\n" +
-	"\tdeviation\x18\x03 \x01(\v2\x1d.tributary.sites.v1.DeviationR\tdeviation\"v\n" +
+	"\tdeviation\x18\x03 \x01(\v2\x1d.tributary.sites.v1.DeviationR\tdeviation\"\xd0\x01\n" +
+	"\x05Lease\x12\x14\n" +
+	"\x05bound\x18\x01 \x01(\bR\x05bound\x12!\n" +
+	"\fleft_seconds\x18\x02 \x01(\x01R\vleftSeconds\x12\"\n" +
+	"\facknowledged\x18\x03 \x03(\tR\facknowledged\x12\x18\n" +
+	"\amembers\x18\x04 \x01(\rR\amembers\x128\n" +
+	"\bwithheld\x18\x05 \x03(\v2\x1c.tributary.sites.v1.WithheldR\bwithheld\x12\x16\n" +
+	"\x06manual\x18\x06 \x01(\tR\x06manual\"0\n" +
+	"\bWithheld\x12\x12\n" +
+	"\x04site\x18\x01 \x01(\tR\x04site\x12\x10\n" +
+	"\x03why\x18\x02 \x01(\tR\x03why\"x\n" +
+	"\bTakeover\x12\x12\n" +
+	"\x04site\x18\x01 \x01(\tR\x04site\x12\x14\n" +
+	"\x05taker\x18\x02 \x01(\tR\x05taker\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12*\n" +
+	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"v\n" +
 	"\n" +
 	"Difference\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x12\n" +
@@ -2846,7 +3114,7 @@ func file_tributary_sites_v1_sites_proto_rawDescGZIP() []byte {
 	return file_tributary_sites_v1_sites_proto_rawDescData
 }
 
-var file_tributary_sites_v1_sites_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_tributary_sites_v1_sites_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_tributary_sites_v1_sites_proto_goTypes = []any{
 	(*Log)(nil),                   // 0: tributary.sites.v1.Log
 	(*Head)(nil),                  // 1: tributary.sites.v1.Head
@@ -2862,88 +3130,95 @@ var file_tributary_sites_v1_sites_proto_goTypes = []any{
 	(*SitesStatus)(nil),           // 11: tributary.sites.v1.SitesStatus
 	(*StoreComparison)(nil),       // 12: tributary.sites.v1.StoreComparison
 	(*StoreFinding)(nil),          // 13: tributary.sites.v1.StoreFinding
-	(*Difference)(nil),            // 14: tributary.sites.v1.Difference
-	(*LogStatus)(nil),             // 15: tributary.sites.v1.LogStatus
-	(*PeerStatus)(nil),            // 16: tributary.sites.v1.PeerStatus
-	(*Alarm)(nil),                 // 17: tributary.sites.v1.Alarm
-	(*CompareLogRequest)(nil),     // 18: tributary.sites.v1.CompareLogRequest
-	(*CompareLogResponse)(nil),    // 19: tributary.sites.v1.CompareLogResponse
-	(*Deviation)(nil),             // 20: tributary.sites.v1.Deviation
-	(*RepairLogRequest)(nil),      // 21: tributary.sites.v1.RepairLogRequest
-	(*RepairLogResponse)(nil),     // 22: tributary.sites.v1.RepairLogResponse
-	(*CompareModelsRequest)(nil),  // 23: tributary.sites.v1.CompareModelsRequest
-	(*CompareModelsResponse)(nil), // 24: tributary.sites.v1.CompareModelsResponse
-	(*ModelComparison)(nil),       // 25: tributary.sites.v1.ModelComparison
-	(*DigestModelsRequest)(nil),   // 26: tributary.sites.v1.DigestModelsRequest
-	(*DigestModelsResponse)(nil),  // 27: tributary.sites.v1.DigestModelsResponse
-	(*ModelDigest)(nil),           // 28: tributary.sites.v1.ModelDigest
-	(*DigestLogRequest)(nil),      // 29: tributary.sites.v1.DigestLogRequest
-	(*DigestLogResponse)(nil),     // 30: tributary.sites.v1.DigestLogResponse
-	(*Span)(nil),                  // 31: tributary.sites.v1.Span
-	(*CompareSitesRequest)(nil),   // 32: tributary.sites.v1.CompareSitesRequest
-	(*CompareSitesResponse)(nil),  // 33: tributary.sites.v1.CompareSitesResponse
-	(*Comparison)(nil),            // 34: tributary.sites.v1.Comparison
-	(*timestamppb.Timestamp)(nil), // 35: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 36: google.protobuf.Duration
+	(*Lease)(nil),                 // 14: tributary.sites.v1.Lease
+	(*Withheld)(nil),              // 15: tributary.sites.v1.Withheld
+	(*Takeover)(nil),              // 16: tributary.sites.v1.Takeover
+	(*Difference)(nil),            // 17: tributary.sites.v1.Difference
+	(*LogStatus)(nil),             // 18: tributary.sites.v1.LogStatus
+	(*PeerStatus)(nil),            // 19: tributary.sites.v1.PeerStatus
+	(*Alarm)(nil),                 // 20: tributary.sites.v1.Alarm
+	(*CompareLogRequest)(nil),     // 21: tributary.sites.v1.CompareLogRequest
+	(*CompareLogResponse)(nil),    // 22: tributary.sites.v1.CompareLogResponse
+	(*Deviation)(nil),             // 23: tributary.sites.v1.Deviation
+	(*RepairLogRequest)(nil),      // 24: tributary.sites.v1.RepairLogRequest
+	(*RepairLogResponse)(nil),     // 25: tributary.sites.v1.RepairLogResponse
+	(*CompareModelsRequest)(nil),  // 26: tributary.sites.v1.CompareModelsRequest
+	(*CompareModelsResponse)(nil), // 27: tributary.sites.v1.CompareModelsResponse
+	(*ModelComparison)(nil),       // 28: tributary.sites.v1.ModelComparison
+	(*DigestModelsRequest)(nil),   // 29: tributary.sites.v1.DigestModelsRequest
+	(*DigestModelsResponse)(nil),  // 30: tributary.sites.v1.DigestModelsResponse
+	(*ModelDigest)(nil),           // 31: tributary.sites.v1.ModelDigest
+	(*DigestLogRequest)(nil),      // 32: tributary.sites.v1.DigestLogRequest
+	(*DigestLogResponse)(nil),     // 33: tributary.sites.v1.DigestLogResponse
+	(*Span)(nil),                  // 34: tributary.sites.v1.Span
+	(*CompareSitesRequest)(nil),   // 35: tributary.sites.v1.CompareSitesRequest
+	(*CompareSitesResponse)(nil),  // 36: tributary.sites.v1.CompareSitesResponse
+	(*Comparison)(nil),            // 37: tributary.sites.v1.Comparison
+	(*timestamppb.Timestamp)(nil), // 38: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 39: google.protobuf.Duration
 }
 var file_tributary_sites_v1_sites_proto_depIdxs = []int32{
 	0,  // 0: tributary.sites.v1.Head.log:type_name -> tributary.sites.v1.Log
 	0,  // 1: tributary.sites.v1.Heartbeat.log:type_name -> tributary.sites.v1.Log
 	1,  // 2: tributary.sites.v1.Heartbeat.heads:type_name -> tributary.sites.v1.Head
-	35, // 3: tributary.sites.v1.Heartbeat.wall:type_name -> google.protobuf.Timestamp
+	38, // 3: tributary.sites.v1.Heartbeat.wall:type_name -> google.protobuf.Timestamp
 	3,  // 4: tributary.sites.v1.Heartbeat.echoes:type_name -> tributary.sites.v1.Echo
-	36, // 5: tributary.sites.v1.Heartbeat.jump:type_name -> google.protobuf.Duration
+	39, // 5: tributary.sites.v1.Heartbeat.jump:type_name -> google.protobuf.Duration
 	4,  // 6: tributary.sites.v1.Heartbeat.terms:type_name -> tributary.sites.v1.Terms
-	36, // 7: tributary.sites.v1.Echo.after:type_name -> google.protobuf.Duration
+	39, // 7: tributary.sites.v1.Echo.after:type_name -> google.protobuf.Duration
 	5,  // 8: tributary.sites.v1.Terms.cells:type_name -> tributary.sites.v1.CellsDigest
 	0,  // 9: tributary.sites.v1.Terms.since_log:type_name -> tributary.sites.v1.Log
 	2,  // 10: tributary.sites.v1.BeatRequest.heartbeat:type_name -> tributary.sites.v1.Heartbeat
 	2,  // 11: tributary.sites.v1.BeatResponse.heartbeat:type_name -> tributary.sites.v1.Heartbeat
 	0,  // 12: tributary.sites.v1.PullRequest.log:type_name -> tributary.sites.v1.Log
-	15, // 13: tributary.sites.v1.SitesStatus.logs:type_name -> tributary.sites.v1.LogStatus
-	16, // 14: tributary.sites.v1.SitesStatus.peers:type_name -> tributary.sites.v1.PeerStatus
-	17, // 15: tributary.sites.v1.SitesStatus.alarms:type_name -> tributary.sites.v1.Alarm
-	14, // 16: tributary.sites.v1.SitesStatus.differences:type_name -> tributary.sites.v1.Difference
+	18, // 13: tributary.sites.v1.SitesStatus.logs:type_name -> tributary.sites.v1.LogStatus
+	19, // 14: tributary.sites.v1.SitesStatus.peers:type_name -> tributary.sites.v1.PeerStatus
+	20, // 15: tributary.sites.v1.SitesStatus.alarms:type_name -> tributary.sites.v1.Alarm
+	17, // 16: tributary.sites.v1.SitesStatus.differences:type_name -> tributary.sites.v1.Difference
 	12, // 17: tributary.sites.v1.SitesStatus.comparison:type_name -> tributary.sites.v1.StoreComparison
-	35, // 18: tributary.sites.v1.StoreComparison.begun_at:type_name -> google.protobuf.Timestamp
-	35, // 19: tributary.sites.v1.StoreComparison.ended_at:type_name -> google.protobuf.Timestamp
-	13, // 20: tributary.sites.v1.StoreComparison.findings:type_name -> tributary.sites.v1.StoreFinding
-	20, // 21: tributary.sites.v1.StoreFinding.deviation:type_name -> tributary.sites.v1.Deviation
-	35, // 22: tributary.sites.v1.Alarm.at:type_name -> google.protobuf.Timestamp
-	20, // 23: tributary.sites.v1.CompareLogResponse.deviations:type_name -> tributary.sites.v1.Deviation
-	20, // 24: tributary.sites.v1.RepairLogResponse.deviations:type_name -> tributary.sites.v1.Deviation
-	25, // 25: tributary.sites.v1.CompareModelsResponse.comparisons:type_name -> tributary.sites.v1.ModelComparison
-	1,  // 26: tributary.sites.v1.DigestModelsRequest.at:type_name -> tributary.sites.v1.Head
-	1,  // 27: tributary.sites.v1.DigestModelsResponse.at:type_name -> tributary.sites.v1.Head
-	28, // 28: tributary.sites.v1.DigestModelsResponse.models:type_name -> tributary.sites.v1.ModelDigest
-	0,  // 29: tributary.sites.v1.DigestLogRequest.log:type_name -> tributary.sites.v1.Log
-	31, // 30: tributary.sites.v1.DigestLogResponse.spans:type_name -> tributary.sites.v1.Span
-	34, // 31: tributary.sites.v1.CompareSitesResponse.comparisons:type_name -> tributary.sites.v1.Comparison
-	25, // 32: tributary.sites.v1.CompareSitesResponse.models:type_name -> tributary.sites.v1.ModelComparison
-	20, // 33: tributary.sites.v1.Comparison.deviations:type_name -> tributary.sites.v1.Deviation
-	6,  // 34: tributary.sites.v1.Sites.Beat:input_type -> tributary.sites.v1.BeatRequest
-	8,  // 35: tributary.sites.v1.Sites.Pull:input_type -> tributary.sites.v1.PullRequest
-	10, // 36: tributary.sites.v1.Sites.GetSites:input_type -> tributary.sites.v1.GetSitesRequest
-	32, // 37: tributary.sites.v1.Sites.CompareSites:input_type -> tributary.sites.v1.CompareSitesRequest
-	18, // 38: tributary.sites.v1.Sites.CompareLog:input_type -> tributary.sites.v1.CompareLogRequest
-	21, // 39: tributary.sites.v1.Sites.RepairLog:input_type -> tributary.sites.v1.RepairLogRequest
-	23, // 40: tributary.sites.v1.Sites.CompareModels:input_type -> tributary.sites.v1.CompareModelsRequest
-	29, // 41: tributary.sites.v1.Sites.DigestLog:input_type -> tributary.sites.v1.DigestLogRequest
-	26, // 42: tributary.sites.v1.Sites.DigestModels:input_type -> tributary.sites.v1.DigestModelsRequest
-	7,  // 43: tributary.sites.v1.Sites.Beat:output_type -> tributary.sites.v1.BeatResponse
-	9,  // 44: tributary.sites.v1.Sites.Pull:output_type -> tributary.sites.v1.PullResponse
-	11, // 45: tributary.sites.v1.Sites.GetSites:output_type -> tributary.sites.v1.SitesStatus
-	33, // 46: tributary.sites.v1.Sites.CompareSites:output_type -> tributary.sites.v1.CompareSitesResponse
-	19, // 47: tributary.sites.v1.Sites.CompareLog:output_type -> tributary.sites.v1.CompareLogResponse
-	22, // 48: tributary.sites.v1.Sites.RepairLog:output_type -> tributary.sites.v1.RepairLogResponse
-	24, // 49: tributary.sites.v1.Sites.CompareModels:output_type -> tributary.sites.v1.CompareModelsResponse
-	30, // 50: tributary.sites.v1.Sites.DigestLog:output_type -> tributary.sites.v1.DigestLogResponse
-	27, // 51: tributary.sites.v1.Sites.DigestModels:output_type -> tributary.sites.v1.DigestModelsResponse
-	43, // [43:52] is the sub-list for method output_type
-	34, // [34:43] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	14, // 18: tributary.sites.v1.SitesStatus.lease:type_name -> tributary.sites.v1.Lease
+	16, // 19: tributary.sites.v1.SitesStatus.takeovers:type_name -> tributary.sites.v1.Takeover
+	38, // 20: tributary.sites.v1.StoreComparison.begun_at:type_name -> google.protobuf.Timestamp
+	38, // 21: tributary.sites.v1.StoreComparison.ended_at:type_name -> google.protobuf.Timestamp
+	13, // 22: tributary.sites.v1.StoreComparison.findings:type_name -> tributary.sites.v1.StoreFinding
+	23, // 23: tributary.sites.v1.StoreFinding.deviation:type_name -> tributary.sites.v1.Deviation
+	15, // 24: tributary.sites.v1.Lease.withheld:type_name -> tributary.sites.v1.Withheld
+	38, // 25: tributary.sites.v1.Takeover.at:type_name -> google.protobuf.Timestamp
+	38, // 26: tributary.sites.v1.Alarm.at:type_name -> google.protobuf.Timestamp
+	23, // 27: tributary.sites.v1.CompareLogResponse.deviations:type_name -> tributary.sites.v1.Deviation
+	23, // 28: tributary.sites.v1.RepairLogResponse.deviations:type_name -> tributary.sites.v1.Deviation
+	28, // 29: tributary.sites.v1.CompareModelsResponse.comparisons:type_name -> tributary.sites.v1.ModelComparison
+	1,  // 30: tributary.sites.v1.DigestModelsRequest.at:type_name -> tributary.sites.v1.Head
+	1,  // 31: tributary.sites.v1.DigestModelsResponse.at:type_name -> tributary.sites.v1.Head
+	31, // 32: tributary.sites.v1.DigestModelsResponse.models:type_name -> tributary.sites.v1.ModelDigest
+	0,  // 33: tributary.sites.v1.DigestLogRequest.log:type_name -> tributary.sites.v1.Log
+	34, // 34: tributary.sites.v1.DigestLogResponse.spans:type_name -> tributary.sites.v1.Span
+	37, // 35: tributary.sites.v1.CompareSitesResponse.comparisons:type_name -> tributary.sites.v1.Comparison
+	28, // 36: tributary.sites.v1.CompareSitesResponse.models:type_name -> tributary.sites.v1.ModelComparison
+	23, // 37: tributary.sites.v1.Comparison.deviations:type_name -> tributary.sites.v1.Deviation
+	6,  // 38: tributary.sites.v1.Sites.Beat:input_type -> tributary.sites.v1.BeatRequest
+	8,  // 39: tributary.sites.v1.Sites.Pull:input_type -> tributary.sites.v1.PullRequest
+	10, // 40: tributary.sites.v1.Sites.GetSites:input_type -> tributary.sites.v1.GetSitesRequest
+	35, // 41: tributary.sites.v1.Sites.CompareSites:input_type -> tributary.sites.v1.CompareSitesRequest
+	21, // 42: tributary.sites.v1.Sites.CompareLog:input_type -> tributary.sites.v1.CompareLogRequest
+	24, // 43: tributary.sites.v1.Sites.RepairLog:input_type -> tributary.sites.v1.RepairLogRequest
+	26, // 44: tributary.sites.v1.Sites.CompareModels:input_type -> tributary.sites.v1.CompareModelsRequest
+	32, // 45: tributary.sites.v1.Sites.DigestLog:input_type -> tributary.sites.v1.DigestLogRequest
+	29, // 46: tributary.sites.v1.Sites.DigestModels:input_type -> tributary.sites.v1.DigestModelsRequest
+	7,  // 47: tributary.sites.v1.Sites.Beat:output_type -> tributary.sites.v1.BeatResponse
+	9,  // 48: tributary.sites.v1.Sites.Pull:output_type -> tributary.sites.v1.PullResponse
+	11, // 49: tributary.sites.v1.Sites.GetSites:output_type -> tributary.sites.v1.SitesStatus
+	36, // 50: tributary.sites.v1.Sites.CompareSites:output_type -> tributary.sites.v1.CompareSitesResponse
+	22, // 51: tributary.sites.v1.Sites.CompareLog:output_type -> tributary.sites.v1.CompareLogResponse
+	25, // 52: tributary.sites.v1.Sites.RepairLog:output_type -> tributary.sites.v1.RepairLogResponse
+	27, // 53: tributary.sites.v1.Sites.CompareModels:output_type -> tributary.sites.v1.CompareModelsResponse
+	33, // 54: tributary.sites.v1.Sites.DigestLog:output_type -> tributary.sites.v1.DigestLogResponse
+	30, // 55: tributary.sites.v1.Sites.DigestModels:output_type -> tributary.sites.v1.DigestModelsResponse
+	47, // [47:56] is the sub-list for method output_type
+	38, // [38:47] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_tributary_sites_v1_sites_proto_init() }
@@ -2957,7 +3232,7 @@ func file_tributary_sites_v1_sites_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_sites_v1_sites_proto_rawDesc), len(file_tributary_sites_v1_sites_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   35,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
