@@ -17,7 +17,7 @@ import (
 // what clients have sent it meanwhile is refused, or goes to the new home: what it acknowledges is void nowhere. It is T18 of
 // docs/reliability.md, and shows R20 and R22.
 func TestFrozenOwner(t *testing.T) {
-	sites := openSites(t, drill.Options{Names: []string{"bj", "sh", "sz"}, NoClickHouse: true, Flags: homedLedger})
+	sites := openSites(t, drill.Options{Names: []string{"bj", "sh", "sz"}, NoClickHouse: true, Flags: takenByHand})
 	ledger := drill.NewLedger()
 	cycles := 1
 	if *long {

@@ -23,7 +23,7 @@ func TestSiteKilled(t *testing.T) {
 		testenv.Ensure(t, "kafka")
 		kills = 12
 	}
-	sites := openSites(t, drill.Options{Names: []string{"bj", "sh", "sz"}, Kafka: *long, NoClickHouse: true, Flags: homedLedger})
+	sites := openSites(t, drill.Options{Names: []string{"bj", "sh", "sz"}, Kafka: *long, NoClickHouse: true, Flags: takenByHand})
 	ledger := drill.NewLedger()
 	var tolerant, homed []time.Duration
 	classes := []string{"local", "kafka", "peer"}

@@ -60,6 +60,9 @@ func openSites(t *testing.T, o drill.Options) *drill.Sites {
 // homedLedger has the category ledger written at one site at a time.
 func homedLedger(string) []string { return []string{"--homed", "ledger"} }
 
+// takenByHand is homedLedger where nobody takes over from a site that is gone but an operator.
+func takenByHand(site string) []string { return append(homedLedger(site), "--takeover", "manual") }
+
 // booking appends an event to a stream of the category ledger.
 func booking(ctx context.Context, site *drill.Site, key, stream string) error {
 	_, err := storev1.NewEventStoreClient(site.Conn()).Append(ctx, &storev1.AppendRequest{RequestId: key, Appends: []*storev1.StreamAppend{{

@@ -98,7 +98,7 @@ func killHome(t *testing.T, sites *drill.Sites, ledger *drill.Ledger, stream str
 	home, others := homeOf(t, sites, sites.All()[0], stream)
 	var lost atomic.Pointer[time.Time]
 	ctx, stop := context.WithCancel(t.Context())
-	clients := &patrons{ledger: ledger, round: round, stop: stop, classes: map[string][]string{}}
+	clients := newPatrons(ledger, round, stop)
 	for _, class := range []string{"local", "peer"} {
 		clients.visit(ctx, class, append([]*drill.Site{home}, others...), &lost, func(ctx context.Context, at *drill.Site, key string, _ int) error {
 			return booked(ctx, at, key, stream, class)
