@@ -10,13 +10,10 @@ import (
 
 // Ends says how the topic of a mirror's store ends: for each life of the log that it has records of the last event, with
 // the log's hash chain after it, seq 0 for one that has none. Of a life that is over, the events of a batch that is not whole
-// do not count. A topic that is not there tells nothing. REQUIRES: the mirror has not run yet; else the topic tells what it was given just now.
+// do not count. A topic that is not there tells nothing. Of the present life it tells what the log may lack only before the mirror has
+// run; then what it was given just now.
 func (m *Mirror) Ends(ctx context.Context) ([]eventstore.LogHead, error) {
-	state, err := m.store.Log(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("ask for the log's name: %w", err)
-	}
-	o, err := m.options.withDefaults(state.ID)
+	o, log, err := m.optionsOf(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -36,16 +33,59 @@ func (m *Mirror) Ends(ctx context.Context) ([]eventstore.LogHead, error) {
 		if err != nil {
 			return ends, err
 		}
-		if head.Log.Site != state.ID.Site || head.Log.Shard != state.ID.Shard {
-			return nil, fmt.Errorf("%w: the topic %s has events of %s, this is %s", ErrForked, o.Topic, head.Log, state.ID)
+		if head.Log.Site != log.Site || head.Log.Shard != log.Shard {
+			return nil, fmt.Errorf("%w: the topic %s has events of %s, this is %s", ErrForked, o.Topic, head.Log, log)
 		}
 		if ends = append(ends, head); head.Log.Incarnation != l.life {
-			present := state.ID
+			present := log
 			present.Incarnation = l.life
 			ends = append(ends, eventstore.LogHead{Log: present, Chain: eventstore.ChainStart(present)})
 		}
 	}
 	return ends, err
+}
+
+// optionsOf returns the options for the log of the mirror's store, and what that is called.
+func (m *Mirror) optionsOf(ctx context.Context) (Options, eventstore.LogID, error) {
+	state, err := m.store.Log(ctx)
+	if err != nil {
+		return Options{}, eventstore.LogID{}, fmt.Errorf("ask for the log's name: %w", err)
+	}
+	o, err := m.options.withDefaults(state.ID)
+	return o, state.ID, err
+}
+
+// First returns the first event that is left in the topic of a mirror's store; zero when there is none.
+func (m *Mirror) First(ctx context.Context) (eventstore.Dot, error) {
+	o, _, err := m.optionsOf(ctx)
+	if err != nil {
+		return eventstore.Dot{}, err
+	}
+	c := connect(&o)
+	defer c.close()
+	if there, err := c.topicExists(ctx); err != nil || !there {
+		return eventstore.Dot{}, err
+	}
+	start, end, err := c.offsets(ctx)
+	if err != nil {
+		return eventstore.Dot{}, err
+	}
+	for from := start; from < end; {
+		records, _, err := c.fetch(ctx, from, minFetchBytes, readWait)
+		if err != nil {
+			return eventstore.Dot{}, err
+		}
+		if len(records) == 0 {
+			return eventstore.Dot{}, fmt.Errorf("fetch %s/%d: no record at offset %d, though the partition ends at %d", c.topic, c.partition, from, end)
+		}
+		for _, r := range records {
+			if d, ok := sequence(r.Headers); ok {
+				return d, nil
+			}
+		}
+		from = records[len(records)-1].Offset + 1
+	}
+	return eventstore.Dot{}, nil
 }
 
 // writtenLife is the part of a topic that was written in one life of its log.

@@ -270,6 +270,13 @@ func TestEndsOfATopic(t *testing.T) {
 			}
 			return got
 		}
+		begins := func(want eventstore.Dot) {
+			t.Helper()
+			if got, err := kafkalog.NewMirror(s, fast(addr)).First(t.Context()); err != nil || got != want {
+				t.Errorf("the topic begins with %v, %v; want %v", got, err, want)
+			}
+		}
+		begins(eventstore.Dot{})
 		if got := ends(s); got != nil {
 			t.Errorf("a topic that is not there ends with %v", got)
 		}
@@ -295,7 +302,16 @@ func TestEndsOfATopic(t *testing.T) {
 			if got := ends(s); !slices.Equal(got, want) {
 				t.Errorf("the topic ends with %v, want %v", got, want)
 			}
+			begins(eventstore.Dot{Log: first.ID, Seq: 1})
 		}
+		only := slices.DeleteFunc(slices.Clone(records), func(r *kgo.Record) bool { return !isEvent(r) })
+		deleteTopic(t, addr, topic)
+		eventually(t, "the topic is made again", func() bool { return tryMakeTopic(admin(t, addr), topic, nil) == nil })
+		copyRecords(t, addr, topic, slices.DeleteFunc(slices.Clone(records), func(r *kgo.Record) bool { return r.Offset < only[300].Offset })...)
+		begins(eventstore.Dot{Log: first.ID, Seq: 301})
+		deleteTopic(t, addr, topic)
+		eventually(t, "the topic is made again", func() bool { return tryMakeTopic(admin(t, addr), topic, nil) == nil })
+		copyRecords(t, addr, topic, records...)
 
 		// Another life, of which the topic has the beginning of a batch, and one after that which has no event yet.
 		second := memstore.New(memstore.Options{LogID: eventstore.LogID{Site: site, Incarnation: 2}})
