@@ -66,7 +66,7 @@ func openSites(n *Node) (*sitesPart, error) {
 	o := replication.Options{
 		Config: replication.Config{Site: n.config.Site, Begun: n.config.Life != 0, MaxSkew: n.config.MaxSkew, Leases: true},
 		Store:  n.local, Clock: n.steady, Topic: ownTopic{n.kafka.mirror, p}, Logger: n.log,
-		Links: map[string]replication.Link{}, Peers: map[string]replication.Peer{}, Accord: p, Recorder: n.cells,
+		Links: map[string]replication.Link{}, Peers: map[string]replication.Peer{}, Accord: p, Recorder: n.cells, Homed: n.cells.fence.Homed,
 		Alarms: lastAlarms(n.path(alarmsFile), n.log), KeepAlarms: func(all []replication.Alarm) error { return keepAlarms(n.path(alarmsFile), all) },
 	}
 	for _, other := range n.config.Peers {
@@ -470,7 +470,7 @@ func (n *Node) siteSample(ctx context.Context) *server.SitesSample {
 		Mode: string(replication.ModeOf(o.Mode, len(blocked) > 0, readOnly)), Writable: n.sites.refused() == nil && !readOnly, Blocked: len(blocked) > 0,
 		ClockAheadSeconds: (o.Clock.Ahead - o.Clock.Behind).Seconds(), ClockJumpSeconds: o.Clock.Jump.Seconds(), FutureSeconds: o.Clock.Future.Seconds(),
 		Comparison: n.comparisonSample(),
-		Bound: o.Lease.Bound, LeaseLeft: max(o.Lease.Left.Seconds(), 0), Takeovers: len(n.cells.takeovers()),
+		Bound:      o.Lease.Bound, LeaseLeft: max(o.Lease.Left.Seconds(), 0), Takeovers: len(n.cells.takeovers()),
 	}
 	for _, d := range differences {
 		out.Differences = append(out.Differences, server.SiteDifference{Site: d.Site, What: d.What})

@@ -20,6 +20,8 @@ type earlierTopic []eventstore.LogHead
 
 func (t earlierTopic) Ends(context.Context) ([]eventstore.LogHead, error) { return t, nil }
 
+func (earlierTopic) First(context.Context) (eventstore.Dot, error) { return eventstore.Dot{}, nil }
+
 func (t earlierTopic) Mirrored(ctx context.Context, _ func(context.Context, eventstore.Dot) error) error {
 	<-ctx.Done()
 	return ctx.Err()

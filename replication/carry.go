@@ -83,10 +83,28 @@ func (r *run) following(ctx context.Context, site string) (following context.Con
 func (r *run) reread(reread Reread) {
 	r.pace.forget(reread.Log)
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	if again := r.again[reread.Log.Site]; again != nil {
 		again()
 	}
+	r.mu.Unlock()
+	if reread.Log.Site == r.own.Site && r.looking.CompareAndSwap(false, true) {
+		r.carriers.Go(r.lookIntoTopic)
+	}
+}
+
+// lookIntoTopic tells the core what is left in the site's own topic.
+func (r *run) lookIntoTopic() {
+	defer r.looking.Store(false)
+	var has TopicHas
+	var err error
+	if has.Heads, err = r.o.Topic.Ends(r.ctx); err == nil {
+		has.First, err = r.o.Topic.First(r.ctx)
+	}
+	if err != nil {
+		r.log.Debug("it is not known what is left in the topic", slog.Any("error", err)) // it is asked again
+		return
+	}
+	_ = r.put(r.ctx, has) // the run ends
 }
 
 // allHeard returns when every other site has spoken for itself. When that takes too long, the core begins another life.

@@ -21,6 +21,7 @@ import (
 type clockGuard struct {
 	began    time.Duration // when the site started, by Instant.Mono
 	compared bool          // it was found not to be ahead, or that was not waited for any longer
+	found    bool          // it was found not to be ahead by what others have said
 	origin   time.Time     // Instant.Wall when Instant.Mono was 0
 
 	ClockStatus
@@ -69,6 +70,9 @@ func (g *clockGuard) shift(now Instant, peers []*peer) {
 	if by == 0 {
 		return
 	}
+	if g.Ahead > 0 {
+		g.Ahead = max(g.Ahead+by, 0)
+	}
 	for _, p := range peers {
 		p.clock.shift(by)
 	}
@@ -90,7 +94,7 @@ func (g *clockGuard) judge(now Instant, c *Core, out *Effects) {
 	if len(heard) > 0 { // else what was found stands
 		g.compare(heard, c.cfg.MaxStray, waited)
 	} else {
-		g.compared = g.compared || waited
+		g.compared = g.found || waited
 	}
 	g.look(now, c, out)
 }
@@ -101,12 +105,17 @@ func (g *clockGuard) compare(heard []*peer, most time.Duration, waited bool) {
 	answered := !slices.ContainsFunc(heard, func(p *peer) bool { return p.clock.best().width() >= unbounded })
 	lows, highs := bounds(heard)
 	lower, upper := (len(lows)-1)/2, len(lows)/2
-	g.compared = g.compared || lows[lower] >= -most || waited && answered
+	g.found = g.found || lows[lower] >= -most || waited && answered
+	g.compared = g.found // by patience only as long as nobody is heard
 	g.late = beyond(lows[upper], most)
 	if (highs[lower] < -most) != (highs[upper] < -most) || (lows[lower] > most) != (lows[upper] > most) {
 		// Half of the sites say so and half do not, as always where there are two. This clock does not move by itself: those that have moved
 		// since they were read first are the wrong ones.
-		lows, highs = bounds(slices.DeleteFunc(heard, func(p *peer) bool { return p.clock.moved }))
+		stayed := slices.DeleteFunc(heard, func(p *peer) bool { return p.clock.moved })
+		if len(stayed) == 0 && g.Ahead > 0 {
+			return // it was found to be ahead before they moved
+		}
+		lows, highs = bounds(stayed)
 		lower, upper = (len(lows)-1)/2, len(lows)/2
 	}
 	g.Behind = beyond(lows[upper], most)

@@ -161,11 +161,18 @@ func TestStartWaitsForAnother(t *testing.T) {
 		a.takes(t, false, FencedClock)
 	}
 
-	a.starts(0, "b")
-	a.pass(4999 * ms)
+	a.starts(time.Hour, "b")
+	a.pass(5 * time.Second) // it stands still, and hears nobody who speaks
+	a.takes(t, false, Unconfirmed)
+	for range 4 {
+		a.pass(time.Second)
+	}
+	a.pass(999 * ms)
 	a.takes(t, false, Unconfirmed)
 	a.pass(ms)
 	a.takes(t, true, Isolated)
+	a.step(*b.speak()) // and then it hears one that does not hear it
+	a.takes(t, false, Unconfirmed)
 }
 
 // Of two sites the one that is ahead refuses, and the other takes what it has at once; but a site whose clock others have found right does not

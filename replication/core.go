@@ -64,6 +64,8 @@ func (c *Core) Step(now Instant, random *rand.Rand, in Input) Effects {
 		c.origin.add(c.own, in.Dot)
 	case Topic:
 		c.topicRead(in.Heads, &out)
+	case TopicHas:
+		c.topicHas(&in, &out)
 	case Others:
 		c.others(in.Sites)
 	case OnRecord:
@@ -128,7 +130,7 @@ func (c *Core) beat(now Instant, random *rand.Rand, out *Effects) {
 			heads[i] = end
 		}
 	}
-	out.Beat = &Heartbeat{Site: c.cfg.Site, Log: c.own, Heads: heads, Wall: now.Wall, Jump: now.Jump, Sent: c.vigil.says(now, random), Grants: c.grants(), Direct: true}
+	out.Beat = &Heartbeat{Site: c.cfg.Site, Log: c.own, Heads: heads, Wall: now.Wall, Jump: now.Jump, Sent: c.vigil.says(now, random), Grants: c.grants(), Read: c.origin.topic, Direct: true}
 	for _, p := range c.peers {
 		if p.ever {
 			out.Beat.Echoes = append(out.Beat.Echoes, Echo{p.name, p.sent, now.Mono - p.said})
@@ -199,6 +201,12 @@ type peer struct {
 	said     time.Duration
 	answered bool
 	claims   []eventstore.LogHead
+	// log is the site's own, in its present life; read says that heads has all that its topic does, of its earlier lives too; knows that it
+	// has answered something that was said since this site has started, first what it had when it first did.
+	log   eventstore.LogID
+	read  bool
+	knows bool
+	first []eventstore.LogHead
 	// hears is when it last heard other sites, as it says; grants that it acknowledges this site's leases; lease is when the last heartbeat
 	// was sent that it has acknowledged, if leased; kept is how far it held each log when it last did.
 	hears  map[string]time.Duration
@@ -230,7 +238,10 @@ func (c *Core) heard(now Instant, in *Heartbeat, out *Effects) {
 	if in.Direct {
 		p.heard, p.ever = now.Mono, true
 		c.read(now, p, in)
-		p.sent, p.said = in.Sent, now.Mono
+		p.sent, p.said, p.log, p.read = in.Sent, now.Mono, in.Log, in.Read
+		if _, _, ok := c.echoed(now, in); ok && !p.knows {
+			p.knows, p.first = true, in.Heads
+		}
 		c.answers(now, p, in, out)
 		c.granted(now, p, in)
 		p.hears = map[string]time.Duration{}
@@ -249,8 +260,11 @@ func (c *Core) heard(now Instant, in *Heartbeat, out *Effects) {
 			continue
 		}
 		t := c.track(h.Log)
-		t.known = max(t.known, h.Seq)
+		t.found(h.Seq)
 		c.compare(t, h, in.Site, out)
+	}
+	if in.Direct {
+		c.mourn(out)
 	}
 }
 
@@ -268,9 +282,7 @@ func (c *Core) heardMore(now Instant, p *peer, in *Heartbeat) {
 		}
 		c.origin.life(c.own, h.Log)
 		if h.Log != c.own {
-			if t := c.track(h.Log); t.known < h.Seq {
-				t.known = h.Seq
-			}
+			c.track(h.Log).found(h.Seq)
 		}
 	}
 }

@@ -23,6 +23,8 @@ type mirroredTopic struct{ last eventstore.Dot }
 
 func (m mirroredTopic) Ends(context.Context) ([]eventstore.LogHead, error) { return nil, nil }
 
+func (mirroredTopic) First(context.Context) (eventstore.Dot, error) { return eventstore.Dot{}, nil }
+
 func (m mirroredTopic) Mirrored(ctx context.Context, tell func(context.Context, eventstore.Dot) error) error {
 	if err := tell(ctx, m.last); err != nil {
 		return err

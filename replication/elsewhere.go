@@ -17,8 +17,15 @@ import (
 type elsewhere struct {
 	mu        sync.Mutex        // guards all below
 	held      eventstore.Vector // by some other site
-	waits     map[chan struct{}]eventstore.Dot
+	lapses    []Lapse
+	waits     map[chan struct{}]kept
 	followers []follower
+}
+
+// kept is what is to be held by another site, to the end of what was recorded with it; homed: some of it is written at one site alone.
+type kept struct {
+	eventstore.Dot
+	homed bool
 }
 
 // follower is another site, as it follows the own log. Times are by Instant.Mono.
@@ -93,32 +100,38 @@ func (s *Site) Keeps(r *eventstore.Receipt) bool {
 	e := &s.elsewhere
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.holds(r.Dot)
+	return e.holds(s.kept(r))
 }
 
-// Await is Peered for what a receipt is of.
-func (s *Site) Await(ctx context.Context, r *eventstore.Receipt) error { return s.Peered(ctx, r.Dot) }
+// kept returns what has to be held of what a receipt is of.
+func (s *Site) kept(r *eventstore.Receipt) kept {
+	homed := func(st eventstore.StreamReceipt) bool { return s.o.Homed != nil && s.o.Homed(st.Stream.Category) }
+	return kept{r.Dot, slices.ContainsFunc(r.Streams, homed)}
+}
 
-// Peered returns when another site holds an event durably, and all of its log before it. It ends with ctx's error, or with
+// Await returns when another site holds, durably, what a receipt is of, and all of its log before it. It ends with ctx's error, or with
 // ErrStopped.
-func (s *Site) Peered(ctx context.Context, d eventstore.Dot) error {
+func (s *Site) Await(ctx context.Context, r *eventstore.Receipt) error {
+	d := s.kept(r)
 	wait, leave := s.elsewhere.wait(d)
 	defer leave()
 	select {
 	case <-wait:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("wait for another site to hold %s: %w", d, ctx.Err())
+		return fmt.Errorf("wait for another site to hold %s: %w", d.Dot, ctx.Err())
 	case <-s.ended:
-		return fmt.Errorf("wait for another site to hold %s: %w", d, ErrStopped)
+		return fmt.Errorf("wait for another site to hold %s: %w", d.Dot, ErrStopped)
 	}
 }
 
-// holds reports whether some other site holds an event. The caller holds mu.
-func (e *elsewhere) holds(d eventstore.Dot) bool { return d.Seq > 0 && e.held.At(d.Log) >= d.Seq }
+// holds reports whether some other site holds something. The caller holds mu.
+func (e *elsewhere) holds(d kept) bool {
+	return d.Seq > 0 && e.held.At(d.Log) >= d.Seq && (!d.homed || !lapsed(e.lapses, d.Dot))
+}
 
-// wait returns what is closed when some other site holds an event.
-func (e *elsewhere) wait(d eventstore.Dot) (held <-chan struct{}, leave func()) {
+// wait returns what is closed when some other site holds something.
+func (e *elsewhere) wait(d kept) (held <-chan struct{}, leave func()) {
 	wait := make(chan struct{})
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -140,7 +153,7 @@ func (r *run) noteElsewhere() {
 	e := &r.elsewhere
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.held = r.core.Elsewhere()
+	e.held, e.lapses = r.core.Elsewhere(), r.core.Lapses()
 	for wait, d := range e.waits {
 		if e.holds(d) {
 			close(wait)

@@ -190,7 +190,7 @@ func (c *Core) silent(now Instant, site string) bool {
 func (c *Core) agrees(now Instant, site, taker string) bool {
 	l := &c.leases
 	t := l.tenures.of(site)
-	if !l.auto || len(l.members) < 3 || !slices.Contains(l.members, site) || !slices.Contains(l.members, taker) ||
+	if !l.auto || l.tenures.of(c.cfg.Site).where.Log != c.own || len(l.members) < 3 || !slices.Contains(l.members, site) || !slices.Contains(l.members, taker) ||
 		!t.said.Leased || t.said.Knows < uint64(len(t.done)) || t.binds(c.cfg.Site) || !c.silent(now, site) {
 		return false
 	}
@@ -198,6 +198,35 @@ func (c *Core) agrees(now Instant, site, taker string) bool {
 		a := l.attempts[from]
 		if other.open(agreement{c.cfg.Site, site}) || a != nil && a.agrees != nil && a.agrees.note.Taker == site {
 			return false
+		}
+	}
+	return true
+}
+
+// over reports whether a log is of an earlier life of its site, as far as is known.
+func (c *Core) over(log eventstore.LogID) bool {
+	if log.Site == c.own.Site {
+		return log != c.own
+	}
+	p := c.peer(log.Site)
+	return p != nil && p.log.Incarnation > log.Incarnation
+}
+
+// mayVote reports whether the site has in this life all that it may have held in an earlier one, and others may have been told that it
+// holds: every other member has answered since it started, and what that had then is here. In its first life it has forgotten nothing. What it
+// says of its leases in a life stands for that, once.
+func (c *Core) mayVote(now Instant) bool {
+	if c.own.Incarnation == 1 || c.leases.tenures.of(c.cfg.Site).where.Log == c.own {
+		return true
+	}
+	for _, p := range c.peers {
+		if slices.Contains(c.leases.members, p.name) && !p.knows {
+			return false
+		}
+		for _, h := range p.first {
+			if c.whatIsMissing(now, p.name, h) != "" {
+				return false
+			}
 		}
 	}
 	return true
@@ -230,8 +259,8 @@ func (l *leases) successor(site string) string {
 // comes of what it proposes itself. What is not on record yet is said again with each heartbeat.
 func (c *Core) standIn(now Instant, out *Effects) {
 	l := &c.leases
-	if !l.told || l.members == nil || c.Writable() != nil || c.Whole() != nil {
-		return
+	if !l.told || l.members == nil || c.Writable() != nil || c.Whole() != nil || !c.clock.found && len(c.peers) > 0 {
+		return // by a clock that nobody has seen it would say things of the future, at which the others look when that has come
 	}
 	say := func(e *Entry) *Entry {
 		out.Entries = append(out.Entries, *e)
@@ -245,7 +274,8 @@ func (c *Core) standIn(now Instant, out *Effects) {
 	switch bind := l.auto && len(l.members) > 2; {
 	case l.binding != nil && again:
 		say(l.binding)
-	case l.binding == nil && (bind && !own.said.Leased || !bind && own.said.Leased || own.where.Seq > 0 && own.said.Knows < uint64(len(own.done))):
+	case l.binding != nil || !c.mayVote(now):
+	case bind && (!own.said.Leased || own.where.Log != c.own) || !bind && own.said.Leased || own.where.Seq > 0 && own.said.Knows < uint64(len(own.done)):
 		l.binding = say(&Entry{c.cfg.Site, TakeoverBound, takeoverNote{Leased: bind, Knows: uint64(len(own.done))}, own.where})
 	}
 	for _, p := range c.peers {
@@ -297,10 +327,10 @@ func (c *Core) attempt(now Instant, p *peer, t *tenure, a *attempt) {
 			end(TakeoverEnded, self, round, "it has started since")
 		case p.ever && now.Mono-p.heard < now.Mono-a.since:
 			end(TakeoverEnded, self, round, "it is heard again")
-		case len(t.lacks(p.name, self, round)) == 0:
+		case len(t.lacks(p.name, self, round, c.over)) == 0:
 			end(TakeoverDone, self, round, fmt.Sprintf("no other site has heard it for %s: %s", c.cfg.TakeOver, strings.Join(only(t.agreed[who].Among, []string{p.name}), ", ")))
 		case now.Mono-a.since >= c.cfg.TakeOver:
-			end(TakeoverEnded, self, round, "not agreed to by "+strings.Join(t.lacks(p.name, self, round), ", "))
+			end(TakeoverEnded, self, round, "not agreed to by "+strings.Join(t.lacks(p.name, self, round, c.over), ", "))
 			a.again = now.Mono + c.cfg.TakeOver
 		}
 		return

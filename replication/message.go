@@ -14,7 +14,7 @@ type Instant struct {
 	Jump time.Duration
 }
 
-// Input is something that happened: Arrived, Heartbeat, Pulled, Received, Refused, Mirrored, Topic, Others, OnRecord, Members, Tick.
+// Input is something that happened: Arrived, Heartbeat, Pulled, Received, Refused, Mirrored, Topic, TopicHas, Others, OnRecord, Members, Tick.
 type Input interface{ input() }
 
 // Arrived are events of one log that came over a link, as they stood there: in any order, any of them repeated or missing.
@@ -35,6 +35,8 @@ type Heartbeat struct {
 	// Sent names the moment, as the site that sends it counts; it only rises while that runs. Echoes are what it heard last of others.
 	Sent   uint64
 	Echoes []Echo
+	// Read says that the sender has read its own topic: Heads say of its earlier lives all that is known there.
+	Read bool
 	// Grants are the sites whose leases the sender acknowledges, as far as Echoes say that it has heard them.
 	Grants []string
 	// Terms is what has to be the same at all sites; nil where it was not said. The core passes it over (Options.Accord).
@@ -109,7 +111,7 @@ type Pull struct {
 }
 
 // Reread asks for the events of a log after After from the topic of the log's site: no site that can be asked has them. They
-// may have been read before, and dropped, or lost with what waited here.
+// may have been read before, and dropped, or lost with what waited here. Of the site's own topic it is answered by TopicHas, too.
 type Reread struct {
 	Log   eventstore.LogID
 	After uint64

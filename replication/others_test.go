@@ -83,6 +83,8 @@ type emptyTopic struct{}
 
 func (emptyTopic) Ends(context.Context) ([]eventstore.LogHead, error) { return nil, nil }
 
+func (emptyTopic) First(context.Context) (eventstore.Dot, error) { return eventstore.Dot{}, nil }
+
 func (emptyTopic) Mirrored(ctx context.Context, _ func(context.Context, eventstore.Dot) error) error {
 	<-ctx.Done()
 	return ctx.Err()

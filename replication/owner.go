@@ -98,6 +98,9 @@ func (f *Fence) blocks(category string, cell uint16, homed bool) string {
 	return b.Cells[cell]
 }
 
+// Homed reports whether streams of a category are written at their home alone.
+func (f *Fence) Homed(category string) bool { return f.homed(category) }
+
 // Cell returns who may write a cell; known is false before an Owner has read it.
 func (f *Fence) Cell(cell uint16) (c Cell, known bool) {
 	f.mu.RLock()

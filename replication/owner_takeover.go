@@ -23,7 +23,7 @@ func (o *Owner) Enter(ctx context.Context, e Entry) error {
 	switch e.kind {
 	case TakeoverAgreed:
 		o.mu.Lock()
-		o.tenures.of(e.site).agreed[agreement{o.fence.self.Region, e.note.Taker}] = e.note // it binds before it is known to be durable
+		o.tenures.of(e.site).agreed[agreement{o.fence.self.Region, e.note.Taker}] = vote{takeoverNote: e.note} // it binds before it is known to be durable
 		o.mu.Unlock()
 	case TakeoverDone:
 		appends, err := o.takeOver(ctx, e.site, e.note.Reason)

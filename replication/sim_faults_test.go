@@ -35,6 +35,7 @@ type plan struct {
 	// vaults: some streams are written at one site alone, auto: sites take over from each other; moves and isolations are how long it is
 	// between two of them, on average.
 	vaults, auto      bool
+	forgetful         bool // and sites forget what they have agreed to, or what they had of others
 	moves, isolations time.Duration
 }
 
@@ -64,6 +65,8 @@ const (
 	wrongStart
 	twoForget
 	isolated
+	copiesForgotten
+	votesForgotten
 	messageDropped
 	messageDuplicated
 	recordDropped
@@ -82,7 +85,7 @@ const (
 var faultNames = [numberFaults]string{
 	"partitions", "one-way cuts", "flapping cuts", "topics out of reach", "own topics out of reach", "crashes", "restores", "rollbacks",
 	"clock jumps", "clock drifts", "retentions", "topics made anew", "topic tails lost", "slow mirrors", "stalled disks",
-	"links from the start", "links too far", "processes that stood still", "starts with a wrong clock", "disks and topics that forget the same", "sites cut off from all others", "messages dropped", "messages twice", "records dropped", "records twice",
+	"links from the start", "links too far", "processes that stood still", "starts with a wrong clock", "disks and topics that forget the same", "sites cut off from all others", "copies forgotten", "agreements forgotten", "messages dropped", "messages twice", "records dropped", "records twice",
 	"runs of records out of order", "receipts refused by a busy store", "lives begun", "sites taken for gone that went on", "jumps that others agreed with",
 	"cells moved", "sites taken over from", "takeovers given up",
 }
@@ -391,9 +394,14 @@ func (w *world) beCalm() {
 		s.clock.set(w.now, w.now, 1)
 		s.goOn()
 	}
-	var latest hlc.Timestamp
 	for _, s := range w.sites {
 		w.runUntil(max(w.now, s.downTo))
+	}
+	if w.ring != nil { // sites record by themselves, so each has to know first what time it is
+		w.runUntil(w.now + mostHeld)
+	}
+	var latest hlc.Timestamp
+	for _, s := range w.sites {
 		latest = max(latest, s.hlc.Now())
 	}
 	for _, t := range w.oracle.logs {

@@ -150,6 +150,9 @@ func (o *oracle) durable(s *site) {
 		} else {
 			o.taken(s, t, e)
 		}
+		if e.Stream.Category == "vault" && e.Dot.Log.Site == s.name {
+			s.peering = append(s.peering, e.Dot)
+		}
 		v.held.set(i, e.Dot.Seq)
 		v.count[e.Stream]++
 		v.latest = max(v.latest, e.HLC)
@@ -193,8 +196,17 @@ func (o *oracle) born(s *site, t *truth, e *eventstore.Recorded) {
 	switch e.Type {
 	case replication.CellOpened:
 		o.w.faults.count(cellsMoved)
+	case replication.TakeoverAgreed:
+		if o.w.plan.forgetful {
+			for _, other := range o.w.sites {
+				if other != s {
+					other.backup()
+				}
+			}
+		}
 	case replication.TakeoverDone:
 		o.w.faults.count(takeoversDone)
+		o.w.tookOver(s, e.Stream.ID)
 	case replication.TakeoverEnded:
 		o.w.faults.count(takeoversEnded)
 	}

@@ -208,6 +208,7 @@ func (w waitingStore) Append(_ context.Context, r eventstore.Request) (eventstor
 			return eventstore.Receipt{}, err
 		}
 	}
+	s.w.oracle.timed(s)
 	receipt, err := s.log.Accept(r)
 	if err != nil {
 		return receipt, err

@@ -40,7 +40,7 @@ type site struct {
 	stopped bool // the process does not run; what is to happen in it lies in late
 	late    []func()
 	gone    []absence        // since it went on, what others had done while they may have taken it for gone
-	peering []eventstore.Dot // of vaults, which no other site is known to have
+	peering []eventstore.Dot // of vaults, born here in any life, which no other site is known to have
 	waiting []promise        // for the log to be durable, in the order of place
 	heads   []replicaHead    // kept until more is durable
 	ticking time.Duration    // when the core is stepped next, unless something comes before

@@ -44,6 +44,16 @@ func (t *topic) heads() (heads []eventstore.LogHead) {
 	return heads
 }
 
+// firstEvent returns the first event that is still there.
+func (t *topic) firstEvent() eventstore.Dot {
+	for i := range t.records {
+		if r := &t.records[i]; r.beat == nil {
+			return r.event.Dot
+		}
+	}
+	return eventstore.Dot{}
+}
+
 // mirror copies a site's own events to its topic, of every life each once and in order. It keeps nothing: when it begins, and
 // when the topic is not what it left, it compares.
 type mirror struct {
@@ -171,6 +181,14 @@ func (s *site) reread(r replication.Reread) {
 			l.begin()
 		}
 	}
+	if r.Log.Site != s.name {
+		return
+	}
+	s.within(s.w.between(5*time.Millisecond, 300*time.Millisecond), func() {
+		if !s.w.network.topics[s.index][s.index] {
+			s.step(replication.TopicHas{First: s.topic.firstEvent(), Heads: s.topic.heads()})
+		}
+	})
 }
 
 func (l *link) read() {

@@ -46,6 +46,9 @@ func (p *plan) drawVaults(seed uint64) {
 		p.config.MaxWaiting += 1000 // all cells of a site are taken in one batch
 	}
 	p.duration += 5 * time.Second
+	if p.forgetful = p.sites == 3 && random.IntN(3) == 0; p.forgetful {
+		p.duration += 5 * time.Second
+	}
 }
 
 func (w *world) names() (names []string) {
@@ -77,12 +80,59 @@ func (w *world) beginVaults() {
 			s.keeper.move(eventstore.CellOf(vault(w.rand.IntN(vaults))), w.other(s))
 		}
 	})
+	if w.plan.forgetful {
+		w.after(w.between(time.Second, 6*time.Second), w.forgetCopies)
+	}
 	again(w.plan.isolations, func(s *site) {
 		w.faults.count(isolated)
 		w.tracef("%s: %s", s.name, faultNames[isolated])
 		for _, o := range w.sites {
 			if o != s {
 				w.faults.cutFor(w.isolation(), s, o, w.between(200*time.Millisecond, 4*time.Second))
+			}
+		}
+	})
+}
+
+// forgetCopies has a home acknowledge what another site has, has that one forget it, and cuts the home off before it comes there again.
+func (w *world) forgetCopies() {
+	home := w.sites[w.rand.IntN(len(w.sites))]
+	taker, other := w.sites[(home.index+1)%3], w.sites[(home.index+2)%3]
+	if w.calm || !home.up || !taker.up || !other.up || home.stopped || taker.stopped || other.stopped {
+		return
+	}
+	w.faults.count(copiesForgotten)
+	w.tracef("%s: %s, which %s had written", other.name, faultNames[copiesForgotten], home.name)
+	w.faults.cutFor(partition, home, taker, 9*time.Second)
+	other.backup()
+	w.faults.end(w.between(300*time.Millisecond, time.Second), func() {
+		if other.up {
+			w.faults.cutFor(partition, home, other, 8*time.Second)
+			w.faults.putBack(other, other.backups[len(other.backups)-1], w.chance(0.5))
+		}
+	})
+}
+
+// tookOver has a site that has agreed forget that, at times, while it hears the home again and not the taker.
+func (w *world) tookOver(taker *site, from string) {
+	if !w.plan.forgetful || w.calm || w.chance(0.5) {
+		return
+	}
+	w.after(0, func() {
+		for _, s := range w.sites {
+			if s == taker {
+				continue
+			}
+			w.faults.cutFor(partition, s, taker, 5*time.Second)
+			for _, o := range w.sites {
+				if o != taker && o != s {
+					w.faults.cutFor(partition, s, o, 0)
+				}
+			}
+			if s.name != from && s.up {
+				w.faults.count(votesForgotten)
+				w.tracef("%s: %s", s.name, faultNames[votesForgotten])
+				w.faults.putBack(s, s.backups[len(s.backups)-1], w.chance(0.5))
 			}
 		}
 	})
@@ -97,7 +147,7 @@ func (w *world) isolation() fault {
 }
 
 // unsure reports whether a site does not take itself for a home yet. What it waits for may be gone with a disk that was put back.
-func (w *world) unsure(s *site) bool { return s.keeper != nil && !w.putBack && s.atHome() != nil }
+func (w *world) unsure(s *site) bool { return s.keeper != nil && s.atHome() != nil }
 
 // ownership is what the oracle has seen of who wrote a cell.
 type ownership struct {
@@ -119,15 +169,27 @@ func (o *oracle) wrote(s *site, e *eventstore.Recorded) {
 		o.violated("I16", "%s writes cell %d in epoch %d, with %s, after %s has in epoch %d", s.name, e.Cell, e.Epoch, e.Dot, c.by[c.newest], c.newest)
 	}
 	c.by[e.Epoch], c.newest = s.name, max(c.newest, e.Epoch)
-	s.peering = append(s.peering, e.Dot)
 }
 
-// forgets forgives what a site has written that was put back to an earlier state: it may have taken cells, and told nobody.
+// forgets forgives what a site has written that was put back to an earlier state, and that nobody has: it may have taken cells, and told
+// nobody.
 func (o *oracle) forgets(s *site) {
-	for _, c := range o.cells {
+	type written struct {
+		cell  uint16
+		epoch uint32
+	}
+	left := map[written]bool{}
+	for _, t := range o.logs {
+		for _, b := range t.births {
+			if t.id.Site == s.name && b.stream.Category == "vault" {
+				left[written{b.event.Cell, b.event.Epoch}] = true
+			}
+		}
+	}
+	for cell, c := range o.cells {
 		c.newest = 0
 		for epoch, by := range c.by {
-			if by == s.name {
+			if by == s.name && !left[written{cell, epoch}] {
 				delete(c.by, epoch)
 			} else {
 				c.newest = max(c.newest, epoch)
@@ -138,13 +200,16 @@ func (o *oracle) forgets(s *site) {
 
 // acknowledge notes what clients are told that another site has, too.
 func (o *oracle) acknowledge(s *site) {
-	if len(s.peering) == 0 || o.w.putBack {
+	if len(s.peering) == 0 {
 		return
 	}
-	held := s.core.Elsewhere()
+	held, lapses := s.core.Elsewhere(), s.core.Lapses()
 	s.peering = slices.DeleteFunc(s.peering, func(d eventstore.Dot) bool {
 		_, t := o.log(d.Log)
-		if held.At(d.Log) < d.Seq || d.Seq > uint64(len(t.births)) {
+		if d.Seq > uint64(len(t.births)) || t.births[d.Seq-1].peered {
+			return true // it is lost, or was acknowledged before
+		}
+		if held.At(d.Log) < d.Seq || slices.ContainsFunc(lapses, func(l replication.Lapse) bool { return l.Has(d) }) {
 			return false
 		}
 		t.births[d.Seq-1].peered = true
@@ -155,7 +220,7 @@ func (o *oracle) acknowledge(s *site) {
 // kept checks that nothing is void that was acknowledged as being at another site too: who writes a stream under a later epoch knows it.
 func (o *oracle) kept(events []*birth) {
 	for _, b := range events {
-		if !b.peered || o.w.putBack {
+		if !b.peered {
 			continue
 		}
 		i, _ := o.log(b.dot.Log)

@@ -43,6 +43,8 @@ type Peer interface {
 type OwnTopic interface {
 	// Ends returns how the topic ends, for each life of the site's log. What keeps it from that is tried again.
 	Ends(ctx context.Context) ([]eventstore.LogHead, error)
+	// First returns the first event that is left in the topic; zero when there is none.
+	First(ctx context.Context) (eventstore.Dot, error)
 	// Mirrored tells up to which event the topic has the log, each time that it has more, until ctx ends.
 	Mirrored(ctx context.Context, tell func(context.Context, eventstore.Dot) error) error
 }
@@ -79,6 +81,8 @@ type Options struct {
 
 	// Recorder puts on record what the core has to say about takeovers; nil where Config.Leases is not set.
 	Recorder Recorder
+	// Homed says whether the streams of a category are written at one site alone; nil: none are.
+	Homed func(category string) bool
 
 	// MaxAhead and MaxAheadBytes bound, for each log, what a link may have brought that the store has not received yet: beyond
 	// them the link reads no further. Zero means half of MaxWaiting, and 32 MiB of payload.
@@ -139,6 +143,7 @@ type Site struct {
 	home      atomic.Pointer[homeLease]
 	grants    atomic.Pointer[[]string] // of the core
 	entering  atomic.Bool              // an entry is being put on record
+	looking   atomic.Bool              // it is asked what is left in the topic
 	elsewhere elsewhere
 
 	keeping sync.Mutex // held by who keeps the alarms
@@ -186,7 +191,7 @@ func NewSite(o Options) (*Site, error) {
 	s := &Site{
 		o: o, log: o.Logger, pace: newPace(o.MaxAhead, o.MaxAheadBytes),
 		inbox: make(chan Input, 16), asks: make(chan func(*run)), begun: make(chan struct{}), ended: make(chan struct{}),
-		elsewhere: elsewhere{waits: map[chan struct{}]eventstore.Dot{}},
+		elsewhere: elsewhere{waits: map[chan struct{}]kept{}},
 		beats:     map[chan Heartbeat]bool{}, again: map[string]context.CancelFunc{}, apart: map[string]error{}, lag: map[eventstore.LogID]time.Duration{},
 		alarms: slices.Clone(o.Alarms),
 	}
@@ -278,7 +283,8 @@ func (r *run) loop() error {
 			return &LifeError{r.own, out.Life, out.LifeWhy}
 		}
 		r.do(&out)
-		if _, heard := in.(Heartbeat); heard {
+		switch in.(type) {
+		case Heartbeat, OnRecord:
 			r.noteElsewhere()
 		}
 		wake.Reset(out.Wake - r.instant().Mono)

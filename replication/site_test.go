@@ -30,6 +30,8 @@ func newMemTopic(store *memstore.Store) *memTopic {
 
 func (m *memTopic) Ends(context.Context) ([]eventstore.LogHead, error) { return m.ends, nil }
 
+func (*memTopic) First(context.Context) (eventstore.Dot, error) { return eventstore.Dot{}, nil }
+
 func (m *memTopic) Mirrored(ctx context.Context, tell func(context.Context, eventstore.Dot) error) error {
 	sub, err := m.store.Subscribe(ctx, eventstore.Position{}, eventstore.Filter{})
 	if err != nil {
@@ -291,7 +293,7 @@ func TestSitesConverge(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, h := range heads {
-		if err := r.sites[h.Log.Site].Peered(t.Context(), eventstore.Dot{Log: h.Log, Seq: h.Seq}); err != nil {
+		if err := r.sites[h.Log.Site].Await(t.Context(), &eventstore.Receipt{Dot: eventstore.Dot{Log: h.Log, Seq: h.Seq}}); err != nil {
 			t.Errorf("%s does not know that others have it up to %d: %v", h.Log, h.Seq, err)
 		}
 	}
@@ -321,12 +323,12 @@ func TestNothingLeavesBeforeTheTopicHasIt(t *testing.T) {
 	if _, _, err := r.sites["a"].Pull(t.Context(), Pull{Log: log, After: 99, Through: 100}); !errors.Is(err, eventstore.ErrNotFound) {
 		t.Errorf("asked for what follows an event that it has not, a answers %v", err)
 	}
-	if err := r.sites["a"].Peered(t.Context(), eventstore.Dot{Log: log, Seq: 2}); err != nil {
+	if err := r.sites["a"].Await(t.Context(), &eventstore.Receipt{Dot: eventstore.Dot{Log: log, Seq: 2}}); err != nil {
 		t.Error(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if err := r.sites["a"].Peered(ctx, eventstore.Dot{Log: log, Seq: 3}); !errors.Is(err, context.DeadlineExceeded) {
+	if err := r.sites["a"].Await(ctx, &eventstore.Receipt{Dot: eventstore.Dot{Log: log, Seq: 3}}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("b is said to hold seq 3: %v", err)
 	}
 }

@@ -162,12 +162,13 @@ func (c *Core) Whole() error {
 	return nil
 }
 
-// Elsewhere returns how far each log is held, durably, by some other site, as far as they have said.
+// Elsewhere returns how far each log is held, durably, by some other site, as far as they have said. Of this site's own what was recorded
+// as its home is safe there only where no Lapse has it.
 func (c *Core) Elsewhere() eventstore.Vector {
 	var held eventstore.Vector
 	for _, p := range c.peers {
 		for log, h := range p.heads {
-			if log == c.own && c.cfg.Leases && c.bound() { // who may let another site take over has to have told what it has
+			if log.Site == c.own.Site && log.Shard == c.own.Shard && c.cfg.Leases && c.bound() { // who may let another site take over has to have told what it has
 				if h.Seq = min(h.Seq, p.kept[log]); !slices.Contains(c.leases.members, p.name) {
 					h.Seq = 0
 				}

@@ -67,10 +67,17 @@ type tenure struct {
 	where eventstore.Dot // of it; zero: never
 	// agreed are the last attempts that a site has agreed to, by that site and the taker; ended those that have come to an end, by the taker;
 	// released those that a site that had agreed was released from.
-	agreed   map[agreement]takeoverNote
+	agreed   map[agreement]vote
 	ended    map[string]uint64
 	released map[agreement]uint64
 	done     []Takeover
+	lapses   []Lapse // of the site, one for each of done
+}
+
+// vote is what a site has agreed to, and the log in which it did.
+type vote struct {
+	takeoverNote
+	in eventstore.LogID
 }
 
 // agreement names who has agreed that who takes over.
@@ -82,7 +89,7 @@ type tenures map[string]*tenure
 // of returns what is on record of a site.
 func (t tenures) of(site string) *tenure {
 	if t[site] == nil {
-		t[site] = &tenure{agreed: map[agreement]takeoverNote{}, ended: map[string]uint64{}, released: map[agreement]uint64{}}
+		t[site] = &tenure{agreed: map[agreement]vote{}, ended: map[string]uint64{}, released: map[agreement]uint64{}}
 	}
 	return t[site]
 }
@@ -109,12 +116,21 @@ func (t *tenure) fold(e *eventstore.Recorded) error {
 	by := e.Dot.Log.Site
 	switch e.Type {
 	case TakeoverBound:
-		if by == e.Stream.ID && laterLife(e.Dot, t.where) {
+		if by != e.Stream.ID {
+			return nil
+		}
+		for i := range t.lapses {
+			if until := t.lapses[i].Until; uint64(i) < n.Knows && (until.Seq == 0 || laterLife(until, e.Dot)) {
+				t.lapses[i].Until = e.Dot
+			}
+		}
+		if laterLife(e.Dot, t.where) {
 			t.said, t.where = n, e.Dot
 		}
 	case TakeoverAgreed:
-		if who := (agreement{by, n.Taker}); n.Round > t.agreed[who].Round {
-			t.agreed[who] = n
+		who := agreement{by, n.Taker}
+		if last := t.agreed[who]; n.Round > last.Round || n.Round == last.Round && e.Dot.Log.Incarnation > last.in.Incarnation {
+			t.agreed[who] = vote{n, e.Dot.Log}
 		}
 	case TakeoverEnded:
 		if by == n.Taker {
@@ -127,6 +143,7 @@ func (t *tenure) fold(e *eventstore.Recorded) error {
 		if by == n.Taker && !slices.ContainsFunc(t.done, func(o Takeover) bool { return o.Event == e.Dot }) {
 			t.ended[by] = max(t.ended[by], n.Round)
 			t.done = append(t.done, Takeover{e.Stream.ID, by, n.Round, e.Dot, e.Time(), n.Reason})
+			t.lapses = append(t.lapses, Lapse{Knew: slices.Clone(e.Dep)})
 		}
 	}
 	return nil
@@ -170,21 +187,23 @@ func (t *tenure) contested() bool {
 func (t *tenure) proposed() (n takeoverNote, ok bool) {
 	for who, note := range t.agreed {
 		if who.by == who.taker && t.open(who) && (!ok || who.taker < n.Taker) {
-			n, ok = note, true
+			n, ok = note.takeoverNote, true
 		}
 	}
 	return n, ok
 }
 
 // lacks returns the sites that have not agreed to an attempt: all members but the one whose cells are taken have to, whoever of those
-// that have agreed knows them for members.
-func (t *tenure) lacks(site, taker string, round uint64) (missing []string) {
+// that have agreed knows them for members. What a site has said in a life that is over, as over tells, does not count: it may have
+// forgotten that it did.
+func (t *tenure) lacks(site, taker string, round uint64, over func(eventstore.LogID) bool) (missing []string) {
 	for who, note := range t.agreed {
 		if who.taker != taker || note.Round != round {
 			continue
 		}
 		for _, member := range note.Among {
-			if other := (agreement{member, taker}); member != site && t.agreed[other].Round != round && !slices.Contains(missing, member) {
+			given, ok := t.agreed[agreement{member, taker}]
+			if member != site && (!ok || given.Round != round || over(given.in)) && !slices.Contains(missing, member) {
 				missing = append(missing, member)
 			}
 		}

@@ -15,6 +15,8 @@ type track struct {
 	held eventstore.LogHead // what the store has, durably
 	// known is the highest seq that anybody has spoken of.
 	known uint64
+	// lost, when not 0, is from which seq on the log is gone, for good as far as is known.
+	lost uint64
 	// waiting holds events after held by seq: what came before others that are missing, or before what it depends on.
 	waiting map[uint64]*eventstore.Recorded
 	// claims are heads that sites have named beyond held, to be compared when it comes there.
@@ -78,6 +80,9 @@ func (c *Core) arrived(events []eventstore.Recorded, out *Effects) {
 // keep keeps an event until its turn. What is held already, and what is too far ahead, is not kept.
 func (t *track) keep(e *eventstore.Recorded, most int) {
 	seq := e.Dot.Seq
+	if t.lost != 0 && seq >= t.lost {
+		return
+	}
 	t.known = max(t.known, seq)
 	if seq <= t.held.Seq || seq > t.held.Seq+uint64(most) || t.broken != "" {
 		return
@@ -149,8 +154,9 @@ func (c *Core) ready(now Instant, t *track, batch []eventstore.Recorded, out *Ef
 				c.lose(out, t.log.Site, "event "+e.Dot.String()+" was decided with "+d.String()+", which is not here")
 				continue
 			}
-			other := c.track(d.Log)
-			other.known = max(other.known, d.Seq)
+			if other := c.track(d.Log); !c.gone(d) {
+				other.known = max(other.known, d.Seq)
+			}
 		}
 		if early := e.Time().Sub(c.clock.latest(now)) - c.cfg.MaxSkew; early > 0 {
 			if !t.skewed && t.until < now.Mono {

@@ -36,6 +36,9 @@ func (c *Config) lease() time.Duration { return max(c.Suspect-c.Heartbeat, c.Sus
 func (c *Core) wake(now Instant) {
 	if now.Mono >= c.vigil.spoke+c.cfg.lease() {
 		c.vigil.begin(now, c.peers)
+		if !c.clock.compared {
+			c.clock.began = now.Mono // while it stood still it heard nobody, whoever spoke
+		}
 	}
 }
 
@@ -90,11 +93,11 @@ func (c *Core) awaited(now Instant) (missing []string) {
 			continue
 		}
 		for _, h := range p.claims {
-			if h.Log.Site == c.own.Site || now.Mono-p.heard >= c.cfg.Down {
+			if now.Mono-p.heard >= c.cfg.Down {
 				continue
 			}
-			if t := c.track(h.Log); t.held.Seq < h.Seq && t.broken == "" {
-				missing = append(missing, fmt.Sprintf("of %s %d events are here, and site %s has %d", h.Log, t.held.Seq, p.name, h.Seq))
+			if why := c.whatIsMissing(now, p.name, h); why != "" {
+				missing = append(missing, why)
 			}
 		}
 	}

@@ -21,6 +21,8 @@ type stillTopic struct{}
 
 func (stillTopic) Ends(context.Context) ([]eventstore.LogHead, error) { return nil, nil }
 
+func (stillTopic) First(context.Context) (eventstore.Dot, error) { return eventstore.Dot{}, nil }
+
 func (stillTopic) Mirrored(ctx context.Context, _ func(context.Context, eventstore.Dot) error) error {
 	<-ctx.Done()
 	return ctx.Err()

@@ -29,7 +29,7 @@ func hashOf(b []byte) (h eventstore.Hash, err error) {
 }
 
 func heartbeatMessage(h *replication.Heartbeat) *sitesv1.Heartbeat {
-	m := &sitesv1.Heartbeat{Site: h.Site, Log: logMessage(h.Log), Wall: timestamppb.New(h.Wall), Terms: termsMessage(h.Terms), Partial: h.Partial, Sent: h.Sent, Jump: durationpb.New(h.Jump), Grants: h.Grants}
+	m := &sitesv1.Heartbeat{Site: h.Site, Log: logMessage(h.Log), Wall: timestamppb.New(h.Wall), Terms: termsMessage(h.Terms), Partial: h.Partial, Sent: h.Sent, Jump: durationpb.New(h.Jump), Grants: h.Grants, Read: h.Read}
 	for _, e := range h.Echoes {
 		m.Echoes = append(m.Echoes, &sitesv1.Echo{Site: e.Site, Sent: e.Sent, After: durationpb.New(e.After)})
 	}
@@ -57,7 +57,7 @@ func headsOf(heads []*sitesv1.Head) (out []eventstore.LogHead, err error) {
 
 // heartbeatOf returns a heartbeat that has come from its site just now.
 func heartbeatOf(m *sitesv1.Heartbeat) (h replication.Heartbeat, err error) {
-	h = replication.Heartbeat{Site: m.GetSite(), Log: logOf(m.GetLog()), Wall: m.GetWall().AsTime(), Terms: termsOf(m.GetTerms()), Direct: true, Partial: m.GetPartial(), Sent: m.GetSent(), Jump: m.GetJump().AsDuration(), Grants: m.GetGrants()}
+	h = replication.Heartbeat{Site: m.GetSite(), Log: logOf(m.GetLog()), Wall: m.GetWall().AsTime(), Terms: termsOf(m.GetTerms()), Direct: true, Partial: m.GetPartial(), Sent: m.GetSent(), Jump: m.GetJump().AsDuration(), Grants: m.GetGrants(), Read: m.GetRead()}
 	for _, e := range m.GetEchoes() {
 		h.Echoes = append(h.Echoes, replication.Echo{Site: e.GetSite(), Sent: e.GetSent(), After: e.GetAfter().AsDuration()})
 	}

@@ -28,6 +28,8 @@ type wholeTopic struct{ store *memstore.Store }
 
 func (w wholeTopic) Ends(context.Context) ([]eventstore.LogHead, error) { return nil, nil }
 
+func (wholeTopic) First(context.Context) (eventstore.Dot, error) { return eventstore.Dot{}, nil }
+
 func (w wholeTopic) Mirrored(ctx context.Context, tell func(context.Context, eventstore.Dot) error) error {
 	state, err := w.store.Log(ctx)
 	if err == nil && state.Seq > 0 {

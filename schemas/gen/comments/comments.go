@@ -806,6 +806,7 @@ var texts = map[string]string{
 	"tributary.sites.v1.Heartbeat.jump":                                    "How far its machine's time of day is ahead of wall, which does not follow it when it jumps.",
 	"tributary.sites.v1.Heartbeat.log":                                     "Its own log, in its present life.",
 	"tributary.sites.v1.Heartbeat.partial":                                 "Heads names only logs of which more is held than was said before: sent when that has become durable, between those that come at regular times.",
+	"tributary.sites.v1.Heartbeat.read":                                    "It has read its own topic: heads say of its earlier lives all that is known there.",
 	"tributary.sites.v1.Heartbeat.sent":                                    "Names the moment at which it was sent, as the site counts; and what it heard last of others.",
 	"tributary.sites.v1.Heartbeat.terms":                                   "What has to be the same at all sites; a site of before says nothing of it.",
 	"tributary.sites.v1.Heartbeat.wall":                                    "Its time of day.",

@@ -178,7 +178,9 @@ type Heartbeat struct {
 	// The sites whose leases it acknowledges, as far as it has heard them.
 	Grants []string `protobuf:"bytes,9,rep,name=grants,proto3" json:"grants,omitempty"`
 	// What has to be the same at all sites; a site of before says nothing of it.
-	Terms         *Terms `protobuf:"bytes,10,opt,name=terms,proto3" json:"terms,omitempty"`
+	Terms *Terms `protobuf:"bytes,10,opt,name=terms,proto3" json:"terms,omitempty"`
+	// It has read its own topic: heads say of its earlier lives all that is known there.
+	Read          bool `protobuf:"varint,11,opt,name=read,proto3" json:"read,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -281,6 +283,13 @@ func (x *Heartbeat) GetTerms() *Terms {
 		return x.Terms
 	}
 	return nil
+}
+
+func (x *Heartbeat) GetRead() bool {
+	if x != nil {
+		return x.Read
+	}
+	return false
 }
 
 // Echo is what a site heard last of another one.
@@ -2871,7 +2880,7 @@ const file_tributary_sites_v1_sites_proto_rawDesc = "" +
 	"\x03log\x18\x01 \x01(\v2\x17.tributary.sites.v1.LogR\x03log\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x10\n" +
 	"\x03hlc\x18\x03 \x01(\x06R\x03hlc\x12\x14\n" +
-	"\x05chain\x18\x04 \x01(\fR\x05chain\"\x82\x03\n" +
+	"\x05chain\x18\x04 \x01(\fR\x05chain\"\x96\x03\n" +
 	"\tHeartbeat\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12)\n" +
 	"\x03log\x18\x02 \x01(\v2\x17.tributary.sites.v1.LogR\x03log\x12.\n" +
@@ -2883,7 +2892,8 @@ const file_tributary_sites_v1_sites_proto_rawDesc = "" +
 	"\x04jump\x18\b \x01(\v2\x19.google.protobuf.DurationR\x04jump\x12\x16\n" +
 	"\x06grants\x18\t \x03(\tR\x06grants\x12/\n" +
 	"\x05terms\x18\n" +
-	" \x01(\v2\x19.tributary.sites.v1.TermsR\x05terms\"_\n" +
+	" \x01(\v2\x19.tributary.sites.v1.TermsR\x05terms\x12\x12\n" +
+	"\x04read\x18\v \x01(\bR\x04read\"_\n" +
 	"\x04Echo\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x12\n" +
 	"\x04sent\x18\x02 \x01(\x04R\x04sent\x12/\n" +

@@ -1,0 +1,61 @@
+package replication
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// What a home wrote and its taker did not know is not acknowledged as being at another site, whoever holds it and whenever; what stands
+// before that, what the home wrote when its fence knew, and what is not homed is. It shows I17.
+func TestLapses(t *testing.T) {
+	first, second := eventstore.LogID{Site: "a", Incarnation: 1}, eventstore.LogID{Site: "a", Incarnation: 2}
+	event := func(log eventstore.LogID, seq uint64, kind string, n takeoverNote, dep ...eventstore.Dot) eventstore.Recorded {
+		payload, err := json.Marshal(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return eventstore.Recorded{
+			Event: eventstore.Event{Type: kind, Payload: payload}, Stream: TakeoverStream("a"), Dot: eventstore.Dot{Log: log, Seq: seq}, Dep: dep,
+		}
+	}
+	taker := eventstore.LogID{Site: "b", Incarnation: 1}
+	all := tenures{}
+	read := func(e eventstore.Recorded) {
+		t.Helper()
+		if err := all.read([]eventstore.Recorded{e}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	held := eventstore.Vector{{Log: first, Seq: 9}, {Log: second, Seq: 9}}
+	holds := func(log eventstore.LogID, seq uint64, homed bool) bool {
+		e := elsewhere{held: held, lapses: all.of("a").lapses}
+		return e.holds(kept{eventstore.Dot{Log: log, Seq: seq}, homed})
+	}
+	read(event(first, 2, TakeoverBound, takeoverNote{Leased: true}))
+	if !holds(first, 9, true) {
+		t.Error("nobody has taken over, and what another site has is not acknowledged")
+	}
+	read(event(taker, 7, TakeoverDone, takeoverNote{Taker: "b", Round: 1}, eventstore.Dot{Log: first, Seq: 4}))
+	for _, c := range []struct {
+		log   eventstore.LogID
+		seq   uint64
+		homed bool
+		want  bool
+	}{{first, 4, true, true}, {first, 5, true, false}, {first, 5, false, true}, {second, 1, true, false}} {
+		if got := holds(c.log, c.seq, c.homed); got != c.want {
+			t.Errorf("before the home knows: %s/%d, homed %t, is acknowledged: %t", c.log, c.seq, c.homed, got)
+		}
+	}
+	read(event(second, 3, TakeoverBound, takeoverNote{Leased: true, Knows: 1}))
+	for _, c := range []struct {
+		log  eventstore.LogID
+		seq  uint64
+		want bool
+	}{{first, 4, true}, {first, 9, false}, {second, 2, false}, {second, 4, true}} {
+		if got := holds(c.log, c.seq, true); got != c.want {
+			t.Errorf("when the home knows: %s/%d is acknowledged: %t", c.log, c.seq, got)
+		}
+	}
+}
