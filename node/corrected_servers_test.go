@@ -86,7 +86,7 @@ func (v *served) tables(t *testing.T) map[string][]string {
 	return out
 }
 
-// TestSitesHaveTheSameModelsInServers shows P9 and I13 with Redis and ClickHouse: sites that hold the same events have the same
+// TestSitesHaveTheSameModelsInServers shows P9, R32 and I13 with Redis and ClickHouse: sites that hold the same events have the same
 // keys, the same sums in tables and views, and verify finds nothing.
 func TestSitesHaveTheSameModelsInServers(t *testing.T) {
 	ctx := t.Context()
@@ -105,6 +105,7 @@ func TestSitesHaveTheSameModelsInServers(t *testing.T) {
 	var tables [2]map[string][]string
 	var keys [2]string
 	var figures [2]views.RowFigures
+	var digests [2][]projections.PartDigest
 	for i, s := range sites {
 		s.take(t, sites[1-i].shopSite, 1000)
 		s.serve(t)
@@ -124,6 +125,9 @@ func TestSitesHaveTheSameModelsInServers(t *testing.T) {
 			t.Fatal(err)
 		}
 		tables[i] = s.tables(t)
+		if digests[i], err = s.click.SharedDigests(ctx, nil); err != nil || len(digests[i]) < 4 {
+			t.Fatalf("%s: digests %v, %v", s.name, digests[i], err)
+		}
 		q := views.Queries{Keys: s.redis, Rows: s.click}
 		if figures[i], err = q.RowFigures(ctx); err != nil {
 			t.Fatal(err)
@@ -146,6 +150,9 @@ func TestSitesHaveTheSameModelsInServers(t *testing.T) {
 	}
 	if diff := cmp.Diff(tables[0], tables[1]); diff != "" {
 		t.Errorf("the sites' tables differ:\n%s", diff)
+	}
+	if diff := cmp.Diff(digests[0], digests[1]); diff != "" {
+		t.Errorf("the sites' tables have other digests:\n%s", diff)
 	}
 	if diff := cmp.Diff(figures[0], figures[1]); diff != "" {
 		t.Errorf("the sites' figures differ:\n%s", diff)
