@@ -125,7 +125,8 @@ func Shared(key string, v projections.Value) (projections.Value, bool) {
 	return v, true
 }
 
-// SharedRows are the queries of what all such sites have in ClickHouse.
+// SharedRows are the queries of what all such sites have in ClickHouse; at is the time of the event with which a record was written, which
+// is another one at each.
 func SharedRows() map[string]string {
-	return map[string]string{Table: "SELECT * EXCEPT (position, row, seen_by) FROM {db}." + Table + "_now"}
+	return map[string]string{Table: "SELECT * EXCEPT (position, row, seen_by, at) FROM {db}." + Table + "_now"}
 }
