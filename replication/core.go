@@ -214,6 +214,7 @@ type peer struct {
 	leased bool
 	lease  time.Duration
 	kept   map[eventstore.LogID]uint64
+	twins  twins
 }
 
 func (c *Core) peer(name string) *peer {
@@ -238,6 +239,7 @@ func (c *Core) heard(now Instant, in *Heartbeat, out *Effects) {
 	if in.Direct {
 		p.heard, p.ever = now.Mono, true
 		c.read(now, p, in)
+		p.turn(now, p.log, in.Log, out)
 		p.sent, p.said, p.log, p.read = in.Sent, now.Mono, in.Log, in.Read
 		if _, _, ok := c.echoed(now, in); ok && !p.knows {
 			p.knows, p.first = true, in.Heads

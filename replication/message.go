@@ -138,6 +138,7 @@ const (
 	AlarmClock     AlarmKind = "clock"     // this site's clock is off
 	AlarmFuture    AlarmKind = "future"    // this site's log is of the future: what is recorded waits at other sites
 	AlarmLost      AlarmKind = "lost"      // this site's log lacks events that others have
+	AlarmTwins     AlarmKind = "twins"     // a site runs twice
 	AlarmUnordered AlarmKind = "unordered" // what a link brought cannot be: batches that are not whole, wrong dots
 )
 
