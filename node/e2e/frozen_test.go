@@ -69,9 +69,11 @@ func TestFrozenOwner(t *testing.T) {
 		}
 		takeovers = append(takeovers, time.Since(begun))
 		for n := range 5 {
-			if _, err := book([]*drill.Site{other, third}[n%2], "taken", n+1); err != nil {
-				t.Fatal(err)
-			}
+			at := []*drill.Site{other, third}[n%2]
+			eventually(t, "site "+at.Name+" knows of the taking, and has it written at the new home", func() bool {
+				_, err := book(at, "taken", n+1)
+				return err == nil
+			})
 		}
 		if err := owner.Server().Resume(); err != nil {
 			t.Fatal(err)
