@@ -134,6 +134,11 @@ func drawPlan(random *rand.Rand) plan {
 	}
 	if slices.Contains(p.kinds, rollback) {
 		p.duration += 4 * time.Second // for who was put back is to do something again
+		// Where nobody's clock is wrong a start waits for nobody's word on it. What that says would tell of what was lost, too, and hide
+		// who forgets to look.
+		if !slices.ContainsFunc(p.kinds, func(k fault) bool { return k == clockJump || k == clockDrift || k == wrongStart }) {
+			p.config.ClockWait = -1
+		}
 	}
 	return p
 }
