@@ -464,6 +464,9 @@ func TestSystemEventsAreKeptNear(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, table := range tables {
+		if bytes.Equal(table.last, metaKey) { // the signpost, which is no part of the log
+			continue
+		}
 		if err := s.repairTables(ctx, []tableRange{{first: table.first, last: table.last}}, &ScrubOptions{}); err != nil {
 			t.Fatal(err)
 		}
