@@ -184,7 +184,7 @@ func TestDifferencesBetweenSites(t *testing.T) {
 	redis := dialRedis(t, server)
 	s.flags[1] = append(s.flags[1], "--redis", server)
 	for i := range s.flags {
-		s.flags[i] = append(s.flags[i], "--compare-every", "400ms")
+		s.flags[i] = append(s.flags[i], "--compare-every", "2s")
 	}
 	a, b := s.both(t)
 	a.post(t, "/v1/stock/MUG-1/receive", `{"quantity": 100}`)
