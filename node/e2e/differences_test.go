@@ -158,21 +158,26 @@ func (s *serving) comparison(t *testing.T) comparison {
 	return decoded[struct{ Comparison comparison }](t, body).Comparison
 }
 
-// compared waits for so many more passes of a site, and returns all that they found, as log and seqs.
+// compared waits for so many more passes of a site, and adds all that they found, and the one before them, as log and seqs.
 func (s *serving) compared(t *testing.T, passes int, found map[string]bool) (last comparison) {
 	t.Helper()
-	before := s.comparison(t).Ended
+	last = s.comparison(t)
+	last.addTo(found)
 	for range passes {
+		before := last.Ended
 		eventually(t, "the stores are compared", func() bool {
 			last = s.comparison(t)
 			return last.Ended != before
 		})
-		before = last.Ended
-		for _, f := range last.Findings {
-			found[fmt.Sprintf("%s %s-%s %s repaired=%v %s", f.Log, f.Deviation.First, f.Deviation.Last, f.Deviation.Problem, f.Deviation.Repaired, f.Deviation.Left)] = true
-		}
+		last.addTo(found)
 	}
 	return last
+}
+
+func (c *comparison) addTo(found map[string]bool) {
+	for _, f := range c.Findings {
+		found[fmt.Sprintf("%s %s-%s %s repaired=%v %s", f.Log, f.Deviation.First, f.Deviation.Last, f.Deviation.Problem, f.Deviation.Repaired, f.Deviation.Left)] = true
+	}
 }
 
 // Differences are planted between the stores of two sites and between their read models, of several kinds: all are found, what can be
@@ -229,6 +234,7 @@ func TestDifferencesBetweenSites(t *testing.T) {
 		t.Errorf("scrub --stand-in says %s", out)
 	}
 	writer := writing(t, a, "a")
+	s.flags[1][len(s.flags[1])-1] = "10s" // what its first pass finds is told until the next has ended
 	b = s.start(t, 1)
 	found := map[string]bool{}
 	eventually(t, "b has found and repaired what was changed", func() bool {
