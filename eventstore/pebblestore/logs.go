@@ -201,23 +201,9 @@ func (s *Store) ownAt(lsn uint64) (logHead, error) {
 	if err != nil {
 		return logHead{}, err
 	}
-	b := &blocks[0]
-	at := b.chains()
-	for i := range int(lsn-b.first) + 1 {
-		if b.foreign(i) {
-			continue
-		}
-		var e eventstore.Recorded
-		frame, err := b.frame(i)
-		if err == nil {
-			err = b.decode(&e, i, frame, s.id.Incarnation)
-		}
-		if err == nil {
-			_, err = at.next(b, i, &e, frame)
-		}
-		if err != nil {
-			return logHead{}, err
-		}
+	at, err := s.chainsAt(&blocks[0], lsn, false)
+	if err != nil {
+		return logHead{}, err
 	}
 	return logHead{lsn: lsn, seq: at.own.seq, chain: at.own.chain}, nil
 }

@@ -257,7 +257,7 @@ func (r *refiller) before(run *lostRun) (eventstore.Hash, error) {
 	if err != nil {
 		return eventstore.Hash{}, err
 	}
-	at, err := s.chainsAt(&b, lsns[0])
+	at, err := s.chainsAt(&b, lsns[0], true)
 	if l := chainIn(at.others, run.log); err == nil && l != nil && l.seq == run.after {
 		return l.chain, nil
 	}
@@ -299,7 +299,7 @@ func (r *refiller) ownBefore(lsn uint64) (logHead, error) {
 	if err != nil {
 		return logHead{}, err
 	}
-	at, err := s.chainsAt(&b, lsn-1)
+	at, err := s.chainsAt(&b, lsn-1, true)
 	return s.history.onward(logHead{lsn: lsn - 1, seq: at.own.seq, chain: at.own.chain}), err
 }
 
@@ -328,11 +328,14 @@ func (r *refiller) blockAt(lsn uint64) (block, error) {
 	return block{}, err
 }
 
-// chainsAt returns the chains of the logs after an event of a block.
-func (s *Store) chainsAt(b *block, lsn uint64) (chains, error) {
+// chainsAt returns the chains of the logs after an event of a block; without foreign, only that of the own log is right.
+func (s *Store) chainsAt(b *block, lsn uint64, foreign bool) (chains, error) {
 	at := b.chains()
 	var e eventstore.Recorded
 	for i := range int(lsn-b.first) + 1 {
+		if !foreign && b.foreign(i) {
+			continue
+		}
 		frame, err := b.frame(i)
 		if err == nil {
 			err = b.decode(&e, i, frame, s.id.Incarnation)

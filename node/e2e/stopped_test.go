@@ -94,7 +94,7 @@ func startLoad(t *testing.T, s *serving) *load {
 	t.Cleanup(func() { l.stop() })
 	for client := range loadClients {
 		l.all.Go(func() {
-			pace := time.NewTicker(60 * time.Millisecond)
+			pace := time.NewTicker(20 * time.Millisecond)
 			defer pace.Stop()
 			for n := 0; ctx.Err() == nil; n++ {
 				id := fmt.Sprintf("L-%d-%d", client, n)
