@@ -87,7 +87,11 @@ func (b *Bus) gather(ctx context.Context, p *plan, d scoper, q eventstore.Query)
 	key := scopeKey(p.message.Tenant, d.name(), q)
 	g, found := b.cache.take(key).(*gathered)
 	if found {
-		several, err := b.hasOthers(ctx)
+		state, err := b.logState(ctx)
+		if err != nil {
+			return nil, err
+		}
+		several, err := b.hasOthers(ctx, state)
 		if err != nil {
 			return nil, err
 		}
@@ -182,27 +186,36 @@ func (b *Bus) readJudged(ctx context.Context, p *plan, g *gathered, upTo eventst
 // recorded something before it.
 func (b *Bus) standpoint(ctx context.Context, p *plan) (eventstore.Position, error) {
 	if p.standpoint.IsZero() {
-		own, err := b.store.Log(ctx)
+		state, err := b.logState(ctx)
 		if err != nil {
-			return eventstore.Position{}, fmt.Errorf("state of log: %w", err)
-		}
-		if p.several, err = b.hasOthers(ctx); err != nil {
 			return eventstore.Position{}, err
 		}
-		p.standpoint = own.Durable
+		if p.several, err = b.hasOthers(ctx, state); err != nil {
+			return eventstore.Position{}, err
+		}
+		p.standpoint = state.Durable
 	}
 	return p.standpoint, nil
 }
 
-// hasOthers reports whether the log holds what several sites have recorded. Once it does, it always will.
-func (b *Bus) hasOthers(ctx context.Context) (bool, error) {
+func (b *Bus) logState(ctx context.Context) (eventstore.LogState, error) {
+	state, err := b.store.Log(ctx)
+	if err != nil {
+		return state, fmt.Errorf("state of log: %w", err)
+	}
+	return state, nil
+}
+
+// hasOthers reports whether the log, in a state that it was in just now, holds what several sites have recorded. Once it does, it always
+// will. Of a log in its first life that has as many events of its own as there are, nothing more has to be asked.
+func (b *Bus) hasOthers(ctx context.Context, state eventstore.LogState) (bool, error) {
 	if b.others.Load() {
 		return true, nil
 	}
 	replica, ok := b.store.(interface {
 		Heads(ctx context.Context) ([]eventstore.LogHead, error)
 	})
-	if !ok {
+	if !ok || state.Seq == state.Durable.LSN {
 		return false, nil
 	}
 	heads, err := replica.Heads(ctx)
