@@ -115,7 +115,7 @@ func newOriginal(t *testing.T, events int, random *rand.Rand) *original {
 		o.all = append(o.all, e)
 	}
 	o.asked = &asked{Site: runSite(t, "bj", store, mirroredTopic{o.all[len(o.all)-1].Dot}, nil)}
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		digests, err := o.Digests(t.Context(), o.log, 0, uint64(events), uint64(events))
 		if err == nil && len(digests) == 1 && digests[0].Through == uint64(events) {
 			return o

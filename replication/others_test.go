@@ -123,7 +123,7 @@ func TestForeignSiteIsRefused(t *testing.T) {
 	}()
 	until := func(what string, holds func(replication.Overview) bool) {
 		t.Helper()
-		for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 			o, err := site.Overview(ctx)
 			if err != nil {
 				t.Fatal(err)

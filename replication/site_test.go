@@ -245,7 +245,7 @@ func (r *rig) heads(t *testing.T, name string) string {
 // until waits for something that must come.
 func (r *rig) until(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !holds(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			for _, name := range r.names {
 				o, err := r.sites[name].Overview(t.Context())

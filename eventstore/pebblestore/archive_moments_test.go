@@ -158,7 +158,7 @@ func TestReadWhileArchivedBlocksGo(t *testing.T) {
 		if !looking.CompareAndSwap(true, false) {
 			return
 		}
-		for deadline := time.Now().Add(10 * time.Second); ; {
+		for deadline := time.Now().Add(time.Minute); ; {
 			_, closer, err := s.log.Get(block)
 			if errors.Is(err, pebble.ErrNotFound) {
 				break

@@ -13,8 +13,9 @@ import (
 // appended from now on has new dots. It is for a log that has lost events which others know: where its watermark told so,
 // that is settled by it. Again with the same life it does nothing.
 //
-// Errors: eventstore.ErrInvalid when the log is in a later life already; eventstore.ErrNotFound, ErrLocked, those of Open. After a
-// crash in the middle the log is in the one life or in the other.
+// Errors: eventstore.ErrInvalid when the log is in a later life already; eventstore.ErrDamaged when not all of the log in the folder can be
+// read, and then it stays in its life: the index of the next one is made from the whole log, and a damaged file is mended with the help
+// of the index; eventstore.ErrNotFound, ErrLocked, those of Open. After a crash in the middle the log is in the one life or in the other.
 func BeginLife(dir string, incarnation uint32, o *Options) error {
 	if err := beginLife(dir, incarnation, o); err != nil {
 		return fmt.Errorf("begin life %d of the log in %s: %w", incarnation, dir, err)
@@ -59,6 +60,11 @@ func beginLife(dir string, incarnation uint32, o *Options) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := readable(db); err != nil {
+		return fmt.Errorf("%w: for the index of another life the whole log is read; start again when the log can be confirmed in its present "+
+			"life (its topic or its other sites can be asked), so that what is damaged is repaired first; or move the store's folder away and restore "+
+			"the log from Kafka or a backup (tributary restore): %w", eventstore.ErrDamaged, err)
+	}
 	next := before.ended(head, incarnation)
 	if err := next.check(); err != nil {
 		return err
@@ -80,4 +86,21 @@ func beginLife(dir string, incarnation uint32, o *Options) (err error) {
 		at = next.onward(head)
 	}
 	return makeWatermark(files, path, mark{logState{logHead: at}, next.id})
+}
+
+// readable reads every block of the log that is in the folder.
+func readable(db *pebble.DB) error {
+	it, err := db.NewIter(&pebble.IterOptions{LowerBound: firstBlock, UpperBound: afterBlocks})
+	if err != nil {
+		return fmt.Errorf("read log: %w", corrupted(err))
+	}
+	for valid := it.First(); valid; valid = it.Next() {
+		if _, err := it.ValueAndErr(); err != nil {
+			return errors.Join(fmt.Errorf("read log: %w", corrupted(err)), it.Close())
+		}
+	}
+	if err := it.Close(); err != nil {
+		return fmt.Errorf("read log: %w", corrupted(err))
+	}
+	return nil
 }

@@ -26,7 +26,7 @@ func (s *Store) catchUp(head logHead) error {
 	for m.lsn < head.lsn {
 		batches, err := s.readKeyed(m.lsn+1, head.lsn)
 		if err != nil {
-			return fmt.Errorf("bring the index up to date: %w%s", err, archiveHint(err))
+			return fmt.Errorf("bring the index up to date: %w%s", err, indexHint(err))
 		}
 		s.recent.add(batches)
 		m.logState = s.recent.state()
@@ -58,8 +58,8 @@ func (s *Store) readKeyed(from, to uint64) (batches []keyedBatch, err error) {
 	return batches, nil
 }
 
-// archiveHint says what to do where the index cannot be made for want of what is archived.
-func archiveHint(err error) string {
+// indexHint says what to do where the index cannot be made for want of a part of the log.
+func indexHint(err error) string {
 	switch {
 	case errors.Is(err, eventstore.ErrArchiveDamaged):
 		return "; the index has to be made from the whole log: put the segment back as it was, from a copy of the archive, and start again; " +
@@ -67,6 +67,9 @@ func archiveHint(err error) string {
 	case errors.Is(err, eventstore.ErrArchiveUnavailable):
 		return "; the index has to be made from the whole log, of which a part is archived: have the archive reachable at that place, and start again; " +
 			"if it is lost, restore the log from a backup or from Kafka (tributary restore)"
+	case errors.Is(err, eventstore.ErrCorrupt):
+		return "; the index has to be made from a part of the log that cannot be read: put its file back if there is a copy, else move the store's " +
+			"folder away and restore the log from a backup or from Kafka (tributary restore)"
 	}
 	return ""
 }

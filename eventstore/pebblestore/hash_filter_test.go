@@ -117,7 +117,7 @@ func TestStreamsAreFoundWhileTheFilterGrows(t *testing.T) {
 			t.Fatalf("stream %d has version %d after a restart (%v), want 1", i, v, err)
 		}
 	}
-	for deadline := time.Now().Add(10 * time.Second); s.streams.current.Load() == nil; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); s.streams.current.Load() == nil; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("no filter was made")
 		}

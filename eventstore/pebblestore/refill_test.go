@@ -414,6 +414,9 @@ func TestStandIn(t *testing.T) {
 		if err != nil || len(names) != 2 || !slices.Contains(names, tables[0].name) || !slices.Contains(names, tables[1].name) {
 			t.Fatalf("%s: %v stand in for %s and %s (%v)", what, names, tables[0].name, tables[1].name, err)
 		}
+		if err := BeginLife("data/store", 9, &o); !errors.Is(err, eventstore.ErrDamaged) {
+			t.Errorf("%s: with damaged tables another life begins: %v", what, err)
+		}
 		s = openMem(t, image, Options{})
 		if report := scrubbed(t, s, ScrubOptions{Repair: true, Holders: []Holder{others}}); len(report.Faults) != 2 || report.Unrepaired() > 0 {
 			t.Fatalf("%s: %+v", what, report.Faults)

@@ -83,7 +83,7 @@ func (m *tableMaps) mapped() (events int, numbers []string) {
 // readUntil reads every stream until a condition on the maps holds.
 func readUntil(t *testing.T, s *Store, want map[eventstore.StreamID][]eventstore.Recorded, holds func(events int, numbers []string) bool) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		readStreams(t, s, want)
 		events, numbers := s.tables.mapped()

@@ -237,6 +237,11 @@ func TestDifferencesBetweenSites(t *testing.T) {
 	s.flags[1][len(s.flags[1])-1] = "10s" // what its first pass finds is told until the next has ended
 	b = s.start(t, 1)
 	found := map[string]bool{}
+	defer func() {
+		if t.Failed() {
+			t.Logf("changed: %v; found: %q", forged, slices.Sorted(maps.Keys(found)))
+		}
+	}()
 	eventually(t, "b has found and repaired what was changed", func() bool {
 		b.compared(t, 1, found)
 		return len(missing(found, forged)) == 0

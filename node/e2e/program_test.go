@@ -18,7 +18,7 @@ import (
 )
 
 // patience bounds every single wait of a test. It is generous, for it only decides how long a failure takes.
-const patience = 2 * time.Minute
+const patience = 5 * time.Minute
 
 // program is one run of a program.
 type program struct {
@@ -58,7 +58,7 @@ func launch(t *testing.T, cmd *exec.Cmd) *program {
 	t.Cleanup(func() {
 		p.kill()
 		if t.Failed() {
-			t.Logf("%s said on stderr:\n%s", strings.Join(p.cmd.Args, " "), tail(p.errText(), 2000))
+			t.Logf("%s said on stderr:\n%s", strings.Join(p.cmd.Args, " "), tail(p.errText(), 4000))
 		}
 	})
 	return p

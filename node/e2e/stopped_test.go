@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"strings"
 	"sync"
@@ -49,6 +50,7 @@ func serversStopped(t *testing.T, source string, outage time.Duration) {
 		stoppable
 	}{{"kafka", kafka}, {"redis", redis}, {"clickhouse", click}} {
 		before := load.placed.Load()
+		load.most.Store(before + perOutage)
 		engine.Stop()
 		time.Sleep(outage) // how long the server is away is what is tested
 		if err := engine.Restart(t.Context()); err != nil {
@@ -77,9 +79,14 @@ func serversStopped(t *testing.T, source string, outage time.Duration) {
 	s.stop(t)
 }
 
+// perOutage is how many orders are placed while a server is away, and comes back, at most: a server that takes long to start is not to
+// leave more behind than what follows can make good in time.
+const perOutage = 1000
+
 // load is clients that place orders, one after the other each, until they are told to stop.
 type load struct {
 	placed atomic.Int64 // that were acknowledged
+	most   atomic.Int64 // no client begins another order when so many are placed
 	ending atomic.Bool  // the server is about to stop: what it does not take is no fault
 	cancel context.CancelFunc
 	all    sync.WaitGroup
@@ -91,12 +98,16 @@ func startLoad(t *testing.T, s *serving) *load {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	l := &load{cancel: cancel}
+	l.most.Store(math.MaxInt64)
 	t.Cleanup(func() { l.stop() })
 	for client := range loadClients {
 		l.all.Go(func() {
 			pace := time.NewTicker(20 * time.Millisecond)
 			defer pace.Stop()
 			for n := 0; ctx.Err() == nil; n++ {
+				for l.placed.Load() >= l.most.Load() && ctx.Err() == nil {
+					<-pace.C
+				}
 				id := fmt.Sprintf("L-%d-%d", client, n)
 				body := `{"id": "` + id + `", "customer_id": "17850", "country": "France", "lines": [{"stock_code": "MUG-1", "quantity": 1, "unit_price": "4.25"}]}`
 				resp, err := http.Post("http://"+s.http+"/v1/orders", "application/json", strings.NewReader(body))

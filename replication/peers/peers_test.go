@@ -135,7 +135,7 @@ func TestPull(t *testing.T) {
 	a := dial(t, "a", addr)
 	var chain eventstore.Hash
 	var got []eventstore.Recorded
-	for deadline := time.Now().Add(10 * time.Second); len(got) == 0; time.Sleep(time.Millisecond) { // until its topic is known to have it
+	for deadline := time.Now().Add(time.Minute); len(got) == 0; time.Sleep(time.Millisecond) { // until its topic is known to have it
 		if time.Now().After(deadline) {
 			t.Fatal("b gives nothing")
 		}
