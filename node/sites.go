@@ -144,8 +144,8 @@ type ownTopic struct {
 }
 
 // Ends implements replication.OwnTopic.
-func (t ownTopic) Ends(ctx context.Context) ([]eventstore.LogHead, error) {
-	heads, err := t.Mirror.Ends(ctx)
+func (t ownTopic) Ends(ctx context.Context, answered func()) ([]eventstore.LogHead, error) {
+	heads, err := t.Mirror.Ends(ctx, answered)
 	if err == nil {
 		t.part.once.Do(func() { close(t.part.topicRead) })
 	}

@@ -18,7 +18,7 @@ import (
 // earlierTopic is the topic of a site that has lost its earlier life.
 type earlierTopic []eventstore.LogHead
 
-func (t earlierTopic) Ends(context.Context) ([]eventstore.LogHead, error) { return t, nil }
+func (t earlierTopic) Ends(context.Context, func()) ([]eventstore.LogHead, error) { return t, nil }
 
 func (earlierTopic) First(context.Context) (eventstore.Dot, error) { return eventstore.Dot{}, nil }
 

@@ -33,9 +33,17 @@ func (r *run) carry() {
 // carryTopic reads the site's own topic, and then tells the core what is added to it.
 func (r *run) carryTopic() {
 	read := false
+	most := 0 // answers that an attempt has had
 	r.keep(r.ctx, "topic", r.own.Site, func(ctx context.Context) error {
 		if !read {
-			heads, err := r.o.Topic.Ends(ctx)
+			answers := 0
+			heads, err := r.o.Topic.Ends(ctx, func() {
+				// An attempt that ends where the one before did brings nothing nearer.
+				if answers++; answers > most {
+					most = answers
+					_ = r.put(ctx, TopicAnswers{}) // the run ends
+				}
+			})
 			if err != nil {
 				return err
 			}
@@ -97,7 +105,7 @@ func (r *run) lookIntoTopic() {
 	defer r.looking.Store(false)
 	var has TopicHas
 	var err error
-	if has.Heads, err = r.o.Topic.Ends(r.ctx); err == nil {
+	if has.Heads, err = r.o.Topic.Ends(r.ctx, nil); err == nil {
 		has.First, err = r.o.Topic.First(r.ctx)
 	}
 	if err != nil {

@@ -17,9 +17,10 @@ type Config struct {
 	GapTimer time.Duration
 	// PullTimeout is how long an answer may take before somebody else is asked; zero means 2 s.
 	PullTimeout time.Duration
-	// TopicPatience is how long a site that has started waits for what its own topic says; then it begins another life, which
-	// is always safe, and costs the rebuilding of what was read from the log. Zero means 10 s.
-	TopicPatience time.Duration
+	// TopicPatience is for how long a site that has started waits for its own topic to answer anything more (TopicAnswers); then it begins
+	// another life, which is always safe, and costs the rebuilding of what was read from the log. TopicAtMost is how long it waits for
+	// one that goes on answering. Zero means 10 s and 1 minute.
+	TopicPatience, TopicAtMost time.Duration
 	// Suspect is after what silence a site counts as away, Down as down; zero means 2 s and 5 s.
 	Suspect, Down time.Duration
 	// Leases says that what is on record of takeovers is told (OnRecord, Members): until it is, the site is no home.
@@ -50,8 +51,8 @@ func (c Config) withDefaults() Config {
 		usual time.Duration
 	}{
 		{&c.Heartbeat, 250 * time.Millisecond}, {&c.GapTimer, 250 * time.Millisecond}, {&c.PullTimeout, 2 * time.Second}, {&c.TopicPatience, 10 * time.Second},
-		{&c.Suspect, 2 * time.Second}, {&c.Down, 5 * time.Second}, {&c.Lease, 3 * time.Second}, {&c.TakeOver, 5 * time.Second}, {&c.MaxSkew, 500 * time.Millisecond},
-		{&c.MaxStray, 400 * time.Millisecond}, {&c.ClockPatience, time.Second},
+		{&c.TopicAtMost, time.Minute}, {&c.Suspect, 2 * time.Second}, {&c.Down, 5 * time.Second}, {&c.Lease, 3 * time.Second}, {&c.TakeOver, 5 * time.Second},
+		{&c.MaxSkew, 500 * time.Millisecond}, {&c.MaxStray, 400 * time.Millisecond}, {&c.ClockPatience, time.Second},
 	}
 	for _, d := range durations {
 		if *d.value <= 0 {

@@ -30,7 +30,7 @@ type Core struct {
 // New returns the core of a site whose store is open. own is the store's log.
 func New(c Config, own eventstore.LogID, s Storage, now Instant) *Core {
 	core := &Core{cfg: c.withDefaults(), store: s, own: own, leases: leases{tenures: tenures{}}}
-	core.origin = originLog{since: now.Mono, confirmed: len(c.Peers) == 0 || c.Begun, known: own.Incarnation}
+	core.origin = originLog{since: now.Mono, patience: patience{seen: now.Mono}, confirmed: len(c.Peers) == 0 || c.Begun, known: own.Incarnation}
 	core.clock = clockGuard{began: now.Mono, compared: len(c.Peers) == 0 || c.ClockWait < 0, origin: now.Wall.Add(-now.Mono)}
 	core.nextBeat = now.Mono
 	core.others(c.Peers)
@@ -49,6 +49,7 @@ func (c *Core) Step(now Instant, random *rand.Rand, in Input) Effects {
 	var out Effects
 	c.wake(now)
 	c.clock.shift(now, c.peers)
+	c.origin.pass(now, &c.cfg)
 	switch in := in.(type) {
 	case Arrived:
 		c.arrived(in.Events, &out)
@@ -62,6 +63,8 @@ func (c *Core) Step(now Instant, random *rand.Rand, in Input) Effects {
 		c.refused(now, &in, &out)
 	case Mirrored:
 		c.origin.add(c.own, in.Dot)
+	case TopicAnswers:
+		c.origin.silent = 0
 	case Topic:
 		c.topicRead(in.Heads, &out)
 	case TopicHas:

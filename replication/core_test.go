@@ -91,6 +91,14 @@ func (s *site) pass(d time.Duration) Effects {
 	return s.step(Tick{})
 }
 
+// seconds passes them one by one, until the site wants another life.
+func (s *site) seconds(n int) (out Effects) {
+	for ; n > 0 && out.Life == 0; n-- {
+		out = s.pass(time.Second)
+	}
+	return out
+}
+
 func held(s *site, log eventstore.LogID) uint64 {
 	for _, h := range s.log.DurableHeads() {
 		if h.Log == log {
@@ -196,16 +204,57 @@ func TestFolderPutBack(t *testing.T) {
 		t.Errorf("told of events that it lacks, the site does %+v, want life 2 and an alarm", out)
 	}
 	a.core = New(Config{Site: "a", Peers: []string{"b"}}, a.log.ID(), logStorage{a.log}, a.now)
-	if out := a.pass(11 * time.Second); out.Life < 3 {
+	if out := a.seconds(11); out.Life < 3 {
 		t.Errorf("without its topic, the site begins life %d, want one that nobody has used", out.Life)
 	}
 	a.core = New(Config{Site: "a", Peers: []string{"b"}, Begun: true}, a.log.ID(), logStorage{a.log}, a.now)
-	var out Effects
-	for range 11 {
-		out = a.pass(time.Second)
-	}
+	out := a.seconds(11)
 	if out.Life != 0 || a.core.Writable() != nil {
 		t.Errorf("in the life that it has just begun, without its topic, the site wants life %d and says %v", out.Life, a.core.Writable())
+	}
+}
+
+// A topic that is slow to be read is waited for as long as it answers more, a minute in all; so is one that could not be read because the
+// process did not run.
+func TestTopicIsSlowToBeRead(t *testing.T) {
+	a := newSite(t, "a", "b")
+	a.write(t, "1", 2)
+	start := func() { a.core = New(Config{Site: "a", Peers: []string{"b"}}, a.log.ID(), logStorage{a.log}, a.now) }
+
+	start()
+	for range 6 {
+		if out := a.seconds(9); out.Life != 0 {
+			t.Fatalf("the topic is being read, and the site begins life %d: %s", out.Life, out.LifeWhy)
+		}
+		a.step(TopicAnswers{})
+	}
+	if a.core.Writable() == nil {
+		t.Error("a site takes writes before its topic is read")
+	}
+	if out := a.step(Topic{a.log.DurableHeads()}); out.Life != 0 || a.core.Writable() != nil {
+		t.Errorf("its topic is read, and the site wants life %d and says %v", out.Life, a.core.Writable())
+	}
+
+	start()
+	waited := 0
+	for ; waited < 100; waited++ {
+		if out := a.step(TopicAnswers{}); out.Life != 0 {
+			break
+		}
+		a.seconds(1)
+	}
+	if waited != 60 {
+		t.Errorf("a topic that answers for ever is waited for for %d s, want 60", waited)
+	}
+
+	start()
+	for range 9 {
+		if out := a.pass(time.Minute); out.Life != 0 {
+			t.Fatalf("the process stood still for a minute, and the site begins life %d: %s", out.Life, out.LifeWhy)
+		}
+	}
+	if out := a.seconds(1); out.Life == 0 {
+		t.Error("after 10 s in which the process ran, the site still waits for its topic")
 	}
 }
 

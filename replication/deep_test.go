@@ -21,7 +21,7 @@ import (
 // mirroredTopic is a topic that has all up to an event.
 type mirroredTopic struct{ last eventstore.Dot }
 
-func (m mirroredTopic) Ends(context.Context) ([]eventstore.LogHead, error) { return nil, nil }
+func (m mirroredTopic) Ends(context.Context, func()) ([]eventstore.LogHead, error) { return nil, nil }
 
 func (mirroredTopic) First(context.Context) (eventstore.Dot, error) { return eventstore.Dot{}, nil }
 

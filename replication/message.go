@@ -14,7 +14,7 @@ type Instant struct {
 	Jump time.Duration
 }
 
-// Input is something that happened: Arrived, Heartbeat, Pulled, Received, Refused, Mirrored, Topic, TopicHas, Others, OnRecord, Members, Tick.
+// Input is something that happened: Arrived, Heartbeat, Pulled, Received, Refused, Mirrored, TopicAnswers, Topic, TopicHas, Others, OnRecord, Members, Tick.
 type Input interface{ input() }
 
 // Arrived are events of one log that came over a link, as they stood there: in any order, any of them repeated or missing.
@@ -73,6 +73,9 @@ type Refused struct {
 // the present one, is there: until then the site could be put back to where it goes on in the earlier life.
 type Mirrored struct{ eventstore.Dot }
 
+// TopicAnswers: on the way to its end, the site's own topic has answered more than it ever had since the site has started.
+type TopicAnswers struct{}
+
 // Topic says how the site's own topic ends, after it was read to there: for each life of the site's log the last event, with
 // the chain after it. It is given once, and not at all where the topic cannot be read, or is empty although the store has
 // events of its own: it then tells nothing of what others may have.
@@ -84,15 +87,16 @@ type Others struct{ Sites []string }
 // Tick: time has passed. It is given when Effects.Wake says, and may be given at any time.
 type Tick struct{}
 
-func (Arrived) input()   {}
-func (Heartbeat) input() {}
-func (Pulled) input()    {}
-func (Received) input()  {}
-func (Refused) input()   {}
-func (Mirrored) input()  {}
-func (Topic) input()     {}
-func (Others) input()    {}
-func (Tick) input()      {}
+func (Arrived) input()      {}
+func (Heartbeat) input()    {}
+func (Pulled) input()       {}
+func (Received) input()     {}
+func (Refused) input()      {}
+func (Mirrored) input()     {}
+func (TopicAnswers) input() {}
+func (Topic) input()        {}
+func (Others) input()       {}
+func (Tick) input()         {}
 
 // Receive asks for events to be given to the store, which is answered by Received or Refused. There is one under way for a
 // log at a time.

@@ -17,11 +17,12 @@ import (
 // know with other content, which nothing could ever mend. But nothing of the log leaves the site except through its topic.
 // So a site that has started reads its topic to the end first: an event there that the log lacks tells that it has lost some.
 // Then, and when the topic cannot be read, the site goes on in another life, in which all dots are new; the rest of the
-// earlier one comes back from others.
+// earlier one comes back from others. A topic that is slow can be read: each answer renews the patience with it.
 //
 // INVARIANT: a site is writable only when its topic had nothing that its log lacks, in this life or a later one.
 type originLog struct {
-	since     time.Duration // when the site started, by Instant.Mono
+	since time.Duration // when the site started, by Instant.Mono
+	patience
 	confirmed bool
 	topic     bool   // the topic was read
 	known     uint32 // the highest incarnation of the site's log that anybody has spoken of
@@ -30,6 +31,29 @@ type originLog struct {
 	ends    []eventstore.LogHead
 	durable uint64 // seq, as it was last asked for
 	lost    string // how the log was found to lack something; empty: it was not
+}
+
+// patience is how long the site has waited for its topic since it has started. It counts the time for which the site ran, not
+// that for which its process stood still, or was hardly run on a busy machine: the topic is not to blame for that.
+type patience struct {
+	seen           time.Duration // when it was last counted, by Instant.Mono
+	waited, silent time.Duration // in all, and since the topic has last answered
+}
+
+// pass counts the time until now.
+func (p *patience) pass(now Instant, c *Config) {
+	ran := min(now.Mono-p.seen, ranAtMost*c.Heartbeat)
+	p.seen = now.Mono
+	p.waited += ran
+	p.silent += ran
+}
+
+// ranAtMost is after how many heartbeats without a step, of which there is one for each, a site has not run.
+const ranAtMost = 4
+
+// over reports whether the topic is waited for no longer.
+func (p *patience) over(c *Config) bool {
+	return p.silent >= c.TopicPatience || p.waited >= c.TopicAtMost
 }
 
 // ErrUnconfirmed: the site has just started, and does not know yet whether its log is all there.
@@ -49,7 +73,7 @@ func (c *Core) confirmed() error {
 	case o.lost != "":
 		return fmt.Errorf("%w: %s; it is about to begin another life", ErrUnconfirmed, o.lost)
 	case !o.confirmed:
-		return fmt.Errorf("%w: its topic is being read, for at most %s", ErrUnconfirmed, c.cfg.TopicPatience)
+		return fmt.Errorf("%w: its topic is being read, for which each answer may take %s, and all of it %s", ErrUnconfirmed, c.cfg.TopicPatience, c.cfg.TopicAtMost)
 	}
 	return nil
 }
@@ -138,13 +162,14 @@ func (c *Core) lose(out *Effects, site, how string) {
 // beginLife asks for another life when it is known that one is needed, and which number is free.
 func (c *Core) beginLife(now Instant, random *rand.Rand, out *Effects) {
 	o := &c.origin
-	impatient := now.Mono-o.since >= c.cfg.TopicPatience
+	impatient := o.over(&c.cfg)
 	switch {
 	case o.lost == "" && (o.confirmed || !impatient), !o.topic && !impatient:
 	case o.topic || o.confirmed:
 		out.Life, out.LifeWhy = o.known+1, o.lost
 	default:
-		out.LifeWhy = cmp.Or(o.lost, fmt.Sprintf("its topic could not be read to its end within %s, so that nobody knows whether others have something of it that is not here", c.cfg.TopicPatience))
+		out.LifeWhy = cmp.Or(o.lost, fmt.Sprintf("its topic could not be read to its end within %s, and has answered nothing more for %s, so that nobody knows whether others have something of it that is not here",
+			o.waited.Round(time.Second), o.silent.Round(time.Second)))
 		// The topic may have events of lives that nobody here has heard of: their numbers are passed over, as far as chance goes.
 		out.Life = o.known + 2 + random.Uint32N(1<<20)
 	}

@@ -81,7 +81,7 @@ func (s *speaker) Follow(ctx context.Context, _ func(context.Context) ([]eventst
 // emptyTopic is the topic of a site that has published nothing.
 type emptyTopic struct{}
 
-func (emptyTopic) Ends(context.Context) ([]eventstore.LogHead, error) { return nil, nil }
+func (emptyTopic) Ends(context.Context, func()) ([]eventstore.LogHead, error) { return nil, nil }
 
 func (emptyTopic) First(context.Context) (eventstore.Dot, error) { return eventstore.Dot{}, nil }
 

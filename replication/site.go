@@ -41,8 +41,9 @@ type Peer interface {
 
 // OwnTopic is the topic that has what is born at the site.
 type OwnTopic interface {
-	// Ends returns how the topic ends, for each life of the site's log. What keeps it from that is tried again.
-	Ends(ctx context.Context) ([]eventstore.LogHead, error)
+	// Ends returns how the topic ends, for each life of the site's log. What keeps it from that is tried again. It calls answered, when
+	// that is not nil, each time that the brokers have answered anything on the way.
+	Ends(ctx context.Context, answered func()) ([]eventstore.LogHead, error)
 	// First returns the first event that is left in the topic; zero when there is none.
 	First(ctx context.Context) (eventstore.Dot, error)
 	// Mirrored tells up to which event the topic has the log, each time that it has more, until ctx ends.

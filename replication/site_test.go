@@ -28,7 +28,7 @@ func newMemTopic(store *memstore.Store) *memTopic {
 	return m
 }
 
-func (m *memTopic) Ends(context.Context) ([]eventstore.LogHead, error) { return m.ends, nil }
+func (m *memTopic) Ends(context.Context, func()) ([]eventstore.LogHead, error) { return m.ends, nil }
 
 func (*memTopic) First(context.Context) (eventstore.Dot, error) { return eventstore.Dot{}, nil }
 

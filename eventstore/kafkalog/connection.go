@@ -22,6 +22,7 @@ type connection struct {
 	transport *kafka.Transport
 	topic     string
 	partition int
+	answered  func() // when not nil, it is called after each answer to what is read
 }
 
 func connect(o *Options) *connection {
@@ -36,6 +37,13 @@ func connect(o *Options) *connection {
 }
 
 func (c *connection) close() { c.transport.CloseIdleConnections() }
+
+// hears says that the brokers have answered.
+func (c *connection) hears() {
+	if c.answered != nil {
+		c.answered()
+	}
+}
 
 // offsets returns the offset of the partition's first record and the one after its last.
 func (c *connection) offsets(ctx context.Context) (start, end int64, err error) {
@@ -55,6 +63,7 @@ func (c *connection) offsets(ctx context.Context) (start, end int64, err error) 
 		if p.FirstOffset < 0 || p.LastOffset < p.FirstOffset {
 			break
 		}
+		c.hears()
 		return p.FirstOffset, p.LastOffset, nil
 	}
 	return 0, 0, fmt.Errorf("ask for offsets of %s/%d: %w", c.topic, c.partition, protocol.ErrNoPartition)
@@ -75,6 +84,7 @@ func (c *connection) fetch(ctx context.Context, from int64, size int, wait time.
 		}
 		return nil, 0, fmt.Errorf("fetch %s/%d from offset %d: %w", c.topic, c.partition, from, err)
 	}
+	c.hears()
 	for {
 		r, err := response.Records.ReadRecord()
 		if errors.Is(err, io.EOF) {

@@ -11,14 +11,15 @@ import (
 // Ends says how the topic of a mirror's store ends: for each life of the log that it has records of the last event, with
 // the log's hash chain after it, seq 0 for one that has none. Of a life that is over, the events of a batch that is not whole
 // do not count. A topic that is not there tells nothing. Of the present life it tells what the log may lack only before the mirror has
-// run; then what it was given just now.
-func (m *Mirror) Ends(ctx context.Context) ([]eventstore.LogHead, error) {
+// run; then what it was given just now. answered, when not nil, is called after each answer of the brokers on the way.
+func (m *Mirror) Ends(ctx context.Context, answered func()) ([]eventstore.LogHead, error) {
 	o, log, err := m.optionsOf(ctx)
 	if err != nil {
 		return nil, err
 	}
 	c := connect(&o)
 	defer c.close()
+	c.answered = answered
 	if there, err := c.topicExists(ctx); err != nil || !there {
 		return nil, err
 	}
@@ -103,8 +104,10 @@ func (c *connection) lives(ctx context.Context, start, end int64) (lives []writt
 			return lives, err
 		}
 		l := writtenLife{life: t.log().Incarnation, to: end, last: t.dot()}
-		if l.from, err = c.lifeBegins(ctx, start, end, l.life); err != nil {
-			return lives, err
+		if l.from = start; l.life > 1 { // else there is none before
+			if l.from, err = c.lifeBegins(ctx, start, end, l.life); err != nil {
+				return lives, err
+			}
 		}
 		lives = append(lives, l)
 		end = l.from

@@ -19,7 +19,7 @@ import (
 // stillTopic is the topic of a site that records nothing.
 type stillTopic struct{}
 
-func (stillTopic) Ends(context.Context) ([]eventstore.LogHead, error) { return nil, nil }
+func (stillTopic) Ends(context.Context, func()) ([]eventstore.LogHead, error) { return nil, nil }
 
 func (stillTopic) First(context.Context) (eventstore.Dot, error) { return eventstore.Dot{}, nil }
 

@@ -50,6 +50,7 @@ func (c *connection) topicExists(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("ask for topic %s: %w", c.topic, err)
 	}
+	c.hears()
 	return len(meta.Topics) == 1 && !errors.Is(meta.Topics[0].Error, kafka.UnknownTopicOrPartition), nil
 }
 

@@ -26,7 +26,7 @@ import (
 // wholeTopic is a topic that has everything at once.
 type wholeTopic struct{ store *memstore.Store }
 
-func (w wholeTopic) Ends(context.Context) ([]eventstore.LogHead, error) { return nil, nil }
+func (w wholeTopic) Ends(context.Context, func()) ([]eventstore.LogHead, error) { return nil, nil }
 
 func (wholeTopic) First(context.Context) (eventstore.Dot, error) { return eventstore.Dot{}, nil }
 
