@@ -24,8 +24,8 @@ type parcel struct {
 // copy sends what the log holds after a position, as it comes, and heartbeats.
 func (w *writer) copy(ctx context.Context, c *connection, after eventstore.Position) error {
 	ctx, cancel := context.WithCancel(ctx)
-	parcels := make(chan parcel, 2)
-	go w.pack(ctx, after, w.mark.Mirrored, parcels)
+	parcels, idle := make(chan parcel, 2), make(chan struct{})
+	go w.pack(ctx, after, w.mark.Mirrored, parcels, idle)
 	defer func() {
 		cancel()
 		for range parcels { // pack closes it when it is done
@@ -48,6 +48,8 @@ func (w *writer) copy(ctx context.Context, c *connection, after eventstore.Posit
 				return ctx.Err()
 			}
 			p = next
+		case idle <- struct{}{}:
+			continue
 		case <-heartbeat.C:
 			if err := w.sendHeartbeat(ctx, c, position); err != nil {
 				return err
@@ -162,9 +164,11 @@ func (w *writer) applied(ctx context.Context, own eventstore.LogID) (eventstore.
 	return eventstore.DepOf(own, heads), err
 }
 
-// pack follows the log after a position and encodes its own events after one that is in the topic, ahead of what is sent. It
-// closes parcels at its end.
-func (w *writer) pack(ctx context.Context, after eventstore.Position, mirrored eventstore.Dot, parcels chan<- parcel) {
+// pack follows the log after a position and encodes its own events after one that is in the topic. It closes parcels at its end.
+//
+// Where the log is far ahead it encodes ahead of what is sent. Where it is not, it reads on only when there is nothing to send, which
+// idle tells: what comes while a parcel is on its way goes into one, where to read it as it came would make a queue of small ones.
+func (w *writer) pack(ctx context.Context, after eventstore.Position, mirrored eventstore.Dot, parcels chan<- parcel, idle <-chan struct{}) {
 	defer close(parcels)
 	give := func(p parcel) bool {
 		select {
@@ -202,6 +206,14 @@ func (w *writer) pack(ctx context.Context, after eventstore.Position, mirrored e
 			if !errors.Is(err, errNotTaken) {
 				give(parcel{err: err})
 			}
+			return
+		}
+		if chunk.Position != chunk.Durable {
+			continue
+		}
+		select {
+		case <-idle:
+		case <-ctx.Done():
 			return
 		}
 	}
