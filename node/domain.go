@@ -28,6 +28,9 @@ type Domain struct {
 	Register func(*commands.Bus) error
 	// Keys is the read model in Redis; its name must be the node's only one.
 	Keys *projections.Projection[projections.Keys]
+	// KeysLinger is for how long a commit to Keys waits for more events. It is for what wants nearly every event of the log and
+	// nobody waits for: zero, the usual one, is not at all.
+	KeysLinger time.Duration
 	// SharedKey, when set, returns what of a key of Keys is the same at all sites that have the same events, and whether anything
 	// is; nil: all is.
 	SharedKey func(key string, v projections.Value) (projections.Value, bool)
@@ -117,7 +120,7 @@ func (n *Node) add(d Domain) error {
 	}
 	parts := &Parts{Bus: n.bus, Log: n.sealed, Now: n.steady.Now, Sites: n.takePart}
 	if d.Keys != nil {
-		m, err := n.addKeys(d.Keys)
+		m, err := n.addKeys(d.Keys, d.KeysLinger)
 		if err != nil {
 			return err
 		}

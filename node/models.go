@@ -54,13 +54,13 @@ type rowsView interface {
 	SharedDigests(ctx context.Context, queries map[string]string) ([]projections.PartDigest, error)
 }
 
-// ClickHouse pays for each commit, so that its runner waits a little for more; Redis does not.
+// ClickHouse pays for each commit, so that its runner waits a little for more; Redis does only where a domain says so.
 const (
 	clickHouseLinger = 200 * time.Millisecond
 	clickHouseBatch  = 20_000
 )
 
-func (n *Node) addKeys(p *projections.Projection[projections.Keys]) (*model, error) {
+func (n *Node) addKeys(p *projections.Projection[projections.Keys], linger time.Duration) (*model, error) {
 	source, err := n.opened()
 	if err != nil {
 		return nil, err
@@ -72,7 +72,7 @@ func (n *Node) addKeys(p *projections.Projection[projections.Keys]) (*model, err
 	view := redisview.New(n.redis.client, opening, redisview.Options{Logger: n.log})
 	m := &model{
 		name: p.Name + "-redis", sink: "redis", keys: &opening, redis: view,
-		runner: projections.NewRunner(source, view, projections.Options{Logger: n.log}),
+		runner: projections.NewRunner(source, view, projections.Options{Logger: n.log, Linger: linger}),
 	}
 	n.models = append(n.models, m)
 	return m, nil
