@@ -9,7 +9,7 @@
 //	3  something that is needed is missing; stderr has the line that gets it
 //	4  verify, schemas check or a demo of several sites found faults; each is named
 //	5  sites verify could not ask every site, or one lacks what another has: what could be compared is the same
-//	70 the disk failed the store, which stopped at once rather than promise what it cannot keep
+//	70 the disk failed the store, or its folder was removed: it stopped at once rather than promise what it cannot keep
 package main
 
 import (

@@ -139,6 +139,9 @@ func (s *Store) syncFailed(err error) {
 	}
 }
 
+// folderGone ends the process when the folder of the store is not there any more.
+func (s *Store) folderGone(err error) { s.opts.logger("log").Fatalf("%v", err) }
+
 // fail makes the store read-only: numbers were given that the log does not have, so nothing can be accepted any more.
 func (s *Store) fail(err error) error {
 	fault := fmt.Errorf("%w: the log could not be written; look at its disk, then start again: %w", eventstore.ErrReadOnly, err)

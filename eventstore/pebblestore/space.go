@@ -15,7 +15,7 @@ import (
 	"github.com/tributary-es/tributary/eventstore"
 )
 
-// space watches how much room the store's disk has. A full disk must not end the process, for a process that it ended
+// space watches how much room the store's disk has, and that the folder is there. A full disk must not end the process, for a process that it ended
 // would not come up again either: Pebble ends it when a write to its WAL fails, and tries for ever in its Open.
 //
 // Three lines stand before that:
@@ -112,8 +112,12 @@ func (x *space) look() int64 {
 	return free
 }
 
-// begin starts to watch. When there is room again, resume is called, and appends are taken once that has worked.
-func (x *space) begin(resume func() error) { x.watching.Go(func() { x.watch(resume) }) }
+// begin starts to watch. When there is room again, resume is called, and appends are taken once that has worked. When the folder is
+// gone, gone is called, and nothing is watched any more.
+func (x *space) begin(resume func() error, gone func(error)) {
+	folder := watchFolder(x.files, x.dir)
+	x.watching.Go(func() { x.watch(resume, folder, gone) })
+}
 
 // close ends watching, and frees those who wait for room, now and from now on: what they wait with fails then.
 func (x *space) close() {
@@ -121,7 +125,7 @@ func (x *space) close() {
 	x.watching.Wait()
 }
 
-func (x *space) watch(resume func() error) {
+func (x *space) watch(resume func() error, folder *folderWatch, gone func(error)) {
 	tick := time.NewTicker(spaceEvery)
 	defer tick.Stop()
 	var complaint complaint
@@ -131,6 +135,10 @@ func (x *space) watch(resume func() error) {
 		select {
 		case <-tick.C:
 		case <-x.leave:
+			return
+		}
+		if err := folder.gone(); err != nil {
+			gone(err)
 			return
 		}
 		free := x.look()

@@ -87,7 +87,7 @@ func TestRoomAloneIsNotEnough(t *testing.T) {
 	x := newSpace(disk, "data/store", &Options{MinFreeBytes: 2 << 20, Logger: quietLog})
 	var resumed atomic.Int32
 	verdicts := make(chan error)
-	x.begin(func() error { resumed.Add(1); return <-verdicts })
+	x.begin(func() error { resumed.Add(1); return <-verdicts }, func(err error) { t.Error(err) })
 	defer x.close()
 	defer close(verdicts)
 	await(t, "the disk is found to be full", func() bool { return x.err() != nil })

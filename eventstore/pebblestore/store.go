@@ -136,7 +136,7 @@ func (s *Store) open() error {
 		s.write(head)
 	}
 	s.keeper.Go(func() { s.stall.watch(s.dir, s.done) })
-	s.space.begin(s.unseal)
+	s.space.begin(s.unseal, s.folderGone)
 	return nil
 }
 
