@@ -315,7 +315,8 @@ func (m members) GetRoster(context.Context, *sitesv1.GetRosterRequest) (*sitesv1
 func (m members) rosterMessage(r replication.Roster) *sitesv1.Roster {
 	out := &sitesv1.Roster{Cluster: r.Cluster, Founders: r.Founders, Homed: r.Homed, Left: r.Left}
 	for _, member := range r.Members {
-		if other, known := m.n.sites.other(member.Site); known {
+		// What is on record counts, unless the site was started with something else; it may be newer than what is replicated with.
+		if other, known := m.n.sites.other(member.Site); known && (m.n.sites.given[member.Site] || member.GRPC == "") {
 			member = replication.Member(other.Peer)
 		}
 		if member.Site == m.n.config.Site {
@@ -341,6 +342,11 @@ func (m members) JoinSite(ctx context.Context, r *sitesv1.JoinSiteRequest) (*sit
 	}
 	if other, known := m.n.sites.other(joins.Site); known && m.n.sites.given[joins.Site] && other.Peer != Peer(joins) {
 		return nil, fmt.Errorf("%w: site %s was given here as %s,%s (--peer)", eventstore.ErrInvalid, joins.Site, other.GRPC, other.Kafka)
+	}
+	for _, other := range m.rosterMessage(m.n.cells.registrar.Roster()).GetMembers() {
+		if other.GetSite() != joins.Site && other.GetGrpc() == joins.GRPC {
+			return nil, fmt.Errorf("%w: %s is the address of site %s: name that of the server of site %s", eventstore.ErrInvalid, joins.GRPC, other.GetSite(), joins.Site)
+		}
 	}
 	roster, err := m.n.cells.registrar.Join(ctx, joins)
 	if err != nil {
