@@ -186,8 +186,12 @@ func (c *cells) ListCells(ctx context.Context, r *sitesv1.ListCellsRequest) (*si
 		return nil, err
 	}
 	if r.GetHome() != "" {
-		if _, err := replication.ParseShard(r.GetHome()); err != nil {
+		home, err := replication.ParseShard(r.GetHome())
+		if err != nil {
 			return nil, err
+		}
+		if all := c.known(owned); !slices.Contains(all, home) {
+			return nil, fmt.Errorf("%w: there is no shard %s; there are %v", eventstore.ErrNotFound, home, all)
 		}
 	}
 	only := -1
@@ -225,6 +229,20 @@ func (c *cells) ListCells(ctx context.Context, r *sitesv1.ListCellsRequest) (*si
 	return out, nil
 }
 
+// known returns the shards that take part, and those that have or had cells although they do not.
+func (c *cells) known(owned *ownedCells) []replication.Shard {
+	out := append(c.part.shards(), owned.ring.Shards()...)
+	for number := range uint16(eventstore.Cells) {
+		cell, _ := c.part.fence.Cell(number)
+		out = append(out, cell.Home)
+	}
+	for _, site := range c.part.registrar.Roster().Left {
+		out = append(out, shardOf(site))
+	}
+	slices.SortFunc(out, func(a, b replication.Shard) int { return strings.Compare(a.String(), b.String()) })
+	return slices.Compact(out)
+}
+
 func cellMessage(c replication.Cell) *sitesv1.Cell {
 	m := &sitesv1.Cell{Cell: uint32(c.Number), Home: c.Home.String(), Epoch: c.Epoch}
 	m.Taken = c.Taken
@@ -243,6 +261,9 @@ func (c *cells) MoveCell(ctx context.Context, r *sitesv1.MoveCellRequest) (*site
 	if !slices.Contains(c.part.shards(), to) {
 		return nil, fmt.Errorf("%w: there is no shard %s; there are %v", eventstore.ErrInvalid, to, c.part.shards())
 	}
+	if err := c.part.n.sites.takesCells(ctx, to.Region); err != nil {
+		return nil, err
+	}
 	return c.change(r.GetCell(), func(o *replication.Owner, cell uint16) error { return o.Move(ctx, cell, to) })
 }
 
@@ -251,8 +272,10 @@ func (c *cells) TakeCell(ctx context.Context, r *sitesv1.TakeCellRequest) (*site
 	if _, err := c.ready(); err != nil {
 		return nil, err
 	}
+	from := replication.Shard{}
 	if r.GetCell() < eventstore.Cells {
 		cell, _ := c.part.fence.Cell(uint16(r.GetCell()))
+		from = cell.Home
 		heard, err := c.part.n.sites.hears(ctx, cell.Home.Region)
 		if err != nil {
 			return nil, err
@@ -261,7 +284,7 @@ func (c *cells) TakeCell(ctx context.Context, r *sitesv1.TakeCellRequest) (*site
 			return nil, fmt.Errorf("%w: cell %d belongs to %s, which is heard: have it moved there (cells move)", eventstore.ErrInvalid, r.GetCell(), cell.Home)
 		}
 	}
-	return c.change(r.GetCell(), func(o *replication.Owner, cell uint16) error { return o.Take(ctx, cell, r.GetReason()) })
+	return c.change(r.GetCell(), func(o *replication.Owner, cell uint16) error { return o.Take(ctx, cell, from, r.GetReason()) })
 }
 
 func (c *cells) change(number uint32, do func(o *replication.Owner, cell uint16) error) (*sitesv1.Cell, error) {

@@ -59,7 +59,7 @@ func (m members) leave(ctx context.Context, r *sitesv1.LeaveSiteRequest) (*sites
 		return nil, err
 	}
 	if len(others) == 0 {
-		return nil, fmt.Errorf("%w: no other site is heard that could go on", eventstore.ErrInvalid)
+		return nil, fmt.Errorf("%w: no other site is heard and takes writes, so that it could go on", eventstore.ErrInvalid)
 	}
 	ring, err := replication.NewRing(others...)
 	if err != nil {
@@ -68,7 +68,7 @@ func (m members) leave(ctx context.Context, r *sitesv1.LeaveSiteRequest) (*sites
 	moved := 0
 	for _, cell := range c.of(m.n.config.Site) {
 		if cell.Sealed && !slices.Contains(others, cell.Next) {
-			return nil, fmt.Errorf("%w: cell %d is on its way to %s, which is not heard: ask again when it is; if it is gone for good, take what it was to have (sites promote --from %s)",
+			return nil, fmt.Errorf("%w: cell %d is on its way to %s, which is not heard, or takes no writes: ask again when it does; if it is gone for good, take what it was to have (sites promote --from %s)",
 				eventstore.ErrUnavailable, cell.Number, cell.Next, cell.Next.Region)
 		}
 		if cell.Sealed || moved == moveAtOnce {
@@ -145,14 +145,14 @@ func (p *cellsPart) comingTo(site string) (out []replication.Cell) {
 	return out
 }
 
-// heard returns the shards of the other sites that take part and are heard: who is not could not open what it is given.
+// heard returns the shards of the other sites that take part, are heard and take writes: who does not could not open what it is given.
 func (m members) heard(ctx context.Context) (out []replication.Shard, err error) {
 	for _, s := range m.n.cells.shards() {
 		heard, err := m.n.sites.hears(ctx, s.Region)
 		if err != nil {
 			return nil, err
 		}
-		if heard {
+		if heard && m.n.sites.takesCells(ctx, s.Region) == nil {
 			out = append(out, s)
 		}
 	}
@@ -211,7 +211,10 @@ func (m members) PromoteSite(ctx context.Context, r *sitesv1.PromoteSiteRequest)
 	}
 	out := &sitesv1.PromoteSiteResponse{}
 	for _, cell := range cells {
-		if err := owned.owner.Take(ctx, cell.Number, r.GetReason()); err != nil {
+		if err := owned.owner.Take(ctx, cell.Number, shardOf(r.GetSite()), r.GetReason()); errors.Is(err, replication.ErrTaken) {
+			out.Elsewhere++
+			continue
+		} else if err != nil {
 			return out, err
 		}
 		out.Taken++
@@ -219,10 +222,15 @@ func (m members) PromoteSite(ctx context.Context, r *sitesv1.PromoteSiteRequest)
 		if to == shardOf(m.n.config.Site) {
 			continue
 		}
-		if err := owned.owner.Move(ctx, cell.Number, to); err != nil && !errors.Is(err, replication.ErrMoving) {
+		switch err := owned.owner.Move(ctx, cell.Number, to); {
+		case err == nil, errors.Is(err, replication.ErrMoving):
+			out.Given++
+		case errors.Is(err, eventstore.ErrConflict), errors.Is(err, eventstore.ErrNotHome): // somebody else has it by now
+			out.Taken--
+			out.Elsewhere++
+		default:
 			return out, err
 		}
-		out.Given++
 	}
 	return out, nil
 }

@@ -391,11 +391,14 @@ func (o *Owner) Move(ctx context.Context, cell uint16, to Shard) error {
 	return nil
 }
 
-// Take makes this shard the home of a cell that nobody has given it, because its home is gone for good as far as anybody can
-// tell. What the home has written of the cell that is not here yet, and all that it may go on to write, stands against what is
-// written here from now on, and loses where both have written one stream: it is for an operator, or somebody else who knows
-// that the home does not write.
-func (o *Owner) Take(ctx context.Context, cell uint16, reason string) error {
+// ErrTaken: a cell that was to be taken from a shard is not of that any more.
+var ErrTaken = fmt.Errorf("%w: the cell has changed hands", eventstore.ErrNotHome)
+
+// Take makes this shard the home of a cell that nobody has given it, because the one that has it, or is about to get it, is gone for
+// good as far as anybody can tell; ErrTaken when that is another one than from by now. What it has written of the cell that is not
+// here yet, and all that it may go on to write, stands against what is written here from now on, and loses where both have written one
+// stream: it is for an operator, or somebody else who knows that it does not write.
+func (o *Owner) Take(ctx context.Context, cell uint16, from Shard, reason string) error {
 	if cell >= eventstore.Cells {
 		return fmt.Errorf("%w: cell %d; there are %d, from 0 on", eventstore.ErrInvalid, cell, eventstore.Cells)
 	}
@@ -404,20 +407,29 @@ func (o *Owner) Take(ctx context.Context, cell uint16, reason string) error {
 	}
 	o.moves.Lock()
 	defer o.moves.Unlock()
-	c, version, err := o.read(ctx, cell)
-	if err != nil {
-		return err
+	for {
+		c, version, err := o.read(ctx, cell)
+		if err != nil {
+			return err
+		}
+		if c.Home != from && (!c.Sealed || c.Next != from) {
+			o.fence.set(c)
+			return fmt.Errorf("%w: cell %d belonged to %s, and somebody else has taken or moved it just now: it belongs to %s; see who has which (cells list) before you go on",
+				ErrTaken, cell, from, c.Home)
+		}
+		e, err := c.take(o.fence.self, reason)
+		if err != nil {
+			return err
+		}
+		if err := o.record(ctx, cell, version, e); errors.Is(err, eventstore.ErrConflict) {
+			continue // something of the cell has just come from another site
+		} else if err != nil {
+			return err
+		}
+		if c, _, err = o.read(ctx, cell); err != nil {
+			return err
+		}
+		o.fence.set(c)
+		return nil
 	}
-	e, err := c.take(o.fence.self, reason)
-	if err != nil {
-		return err
-	}
-	if err := o.record(ctx, cell, version, e); err != nil {
-		return err
-	}
-	if c, _, err = o.read(ctx, cell); err != nil {
-		return err
-	}
-	o.fence.set(c)
-	return nil
 }

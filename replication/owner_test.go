@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -204,13 +205,16 @@ func TestCellIsTaken(t *testing.T) {
 	}
 	a.learn(t, old, 10)
 	b.learn(t, old, 10)
-	if err := a.owner.Take(t.Context(), cell, ""); !errors.Is(err, eventstore.ErrInvalid) {
+	if err := a.owner.Take(t.Context(), cell, old.shard, ""); !errors.Is(err, eventstore.ErrInvalid) {
 		t.Errorf("taken without a reason: %v", err)
 	}
-	if err := a.owner.Take(t.Context(), cell, "the site burnt down"); err != nil {
+	if err := a.owner.Take(t.Context(), cell, old.shard, "the site burnt down"); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.owner.Take(t.Context(), cell, "the site burnt down"); err != nil {
+	if err := a.owner.Take(t.Context(), cell, old.shard, "the site burnt down"); !errors.Is(err, ErrTaken) || errors.Is(err, eventstore.ErrConflict) {
+		t.Errorf("asked twice for a cell of a site that is gone, its new home says %v", err)
+	}
+	if err := b.owner.Take(t.Context(), cell, old.shard, "the site burnt down"); err != nil {
 		t.Fatal(err)
 	}
 	if err := errors.Join(a.pay(t.Context(), stream), b.pay(t.Context(), stream)); err != nil {
@@ -233,6 +237,11 @@ func TestCellIsTaken(t *testing.T) {
 		t.Errorf("the cell belongs to %s at epoch %d, want one of those who took it, at 1", owner.Home, owner.Epoch)
 	}
 	for _, h := range all {
+		if h.shard != owner.Home && h != old {
+			if err := h.owner.Take(t.Context(), cell, old.shard, "the site burnt down"); !errors.Is(err, ErrTaken) || !strings.Contains(err.Error(), "it belongs to "+owner.Home.String()) {
+				t.Errorf("a cell that another site has taken is taken again: %v", err)
+			}
+		}
 		if got, _ := h.fence.Cell(cell); got != owner {
 			t.Errorf("%s has the cell with %s, %s with %s", h.shard, got.Home, a.shard, owner.Home)
 		}

@@ -170,6 +170,9 @@ func (c *sitesPromoteCmd) Run(ctx context.Context, g *globals) error {
 		}
 		return g.print(r, func() {
 			fmt.Fprintf(g.out, "%d cells of site %s are taken; %d of them go on to other sites.\n", r.GetTaken(), c.From, r.GetGiven())
+			if n := r.GetElsewhere(); n > 0 {
+				fmt.Fprintf(g.out, "Somebody else has taken over from it at the same time, %d of its cells: see who has which now (cells list).\n", n)
+			}
 		})
 	})
 }

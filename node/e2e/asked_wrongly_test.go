@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -28,5 +29,41 @@ func TestSitesAskedWrongly(t *testing.T) {
 	done(t, "sites", "join", name+"="+addrs[0]+","+addrs[1], "--data", s.data[0])
 	if out := done(t, "sites", "join", name+"="+addrs[2]+","+addrs[1], "--data", s.data[0]); !strings.Contains(out, addrs[2]) || strings.Contains(out, addrs[0]) {
 		t.Errorf("sites join with another address says\n%s", out)
+	}
+
+	// Cells of nobody, and cells for a site that takes no writes: nobody could write them.
+	refused(2, "there is no shard shard-00@nobody", "cells", "list", "--home", "shard-00@nobody")
+	refused(2, "is not of the form", "cells", "list", "--home", "nobody")
+	if out := done(t, "cells", "list", "--home", "shard-00@"+s.names[1], "--data", s.data[0]); !strings.Contains(out, s.names[1]) {
+		t.Errorf("cells list of the other site says\n%s", out)
+	}
+	cell := ""
+	for i, home := 0, ""; home != s.names[0]; i++ {
+		cell, home = s.at[0].owner(t, fmt.Sprint(i))
+	}
+	done(t, "sites", "readonly", "--reason", "its disk is changed", "--data", s.data[1])
+	refused(2, "its disk is changed", "cells", "move", cell, "--to", "shard-00@"+s.names[1])
+	refused(2, "no other site is heard and takes writes", "sites", "leave", s.names[0], "--reason", "it is not wanted")
+	done(t, "sites", "readonly", "off", "--data", s.data[1])
+	done(t, "cells", "move", cell, "--to", "shard-00@"+s.names[1], "--data", s.data[0])
+
+	// Two that take over at once from a site that is gone.
+	s.at[1].kill()
+	eventually(t, "the other site is not heard", func() bool { return s.at[0].get(t, "/v1/sites")["mode"] == "isolated" })
+	var both [2]*program
+	for i := range both {
+		both[i] = start(t, built, "sites", "promote", "--json", "--from", s.names[1], "--reason", "it was killed", "--data", s.data[0])
+	}
+	taken, elsewhere := 0, 0
+	for _, p := range both {
+		a := p.wait(t)
+		if a.code != 0 {
+			t.Fatalf("one of two that take over at once: exit code %d; stderr:\n%s", a.code, tail(a.stderr, 2000))
+		}
+		said := decoded[struct{ Taken, Elsewhere int }](t, a.stdout)
+		taken, elsewhere = taken+said.Taken, elsewhere+said.Elsewhere
+	}
+	if list := done(t, "cells", "list", "--data", s.data[0]); taken == 0 || !strings.Contains(list, s.names[0]) {
+		t.Errorf("%d cells are taken by either, %d by the other meanwhile; cells list says\n%s", taken, elsewhere, list)
 	}
 }

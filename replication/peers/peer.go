@@ -169,6 +169,11 @@ func (p *Peer) Join(ctx context.Context, joins *sitesv1.Member) (*sitesv1.Roster
 	return sitesv1.NewMembersClient(p.conn).JoinSite(ctx, &sitesv1.JoinSiteRequest{Member: joins})
 }
 
+// Status asks the site how it is.
+func (p *Peer) Status(ctx context.Context) (*sitesv1.SitesStatus, error) {
+	return p.api.GetSites(ctx, &sitesv1.GetSitesRequest{})
+}
+
 // Forward has the site answer a unary call that came here. ctx has the outgoing metadata; errors are gRPC statuses.
 func (p *Peer) Forward(ctx context.Context, method string, request, answer proto.Message) error {
 	return p.conn.Invoke(ctx, method, request, answer)

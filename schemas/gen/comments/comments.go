@@ -879,7 +879,7 @@ var texts = map[string]string{
 	"tributary.sites.v1.PeerStatus.up":                                     "Whether it was heard in the last seconds, and how long ago; negative when it never was.",
 	"tributary.sites.v1.PromoteSiteRequest":                                "PromoteSiteRequest names the site that is gone, and says why it is thought to be.",
 	"tributary.sites.v1.PromoteSiteRequest.reason":                         "Why, for the record.",
-	"tributary.sites.v1.PromoteSiteResponse":                               "PromoteSiteResponse says how many cells have been taken, and how many of them given on.",
+	"tributary.sites.v1.PromoteSiteResponse":                               "PromoteSiteResponse says how many cells have been taken, how many of them given on, and how many somebody else took at the same time.",
 	"tributary.sites.v1.PullRequest":                                       "PullRequest asks for events of a log.",
 	"tributary.sites.v1.PullRequest.after":                                 "Events after this seq,",
 	"tributary.sites.v1.PullRequest.site":                                  "The site that asks.",

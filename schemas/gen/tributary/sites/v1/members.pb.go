@@ -491,11 +491,12 @@ func (x *PromoteSiteRequest) GetReason() string {
 	return ""
 }
 
-// PromoteSiteResponse says how many cells have been taken, and how many of them given on.
+// PromoteSiteResponse says how many cells have been taken, how many of them given on, and how many somebody else took at the same time.
 type PromoteSiteResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Taken         uint32                 `protobuf:"varint,1,opt,name=taken,proto3" json:"taken,omitempty"`
 	Given         uint32                 `protobuf:"varint,2,opt,name=given,proto3" json:"given,omitempty"`
+	Elsewhere     uint32                 `protobuf:"varint,3,opt,name=elsewhere,proto3" json:"elsewhere,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -540,6 +541,13 @@ func (x *PromoteSiteResponse) GetTaken() uint32 {
 func (x *PromoteSiteResponse) GetGiven() uint32 {
 	if x != nil {
 		return x.Given
+	}
+	return 0
+}
+
+func (x *PromoteSiteResponse) GetElsewhere() uint32 {
+	if x != nil {
+		return x.Elsewhere
 	}
 	return 0
 }
@@ -659,10 +667,11 @@ const file_tributary_sites_v1_members_proto_rawDesc = "" +
 	"\x04kept\x18\x04 \x03(\tR\x04kept\"@\n" +
 	"\x12PromoteSiteRequest\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"A\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"_\n" +
 	"\x13PromoteSiteResponse\x12\x14\n" +
 	"\x05taken\x18\x01 \x01(\rR\x05taken\x12\x14\n" +
-	"\x05given\x18\x02 \x01(\rR\x05given\",\n" +
+	"\x05given\x18\x02 \x01(\rR\x05given\x12\x1c\n" +
+	"\telsewhere\x18\x03 \x01(\rR\telsewhere\",\n" +
 	"\x12SetReadOnlyRequest\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\"\x15\n" +
 	"\x13SetReadOnlyResponse2\xd4\a\n" +
