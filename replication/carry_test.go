@@ -14,17 +14,18 @@ import (
 	"github.com/tributary-es/tributary/eventstore/memstore"
 )
 
-// archivedStore has its first events in an archive that is away.
+// archivedStore is a store whose first events cannot be read.
 type archivedStore struct {
 	*memstore.Store
 	archived uint64 // seq
+	why      error
 	asked    atomic.Int64
 }
 
 func (s *archivedStore) ChainAt(ctx context.Context, log eventstore.LogID, seq uint64) (eventstore.Hash, bool, error) {
 	if seq > 0 && seq <= s.archived {
 		s.asked.Add(1)
-		return eventstore.Hash{}, false, eventstore.ErrArchiveUnavailable
+		return eventstore.Hash{}, false, s.why
 	}
 	return s.Store.ChainAt(ctx, log, seq)
 }
@@ -148,25 +149,39 @@ func inPieces(ctx context.Context, all []eventstore.Recorded, events func(contex
 	return nil
 }
 
-// A site that lags says what this one has archived. While the archive is away the two cannot be compared there, and that is all:
-// the site goes on, and has lost nothing.
-func TestArchiveAwayWhilePeerLags(t *testing.T) {
+// A site that lags says what cannot be read here: it is in an archive that is away, or damaged, which is found out once and not with
+// each heartbeat. The two cannot be compared there, and that is all: the site goes on, and has lost nothing.
+func TestUnreadableWhilePeerLags(t *testing.T) {
 	own, foreign := storeOf("a", 1), storeOf("c", 1)
 	all, others := fill(t, own, 30), fill(t, foreign, 30)
 	if _, err := own.Receive(t.Context(), others); err != nil {
 		t.Fatal(err)
 	}
-	for name, e := range map[string]eventstore.Recorded{"own log": all[9], "another's": others[9]} {
-		t.Run(name, func(t *testing.T) {
-			store := &archivedStore{Store: own, archived: 20}
+	for _, c := range []struct {
+		name  string
+		e     eventstore.Recorded
+		why   error
+		asked int64
+	}{
+		{"own log, archive away", all[9], eventstore.ErrArchiveUnavailable, 2},
+		{"another's, archive away", others[9], eventstore.ErrArchiveUnavailable, 2},
+		{"own log, damaged", all[9], eventstore.ErrDamaged, 1},
+		{"another's, damaged", others[9], eventstore.ErrCorrupt, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e := c.e
+			store := &archivedStore{Store: own, archived: 20, why: c.why}
 			peer := sayer{eventstore.LogHead{Log: e.Dot.Log, Seq: 10, HLC: e.HLC, Chain: e.Chain}}
 			topic := newMemTopic(own)
 			topic.ends = []eventstore.LogHead{{Log: all[29].Dot.Log, Seq: 30, Chain: all[29].Chain}}
 			s := runSite(t, Options{Config: Config{Site: "a"}, Store: store, Topic: topic, Peers: map[string]Peer{"b": peer}})
-			waitFor(t, "the two were to be compared", func() bool { return store.asked.Load() > 1 })
+			waitFor(t, "the two were to be compared", func() bool { return store.asked.Load() >= c.asked })
 			waitFor(t, "the site takes writes", func() bool { return s.Writable() == nil })
 			if o, err := s.Overview(t.Context()); err != nil || len(o.Alarms) > 0 {
 				t.Errorf("the site says %+v (%v)", o, err)
+			}
+			if asked := store.asked.Load(); errors.Is(c.why, eventstore.ErrCorrupt) && asked != 1 {
+				t.Errorf("what is damaged was read %d times", asked)
 			}
 		})
 	}

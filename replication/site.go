@@ -222,7 +222,7 @@ func (s *Site) Run(ctx context.Context) (err error) {
 	s.o.Clock.Hold()
 	s.own, s.start = state.ID, time.Now()
 	_, s.zero, _ = s.o.Clock.Read()
-	storage := &storage{ctx: ctx, store: s.o.Store}
+	storage := &storage{ctx: ctx, store: s.o.Store, log: s.log, damaged: map[eventstore.LogID]damage{}}
 	r := &run{Site: s, ctx: ctx, carriers: &carriers, storage: storage, random: rand.New(source{}), with: map[string]context.CancelFunc{}} //nolint:gosec // it chooses whom to ask
 	r.core = New(s.o.Config, state.ID, storage, s.instant())
 	if storage.err != nil {
@@ -298,12 +298,23 @@ type source struct{}
 func (source) Uint64() uint64 { return rand.Uint64() }
 
 // storage answers the core from the store. What keeps the store from answering ends the run, whatever the core makes of it; but
-// not that an event is in an archive that cannot be had.
+// not that an event is in an archive that cannot be had, or is damaged: it may be mended while the site runs, and others serve meanwhile.
 type storage struct {
-	ctx   context.Context //nolint:containedctx // of Run
-	store Store
-	err   error
+	ctx     context.Context //nolint:containedctx // of Run
+	store   Store
+	log     *slog.Logger
+	damaged map[eventstore.LogID]damage
+	err     error
 }
+
+// damage is where a log was last found damaged, and until when it is not read there again.
+type damage struct {
+	seq   uint64
+	until time.Time
+}
+
+// unreadFor is how long the core does without what is damaged: each heartbeat of a site that lags would have it read.
+const unreadFor = 10 * time.Minute
 
 // Heads implements Storage.
 func (s *storage) Heads() []eventstore.LogHead {
@@ -314,11 +325,25 @@ func (s *storage) Heads() []eventstore.LogHead {
 	return heads
 }
 
-// ChainAt implements Storage.
+// ChainAt implements Storage. That a read comes upon damage is known to the store, which has it looked into.
 func (s *storage) ChainAt(log eventstore.LogID, seq uint64) (eventstore.Hash, bool) {
+	last := s.damaged[log]
+	again := time.Now().Before(last.until)
+	if again && last.seq == seq {
+		return eventstore.Hash{}, false
+	}
 	chain, held, err := s.store.ChainAt(s.ctx, log, seq)
-	if err != nil && !errors.Is(err, eventstore.ErrTruncated) && eventstore.ClassOf(err) != eventstore.Transient {
+	switch {
+	case err == nil:
+		return chain, held
+	case errors.Is(err, eventstore.ErrCorrupt):
+		s.damaged[log] = damage{seq, time.Now().Add(unreadFor)}
+		if !again {
+			s.log.Error("what a site holds of a log cannot be compared: what is here is damaged",
+				slog.String("log", log.String()), slog.Uint64("seq", seq), slog.Any("error", err), slog.String("do", "tributary scrub"))
+		}
+	case !errors.Is(err, eventstore.ErrTruncated) && eventstore.ClassOf(err) != eventstore.Transient:
 		s.err = errors.Join(s.err, err)
 	}
-	return chain, held && err == nil
+	return eventstore.Hash{}, false
 }

@@ -2,7 +2,6 @@ package pebblestore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -95,9 +94,7 @@ func (s *Store) given(yield func(eventstore.Recorded, error) bool) func(eventsto
 			yield(eventstore.Recorded{}, s.truncated())
 			return false
 		}
-		if errors.Is(err, eventstore.ErrCorrupt) {
-			s.doubt()
-		}
+		s.doubt(err)
 		return yield(e, err)
 	}
 }

@@ -251,6 +251,7 @@ func (s *Store) ChainAt(ctx context.Context, log eventstore.LogID, seq uint64) (
 	}
 	page, err := s.logPage(nil, log, seq, seq)
 	if err != nil {
+		s.doubt(err)
 		return eventstore.Hash{}, false, fmt.Errorf("chain of %s at seq %d: %w", log, seq, err)
 	}
 	return page[0].Chain, true, nil

@@ -223,6 +223,40 @@ func TestLostRangesComeBackFromOthers(t *testing.T) {
 	}
 }
 
+// Who asks for a chain that cannot be read is told that it is damaged, and has that looked into.
+func TestChainOfDamagedTable(t *testing.T) {
+	files, _, _, _ := mixedTables(t)
+	o := Options{FS: files, Logger: quietLog}
+	s, err := Open("data/store", &o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := middleTables(t, s)[1]
+	first, _ := s.spanOf(table.first, table.last)
+	heads, err := s.Heads(t.Context())
+	if err := errors.Join(err, s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	zero(t, files, path.Join("data/store/log", table.name))
+	s = openMem(t, files, Options{})
+	damaged := 0
+	for _, h := range heads {
+		for seq := uint64(1); seq <= h.Seq; seq++ {
+			if _, held, err := s.ChainAt(t.Context(), h.Log, seq); err != nil {
+				damaged++
+				if !errors.Is(err, eventstore.ErrDamaged) || held {
+					t.Fatalf("chain of %s at seq %d, in a table from lsn %d on that is damaged: %v", h.Log, seq, first, err)
+				}
+			}
+		}
+	}
+	select {
+	case <-s.Doubted():
+	default:
+		t.Errorf("%d chains could not be read, and nobody is told to look", damaged)
+	}
+}
+
 // Events that were changed where they stand, all checksums right, are found by the chain and come back one by one, whosever they are;
 // where nothing is wrong nothing is. Shows R30.
 func TestForgedEventsAreMended(t *testing.T) {

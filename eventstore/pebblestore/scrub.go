@@ -116,7 +116,11 @@ func (s *Store) Scrub(ctx context.Context, o ScrubOptions) (ScrubReport, error) 
 // Doubted gives a signal when a read has come upon damage since the last one was taken: it is time for a scrub.
 func (s *Store) Doubted() <-chan struct{} { return s.doubted }
 
-func (s *Store) doubt() {
+// doubt has it known that a read ended with an error that speaks of damage. Of archives a scrub sees nothing.
+func (s *Store) doubt(err error) {
+	if !errors.Is(err, eventstore.ErrCorrupt) || errors.Is(err, eventstore.ErrArchiveDamaged) {
+		return
+	}
 	select {
 	case s.doubted <- struct{}{}:
 	default:

@@ -2,7 +2,6 @@ package pebblestore
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"sync"
 
@@ -87,10 +86,8 @@ func (sub *subscription) Next(ctx context.Context) (eventstore.Chunk, error) {
 		batches, durable := s.tail.after(sub.lsn, sub.filter.MaxChunk, sub.bytes)
 		if batches == nil {
 			page, err := s.pageFor(ctx, nil, sub.lsn+1, durable.lsn, pageLimits{events: sub.filter.MaxChunk, bytes: sub.bytes, whole: true, chain: sub.filter.Chain})
-			if errors.Is(err, eventstore.ErrCorrupt) {
-				s.doubt()
-			}
 			if err != nil {
+				s.doubt(err)
 				return eventstore.Chunk{}, err
 			}
 			batches = [][]eventstore.Recorded{page}
