@@ -130,6 +130,21 @@ func (n *Node) takePart() []string {
 	return out
 }
 
+// heard names the sites that take part and can be reached, this one first.
+func (n *Node) heard(ctx context.Context) ([]string, error) {
+	out := []string{n.config.Site}
+	for _, site := range n.takePart()[1:] {
+		heard, err := n.sites.hears(ctx, site)
+		if err != nil {
+			return nil, err
+		}
+		if heard {
+			out = append(out, site)
+		}
+	}
+	return out, nil
+}
+
 // forward sends a call on to the site where its stream is written.
 func (n *Node) forward(ctx context.Context, home, method string, request, answer proto.Message) error {
 	_, region, _ := strings.Cut(home, "@")

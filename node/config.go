@@ -34,6 +34,12 @@ const (
 	TakeoverManual = "manual"
 )
 
+// Whether what only one site may use is given to the sites that need it: by itself, or when somebody asks for it.
+const (
+	RebalanceAuto   = "auto"
+	RebalanceManual = "manual"
+)
+
 // Config says what a node is made of. Empty fields take the value that the data folder was last used with, else the
 // default.
 type Config struct {
@@ -55,6 +61,9 @@ type Config struct {
 	// Takeover says whether, of three sites or more, others take over what is homed at one that is gone: "auto" (default), or "manual", when
 	// somebody asks them to. All have to say auto for that.
 	Takeover string `json:"takeover,omitempty"`
+	// Rebalance says whether this site gives units of stock, and what else only it may use, to sites that need them: "auto", or "manual"
+	// (default), when somebody asks for it.
+	Rebalance string `json:"rebalance,omitempty"`
 	// Peers are the other sites that this one replicates with; nil means those that the folder was last used with, an empty
 	// list none.
 	Peers []Peer `json:"peers,omitempty"`
@@ -147,6 +156,7 @@ func (c *Config) complete() error {
 		c.Homed = last.Homed
 	}
 	c.Takeover = cmp.Or(c.Takeover, last.Takeover, TakeoverAuto)
+	c.Rebalance = cmp.Or(c.Rebalance, last.Rebalance, RebalanceManual)
 	if c.Kafka == Embedded {
 		c.KafkaPort = cmp.Or(c.KafkaPort, last.KafkaPort)
 	}
@@ -205,6 +215,9 @@ func (c *Config) validate(last Config) error {
 	}
 	if c.Takeover != TakeoverAuto && c.Takeover != TakeoverManual {
 		fault("--takeover %s: use auto or manual", c.Takeover)
+	}
+	if c.Rebalance != RebalanceAuto && c.Rebalance != RebalanceManual {
+		fault("--rebalance %s: use auto or manual", c.Rebalance)
 	}
 	c.validatePeers(fault)
 	c.validateHomed(fault)

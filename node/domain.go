@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -52,6 +53,9 @@ type Domain struct {
 	// Leave, when set, gives to others what only this site may use, since it is about to take part no more, and says in words what was
 	// given and what stays. It may be called again after an error.
 	Leave func(ctx context.Context, p *Parts, to []string) (given, kept string, err error)
+	// Rebalance, when set, gives what only this site may use to other sites as they need it, until ctx ends. It runs where there are
+	// others, with Config.Rebalance "auto".
+	Rebalance func(ctx context.Context, p *Parts) error
 }
 
 // Tables is a read model in ClickHouse.
@@ -85,8 +89,11 @@ type Parts struct {
 	KeysProgress, RowsProgress queries.Progress
 	// Now is the time of day that events are given.
 	Now func() time.Time
-	// Sites names the sites that take part, this one first.
+	// Sites names the sites that take part, this one first; Heard those of them that can be reached, this one first.
 	Sites func() []string
+	Heard func(context.Context) ([]string, error)
+	// Logger is for what runs by itself.
+	Logger *slog.Logger
 }
 
 // Receipt is the JSON answer to a command of a Domain's own route.
@@ -118,7 +125,7 @@ func (n *Node) add(d Domain) error {
 	if len(d.Queries) > 0 && d.Keys == nil {
 		return fmt.Errorf("%w: domain %s has queries but no read model in Redis to answer them from (Keys)", eventstore.ErrInvalid, d.Name)
 	}
-	parts := &Parts{Bus: n.bus, Log: n.sealed, Now: n.steady.Now, Sites: n.takePart}
+	parts := &Parts{Bus: n.bus, Log: n.sealed, Now: n.steady.Now, Sites: n.takePart, Heard: n.heard, Logger: n.log}
 	if d.Keys != nil {
 		m, err := n.addKeys(d.Keys, d.KeysLinger)
 		if err != nil {

@@ -231,6 +231,13 @@ func (n *Node) Run(ctx context.Context) error {
 	for _, s := range n.sagas {
 		g.Go(func() error { return n.supervise(gctx, sagaPrefix+s.name, s.Run) })
 	}
+	for _, d := range n.domains {
+		if d.Rebalance != nil && n.config.Rebalance == RebalanceAuto && n.sites.site != nil {
+			g.Go(func() error {
+				return n.supervise(gctx, "rebalancing of "+d.Name, func(ctx context.Context) error { return d.Rebalance(ctx, d.parts) })
+			})
+		}
+	}
 	g.Go(func() error {
 		defer stop()
 		serving, cancel := context.WithCancel(ctx)

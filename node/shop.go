@@ -38,6 +38,7 @@ func Shop() Domain {
 		Codecs:    []commands.Codec[proto.Message]{order.Codec(), inventory.Codec(), payment.Codec(), returns.Codec(), voucher.Codec(), customer.Codec(), cart.Codec(), profile.Codec()},
 		Figures:   shopFigures,
 		Leave:     giveStockAway,
+		Rebalance: rebalanceStock,
 	}
 }
 
@@ -51,6 +52,11 @@ func giveStockAway(ctx context.Context, p *Parts, to []string) (given, kept stri
 		kept = fmt.Sprintf("%d units of stock that open orders of this site hold, of %d codes", g.Held, g.HeldCodes)
 	}
 	return given, kept, err
+}
+
+// rebalanceStock gives units that this site may sell to sites that sell more than they have.
+func rebalanceStock(ctx context.Context, p *Parts) error {
+	return inventory.Rebalancer{Bus: p.Bus, Log: p.Log, Sites: p.Heard, Now: p.Now, Logger: p.Logger}.Run(ctx)
 }
 
 // registerShop adds the aggregates of the shop, and the rules over several of their instances.

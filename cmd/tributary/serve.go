@@ -45,6 +45,7 @@ type siteFlags struct {
 	Peer      []string      `help:"Another site to replicate with; may be repeated. off: none. Both are kept for the next time." placeholder:"SITE=GRPC_ADDR,KAFKA_ADDR" sep:"none"`
 	Homed     []string      `help:"A category whose streams are written at one site at a time; may be repeated, the same at all sites. off: none. Kept for the next time." placeholder:"CATEGORY"`
 	Takeover  string        `help:"auto: of three sites or more, the others take over what is homed at one that is gone, when all of them say so. manual: when they are asked to. Kept for the next time; auto at first." placeholder:"auto|manual"`
+	Rebalance string        `help:"auto: this site gives units of stock that it may sell to sites that sell more than they have. manual: when it is asked to (move-rights). Kept for the next time; manual at first." placeholder:"auto|manual"`
 	Join      string        `help:"Take part in the system of the site that has this gRPC address; it says who the others are. For a folder that knows none." placeholder:"HOST:PORT"`
 	MaxSkew   time.Duration `help:"How far in the future an event of another site may be that is taken; more only to take in what a clock that was ahead has given its time." default:"500ms" placeholder:"TIME"`
 	KafkaPort int           `help:"Port of the embedded Kafka, for other sites to reach it; 0 takes a free one." placeholder:"PORT"`
@@ -54,7 +55,7 @@ func (f *siteFlags) apply(c *node.Config) (err error) {
 	if f.MaxSkew <= 0 {
 		return fmt.Errorf("%w: --max-skew must be more than 0", eventstore.ErrInvalid)
 	}
-	c.KafkaPort, c.Homed, c.Takeover, c.Join, c.MaxSkew = f.KafkaPort, f.Homed, f.Takeover, f.Join, f.MaxSkew
+	c.KafkaPort, c.Homed, c.Takeover, c.Rebalance, c.Join, c.MaxSkew = f.KafkaPort, f.Homed, f.Takeover, f.Rebalance, f.Join, f.MaxSkew
 	c.Peers, err = node.ParsePeers(f.Peer)
 	return err
 }

@@ -209,6 +209,21 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+// What a site has that takes part no more neither counts nor is added to.
+func TestPlanAmong(t *testing.T) {
+	var b escrow.Books
+	b.Receive("bj", 90)
+	b.Receive("gone", 900)
+	b.Receive("out", 0)
+	got, ok := escrow.Planner{Among: []string{"bj", "sh"}}.Plan("bj", b, nil, time.Time{}, time.Unix(1000, 0))
+	if want := (escrow.Move{From: "bj", To: "sh", Units: 45}); !ok || got != want {
+		t.Errorf("plan is %+v %v, want %+v", got, ok, want)
+	}
+	if got, ok := (escrow.Planner{Among: []string{"bj", "sh"}}).Plan("gone", b, nil, time.Time{}, time.Unix(1000, 0)); ok {
+		t.Errorf("a site that takes no part is to give %+v", got)
+	}
+}
+
 func TestDemand(t *testing.T) {
 	var d escrow.Demand
 	now := time.Unix(1000, 0)

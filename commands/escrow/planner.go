@@ -1,6 +1,7 @@
 package escrow
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -19,6 +20,9 @@ type Planner struct {
 	// Floor is the demand that a site is taken to have at least, as a fraction of the mean: who has nothing to sell shows no
 	// demand. Zero means 0.05.
 	Floor float64
+	// Among are the sites that may give and be given rights; what others have does not count. Nil means those of the books and those of
+	// the demand.
+	Among []string
 }
 
 // Move is a transfer of rights.
@@ -28,7 +32,7 @@ type Move struct {
 }
 
 // Plan returns the move that a site should decide now, given its books, when it moved rights of this thing last (the zero time:
-// never), and the demand at each site, in units per second. The sites are those of the books and those of the demand. ok is false when there is nothing to move.
+// never), and the demand at each site, in units per second. ok is false when there is nothing to move.
 func (p Planner) Plan(site string, books Books, demand map[string]float64, last, now time.Time) (m Move, ok bool) {
 	interval := p.Interval
 	if interval == 0 {
@@ -37,16 +41,20 @@ func (p Planner) Plan(site string, books Books, demand map[string]float64, last,
 	if !last.IsZero() && now.Sub(last) < interval {
 		return Move{}, false
 	}
-	books.rows = slices.Clone(books.rows)
-	for s := range demand {
-		books.row(s)
+	sites := p.Among
+	if sites == nil {
+		for _, r := range books.rows {
+			sites = append(sites, r.Site)
+		}
+		sites = append(sites, slices.Collect(maps.Keys(demand))...)
 	}
-	targets := p.targets(books, demand)
+	sites = slices.Compact(slices.Sorted(slices.Values(sites)))
+	targets := p.targets(sites, books, demand)
 	spare, spares := 0.0, 0.0
-	for i, r := range books.rows {
-		more := float64(books.Available(r.Site)) - targets[i]
+	for i, s := range sites {
+		more := float64(books.Available(s)) - targets[i]
 		spares += max(more, 0)
-		if r.Site == site {
+		if s == site {
 			spare = more
 		}
 	}
@@ -54,15 +62,15 @@ func (p Planner) Plan(site string, books Books, demand map[string]float64, last,
 		return Move{}, false
 	}
 	needy, least := -1, p.lowWater()
-	for i, r := range books.rows {
-		if fill := float64(books.Available(r.Site)) / targets[i]; targets[i] >= 1 && fill < least {
+	for i, s := range sites {
+		if fill := float64(books.Available(s)) / targets[i]; targets[i] >= 1 && fill < least {
 			needy, least = i, fill
 		}
 	}
 	if needy < 0 {
 		return Move{}, false
 	}
-	to := books.rows[needy].Site
+	to := sites[needy]
 	missing := targets[needy] - float64(books.Available(to))
 	return Move{site, to, int64(math.Ceil(min(spare/spares*missing, math.Floor(spare))))}, true
 }
@@ -74,24 +82,24 @@ func (p Planner) lowWater() float64 {
 	return p.LowWater
 }
 
-// targets returns what each site of the books should have of all that is available.
-func (p Planner) targets(books Books, demand map[string]float64) []float64 {
+// targets returns what each site should have of all that is available.
+func (p Planner) targets(sites []string, books Books, demand map[string]float64) []float64 {
 	floor := p.Floor
 	if floor == 0 {
 		floor = 0.05
 	}
 	available, sum := int64(0), 0.0
-	for _, r := range books.rows {
-		available += books.Available(r.Site)
-		sum += demand[r.Site]
+	for _, s := range sites {
+		available += books.Available(s)
+		sum += demand[s]
 	}
-	mean := sum / float64(len(books.rows))
+	mean := sum / float64(len(sites))
 	if mean == 0 {
 		mean = 1
 	}
-	targets, weights := make([]float64, len(books.rows)), 0.0
-	for i, r := range books.rows {
-		targets[i] = max(demand[r.Site], floor*mean)
+	targets, weights := make([]float64, len(sites)), 0.0
+	for i, s := range sites {
+		targets[i] = max(demand[s], floor*mean)
 		weights += targets[i]
 	}
 	for i := range targets {

@@ -6,7 +6,7 @@ import (
 	"github.com/tributary-es/tributary/commerce/money"
 )
 
-// Command is one of Receive, Try, Confirm, Cancel, Adjust, ReturnGoods and MoveRights.
+// Command is one of Receive, Try, Confirm, Cancel, Adjust, ReturnGoods, MoveRights and Rebalance.
 type Command interface {
 	// stockCode returns the code that the command is for.
 	stockCode() string
@@ -81,6 +81,15 @@ type MoveRights struct {
 	At       time.Time
 }
 
+// Rebalance gives units of the site that decides to the site that lacks them most, if it has more than its share and the other has
+// little of its own (commands/escrow.Planner). It does nothing otherwise.
+type Rebalance struct {
+	Code string
+	// Demand is what each site is asked for, in units a second, 0 or more. Its keys are the sites among which units are shared.
+	Demand map[string]float64
+	At     time.Time
+}
+
 // Document is the line of a paper, such as an invoice. Events carry it, so that what was written can be shown and summed
 // up as it was.
 type Document struct {
@@ -102,3 +111,4 @@ func (c Cancel) stockCode() string      { return c.Code }
 func (c Adjust) stockCode() string      { return c.Code }
 func (c ReturnGoods) stockCode() string { return c.Code }
 func (c MoveRights) stockCode() string  { return c.Code }
+func (c Rebalance) stockCode() string   { return c.Code }

@@ -2,8 +2,12 @@ package inventory
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"time"
 
 	"github.com/tributary-es/tributary/commands"
+	"github.com/tributary-es/tributary/commands/escrow"
 	commercev1 "github.com/tributary-es/tributary/schemas/gen/tributary/commerce/v1"
 )
 
@@ -42,7 +46,7 @@ func Aggregate() commands.Aggregate[State, Command, Event] {
 
 // Register adds the inventory and its commands to a bus.
 func Register(b *commands.Bus) error {
-	return commands.Register[State, Command, Event](b, Aggregate(), Receive{}, Try{}, Confirm{}, Cancel{}, Adjust{}, ReturnGoods{}, MoveRights{})
+	return commands.Register[State, Command, Event](b, Aggregate(), Receive{}, Try{}, Confirm{}, Cancel{}, Adjust{}, ReturnGoods{}, MoveRights{}, Rebalance{})
 }
 
 func decide(s State, c Command) ([]Event, error) {
@@ -61,6 +65,8 @@ func decide(s State, c Command) ([]Event, error) {
 		return returnGoods(s, c)
 	case MoveRights:
 		return moveRights(s, c)
+	case Rebalance:
+		return rebalance(s, c), nil
 	}
 	return nil, fmt.Errorf("inventory: no such command: %T", c)
 }
@@ -130,6 +136,15 @@ func moveRights(s State, c MoveRights) ([]Event, error) {
 		return nil, s.refuseInsufficient(c.Code, c.Quantity)
 	}
 	return []Event{&commercev1.InventoryRightsMoved{To: c.To, Quantity: c.Quantity, AtMs: c.At.UnixMilli()}}, nil
+}
+
+func rebalance(s State, c Rebalance) []Event {
+	planner := escrow.Planner{Among: slices.Collect(maps.Keys(c.Demand))}
+	m, ok := planner.Plan(s.site, s.books, c.Demand, time.Time{}, c.At)
+	if !ok {
+		return nil
+	}
+	return []Event{&commercev1.InventoryRightsMoved{To: m.To, Quantity: min(m.Units, MaxQuantity), AtMs: c.At.UnixMilli()}}
 }
 
 func try(s State, c Try) ([]Event, error) {

@@ -89,6 +89,16 @@ func validate(c Command) error {
 			f.add("%w", err)
 		}
 		f.moment(c.At)
+	case Rebalance:
+		for site, demand := range c.Demand {
+			if err := eventstore.ValidateSite(site); err != nil {
+				f.add("%w", err)
+			}
+			if !(demand >= 0) || math.IsInf(demand, 0) { // NaN is not
+				f.add("demand at site %s is %v, it must be 0 or more", site, demand)
+			}
+		}
+		f.moment(c.At)
 	case ReturnGoods:
 		f.required("reference", c.Reference)
 		f.units(c.Quantity, MaxTry)
