@@ -1,7 +1,7 @@
 // Command tributary runs a Tributary server and does what its operators ask.
 //
 // Answers go to stdout, logs and progress to stderr. With --json every command prints JSON objects on stdout, one a line
-// where there are many. Exit codes:
+// where there are many, and the last line of stderr is an object {"error": {…}} when it has failed. Exit codes:
 //
 //	0  done
 //	1  it failed; stderr says why
@@ -20,11 +20,9 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -100,22 +98,23 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 		kong.Writers(out, errOut), kong.Exit(func(code int) { parsed, exited = code, true }), kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
 	if err != nil {
-		fmt.Fprintln(errOut, "tributary:", err)
-		return exitFailed
+		return fail(errOut, err, exitFailed, wantsJSON(args))
 	}
 	kctx, err := parser.Parse(args)
 	if exited {
 		return parsed // help was asked for
 	}
 	if err != nil {
-		fmt.Fprintf(errOut, "tributary: %v; try tributary --help\n", err)
-		return exitInput
+		return fail(errOut, fmt.Errorf("%w; try tributary --help", err), exitInput, wantsJSON(args))
 	}
 	c.log = newLogger(errOut, c.Verbose)
 	slog.SetDefault(c.log)
 	kctx.BindTo(ctx, (*context.Context)(nil))
 	kctx.Bind(&c.globals)
-	return exitCode(kctx.Run(), errOut)
+	if err := kctx.Run(); err != nil {
+		return fail(errOut, err, exitCode(err), c.JSON)
+	}
+	return exitDone
 }
 
 func newLogger(w io.Writer, verbose bool) *slog.Logger {
@@ -143,18 +142,14 @@ var errAway = errors.New("not every site could be compared with")
 // errBehind: a site does not have yet what another has, and what both have does not differ.
 var errBehind = errors.New("not every site has everything yet")
 
-// exitCode prints err for a person and returns the code that scripts branch on.
-func exitCode(err error, w io.Writer) int {
-	if err == nil {
-		return exitDone
-	}
-	fmt.Fprintf(w, "tributary: %s%s\n", inWords(err), againstDamage(err))
+// exitCode returns the code for an error that scripts branch on.
+func exitCode(err error) int {
 	var missing *engine.MissingError
 	var input *retail.InputError
 	switch {
 	case errors.As(err, &missing):
 		return exitMissing
-	case errors.Is(err, errFaults), errors.Is(err, eventstore.ErrCorrupt), status.Code(err) == codes.DataLoss:
+	case errors.Is(err, errFaults), errors.Is(err, eventstore.ErrCorrupt), damage(err):
 		return exitFaults
 	case errors.Is(err, errAway), errors.Is(err, errBehind):
 		return exitAway
@@ -164,26 +159,5 @@ func exitCode(err error, w io.Writer) int {
 	return exitFailed
 }
 
-// againstDamage is what a server says to do about damage, of which the error itself says no more than that there is some.
-func againstDamage(err error) string {
-	s := status.Convert(err)
-	if s.Code() != codes.DataLoss {
-		return ""
-	}
-	for _, d := range s.Details() {
-		if info, ok := d.(*errdetails.ErrorInfo); ok && info.GetMetadata()["hint"] != "" {
-			return "; " + info.GetMetadata()["hint"]
-		}
-	}
-	return ""
-}
-
-// inWords takes the form of gRPC off an error that came from a server.
-func inWords(err error) string {
-	const form = "rpc error: code = "
-	before, rest, remote := strings.Cut(err.Error(), form)
-	if _, description, ok := strings.Cut(rest, " desc = "); remote && ok {
-		return before + description
-	}
-	return err.Error()
-}
+// damage reports whether a server has said that stored data are damaged.
+func damage(err error) bool { return status.Code(err) == codes.DataLoss }

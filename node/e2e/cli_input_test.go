@@ -63,9 +63,10 @@ func TestMalformedInput(t *testing.T) {
 				if a.code != 2 || a.stdout != "" {
 					t.Errorf("%s: exit code %d, stdout %q; want 2 and nothing", args[0], a.code, a.stdout)
 				}
+				said := decoded[map[string]struct{ Message string }](t, a.stderr)["error"].Message
 				for _, want := range c.says {
-					if !strings.Contains(a.stderr, want) {
-						t.Errorf("%s says %q, want it to name %q", args[0], a.stderr, want)
+					if !strings.Contains(said, want) {
+						t.Errorf("%s says %q, want it to name %q", args[0], said, want)
 					}
 				}
 			}
