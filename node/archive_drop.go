@@ -72,6 +72,9 @@ func (n *Node) logFollowers(ctx context.Context) ([]pebblestore.Follower, error)
 	if n.kafka.mirror != nil {
 		out = append(out, pebblestore.Follower{Name: "the mirror to Kafka", At: n.kafka.mirror.Status().Position})
 	}
+	if n.kafka.feed != nil {
+		out = append(out, pebblestore.Follower{Name: "the feed's mirror to Kafka", At: n.kafka.feed.Status().Position})
+	}
 	for _, m := range n.models {
 		f := pebblestore.Follower{Name: "projection " + m.name, At: m.runner.Status().Position}
 		if m.redis != nil && n.redis.mode == Embedded {

@@ -28,6 +28,12 @@ const (
 	SourceKafka = "kafka"
 )
 
+// When a site's feed is written: when its own projections read it, or always.
+const (
+	FeedAuto = "auto"
+	FeedOn   = "on"
+)
+
 // Who takes over from a site that is gone: the others by themselves, or when somebody asks them to.
 const (
 	TakeoverAuto   = "auto"
@@ -80,6 +86,9 @@ type Config struct {
 	ClickHouse string `json:"clickhouse,omitempty"`
 	// Source is where projections read from: "store" (default) or "kafka".
 	Source string `json:"source,omitempty"`
+	// Feed says when the topic is written that has all that the log holds, events of other sites too: "auto" (default), when projections of
+	// a site that has others read from Kafka, or "on", for programs that read it elsewhere.
+	Feed string `json:"feed,omitempty"`
 	// Durability is that of commands and appends that name none: local (default), kafka or peer.
 	Durability string `json:"durability,omitempty"`
 	// RawAppends lets the store API append to the streams, and events of the types, that the domains work with: for moving
@@ -149,6 +158,7 @@ func (c *Config) complete() error {
 		return err
 	}
 	c.Source = cmp.Or(c.Source, last.Source, SourceStore)
+	c.Feed = cmp.Or(c.Feed, last.Feed, FeedAuto)
 	if c.Peers == nil {
 		c.Peers = last.Peers
 	}
@@ -212,6 +222,12 @@ func (c *Config) validate(last Config) error {
 	}
 	if c.Source == SourceKafka && c.Kafka == Off {
 		fault("--source kafka needs Kafka, which is switched off (--kafka)")
+	}
+	if c.Feed != FeedAuto && c.Feed != FeedOn {
+		fault("--feed %s: use auto or on", c.Feed)
+	}
+	if c.Feed == FeedOn && c.Kafka == Off {
+		fault("--feed on needs Kafka, which is switched off (--kafka); give --feed auto if that is meant")
 	}
 	if c.Takeover != TakeoverAuto && c.Takeover != TakeoverManual {
 		fault("--takeover %s: use auto or manual", c.Takeover)

@@ -5,6 +5,7 @@ package node
 type Figures struct {
 	Log        LogFigures         `json:"log"`
 	Kafka      *KafkaFigures      `json:"kafka,omitempty"`
+	Feed       *KafkaFigures      `json:"feed,omitempty"`
 	Redis      *RedisFigures      `json:"redis,omitempty"`
 	ClickHouse *ClickHouseFigures `json:"clickhouse,omitempty"`
 }
@@ -18,7 +19,7 @@ type LogFigures struct {
 	Verified bool `json:"verified"`
 }
 
-// KafkaFigures are of the topic, compared with the store by the identity of events. Records of events that the log has dropped are
+// KafkaFigures are of the topic, or of the feed, compared with the store by the identity of events. Records of events that the log has dropped are
 // not compared: Dropped counts them, Records the others.
 type KafkaFigures struct {
 	Records    uint64 `json:"records"`

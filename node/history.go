@@ -14,9 +14,9 @@ import (
 )
 
 // history says what of the log's streams counts, for a projection that is corrected after conflicts; nil for another one. A topic
-// has the events of this site alone: what is made from it takes them as they come.
+// that is no feed has the events of this site alone: what is made from it takes them as they come.
 func (n *Node) history(log eventstore.Reader, categories []string) projections.History {
-	if len(categories) == 0 || n.config.Source == SourceKafka {
+	if len(categories) == 0 || n.config.Source == SourceKafka && n.kafka.feed == nil {
 		return nil
 	}
 	return counting.New(log, rulesOf(n.bus))

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -17,13 +18,15 @@ import (
 	"github.com/tributary-es/tributary/eventstore/sealed"
 )
 
-// kafkaPart is the mirror and, where it is embedded, the broker.
+// kafkaPart is the mirror, that of the feed where there is one, and, where it is embedded, the broker.
 type kafkaPart struct {
-	mode    string
-	broker  *embedded.Broker
-	mirror  *kafkalog.Mirror
-	options kafkalog.Options
-	log     *slog.Logger
+	mode        string
+	broker      *embedded.Broker
+	mirror      *kafkalog.Mirror
+	options     kafkalog.Options
+	feed        *kafkalog.Mirror // nil where there is none
+	feedOptions kafkalog.Options
+	log         *slog.Logger
 }
 
 // embeddedHeartbeat is longer than that of real brokers, for each heartbeat stays in the topic, and nobody else reads it.
@@ -53,6 +56,31 @@ func openKafka(n *Node) (*kafkaPart, error) {
 	return k, nil
 }
 
+// openFeed makes the feed's mirror, where there is to be one. It comes when the other sites are known.
+func (n *Node) openFeed() error {
+	wanted := n.config.Feed == FeedOn
+	if !wanted && n.config.Source == SourceKafka {
+		others, err := n.hasOthers()
+		if err != nil {
+			return err
+		}
+		wanted = others
+	}
+	k := n.kafka
+	if !wanted || k.mirror == nil {
+		return nil
+	}
+	k.feedOptions = kafkalog.Options{
+		Brokers: k.options.Brokers, Logger: n.log, Clock: n.clock, Checkpoint: kafkalog.FileCheckpoint(n.path(feedFile)),
+		Feed: true, Topic: kafkalog.FeedOf(n.config.Site),
+	}
+	if k.mode == Embedded {
+		k.feedOptions.Heartbeat = embeddedHeartbeat
+	}
+	k.feed = kafkalog.NewMirror(n.local, k.feedOptions)
+	return nil
+}
+
 // openBroker starts the embedded broker. Data of it that cannot be loaded keep nothing from starting: they are set aside, and
 // the topic is published again from the log.
 func (k *kafkaPart) openBroker(n *Node) error {
@@ -65,15 +93,20 @@ func (k *kafkaPart) openBroker(n *Node) error {
 		return nil
 	}
 	n.log.Error("the embedded kafka's data are damaged: they are set aside, and the topic is published again from the log", "folder", aside)
-	// The mirror's mark is of the topic that was.
-	if err := os.Rename(n.path(mirrorFile), filepath.Join(aside, mirrorFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("set the mirror's mark aside: %w", err)
+	// The mirrors' marks are of the topics that were.
+	for _, mark := range []string{mirrorFile, feedFile} {
+		if err := os.Rename(n.path(mark), filepath.Join(aside, mark)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("set the mirror's mark aside: %w", err)
+		}
 	}
 	return nil
 }
 
-// mirrorFile keeps how far the mirror has come.
-const mirrorFile = "mirror.json"
+// mirrorFile and feedFile keep how far the mirrors of the two topics have come.
+const (
+	mirrorFile = "mirror.json"
+	feedFile   = "feed.json"
+)
 
 // Erasures must not wait for Kafka, nor for other sites.
 var _ sealed.Stepped = (*durable.Store)(nil)
@@ -94,13 +127,23 @@ func (n *Node) durable(s eventstore.Store) eventstore.Store {
 	return durable.New(s, keepers)
 }
 
-// run mirrors until ctx ends, once it may begin. A mirror that must not go on says so and stops; commands go on without it.
+// run mirrors until ctx ends, once it may begin. A mirror that must not go on says so and stops; commands, and the other one, go on
+// without it.
 func (k *kafkaPart) run(ctx context.Context, may func(context.Context) error) error {
 	if k.mirror == nil {
 		return nil
 	}
 	if err := may(ctx); err != nil {
 		return err
+	}
+	var feeding sync.WaitGroup
+	defer feeding.Wait()
+	if k.feed != nil {
+		feeding.Go(func() {
+			if err := k.feed.Run(ctx); err != nil && ctx.Err() == nil {
+				k.log.Error("the feed's mirror has stopped", slog.Any("error", err))
+			}
+		})
 	}
 	if err := k.mirror.Run(ctx); err != nil && ctx.Err() == nil {
 		k.log.Error("the mirror has stopped", slog.Any("error", err))

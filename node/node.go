@@ -119,6 +119,9 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 	if err := n.recall(ctx); err != nil {
 		return nil, err
 	}
+	if err := n.openFeed(); err != nil {
+		return nil, err
+	}
 	if n.sites, err = openSites(n); err != nil {
 		return nil, err
 	}

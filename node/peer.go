@@ -59,9 +59,6 @@ func (c *Config) validatePeers(fault func(format string, args ...any)) {
 	if len(c.Peers) > 0 && c.Kafka == Off {
 		fault("other sites are reached over Kafka, which is switched off (--kafka)")
 	}
-	if len(c.Peers) > 0 && c.Source == SourceKafka {
-		fault("--source kafka reads the topic, which has this site's own events alone: the read models would lack those of other sites (--peer); use --source store")
-	}
 	if c.KafkaPort != 0 && c.Kafka != Embedded {
 		fault("--kafka-port is for the embedded Kafka, not for %s", withoutPassword(c.Kafka))
 	}

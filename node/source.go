@@ -6,12 +6,15 @@ import (
 	"github.com/tributary-es/tributary/projections"
 )
 
-// source is where projections read from: the store, or the topic that the mirror writes. Personal fields are sealed in it.
+// source is where projections read from: the store, or a topic, which is the feed where there is one. Personal fields are sealed in it.
 func (n *Node) source() (projections.Source, error) {
-	if n.config.Source == SourceKafka {
-		return kafkalog.NewReader(n.kafka.options)
+	switch {
+	case n.config.Source != SourceKafka:
+		return n.local, nil
+	case n.kafka.feed != nil:
+		return kafkalog.NewReader(n.kafka.feedOptions)
 	}
-	return n.local, nil
+	return kafkalog.NewReader(n.kafka.options)
 }
 
 // opened is the source of projections that may hold personal data, and drop them when they are erased.

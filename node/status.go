@@ -30,7 +30,10 @@ func (n *Node) status(ctx context.Context) (*apiv1.Status, error) {
 	out.Disk = n.diskStatus()
 	out.Archive = n.archiveStatus()
 	if n.kafka.mirror != nil {
-		out.Mirror = n.mirrorStatus(state.Durable.LSN)
+		out.Mirror = mirrorStatus(n.kafka.mirror, n.kafka.options.Topic, state.Durable.LSN)
+	}
+	if n.kafka.feed != nil {
+		out.Feed = mirrorStatus(n.kafka.feed, n.kafka.feedOptions.Topic, state.Durable.LSN)
 	}
 	for _, m := range n.models {
 		s := m.runner.Status()
@@ -69,11 +72,11 @@ func currentError(s projections.Status) string {
 	return s.LastError
 }
 
-// mirrorStatus says how the mirror is, of a log that is durable up to an lsn.
-func (n *Node) mirrorStatus(head uint64) *apiv1.MirrorStatus {
-	s := n.kafka.mirror.Status()
+// mirrorStatus says how a mirror is, of a log that is durable up to an lsn.
+func mirrorStatus(m *kafkalog.Mirror, topic string, head uint64) *apiv1.MirrorStatus {
+	s := m.Status()
 	return &apiv1.MirrorStatus{
-		State: string(s.State), Topic: n.kafka.options.Topic, Mirrored: s.Position.String(),
+		State: string(s.State), Topic: topic, Mirrored: s.Position.String(),
 		LagEvents: head - min(head, s.Position.LSN), LastError: errorText(s.Err),
 	}
 }
@@ -100,7 +103,10 @@ func (n *Node) health(ctx context.Context) []server.Dependency {
 		out[0].Up, out[0].Problem = false, err.Error()
 	}
 	if n.kafka.mirror != nil {
-		out = append(out, kafkaHealth(n.kafka.mirror.Status(), n.kafka.mode))
+		out = append(out, kafkaHealth("kafka", n.kafka.mirror.Status(), n.kafka.mode))
+	}
+	if n.kafka.feed != nil {
+		out = append(out, kafkaHealth("feed", n.kafka.feed.Status(), n.kafka.mode))
 	}
 	var asking sync.WaitGroup
 	redis := server.Dependency{Name: "redis", Mode: withoutPassword(n.redis.mode)}
@@ -117,10 +123,10 @@ func (n *Node) health(ctx context.Context) []server.Dependency {
 	return append(out, n.stuckFollowers()...)
 }
 
-// kafkaHealth says how Kafka is, as far as the mirror knows: it is down, too, when it has not answered for a while, although nothing
+// kafkaHealth says how Kafka is, as far as a mirror knows: it is down, too, when it has not answered for a while, although nothing
 // that was asked of it has failed yet.
-func kafkaHealth(s kafkalog.Status, mode string) server.Dependency {
-	d := server.Dependency{Name: "kafka", Mode: withoutPassword(mode), Up: s.State == kafkalog.StateMirroring && s.Silent.IsZero()}
+func kafkaHealth(name string, s kafkalog.Status, mode string) server.Dependency {
+	d := server.Dependency{Name: name, Mode: withoutPassword(mode), Up: s.State == kafkalog.StateMirroring && s.Silent.IsZero()}
 	if len(s.TopicFaults) > 0 {
 		d.Problem = "the topic is weaker than it should be: " + strings.Join(s.TopicFaults, "; ")
 	}
@@ -141,7 +147,11 @@ func (n *Node) sample() server.Sample {
 	if state, err := n.local.Log(ctx); err == nil {
 		out.LogEvents, out.LogStreams, out.LogPosition = state.Durable.LSN, state.Streams, state.Durable.LSN
 		if n.kafka.mirror != nil {
-			out.MirrorLag = n.mirrorStatus(state.Durable.LSN).GetLagEvents()
+			out.MirrorLag = out.LogPosition - min(out.LogPosition, n.kafka.mirror.Status().Position.LSN)
+		}
+		if n.kafka.feed != nil {
+			lag := out.LogPosition - min(out.LogPosition, n.kafka.feed.Status().Position.LSN)
+			out.FeedLag = &lag
 		}
 	}
 	for _, m := range n.models {

@@ -22,7 +22,7 @@ func TestKafkaHealth(t *testing.T) {
 		"silent":        {kafkalog.Status{State: kafkalog.StateMirroring, Silent: time.Now(), Err: silent}, false, "do not answer since"},
 		"not connected": {kafkalog.Status{State: kafkalog.StateConnecting}, false, "not connected yet"},
 	} {
-		if d := kafkaHealth(tt.status, Embedded); d.Name != "kafka" || d.Up != tt.up || !strings.Contains(d.Problem, tt.says) || d.Up && tt.says == "" && d.Problem != "" {
+		if d := kafkaHealth("kafka", tt.status, Embedded); d.Name != "kafka" || d.Up != tt.up || !strings.Contains(d.Problem, tt.says) || d.Up && tt.says == "" && d.Problem != "" {
 			t.Errorf("%s: %+v, want up %v and %q", name, d, tt.up, tt.says)
 		}
 	}

@@ -95,6 +95,9 @@ func (n *Node) ReadFigures(ctx context.Context) (Figures, error) {
 	if n.kafka.mirror != nil {
 		out.Kafka = &KafkaFigures{Records: n.kafka.mirror.Status().Position.LSN}
 	}
+	if n.kafka.feed != nil {
+		out.Feed = &KafkaFigures{Records: n.kafka.feed.Status().Position.LSN}
+	}
 	n.readFigures(ctx, &out)
 	if len(out.Faults) > 0 {
 		return out.Figures, fmt.Errorf("%w: %s", eventstore.ErrUnavailable, out.Faults[0])
@@ -119,7 +122,9 @@ func (n *Node) verifyPart(ctx context.Context, part string, out *Report, progres
 	case "log":
 		return n.verifyLog(ctx, &out.Figures, progress)
 	case "kafka":
-		return n.verifyKafka(ctx, out, progress)
+		faults, err := n.verifyKafka(ctx, out, progress)
+		found, feedErr := n.verifyFeed(ctx, out, progress)
+		return append(faults, found...), errors.Join(err, feedErr)
 	}
 	var faults []string
 	for _, m := range n.models {
@@ -156,7 +161,7 @@ func (n *Node) verifyKafka(ctx context.Context, out *Report, progress func(done,
 	if n.kafka.mirror == nil {
 		return nil, nil
 	}
-	if err := n.awaitMirror(ctx); err != nil {
+	if err := n.awaitMirror(ctx, n.kafka.mirror); err != nil {
 		return nil, err
 	}
 	var faults []string
@@ -188,17 +193,40 @@ const recounts = 3
 // mirrorPatience is how long a verification waits for the mirror to come to the end of the log.
 const mirrorPatience = 10 * time.Second
 
-func (n *Node) awaitMirror(ctx context.Context) error {
+func (n *Node) awaitMirror(ctx context.Context, m *kafkalog.Mirror) error {
 	state, err := n.local.Log(ctx)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, mirrorPatience)
 	defer cancel()
-	if err := n.kafka.mirror.Wait(ctx, state.Durable); err != nil {
+	if err := m.Wait(ctx, state.Durable); err != nil {
 		return fmt.Errorf("wait for the mirror: %w", err)
 	}
 	return nil
+}
+
+// verifyFeed compares the feed, where there is one, with the store.
+func (n *Node) verifyFeed(ctx context.Context, out *Report, progress func(done, total uint64)) ([]string, error) {
+	if n.kafka.feed == nil {
+		return nil, nil
+	}
+	if err := n.awaitMirror(ctx, n.kafka.feed); err != nil {
+		return nil, fmt.Errorf("feed: %w", err)
+	}
+	report, err := kafkalog.Audit(ctx, n.local, n.kafka.feedOptions, progress)
+	if err != nil {
+		return nil, fmt.Errorf("feed: %w", err)
+	}
+	out.Feed = &KafkaFigures{Records: report.Records, Dropped: report.Dropped, Missing: report.Missing, Duplicates: report.Duplicates}
+	if report.Dropped > 0 {
+		out.notCompared("kafka: %d records of the feed are of events that were dropped from the log", report.Dropped)
+	}
+	faults := make([]string, len(report.Faults))
+	for i, f := range report.Faults {
+		faults[i] = "feed: " + f
+	}
+	return faults, nil
 }
 
 // pausePatience is how long a verification waits for a read model to stand still.

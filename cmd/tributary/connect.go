@@ -21,13 +21,14 @@ type engineFlags struct {
 	Kafka      string `help:"Kafka: embedded, off, or brokers HOST:PORT,…" placeholder:"ADDR"`
 	Redis      string `help:"Redis: embedded, or HOST:PORT, or a redis:// URL." placeholder:"ADDR"`
 	ClickHouse string `name:"clickhouse" help:"ClickHouse: embedded, off, or a clickhouse:// URL." placeholder:"URL"`
-	Source     string `help:"Where projections read from: store or kafka." placeholder:"SOURCE"`
+	Source     string `help:"Where projections read from: store or kafka. Kept for the next time." placeholder:"SOURCE"`
+	Feed       string `help:"auto: the feed, a topic with the events of all sites, is written where there are others and projections read from Kafka. on: always, for programs of your own. Kept for the next time." placeholder:"auto|on"`
 	keyFlags
 }
 
 func (f engineFlags) config(g *globals, data string) node.Config {
 	config := node.Config{
-		Data: data, Site: f.Site, Kafka: f.Kafka, Redis: f.Redis, ClickHouse: f.ClickHouse, Source: f.Source,
+		Data: data, Site: f.Site, Kafka: f.Kafka, Redis: f.Redis, ClickHouse: f.ClickHouse, Source: f.Source, Feed: f.Feed,
 		Logger: g.log, Version: version,
 	}
 	f.fill(&config)

@@ -264,6 +264,9 @@ func figureRows(f node.Figures) [][]string {
 	if f.Kafka != nil {
 		rows = append(rows, []string{"  Kafka", "records", strconv.FormatUint(f.Kafka.Records, 10)})
 	}
+	if f.Feed != nil {
+		rows = append(rows, []string{"  Kafka", "records of the feed", strconv.FormatUint(f.Feed.Records, 10)})
+	}
 	if r := f.Redis; r != nil {
 		rows = append(rows,
 			[]string{"  Redis", "orders, shipped", fmt.Sprintf("%d, %d", r.Orders, r.Shipped)},

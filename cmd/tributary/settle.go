@@ -66,10 +66,7 @@ func backlog(st *apiv1.Status) uint64 {
 			behind = max(behind, 1)
 		}
 	}
-	if m := st.GetMirror(); m != nil {
-		behind = max(behind, m.GetLagEvents())
-	}
-	return behind
+	return max(behind, st.GetMirror().GetLagEvents(), st.GetFeed().GetLagEvents())
 }
 
 // settlePatience is how long settle waits while nothing moves: an engine that starts on a machine with much else to do takes
@@ -81,7 +78,7 @@ const (
 
 // progressOf is different whenever something has moved.
 func progressOf(st *apiv1.Status) string {
-	out := st.GetDurable() + st.GetMirror().GetMirrored()
+	out := st.GetDurable() + st.GetMirror().GetMirrored() + st.GetFeed().GetMirrored()
 	for _, p := range st.GetProjections() {
 		out += fmt.Sprintf(" %s %.0f", p.GetPosition(), p.GetRate())
 	}
@@ -94,8 +91,10 @@ func progressOf(st *apiv1.Status) string {
 // laggards names what is behind, and why where that is known.
 func laggards(st *apiv1.Status) string {
 	var out []string
-	if m := st.GetMirror(); m.GetLagEvents() > 0 {
-		out = append(out, fmt.Sprintf("the mirror is %s, %d events behind %s", m.GetState(), m.GetLagEvents(), m.GetLastError()))
+	for _, m := range []*apiv1.MirrorStatus{st.GetMirror(), st.GetFeed()} {
+		if m.GetLagEvents() > 0 {
+			out = append(out, fmt.Sprintf("the mirror to %s is %s, %d events behind %s", m.GetTopic(), m.GetState(), m.GetLagEvents(), m.GetLastError()))
+		}
 	}
 	for _, p := range st.GetProjections() {
 		if before(p.GetPosition(), st.GetDurable()) {
@@ -120,8 +119,10 @@ func stopped(st *apiv1.Status) string {
 			return "projection " + p.GetName() + " in " + p.GetSink() + " stands still until the log is repaired: " + p.GetLastError()
 		}
 	}
-	if m := st.GetMirror(); m != nil && (m.GetState() == "forked" || m.GetState() == "fenced") {
-		return "the mirror is " + m.GetState() + ": " + m.GetLastError()
+	for _, m := range []*apiv1.MirrorStatus{st.GetMirror(), st.GetFeed()} {
+		if m.GetState() == "forked" || m.GetState() == "fenced" {
+			return "the mirror to " + m.GetTopic() + " is " + m.GetState() + ": " + m.GetLastError()
+		}
 	}
 	return ""
 }

@@ -14,7 +14,7 @@ import (
 // maxFaults bounds the faults that a report names; all are counted.
 const maxFaults = 100
 
-// AuditReport is what Audit found. Events are told apart by identity, their dot.
+// AuditReport is what Audit found. Events are told apart by identity, their dot; in a feed by their position.
 type AuditReport struct {
 	Topic     string
 	Partition int
@@ -23,6 +23,8 @@ type AuditReport struct {
 	// Dropped are records of events that the log has dropped for good: there is nothing to compare them with, and nothing tells what
 	// of those is missing. They are not among Records.
 	Dropped uint64
+	// Earlier are records of a feed that were written in earlier lives of the log, which nobody reads any more.
+	Earlier uint64
 	// Missing events are in the log and not in the topic; Lag of them are at the end, where the mirror may not have come yet.
 	Missing, Lag uint64
 	// Duplicates are records of an event beyond its first; OutOfOrder are first records that stand too late in the topic.
@@ -92,13 +94,14 @@ type audit struct {
 	missing gaps
 	torn    []tornEvent         // records of a batch that is not in the log, and may never be whole
 	last    eventstore.Recorded // the last own event that the topic was found to have, with its chain
+	lastOwn eventstore.Dot      // what a heartbeat of a feed behind it has to say
 	enc     encoder
 	dec     decoder
 	frame   framer
 }
 
 func (a *audit) run(ctx context.Context) error {
-	a.own = ownEvents{ctx: ctx, store: a.store, log: a.state.ID}
+	a.own = ownEvents{ctx: ctx, store: a.store, log: a.state.ID, feed: a.o.Feed}
 	defer a.own.close()
 	if err := a.toBeginning(); err != nil {
 		return err
@@ -122,14 +125,44 @@ func (a *audit) toBeginning() error {
 	if !ok {
 		return err
 	}
+	a.own.seq = a.state.Seq
 	if err := a.own.beginBehind(dropped.Before()); err != nil {
 		return err
 	}
-	a.begin = eventstore.Dot{Log: a.state.ID, Seq: a.state.Seq + 1}
+	a.begin = a.end(&a.state)
+	a.begin.Seq++
 	if a.own.has {
-		a.begin = a.own.event.Dot
+		a.begin = a.own.dot()
 	}
 	return nil
+}
+
+// end returns the identity of the last event that is durable.
+func (a *audit) end(state *eventstore.LogState) eventstore.Dot {
+	if a.o.Feed {
+		return a.own.dotAt(state.Durable)
+	}
+	return eventstore.Dot{Log: state.ID, Seq: state.Seq}
+}
+
+// name names an event by its identity.
+func (a *audit) name(d eventstore.Dot) string {
+	if a.o.Feed {
+		return eventstore.Position{Incarnation: d.Log.Incarnation, LSN: d.Seq}.String()
+	}
+	return d.String()
+}
+
+// identity returns the identity that a record claims; false for one of no event of this log.
+func (a *audit) identity(r Record) (eventstore.Dot, bool) {
+	log := a.state.ID
+	if !a.o.Feed {
+		dot, ok := sequence(r.Headers)
+		return dot, ok && dot.Log.Site == log.Site && dot.Log.Shard == log.Shard
+	}
+	own, err := a.dec.own(r)
+	at, ok := positionOf(r.Headers)
+	return a.own.dotAt(at), ok && err == nil && own.Log.Site == log.Site && own.Log.Shard == log.Shard
 }
 
 // records yields the topic's records up to its present end, over broken connections and damaged batches.
@@ -232,13 +265,17 @@ func (a *audit) record(ctx context.Context, r Record) error {
 		a.report.fault("record at offset %d was not written by a mirror", r.Offset)
 		return nil
 	}
-	dot, ok := sequence(r.Headers)
-	if !ok || dot.Log.Site != a.state.ID.Site || dot.Log.Shard != a.state.ID.Shard {
+	dot, ok := a.identity(r)
+	if !ok {
 		a.report.Foreign++
 		a.report.fault("record at offset %d is of no event of this log: its %s is %q", r.Offset, headerDot, r.Headers[0].Value)
 		return nil
 	}
-	if before(dot, a.begin) {
+	switch {
+	case a.o.Feed && dot.Log.Incarnation < a.state.ID.Incarnation:
+		a.report.Earlier++
+		return nil
+	case before(dot, a.begin):
 		a.report.Dropped++
 		return nil
 	}
@@ -247,7 +284,7 @@ func (a *audit) record(ctx context.Context, r Record) error {
 			return err
 		}
 	}
-	if a.own.has && a.own.event.Dot == dot {
+	if a.own.has && a.own.dot() == dot {
 		return a.inOrder(r)
 	}
 	var e eventstore.Recorded
@@ -256,25 +293,25 @@ func (a *audit) record(ctx context.Context, r Record) error {
 	switch {
 	case err != nil:
 		return err
-	case corrupt != nil && (beyond || a.own.has && before(a.own.event.Dot, dot)):
+	case corrupt != nil && (beyond || a.own.has && before(a.own.dot(), dot)):
 		// What it claims to be is not to be relied on; least of all as the place where the topic has come to.
 		a.report.Changed++
-		a.report.fault("record at offset %d, which claims to be event %s, is changed: %v", r.Offset, dot, corrupt)
+		a.report.fault("record at offset %d, which claims to be event %s, is changed: %v", r.Offset, a.name(dot), corrupt)
 		return nil
 	case beyond:
 		a.report.Foreign++
-		a.report.fault("event %s at offset %d is not in the log, which ends before it", dot, r.Offset)
+		a.report.fault("event %s at offset %d is not in the log, which ends before it", a.name(dot), r.Offset)
 		return nil
-	case !a.own.has || before(dot, a.own.event.Dot):
+	case !a.own.has || before(dot, a.own.dot()):
 		return a.repeated(ctx, r, dot)
 	}
 	// What the log has before this event, the topic should have had before this record.
-	for a.own.has && before(a.own.event.Dot, dot) {
+	for a.own.has && before(a.own.dot(), dot) {
 		if err := a.lacking(); err != nil {
 			return err
 		}
 	}
-	if a.own.has && a.own.event.Dot == dot {
+	if a.own.has && a.own.dot() == dot {
 		return a.inOrder(r)
 	}
 	return a.repeated(ctx, r, dot)
@@ -289,7 +326,7 @@ func (a *audit) lacking() error {
 	if regained {
 		a.report.Regained++
 	} else {
-		a.missing.add(a.own.event.Dot)
+		a.missing.add(a.own.dot())
 	}
 	return a.own.next()
 }
@@ -297,7 +334,8 @@ func (a *audit) lacking() error {
 // inOrder judges the record of the event that the walk through the log stands at.
 func (a *audit) inOrder(r Record) error {
 	a.neverWhole()
-	a.found(r, &a.own.event)
+	a.lastOwn = eventstore.Dot{Log: a.state.ID, Seq: a.own.seq}
+	a.found(r, &a.own.event, a.lastOwn)
 	a.last = a.own.event
 	return a.own.next()
 }
@@ -308,7 +346,7 @@ func (a *audit) beyond(ctx context.Context, dot eventstore.Dot) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("ask for the log's end: %w", err)
 	}
-	return before(eventstore.Dot{Log: state.ID, Seq: state.Seq}, dot), nil
+	return before(a.end(&state), dot), nil
 }
 
 // repeated judges a record whose event's place in the order has passed.
@@ -317,17 +355,18 @@ func (a *audit) repeated(ctx context.Context, r Record, dot eventstore.Dot) erro
 	if err != nil {
 		return err
 	}
+	own, _ := a.dec.own(r) // as it is: the walk through the log does not stand there
 	switch {
 	case !found:
 		a.leftOut(r, dot)
 	case a.missing.remove(dot):
 		a.report.OutOfOrder++
-		a.report.fault("event %s stands too late, at offset %d", dot, r.Offset)
-		a.found(r, &event)
+		a.report.fault("event %s stands too late, at offset %d", a.name(dot), r.Offset)
+		a.found(r, &event, own)
 	default:
 		a.report.Duplicates++
-		a.report.fault("event %s is there again at offset %d", dot, r.Offset)
-		a.compare(r, &event)
+		a.report.fault("event %s is there again at offset %d", a.name(dot), r.Offset)
+		a.compare(r, &event, own)
 	}
 	return nil
 }
@@ -349,7 +388,7 @@ func (a *audit) leftOut(r Record, dot eventstore.Dot) {
 	}
 	for _, t := range a.torn {
 		a.report.Foreign++
-		a.report.fault("event %s at offset %d is not in the log", t.dot, t.offset)
+		a.report.fault("event %s at offset %d is not in the log", a.name(t.dot), t.offset)
 	}
 	a.torn = nil
 }
@@ -361,15 +400,18 @@ func (a *audit) neverWhole() {
 }
 
 // found counts an event's first record and compares it.
-func (a *audit) found(r Record, e *eventstore.Recorded) {
+func (a *audit) found(r Record, e *eventstore.Recorded, own eventstore.Dot) {
 	a.report.Records++
-	a.compare(r, e)
+	a.compare(r, e, own)
 }
 
 // compare holds a record against the one that the log's event gives. The record may have been written in any life of the
-// log since the event's own, which shows in the incarnation of its position.
-func (a *audit) compare(r Record, e *eventstore.Recorded) {
+// log since the event's own, which shows in the incarnation of its position. In a feed it says which is the last own event.
+func (a *audit) compare(r Record, e *eventstore.Recorded, own eventstore.Dot) {
 	a.enc.reset()
+	if a.o.Feed {
+		a.enc.own = own
+	}
 	want := *e
 	if at, ok := positionOf(r.Headers); ok && at.Incarnation >= e.Dot.Log.Incarnation && at.Incarnation < want.Position.Incarnation {
 		want.Position.Incarnation = at.Incarnation
@@ -379,7 +421,7 @@ func (a *audit) compare(r Record, e *eventstore.Recorded) {
 	}
 	if diff := differences(a.enc.event(&want, a.frame.of(e)), r); len(diff) > 0 {
 		a.report.Changed++
-		a.report.fault("event %s at offset %d is changed: %s", e.Dot, r.Offset, strings.Join(diff, "; "))
+		a.report.fault("event %s at offset %d is changed: %s", a.name(a.own.identity(e)), r.Offset, strings.Join(diff, "; "))
 	}
 }
 
@@ -396,16 +438,23 @@ func (a *audit) mark(r Record, kind string) {
 	}
 	a.report.Heartbeats++
 	h, ok := entry.(*Heartbeat)
-	if ok && a.last.Dot == h.Mirrored && a.last.Chain != h.Chain {
+	if !ok || a.last.Dot != h.Mirrored {
+		return
+	}
+	if a.last.Chain != h.Chain {
 		a.report.Changed++
 		a.report.fault("heartbeat at offset %d says hash chain %x after event %s, the log has %x", r.Offset, h.Chain[:8], h.Mirrored, a.last.Chain[:8])
+	}
+	if a.o.Feed && h.Own != a.lastOwn {
+		a.report.Changed++
+		a.report.fault("heartbeat at offset %d says that %s is the last own event, the log has %s", r.Offset, h.Own, a.lastOwn)
 	}
 }
 
 // rest counts what the topic does not have at its end.
 func (a *audit) rest() error {
 	holes := a.missing.count()
-	for a.own.has && !before(eventstore.Dot{Log: a.state.ID, Seq: a.state.Seq}, a.own.event.Dot) {
+	for a.own.has && !before(a.end(&a.state), a.own.dot()) {
 		if err := a.lacking(); err != nil {
 			return err
 		}
@@ -413,10 +462,11 @@ func (a *audit) rest() error {
 	a.report.Missing = a.missing.count()
 	a.report.Lag = a.report.Missing - holes
 	for _, g := range a.missing {
+		first := a.name(eventstore.Dot{Log: g.log, Seq: g.first})
 		if g.first == g.last {
-			a.report.fault("event %s is missing", eventstore.Dot{Log: g.log, Seq: g.first})
+			a.report.fault("event %s is missing", first)
 		} else {
-			a.report.fault("%d events are missing, %s to %d", g.last-g.first+1, eventstore.Dot{Log: g.log, Seq: g.first}, g.last)
+			a.report.fault("%d events are missing, %s to %d", g.last-g.first+1, first, g.last)
 		}
 	}
 	return nil

@@ -27,6 +27,8 @@ type Mark struct {
 	Mirrored eventstore.Dot      `json:"mirrored"`
 	At       eventstore.Position `json:"at"`
 	Chain    eventstore.Hash     `json:"chain"`
+	// Own is, in a feed, what its records say of the site's own log, see Event.
+	Own eventstore.Dot `json:"own,omitzero"`
 	// Offset is the one after the last record that was acknowledged.
 	Offset int64 `json:"offset"`
 }

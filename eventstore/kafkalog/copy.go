@@ -17,6 +17,7 @@ type parcel struct {
 	last     eventstore.Dot
 	at       eventstore.Position
 	chain    eventstore.Hash
+	own      eventstore.Dot      // in a feed
 	position eventstore.Position // zero inside a chunk
 	err      error               // reading or encoding ended
 }
@@ -102,7 +103,7 @@ func (w *writer) sendParcel(ctx context.Context, c *connection, p *parcel) error
 	if offset < w.mark.Offset {
 		return fmt.Errorf("%w: records came to offset %d, others are acknowledged up to %d", errTopicChanged, offset, w.mark.Offset)
 	}
-	w.mark.Mirrored, w.mark.At, w.mark.Chain = p.last, p.at, p.chain
+	w.mark.Mirrored, w.mark.At, w.mark.Chain, w.mark.Own = p.last, p.at, p.chain, p.own
 	w.mark.Offset = offset + int64(p.batch.records)
 	return nil
 }
@@ -124,7 +125,7 @@ func (w *writer) sendHeartbeat(ctx context.Context, c *connection, position even
 	record := enc.heartbeat(&Heartbeat{
 		Log: state.ID, Mirrored: mirrored, MirroredAt: w.mark.At, Chain: w.mark.Chain, Position: position,
 		Head: state.Seq, Durable: state.Durable, HLC: w.o.Clock.Shown(),
-		Applied: applied,
+		Applied: applied, Own: w.mark.Own,
 	})
 	b, err := encodeBatch([]Record{record}, 0)
 	if err != nil {
@@ -251,11 +252,12 @@ func (k *packer) chunk(chunk *eventstore.Chunk, give func(parcel) bool) error {
 		k.enc.reset()
 		return nil
 	}
+	if k.w.o.Feed {
+		k.enc.own = ownBefore(k.w.log, chunk)
+	}
 	for i := range chunk.Events {
 		e := &chunk.Events[i]
-		// What an earlier life has lost comes back from other sites, behind events that are in the topic already: who reads it
-		// would take it for a repetition.
-		if e.Dot.Log.Site != k.w.log.Site || e.Dot.Log.Shard != k.w.log.Shard || !before(k.last, e.Dot) {
+		if !k.takes(e) {
 			continue
 		}
 		k.last = e.Dot
@@ -269,7 +271,20 @@ func (k *packer) chunk(chunk *eventstore.Chunk, give func(parcel) bool) error {
 		k.records = append(k.records, k.enc.event(e, frame))
 		k.size += size
 		pending.events++
-		pending.last, pending.at, pending.chain = e.Dot, e.Position, e.Chain
+		pending.last, pending.at, pending.chain, pending.own = e.Dot, e.Position, e.Chain, k.enc.own
 	}
 	return flush(chunk.Position)
+}
+
+// takes reports whether an event is to be in the topic.
+func (k *packer) takes(e *eventstore.Recorded) bool {
+	if k.w.o.Feed {
+		if e.Dot.Log == k.w.log {
+			k.enc.own = e.Dot
+		}
+		return true
+	}
+	// What an earlier life has lost comes back from other sites, behind events that are in the topic already: who reads it
+	// would take it for a repetition.
+	return e.Dot.Log.Site == k.w.log.Site && e.Dot.Log.Shard == k.w.log.Shard && before(k.last, e.Dot)
 }

@@ -55,6 +55,10 @@ func (d *decoder) decode(r Record) (Entry, error) {
 		if err := d.event(r, &e.Recorded); err != nil {
 			return nil, fmt.Errorf("record at offset %d: %w", r.Offset, err)
 		}
+		var err error
+		if e.Own, err = d.own(r); err != nil {
+			return nil, err
+		}
 		return e, nil
 	case recordFence, recordHeartbeat:
 		entry, err := d.mark(r, kind)
@@ -143,6 +147,8 @@ func (d *decoder) event(r Record, e *eventstore.Recorded) error {
 			e.Epoch = uint32(p.number(h.Value, 32))
 		case headerKeyRef:
 			e.KeyRef = uint32(p.number(h.Value, 32))
+		case headerRevises:
+			e.Revises = p.flag(h.Value)
 		case headerCRC:
 			crc = h.Value
 		}
@@ -180,6 +186,20 @@ func (d *decoder) stream(key []byte, e *eventstore.Recorded) error {
 	return nil
 }
 
+// own returns what a record of a feed says of the site's own log; zero for a record of another topic.
+func (d *decoder) own(r Record) (eventstore.Dot, error) {
+	for i := range r.Headers {
+		if r.Headers[i].Key == headerOwn {
+			p := parser{names: d, header: headerOwn}
+			if dot := p.dot(r.Headers[i].Value); p.err == nil {
+				return dot, nil
+			}
+			return eventstore.Dot{}, fmt.Errorf("record at offset %d: %w", r.Offset, p.err)
+		}
+	}
+	return eventstore.Dot{}, nil
+}
+
 // mark decodes a fence or a heartbeat.
 func (d *decoder) mark(r Record, kind string) (Entry, error) {
 	p := parser{names: d}
@@ -213,6 +233,8 @@ func (d *decoder) mark(r Record, kind string) (Entry, error) {
 			h.Durable = p.position(v)
 		case headerDep:
 			h.Applied = p.vector(v)
+		case headerOwn:
+			h.Own = p.dot(v)
 		}
 	}
 	switch {
@@ -243,6 +265,13 @@ func (p *parser) number(v []byte, bits int) uint64 {
 		p.fail(v)
 	}
 	return n
+}
+
+func (p *parser) flag(v []byte) bool {
+	if string(v) != "true" {
+		p.fail(v)
+	}
+	return p.err == nil
 }
 
 // two reads a pair of numbers around a separator.

@@ -73,10 +73,14 @@ func before(a, b eventstore.Dot) bool {
 
 // ownEvents walks a log's own events in order, those of earlier lives first. In the log itself some of an earlier life may stand
 // behind ones of the present life: those that it had lost and got back from other sites.
+//
+// For a feed it walks all events, as they stand, and takes for the identity of an event its position, in place of a dot.
 type ownEvents struct {
 	ctx   context.Context
 	store eventstore.Reader
 	log   eventstore.LogID
+	feed  bool
+	seq   uint64 // of the last own event of the present life up to where the walk stands; kept for a feed
 
 	event eventstore.Recorded // where the walk stands, if has
 	has   bool
@@ -90,6 +94,23 @@ type ownEvents struct {
 	stop  func()
 }
 
+// dot returns the identity of the event where the walk stands.
+func (o *ownEvents) dot() eventstore.Dot { return o.identity(&o.event) }
+
+func (o *ownEvents) identity(e *eventstore.Recorded) eventstore.Dot {
+	if o.feed {
+		return o.dotAt(e.Position)
+	}
+	return e.Dot
+}
+
+// dotAt returns the identity, in a feed, of the event at a position.
+func (o *ownEvents) dotAt(p eventstore.Position) eventstore.Dot {
+	d := eventstore.Dot{Log: o.log, Seq: p.LSN}
+	d.Log.Incarnation = p.Incarnation
+	return d
+}
+
 // beginBehind has the walk begin at the first own event behind a position.
 func (o *ownEvents) beginBehind(p eventstore.Position) error {
 	o.close()
@@ -98,10 +119,17 @@ func (o *ownEvents) beginBehind(p eventstore.Position) error {
 		if err != nil {
 			return fmt.Errorf("read the log: %w", err)
 		}
-		if o.ours(&e) {
+		switch {
+		case o.feed && e.Dot.Log == o.log:
+			o.seq = e.Dot.Seq - 1
+			return o.next()
+		case !o.feed && o.ours(&e):
 			o.last = eventstore.Dot{Log: e.Dot.Log, Seq: e.Dot.Seq - 1}
 			return o.next()
 		}
+	}
+	if o.feed {
+		return o.next()
 	}
 	return nil
 }
@@ -130,7 +158,10 @@ func (o *ownEvents) next() error {
 			return fmt.Errorf("read the log: %w", err)
 		}
 		o.at = e.Position
-		if o.ours(&e) {
+		if e.Dot.Log == o.log {
+			o.seq = e.Dot.Seq
+		}
+		if o.feed || o.ours(&e) {
 			o.event, o.has, o.last = e, true, e.Dot
 			return nil
 		}
@@ -140,7 +171,7 @@ func (o *ownEvents) next() error {
 // rest returns the events behind the last one: life by life where there are several, else as they stand.
 func (o *ownEvents) rest() (iter.Seq2[eventstore.Recorded, error], error) {
 	replica, ok := o.store.(eventstore.Replica)
-	if !ok {
+	if !ok || o.feed {
 		return o.store.ReadAll(o.ctx, o.at, eventstore.Filter{Chain: true}), nil
 	}
 	heads, err := replica.Heads(o.ctx)
@@ -178,7 +209,7 @@ func (o *ownEvents) rest() (iter.Seq2[eventstore.Recorded, error], error) {
 // came back from another site. A mirror writes none of those.
 func (o *ownEvents) regained(e *eventstore.Recorded) (bool, error) {
 	replica, ok := o.store.(eventstore.Replica)
-	if !ok || e.Dot.Log.Incarnation == o.log.Incarnation {
+	if !ok || o.feed || e.Dot.Log.Incarnation == o.log.Incarnation {
 		return false, nil
 	}
 	heads, err := replica.Heads(o.ctx)
@@ -247,7 +278,7 @@ func (o *ownEvents) first(ctx context.Context, after eventstore.Position, dot ev
 			return e, false, nil
 		case err != nil:
 			return e, false, fmt.Errorf("read the log: %w", err)
-		case e.Dot == dot:
+		case o.identity(&e) == dot:
 			return e, true, nil
 		case only:
 			return e, false, nil

@@ -31,6 +31,7 @@ type follower struct {
 	durable eventstore.Position // the farthest that the log is known to be durable
 
 	last  eventstore.Dot        // zero Log: nothing is known of what stands before
+	at    eventstore.Position   // of last, in a feed
 	batch []eventstore.Recorded // the beginning of a batch that is not whole yet
 	chunk eventstore.Chunk      // whole batches that are not handed out yet
 }
@@ -73,12 +74,16 @@ func (f *follower) locate(ctx context.Context, c *connection) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	f.last = eventstore.Dot{}
+	f.last, f.at = eventstore.Dot{}, eventstore.Position{}
 	if err := f.locateLife(ctx, c, start, end); err != nil {
 		return 0, err
 	}
-	if f.cursor.IsZero() {
-		return start, nil
+	after := f.cursor
+	if after.IsZero() {
+		if !f.o.Feed || f.life == 0 {
+			return start, nil
+		}
+		after = eventstore.Position{Incarnation: f.life} // behind what earlier lives have left
 	}
 	// Positions never fall in the topic of one log, whatever the life, so the records up to the cursor end at a place that halving finds.
 	low, high := start, end
@@ -88,7 +93,7 @@ func (f *follower) locate(ctx context.Context, c *connection) (int64, error) {
 		switch {
 		case err != nil:
 			return 0, err
-		case at < 0 || position.Compare(f.cursor) > 0:
+		case at < 0 || position.Compare(after) > 0:
 			high = middle
 		default:
 			low = at + 1
@@ -98,8 +103,8 @@ func (f *follower) locate(ctx context.Context, c *connection) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if found {
-		f.last = t.dot()
+	if found && (!f.o.Feed || t.log().Incarnation == f.life) {
+		f.last, f.at = t.dot(), t.at()
 	}
 	return low, nil
 }
@@ -112,6 +117,9 @@ func (f *follower) locateLife(ctx context.Context, c *connection, start, end int
 		return nil // reading comes to that record
 	}
 	if err != nil || !found {
+		return err
+	}
+	if err := f.o.expects(&t); err != nil {
 		return err
 	}
 	return f.enter(t.log().Incarnation, t.offset)
@@ -129,9 +137,10 @@ func (f *follower) enter(life uint32, offset int64) error {
 	return nil
 }
 
-// present returns a position of the present life for one that was given in an earlier one: lsns go on from life to life.
+// present returns a position of the present life for one that was given in an earlier one: lsns go on from life to life, but in a feed,
+// where each life begins anew.
 func (f *follower) present(p eventstore.Position) eventstore.Position {
-	if p.Incarnation < f.life && p.LSN > 0 {
+	if !f.o.Feed && p.Incarnation < f.life && p.LSN > 0 {
 		p.Incarnation = f.life
 	}
 	return p
@@ -183,6 +192,9 @@ func (t *tail) log() eventstore.LogID {
 	if t.heartbeat != nil {
 		return t.heartbeat.Log
 	}
+	if t.isFeed() {
+		return t.own.Log
+	}
 	id := t.event.Dot.Log
 	id.Incarnation = t.event.Position.Incarnation
 	return id
@@ -202,7 +214,17 @@ func (f *follower) take(ctx context.Context, r Record) error {
 		if err := f.dec.event(r, &f.event); err != nil {
 			return fmt.Errorf("record at offset %d: %w", r.Offset, err)
 		}
-		return f.takeEvent(ctx, &f.event, r.Offset)
+		own := f.event.Dot
+		if f.o.Feed {
+			var err error
+			if own, err = f.dec.own(r); err == nil && own.Log.Site == "" {
+				err = corruptf("record at offset %d is not of a feed: it has no %s", r.Offset, headerOwn)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return f.takeEvent(ctx, &f.event, own, r.Offset)
 	}
 	entry, err := f.dec.decode(r)
 	if errors.Is(err, ErrForeign) {
@@ -219,8 +241,11 @@ func (f *follower) take(ctx context.Context, r Record) error {
 }
 
 // follows says whether an event comes right after the last one: 0 yes, -1 it was seen before, 1 something is missing.
-func (f *follower) follows(d eventstore.Dot) int {
-	last := f.last
+func (f *follower) follows(e *eventstore.Recorded) int {
+	if f.o.Feed {
+		return f.followsAt(e.Position)
+	}
+	last, d := f.last, e.Dot
 	switch {
 	case last.Log.Incarnation == d.Log.Incarnation && d.Seq <= last.Seq, d.Log.Incarnation < last.Log.Incarnation:
 		return -1
@@ -230,16 +255,20 @@ func (f *follower) follows(d eventstore.Dot) int {
 	return 1
 }
 
-func (f *follower) takeEvent(ctx context.Context, e *eventstore.Recorded, offset int64) error {
-	if f.last.Log.Site != "" && (f.last.Log.Site != e.Dot.Log.Site || f.last.Log.Shard != e.Dot.Log.Shard) {
+// takeEvent takes an event, and the last one of the site's own log up to it.
+func (f *follower) takeEvent(ctx context.Context, e *eventstore.Recorded, own eventstore.Dot, offset int64) error {
+	if !f.o.Feed && f.last.Log.Site != "" && (f.last.Log.Site != e.Dot.Log.Site || f.last.Log.Shard != e.Dot.Log.Shard) {
 		return fmt.Errorf("%w: event %s at offset %d follows events of %s", eventstore.ErrCorrupt, e.Dot, offset, f.last.Log)
 	}
-	switch f.follows(e.Dot) {
+	switch f.follows(e) {
 	case -1:
 		return nil
 	case 1:
 		if f.last.Log.Site == "" && !f.cursor.IsZero() && f.present(e.Position) == (eventstore.Position{Incarnation: f.cursor.Incarnation, LSN: f.cursor.LSN + 1}) {
 			break // what stood before is gone, and was read
+		}
+		if f.o.Feed {
+			return fmt.Errorf("%w: event %s at %s, offset %d, follows %s", ErrGap, e.Dot, e.Position, offset, f.at)
 		}
 		return fmt.Errorf("%w: event %s at offset %d follows seq %d of incarnation %d", ErrGap, e.Dot, offset, f.last.Seq, f.last.Log.Incarnation)
 	}
@@ -249,7 +278,7 @@ func (f *follower) takeEvent(ctx context.Context, e *eventstore.Recorded, offset
 	if err := f.enter(e.Position.Incarnation, offset); err != nil {
 		return err
 	}
-	f.last = e.Dot
+	f.last, f.at = e.Dot, e.Position
 	if e.Position = f.present(e.Position); e.Position.Compare(f.cursor) <= 0 {
 		return nil
 	}
@@ -263,7 +292,7 @@ func (f *follower) takeEvent(ctx context.Context, e *eventstore.Recorded, offset
 		}
 	}
 	f.batch = f.batch[:0]
-	f.advance(e.Position, f.own(e.Dot))
+	f.advance(e.Position, f.own(own))
 	if len(f.chunk.Events) >= f.filter.MaxChunk {
 		return f.flush(ctx)
 	}
@@ -271,7 +300,15 @@ func (f *follower) takeEvent(ctx context.Context, e *eventstore.Recorded, offset
 }
 
 func (f *follower) takeHeartbeat(h *Heartbeat, offset int64) error {
-	if h.Mirrored.Seq > 0 && f.last.Log.Site != "" && f.last.Log.Incarnation == h.Mirrored.Log.Incarnation && h.Mirrored.Seq > f.last.Seq {
+	own := h.Mirrored
+	if f.o.Feed {
+		if own = h.Own; h.Log.Incarnation < f.life {
+			return nil
+		}
+		if f.at.LSN > 0 && f.at.Incarnation == h.MirroredAt.Incarnation && h.MirroredAt.LSN > f.at.LSN {
+			return fmt.Errorf("%w: the heartbeat at offset %d speaks of event %s at %s, the last one seen stands at %s", ErrGap, offset, h.Mirrored, h.MirroredAt, f.at)
+		}
+	} else if h.Mirrored.Seq > 0 && f.last.Log.Site != "" && f.last.Log.Incarnation == h.Mirrored.Log.Incarnation && h.Mirrored.Seq > f.last.Seq {
 		return fmt.Errorf("%w: the heartbeat at offset %d speaks of event %s, seq %d was the last one seen", ErrGap, offset, h.Mirrored, f.last.Seq)
 	}
 	if err := f.enter(h.Log.Incarnation, offset); err != nil {
@@ -284,7 +321,7 @@ func (f *follower) takeHeartbeat(h *Heartbeat, offset int64) error {
 	// What the log holds from other sites stands in no record: the heartbeat alone tells that it was passed.
 	same := f.cursor.IsZero() || position.Incarnation == f.cursor.Incarnation
 	if len(f.batch) == 0 && same && position.LSN > f.cursor.LSN && h.Mirrored == f.last {
-		f.advance(position, f.own(h.Mirrored))
+		f.advance(position, f.own(own))
 	}
 	return nil
 }

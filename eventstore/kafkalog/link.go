@@ -3,6 +3,7 @@ package kafkalog
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -21,6 +22,9 @@ func NewLink(o Options) (*Link, error) {
 	o, err := o.withDefaults(eventstore.LogID{})
 	if err != nil {
 		return nil, err
+	}
+	if o.Feed {
+		return nil, fmt.Errorf("%w: sites replicate from topics of own events, not from feeds", eventstore.ErrInvalid)
 	}
 	return &Link{o}, nil
 }

@@ -32,8 +32,11 @@ type Options struct {
 	// MaxBackoff bounds the pause between vain attempts to reach the brokers; zero means 2 s.
 	MaxBackoff time.Duration
 
-	// Topic is its name; empty means TopicOf the store's site.
+	// Topic is its name; empty means TopicOf the store's site, or FeedOf it.
 	Topic string
+	// Feed says that the topic is a feed: it has all that the site's log holds, events of other logs too, in the local order. Whoever
+	// reads it has to say so as well.
+	Feed bool
 	// Partition holds the shard's events; zero means the store's shard, or partition 0 for a Reader.
 	Partition int
 
@@ -65,6 +68,9 @@ func (o Options) withDefaults(log eventstore.LogID) (Options, error) {
 	o.Brokers = slices.Clone(o.Brokers)
 	if o.Topic == "" && log.Site != "" {
 		o.Topic = TopicOf(log.Site)
+		if o.Feed {
+			o.Topic = FeedOf(log.Site)
+		}
 	}
 	if o.Partition == 0 {
 		o.Partition = int(log.Shard)

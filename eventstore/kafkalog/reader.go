@@ -46,20 +46,51 @@ func (r *Reader) Log(ctx context.Context) (eventstore.LogState, error) {
 		return eventstore.LogState{}, fmt.Errorf("%w: %w", eventstore.ErrUnavailable, err)
 	case !found:
 		return eventstore.LogState{}, fmt.Errorf("end of topic %s/%d: %w", r.o.Topic, r.o.Partition, eventstore.ErrNotFound)
-	case t.event != nil:
-		state := eventstore.LogState{ID: t.log(), Durable: t.event.Position, Seq: t.event.Dot.Seq}
-		if !t.event.EndsBatch() {
-			// The events of a batch follow each other in lsn as in seq.
-			state.Durable.LSN -= state.Seq + 1 - t.event.Batch.FirstSeq
-			state.Seq = t.event.Batch.FirstSeq - 1
-		}
-		if state.ID != t.event.Dot.Log { // the log goes on in a life that has no event here yet
-			state.Seq = 0
-		}
-		return state, nil
+	}
+	if err := r.o.expects(&t); err != nil {
+		return eventstore.LogState{}, err
+	}
+	if t.event != nil {
+		return t.state(), nil
 	}
 	h := t.heartbeat
-	return eventstore.LogState{ID: h.Log, Durable: h.Durable, Seq: h.Head, Chain: h.Chain}, nil
+	state := eventstore.LogState{ID: h.Log, Durable: h.Durable, Seq: h.Head, Chain: h.Chain}
+	if r.o.Feed {
+		state.Chain = eventstore.Hash{} // the heartbeat has that of the log of the last event, which may be another site's
+	}
+	return state, nil
+}
+
+// state says how far a topic has come that ends with an event.
+func (t *tail) state() eventstore.LogState {
+	e := t.event
+	state := eventstore.LogState{ID: t.log(), Durable: e.Position, Seq: e.Dot.Seq}
+	if t.isFeed() {
+		state.Seq = t.own.Seq
+	}
+	if !e.EndsBatch() {
+		// The events of a batch follow each other in lsn as in seq.
+		before := e.Dot.Seq + 1 - e.Batch.FirstSeq
+		state.Durable.LSN -= before
+		if !t.isFeed() || e.Dot == t.own {
+			state.Seq -= before
+		}
+	}
+	if !t.isFeed() && state.ID != e.Dot.Log { // the log goes on in a life that has no event here yet
+		state.Seq = 0
+	}
+	return state
+}
+
+// expects returns ErrInvalid, with what to do, for a feed that is read as a topic of own events, and for the reverse.
+func (o *Options) expects(t *tail) error {
+	switch {
+	case t.isFeed() && !o.Feed:
+		return fmt.Errorf("%w: %s is a feed: read it as one (Options.Feed)", eventstore.ErrInvalid, o.Topic)
+	case !t.isFeed() && o.Feed:
+		return fmt.Errorf("%w: %s is no feed: it has a site's own events", eventstore.ErrInvalid, o.Topic)
+	}
+	return nil
 }
 
 // Subscribe follows the topic after a position of the log, for ever, as eventstore.Reader's Subscribe follows the log: the
@@ -68,7 +99,8 @@ func (r *Reader) Log(ctx context.Context) (eventstore.LogState, error) {
 //
 // Where the topic holds several lives of the log, the positions of all events are of the last one, as they are in the store.
 // Next ends with ErrGap where an event is missing, with ErrWrongIncarnation when the topic goes on in another life than the
-// position's, or than the one that the reader began in, with ErrCorrupt at a record that does not verify. Recorded.Chain is not filled: ErrUnsupported
+// position's, or than the one that the reader began in, with ErrCorrupt at a record that does not verify, with ErrInvalid when
+// Options.Feed is not as the topic is. Recorded.Revises is filled from a feed. Recorded.Chain is not filled: ErrUnsupported
 // when the filter asks for it.
 func (r *Reader) Subscribe(ctx context.Context, after eventstore.Position, f eventstore.Filter) (eventstore.Subscription, error) {
 	if err := ctx.Err(); err != nil {
@@ -153,7 +185,7 @@ func (f *follower) run(ctx context.Context) error {
 			last := f.last
 			stuckAfter = &last
 			continue
-		case errors.Is(err, ErrGap), errors.Is(err, eventstore.ErrCorrupt), errors.Is(err, eventstore.ErrWrongIncarnation):
+		case errors.Is(err, ErrGap), errors.Is(err, eventstore.ErrCorrupt), errors.Is(err, eventstore.ErrWrongIncarnation), errors.Is(err, eventstore.ErrInvalid):
 			return fmt.Errorf("read %s/%d: %w", f.o.Topic, f.o.Partition, err)
 		case down.IsZero():
 			down = time.Now()

@@ -38,6 +38,10 @@ const (
 	headerKeyRef        = "tributary-key-ref"
 	headerCRC           = "tributary-crc"
 
+	// In a feed: the last event of the site's own log, and whether an event stands before others of its stream.
+	headerOwn     = "tributary-own"
+	headerRevises = "tributary-revises"
+
 	// headerRecord marks what is not an event; its value is one of the names below.
 	headerRecord    = "tributary-record"
 	recordFence     = "fence"
@@ -75,7 +79,12 @@ type Record struct {
 type Entry interface{ entry() }
 
 // Event is a record that holds an event.
-type Event struct{ eventstore.Recorded }
+type Event struct {
+	eventstore.Recorded
+	// Own is, in a feed, the last event of the site's own log, in its present life, up to this one; seq 0 before the first. Elsewhere it is
+	// zero.
+	Own eventstore.Dot
+}
 
 // Fence is the first record of a mirror: from here on no earlier mirror writes.
 type Fence struct {
@@ -105,6 +114,8 @@ type Heartbeat struct {
 	HLC     hlc.Timestamp
 	// Applied says how far the log had durably applied every other log.
 	Applied eventstore.Vector
+	// Own is, in a feed, the last event of the site's own log before this record, as in Event.
+	Own eventstore.Dot
 }
 
 func (*Event) entry()     {}
@@ -122,7 +133,8 @@ func EncodeEvent(e *eventstore.Recorded, frame []byte) Record {
 type encoder struct {
 	text    []byte
 	headers []Header
-	first   int // of the headers of the record at hand
+	first   int            // of the headers of the record at hand
+	own     eventstore.Dot // for a feed, see Event
 }
 
 // reset takes back the memory of all records that were given out.
@@ -143,6 +155,12 @@ func (enc *encoder) event(e *eventstore.Recorded, frame []byte) Record {
 	enc.begin()
 	enc.dot(headerDot, e.Dot)
 	enc.position(headerPosition, e.Position)
+	if enc.own.Log.Site != "" {
+		enc.dot(headerOwn, enc.own)
+		if e.Revises {
+			enc.string(headerRevises, "true")
+		}
+	}
 	enc.string(headerType, e.Type)
 	enc.number(headerVersion, e.Version)
 	enc.hlc(headerHLC, e.HLC)
@@ -220,6 +238,9 @@ func (enc *encoder) heartbeat(h *Heartbeat) Record {
 	enc.position(headerDurable, h.Durable)
 	enc.hlc(headerHLC, h.HLC)
 	enc.vector(headerDep, h.Applied)
+	if h.Own.Log.Site != "" {
+		enc.dot(headerOwn, h.Own)
+	}
 	return enc.record(h.HLC, nil, nil)
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -89,7 +90,7 @@ tributary-crc: 7fedc668
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(&Event{e}, decoded); diff != "" {
+	if diff := cmp.Diff(&Event{Recorded: e}, decoded); diff != "" {
 		t.Fatalf("decoded (-want +got):\n%s", diff)
 	}
 }
@@ -169,6 +170,47 @@ tributary-dep: shard-01@bj/1/8,shard-00@gz/1/9
 		}
 		if diff := cmp.Diff(c.entry, decoded); diff != "" {
 			t.Fatalf("decoded (-want +got):\n%s", diff)
+		}
+	}
+}
+
+// What a feed says beyond the other topic.
+func TestFeedRecordText(t *testing.T) {
+	e := full()
+	e.Revises = true
+	own := eventstore.Dot{Log: eventstore.LogID{Site: "bj", Incarnation: 2}, Seq: 31}
+	enc := encoder{own: own}
+	event := enc.event(&e, frameOf(&e))
+	heartbeat := &Heartbeat{Log: own.Log, Mirrored: e.Dot, MirroredAt: e.Position, Position: e.Position, Durable: e.Position, HLC: e.HLC, Own: own}
+	for _, c := range []struct {
+		got  Record
+		want Entry
+		says []string
+	}{
+		{event, &Event{e, own}, []string{"tributary-position: 2-77\ntributary-own: shard-00@bj/2/31\ntributary-revises: true\ntributary-type: "}},
+		{enc.heartbeat(heartbeat), heartbeat, []string{"tributary-own: shard-00@bj/2/31\n"}},
+	} {
+		for _, says := range c.says {
+			if !strings.Contains(text(c.got), says) {
+				t.Errorf("record lacks %q:\n%s", says, text(c.got))
+			}
+		}
+		decoded, err := Decode(c.got)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(c.want, decoded); diff != "" {
+			t.Errorf("decoded (-want +got):\n%s", diff)
+		}
+	}
+	for i := range event.Headers {
+		if event.Headers[i].Key == headerOwn || event.Headers[i].Key == headerRevises {
+			broken := event
+			broken.Headers = slices.Clone(event.Headers)
+			broken.Headers[i].Value = []byte("no")
+			if _, err := Decode(broken); !errors.Is(err, eventstore.ErrCorrupt) {
+				t.Errorf("a broken %s gives %v", event.Headers[i].Key, err)
+			}
 		}
 	}
 }

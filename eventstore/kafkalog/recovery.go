@@ -36,6 +36,9 @@ const silentShare = 20
 // is no such topic, eventstore.ErrUnavailable when no broker answers.
 func Recover(ctx context.Context, log eventstore.LogID, o Options) (*Recovery, error) {
 	o, err := o.withDefaults(log)
+	if err == nil && o.Feed {
+		err = fmt.Errorf("%w: a log is restored from the topic of its own events, not from a feed", eventstore.ErrInvalid)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("recover from kafka: %w", err)
 	}

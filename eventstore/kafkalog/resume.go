@@ -72,6 +72,7 @@ func (c *connection) records(ctx context.Context, from, to int64) iter.Seq2[Reco
 // tail is what the topic says, at its end, of how far it has come: the last event, or a heartbeat behind it.
 type tail struct {
 	event     *eventstore.Recorded
+	own       eventstore.Dot // in a feed, see Event
 	heartbeat *Heartbeat
 	offset    int64
 }
@@ -92,9 +93,9 @@ func (c *connection) findTail(ctx context.Context, start, end int64, visit func(
 			}
 			switch e := entry.(type) {
 			case *Event:
-				t, found = tail{event: &e.Recorded, offset: record.Offset}, true
+				t, found = tail{event: &e.Recorded, own: e.Own, offset: record.Offset}, true
 			case *Heartbeat:
-				t, found = tail{heartbeat: e, offset: record.Offset}, true
+				t, found = tail{heartbeat: e, own: e.Own, offset: record.Offset}, true
 			default:
 				if err := visit(record.Offset, entry); err != nil {
 					return tail{}, false, err
@@ -144,6 +145,10 @@ func (w *writer) resume(ctx context.Context, c *connection) (eventstore.Position
 	}
 	var position eventstore.Position
 	switch {
+	case w.o.Feed:
+		position, err = w.resumeFeed(ctx, t, found, earlier, start)
+	case found && t.isFeed():
+		err = fmt.Errorf("%w: it is a feed, as the record at offset %d says", ErrForked, t.offset)
 	case !found:
 		position, err = w.resumeWithoutTail(ctx, earlier, start)
 	case t.event != nil:

@@ -93,8 +93,10 @@ func busy(ctx context.Context, s *Site) (string, error) {
 			return fmt.Sprintf("site %s: projection %s is at %s of %s %s", s.Name, p.GetName(), p.GetPosition(), st.GetDurable(), p.GetLastError()), nil
 		}
 	}
-	if m := st.GetMirror(); m.GetLagEvents() > 0 {
-		return fmt.Sprintf("site %s: the mirror is %d events behind %s", s.Name, m.GetLagEvents(), m.GetLastError()), nil
+	for _, m := range []*apiv1.MirrorStatus{st.GetMirror(), st.GetFeed()} {
+		if m.GetLagEvents() > 0 {
+			return fmt.Sprintf("site %s: the mirror to %s is %d events behind %s", s.Name, m.GetTopic(), m.GetLagEvents(), m.GetLastError()), nil
+		}
 	}
 	compared, err := sitesv1.NewSitesClient(s.conn).CompareSites(ctx, &sitesv1.CompareSitesRequest{})
 	if err != nil {

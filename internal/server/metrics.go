@@ -20,6 +20,8 @@ type Sample struct {
 	// LogPosition is the lsn up to which the log is durable.
 	LogPosition uint64
 	MirrorLag   uint64
+	// FeedLag is nil where there is no feed.
+	FeedLag *uint64
 	// ArchivedEvents are those of LogEvents that are in an archive.
 	ArchivedEvents uint64
 	Projections    []ProjectionSample
@@ -122,6 +124,7 @@ var (
 	logStreams     = prometheus.NewDesc("tributary_log_streams", "Streams that have events.", nil, nil)
 	archivedEvents = prometheus.NewDesc("tributary_log_archived_events", "Events of the log that are in an archive.", nil, nil)
 	mirrorLag      = prometheus.NewDesc("tributary_mirror_lag_events", "Durable events that are not yet in Kafka.", nil, nil)
+	feedLag        = prometheus.NewDesc("tributary_feed_lag_events", "Durable events that are not yet in the feed; only where there is one.", nil, nil)
 	projectionLag  = prometheus.NewDesc("tributary_projection_lag_events", "Durable events that are not yet in the read model.", []string{"projection", "sink"}, nil)
 	projectionAge  = prometheus.NewDesc("tributary_projection_lag_seconds", "Age of the oldest event that is not yet in the read model.", []string{"projection", "sink"}, nil)
 	projectionRate = prometheus.NewDesc("tributary_projection_rate", "Events a second that go into the read model.", []string{"projection", "sink"}, nil)
@@ -133,7 +136,7 @@ var (
 // Describe lists the metrics, without taking a sample: what is sampled may not be there yet.
 func (s sampler) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		logEvents, logPosition, logStreams, archivedEvents, mirrorLag, projectionLag, projectionAge, projectionRate, parkedEvents, projectionUp, sagaOpen,
+		logEvents, logPosition, logStreams, archivedEvents, mirrorLag, feedLag, projectionLag, projectionAge, projectionRate, parkedEvents, projectionUp, sagaOpen,
 	} {
 		ch <- d
 	}
@@ -153,6 +156,9 @@ func (s sampler) Collect(ch chan<- prometheus.Metric) {
 	gauge(logStreams, float64(v.LogStreams))
 	gauge(archivedEvents, float64(v.ArchivedEvents))
 	gauge(mirrorLag, float64(v.MirrorLag))
+	if v.FeedLag != nil {
+		gauge(feedLag, float64(*v.FeedLag))
+	}
 	v.Sites.collect(gauge)
 	for _, p := range v.Projections {
 		gauge(projectionLag, float64(p.Lag), p.Name, p.Sink)

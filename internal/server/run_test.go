@@ -238,11 +238,12 @@ func TestReflectionListsTheServices(t *testing.T) {
 
 func TestMetrics(t *testing.T) {
 	var asked atomic.Int32
+	feedLag := uint64(6)
 	e := newEcho()
 	r := start(t, server.Options{Sample: func() server.Sample {
 		asked.Add(1)
 		return server.Sample{
-			LogEvents: 11, LogStreams: 3, LogPosition: 12, MirrorLag: 4, SagasOpen: map[string]uint64{"checkout": 2},
+			LogEvents: 11, LogStreams: 3, LogPosition: 12, MirrorLag: 4, FeedLag: &feedLag, SagasOpen: map[string]uint64{"checkout": 2},
 			Projections: []server.ProjectionSample{{Name: "shop", Sink: "redis", Lag: 5, LagSeconds: .5, Rate: 9, Parked: 1, Live: true}},
 		}
 	}}, &e.fakes)
@@ -262,7 +263,7 @@ func TestMetrics(t *testing.T) {
 		`http_requests_total{code="404",route="none",service="none"} 1`,
 		`http_request_duration_seconds_count{route="GET /v1/orders/{id}",service="QueryService"} 1`,
 		`grpc_server_handled_total{grpc_code="OK",grpc_method="/tributary.commerce.api.v1.QueryService/GetOrder"} 1`,
-		`tributary_log_events 11`, `tributary_log_position 12`, `tributary_mirror_lag_events 4`, `tributary_saga_open{saga="checkout"} 2`,
+		`tributary_log_events 11`, `tributary_log_position 12`, `tributary_mirror_lag_events 4`, `tributary_feed_lag_events 6`, `tributary_saga_open{saga="checkout"} 2`,
 		`tributary_projection_lag_events{projection="shop",sink="redis"} 5`, `tributary_projection_rate{projection="shop",sink="redis"} 9`,
 		`tributary_projection_parked_events{projection="shop",sink="redis"} 1`, `tributary_projection_live{projection="shop",sink="redis"} 1`,
 		`tributary_streams_open 0`, "go_goroutines ", "process_resident_memory_bytes ",

@@ -14,10 +14,11 @@ import (
 // The figures of the demo's contract. They are written down here once more, so that a renamed field is noticed.
 type (
 	figures struct {
-		Log        logFigures   `json:"log"`
-		Kafka      kafkaFigures `json:"kafka"`
-		Redis      redisFigures `json:"redis"`
-		ClickHouse clickFigures `json:"clickhouse"`
+		Log        logFigures    `json:"log"`
+		Kafka      kafkaFigures  `json:"kafka"`
+		Feed       *kafkaFigures `json:"feed"`
+		Redis      redisFigures  `json:"redis"`
+		ClickHouse clickFigures  `json:"clickhouse"`
 	}
 	logFigures struct {
 		Events   uint64 `json:"events"`

@@ -120,9 +120,9 @@ function follower(name, kind, f) {
 
 function showFollowers(s) {
   const rows = [];
-  if (s.mirror) {
-    const m = s.mirror;
-    rows.push(follower("mirror", `Kafka topic ${m.topic}`, { state: m.state, position: m.mirrored, lag: m.lag_events, last_error: m.last_error }));
+  for (const [name, m] of [["mirror", s.mirror], ["feed", s.feed]]) {
+    if (!m) continue;
+    rows.push(follower(name, `Kafka topic ${m.topic}`, { state: m.state, position: m.mirrored, lag: m.lag_events, last_error: m.last_error }));
   }
   for (const p of s.projections || []) {
     rows.push(follower(p.name, `read model v${p.version}${p.sink ? " in " + p.sink : ""}`, {

@@ -274,6 +274,7 @@ var texts = map[string]string{
 	"tributary.api.v1.Status.disk":                                         "The disk that the store is on.",
 	"tributary.api.v1.Status.durable":                                      "How far the log is durable.",
 	"tributary.api.v1.Status.events":                                       "Events and streams in the log.",
+	"tributary.api.v1.Status.feed":                                         "The mirror to the feed, the topic that has the events of other sites too; not set where there is none.",
 	"tributary.api.v1.Status.mirror":                                       "The mirror to Kafka.",
 	"tributary.api.v1.Status.projections":                                  "The projections.",
 	"tributary.api.v1.Status.sagas":                                        "The sagas.",

@@ -88,8 +88,10 @@ type Status struct {
 	Archive *ArchiveStatus `protobuf:"bytes,12,opt,name=archive,proto3" json:"archive,omitempty"`
 	// The durability of commands and appends that name none: local, kafka or peer.
 	DefaultDurability string `protobuf:"bytes,13,opt,name=default_durability,json=defaultDurability,proto3" json:"default_durability,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// The mirror to the feed, the topic that has the events of other sites too; not set where there is none.
+	Feed          *MirrorStatus `protobuf:"bytes,14,opt,name=feed,proto3" json:"feed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Status) Reset() {
@@ -211,6 +213,13 @@ func (x *Status) GetDefaultDurability() string {
 		return x.DefaultDurability
 	}
 	return ""
+}
+
+func (x *Status) GetFeed() *MirrorStatus {
+	if x != nil {
+		return x.Feed
+	}
+	return nil
 }
 
 // ArchiveStatus says what of the log is archived, and how the server archives by itself.
@@ -2839,7 +2848,7 @@ var File_tributary_api_v1_admin_proto protoreflect.FileDescriptor
 const file_tributary_api_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"\x1ctributary/api/v1/admin.proto\x12\x10tributary.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btributary/api/v1/http.proto\"\x12\n" +
-	"\x10GetStatusRequest\"\xcf\x04\n" +
+	"\x10GetStatusRequest\"\x83\x05\n" +
 	"\x06Status\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x14\n" +
 	"\x05shard\x18\x02 \x01(\tR\x05shard\x129\n" +
@@ -2855,7 +2864,8 @@ const file_tributary_api_v1_admin_proto_rawDesc = "" +
 	" \x03(\v2\x1c.tributary.api.v1.DependencyR\fdependencies\x120\n" +
 	"\x04disk\x18\v \x01(\v2\x1c.tributary.api.v1.DiskStatusR\x04disk\x129\n" +
 	"\aarchive\x18\f \x01(\v2\x1f.tributary.api.v1.ArchiveStatusR\aarchive\x12-\n" +
-	"\x12default_durability\x18\r \x01(\tR\x11defaultDurability\"\xc4\x02\n" +
+	"\x12default_durability\x18\r \x01(\tR\x11defaultDurability\x122\n" +
+	"\x04feed\x18\x0e \x01(\v2\x1e.tributary.api.v1.MirrorStatusR\x04feed\"\xc4\x02\n" +
 	"\rArchiveStatus\x12\x1a\n" +
 	"\barchived\x18\x01 \x01(\tR\barchived\x12\x16\n" +
 	"\x06events\x18\x02 \x01(\x04R\x06events\x12\x1a\n" +
@@ -3179,51 +3189,52 @@ var file_tributary_api_v1_admin_proto_depIdxs = []int32{
 	8,  // 4: tributary.api.v1.Status.dependencies:type_name -> tributary.api.v1.Dependency
 	3,  // 5: tributary.api.v1.Status.disk:type_name -> tributary.api.v1.DiskStatus
 	2,  // 6: tributary.api.v1.Status.archive:type_name -> tributary.api.v1.ArchiveStatus
-	39, // 7: tributary.api.v1.ArchiveStatus.ended_at:type_name -> google.protobuf.Timestamp
-	39, // 8: tributary.api.v1.DiskStatus.stalled_since:type_name -> google.protobuf.Timestamp
-	4,  // 9: tributary.api.v1.DiskStatus.scrub:type_name -> tributary.api.v1.ScrubStatus
-	39, // 10: tributary.api.v1.ScrubStatus.ended_at:type_name -> google.protobuf.Timestamp
-	11, // 11: tributary.api.v1.ListOutboxResponse.messages:type_name -> tributary.api.v1.OutboxMessage
-	38, // 12: tributary.api.v1.OutboxMessage.payload:type_name -> tributary.api.v1.OutboxMessage.PayloadEntry
-	16, // 13: tributary.api.v1.ListParkedResponse.events:type_name -> tributary.api.v1.ParkedEvent
-	17, // 14: tributary.api.v1.ListParkedResponse.instances:type_name -> tributary.api.v1.ParkedInstance
-	29, // 15: tributary.api.v1.ListArchiveResponse.segments:type_name -> tributary.api.v1.ArchivedSegment
-	39, // 16: tributary.api.v1.ArchivedSegment.first_event:type_name -> google.protobuf.Timestamp
-	39, // 17: tributary.api.v1.ArchivedSegment.last_event:type_name -> google.protobuf.Timestamp
-	35, // 18: tributary.api.v1.ListSchemasResponse.schemas:type_name -> tributary.api.v1.EventSchema
-	0,  // 19: tributary.api.v1.AdminService.GetStatus:input_type -> tributary.api.v1.GetStatusRequest
-	9,  // 20: tributary.api.v1.AdminService.ListOutbox:input_type -> tributary.api.v1.ListOutboxRequest
-	12, // 21: tributary.api.v1.AdminService.RebuildProjection:input_type -> tributary.api.v1.RebuildProjectionRequest
-	14, // 22: tributary.api.v1.AdminService.ListParked:input_type -> tributary.api.v1.ListParkedRequest
-	18, // 23: tributary.api.v1.AdminService.RetryParked:input_type -> tributary.api.v1.RetryParkedRequest
-	20, // 24: tributary.api.v1.AdminService.SkipParked:input_type -> tributary.api.v1.SkipParkedRequest
-	33, // 25: tributary.api.v1.AdminService.ListSchemas:input_type -> tributary.api.v1.ListSchemasRequest
-	23, // 26: tributary.api.v1.AdminService.Backup:input_type -> tributary.api.v1.BackupRequest
-	25, // 27: tributary.api.v1.AdminService.Archive:input_type -> tributary.api.v1.ArchiveRequest
-	27, // 28: tributary.api.v1.AdminService.ListArchive:input_type -> tributary.api.v1.ListArchiveRequest
-	31, // 29: tributary.api.v1.AdminService.VerifyArchive:input_type -> tributary.api.v1.VerifyArchiveRequest
-	30, // 30: tributary.api.v1.AdminService.DropArchived:input_type -> tributary.api.v1.DropArchivedRequest
-	22, // 31: tributary.api.v1.AdminService.Verify:input_type -> tributary.api.v1.VerifyRequest
-	36, // 32: tributary.api.v1.AdminService.Scrub:input_type -> tributary.api.v1.ScrubRequest
-	1,  // 33: tributary.api.v1.AdminService.GetStatus:output_type -> tributary.api.v1.Status
-	10, // 34: tributary.api.v1.AdminService.ListOutbox:output_type -> tributary.api.v1.ListOutboxResponse
-	13, // 35: tributary.api.v1.AdminService.RebuildProjection:output_type -> tributary.api.v1.RebuildProgress
-	15, // 36: tributary.api.v1.AdminService.ListParked:output_type -> tributary.api.v1.ListParkedResponse
-	19, // 37: tributary.api.v1.AdminService.RetryParked:output_type -> tributary.api.v1.RetryParkedResponse
-	21, // 38: tributary.api.v1.AdminService.SkipParked:output_type -> tributary.api.v1.SkipParkedResponse
-	34, // 39: tributary.api.v1.AdminService.ListSchemas:output_type -> tributary.api.v1.ListSchemasResponse
-	24, // 40: tributary.api.v1.AdminService.Backup:output_type -> tributary.api.v1.BackupProgress
-	26, // 41: tributary.api.v1.AdminService.Archive:output_type -> tributary.api.v1.ArchiveProgress
-	28, // 42: tributary.api.v1.AdminService.ListArchive:output_type -> tributary.api.v1.ListArchiveResponse
-	26, // 43: tributary.api.v1.AdminService.VerifyArchive:output_type -> tributary.api.v1.ArchiveProgress
-	26, // 44: tributary.api.v1.AdminService.DropArchived:output_type -> tributary.api.v1.ArchiveProgress
-	32, // 45: tributary.api.v1.AdminService.Verify:output_type -> tributary.api.v1.VerifyProgress
-	37, // 46: tributary.api.v1.AdminService.Scrub:output_type -> tributary.api.v1.ScrubProgress
-	33, // [33:47] is the sub-list for method output_type
-	19, // [19:33] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	5,  // 7: tributary.api.v1.Status.feed:type_name -> tributary.api.v1.MirrorStatus
+	39, // 8: tributary.api.v1.ArchiveStatus.ended_at:type_name -> google.protobuf.Timestamp
+	39, // 9: tributary.api.v1.DiskStatus.stalled_since:type_name -> google.protobuf.Timestamp
+	4,  // 10: tributary.api.v1.DiskStatus.scrub:type_name -> tributary.api.v1.ScrubStatus
+	39, // 11: tributary.api.v1.ScrubStatus.ended_at:type_name -> google.protobuf.Timestamp
+	11, // 12: tributary.api.v1.ListOutboxResponse.messages:type_name -> tributary.api.v1.OutboxMessage
+	38, // 13: tributary.api.v1.OutboxMessage.payload:type_name -> tributary.api.v1.OutboxMessage.PayloadEntry
+	16, // 14: tributary.api.v1.ListParkedResponse.events:type_name -> tributary.api.v1.ParkedEvent
+	17, // 15: tributary.api.v1.ListParkedResponse.instances:type_name -> tributary.api.v1.ParkedInstance
+	29, // 16: tributary.api.v1.ListArchiveResponse.segments:type_name -> tributary.api.v1.ArchivedSegment
+	39, // 17: tributary.api.v1.ArchivedSegment.first_event:type_name -> google.protobuf.Timestamp
+	39, // 18: tributary.api.v1.ArchivedSegment.last_event:type_name -> google.protobuf.Timestamp
+	35, // 19: tributary.api.v1.ListSchemasResponse.schemas:type_name -> tributary.api.v1.EventSchema
+	0,  // 20: tributary.api.v1.AdminService.GetStatus:input_type -> tributary.api.v1.GetStatusRequest
+	9,  // 21: tributary.api.v1.AdminService.ListOutbox:input_type -> tributary.api.v1.ListOutboxRequest
+	12, // 22: tributary.api.v1.AdminService.RebuildProjection:input_type -> tributary.api.v1.RebuildProjectionRequest
+	14, // 23: tributary.api.v1.AdminService.ListParked:input_type -> tributary.api.v1.ListParkedRequest
+	18, // 24: tributary.api.v1.AdminService.RetryParked:input_type -> tributary.api.v1.RetryParkedRequest
+	20, // 25: tributary.api.v1.AdminService.SkipParked:input_type -> tributary.api.v1.SkipParkedRequest
+	33, // 26: tributary.api.v1.AdminService.ListSchemas:input_type -> tributary.api.v1.ListSchemasRequest
+	23, // 27: tributary.api.v1.AdminService.Backup:input_type -> tributary.api.v1.BackupRequest
+	25, // 28: tributary.api.v1.AdminService.Archive:input_type -> tributary.api.v1.ArchiveRequest
+	27, // 29: tributary.api.v1.AdminService.ListArchive:input_type -> tributary.api.v1.ListArchiveRequest
+	31, // 30: tributary.api.v1.AdminService.VerifyArchive:input_type -> tributary.api.v1.VerifyArchiveRequest
+	30, // 31: tributary.api.v1.AdminService.DropArchived:input_type -> tributary.api.v1.DropArchivedRequest
+	22, // 32: tributary.api.v1.AdminService.Verify:input_type -> tributary.api.v1.VerifyRequest
+	36, // 33: tributary.api.v1.AdminService.Scrub:input_type -> tributary.api.v1.ScrubRequest
+	1,  // 34: tributary.api.v1.AdminService.GetStatus:output_type -> tributary.api.v1.Status
+	10, // 35: tributary.api.v1.AdminService.ListOutbox:output_type -> tributary.api.v1.ListOutboxResponse
+	13, // 36: tributary.api.v1.AdminService.RebuildProjection:output_type -> tributary.api.v1.RebuildProgress
+	15, // 37: tributary.api.v1.AdminService.ListParked:output_type -> tributary.api.v1.ListParkedResponse
+	19, // 38: tributary.api.v1.AdminService.RetryParked:output_type -> tributary.api.v1.RetryParkedResponse
+	21, // 39: tributary.api.v1.AdminService.SkipParked:output_type -> tributary.api.v1.SkipParkedResponse
+	34, // 40: tributary.api.v1.AdminService.ListSchemas:output_type -> tributary.api.v1.ListSchemasResponse
+	24, // 41: tributary.api.v1.AdminService.Backup:output_type -> tributary.api.v1.BackupProgress
+	26, // 42: tributary.api.v1.AdminService.Archive:output_type -> tributary.api.v1.ArchiveProgress
+	28, // 43: tributary.api.v1.AdminService.ListArchive:output_type -> tributary.api.v1.ListArchiveResponse
+	26, // 44: tributary.api.v1.AdminService.VerifyArchive:output_type -> tributary.api.v1.ArchiveProgress
+	26, // 45: tributary.api.v1.AdminService.DropArchived:output_type -> tributary.api.v1.ArchiveProgress
+	32, // 46: tributary.api.v1.AdminService.Verify:output_type -> tributary.api.v1.VerifyProgress
+	37, // 47: tributary.api.v1.AdminService.Scrub:output_type -> tributary.api.v1.ScrubProgress
+	34, // [34:48] is the sub-list for method output_type
+	20, // [20:34] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_tributary_api_v1_admin_proto_init() }
