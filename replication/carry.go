@@ -51,6 +51,11 @@ func (r *run) carryTopic() {
 			if err != nil {
 				return err
 			}
+			if len(heads) == 0 && !r.o.Begun {
+				if err := r.put(ctx, TopicAnswers{Empty: true}); err != nil {
+					return err
+				}
+			}
 			// An empty topic of a log that has events was made anew, and tells nothing of what others may have; unless nobody can
 			// have anything of this life that is not here.
 			if len(heads) > 0 || state.Seq == 0 || r.o.Begun {

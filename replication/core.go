@@ -64,7 +64,7 @@ func (c *Core) Step(now Instant, random *rand.Rand, in Input) Effects {
 	case Mirrored:
 		c.origin.add(c.own, in.Dot)
 	case TopicAnswers:
-		c.origin.silent = 0
+		c.origin.silent, c.origin.empty = 0, in.Empty
 	case Topic:
 		c.topicRead(in.Heads, &out)
 	case TopicHas:

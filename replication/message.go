@@ -73,8 +73,9 @@ type Refused struct {
 // the present one, is there: until then the site could be put back to where it goes on in the earlier life.
 type Mirrored struct{ eventstore.Dot }
 
-// TopicAnswers: on the way to its end, the site's own topic has answered more than it ever had since the site has started.
-type TopicAnswers struct{}
+// TopicAnswers: on the way to its end, the site's own topic has answered more than it ever had since the site has started. Empty says that
+// nothing is in it, or it is not there, and that this alone tells nothing.
+type TopicAnswers struct{ Empty bool }
 
 // Topic says how the site's own topic ends, after it was read to there: for each life of the site's log the last event, with
 // the chain after it. It is given once, and not at all where the topic cannot be read, or is empty although the store has

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -24,6 +25,7 @@ type originLog struct {
 	since time.Duration // when the site started, by Instant.Mono
 	patience
 	confirmed bool
+	empty     bool   // the topic was read, and has nothing
 	topic     bool   // the topic was read
 	known     uint32 // the highest incarnation of the site's log that anybody has spoken of
 	inTopic
@@ -56,6 +58,33 @@ func (p *patience) over(c *Config) bool {
 	return p.silent >= c.TopicPatience || p.waited >= c.TopicAtMost
 }
 
+// whyUnknown says why it is not known whether others have something of the log that is not here.
+func (c *Core) whyUnknown() string {
+	o := &c.origin
+	why := fmt.Sprintf("its topic could not be read to its end within %s, and has answered nothing more for %s", o.waited.Round(time.Second), o.silent.Round(time.Second))
+	switch unheard := c.unheard(); {
+	case o.empty && unheard != "":
+		why = fmt.Sprintf("its topic is empty, and not all other sites were heard within %s%s", o.waited.Round(time.Second), unheard)
+	case o.empty:
+		why = "its topic is empty, as it would be had it lost what it had"
+	}
+	return why + ", so that nobody knows whether others have something of it that is not here"
+}
+
+// unheard names the sites that have not been heard since this one started.
+func (c *Core) unheard() string {
+	var names []string
+	for _, p := range c.peers {
+		if !p.ever {
+			names = append(names, p.name)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return " (not heard: " + strings.Join(names, ", ") + ")"
+}
+
 // ErrUnconfirmed: the site has just started, and does not know yet whether its log is all there.
 var ErrUnconfirmed = errors.New("the site's log is not confirmed yet")
 
@@ -72,6 +101,8 @@ func (c *Core) confirmed() error {
 	switch o := &c.origin; {
 	case o.lost != "":
 		return fmt.Errorf("%w: %s; it is about to begin another life", ErrUnconfirmed, o.lost)
+	case !o.confirmed && o.empty:
+		return fmt.Errorf("%w: its topic is empty; what it may write then is known when all other sites are heard, or %s after the start%s", ErrUnconfirmed, c.cfg.TopicPatience, c.unheard())
 	case !o.confirmed:
 		return fmt.Errorf("%w: its topic is being read, for which each answer may take %s, and all of it %s", ErrUnconfirmed, c.cfg.TopicPatience, c.cfg.TopicAtMost)
 	}
@@ -168,8 +199,7 @@ func (c *Core) beginLife(now Instant, random *rand.Rand, out *Effects) {
 	case o.topic || o.confirmed:
 		out.Life, out.LifeWhy = o.known+1, o.lost
 	default:
-		out.LifeWhy = cmp.Or(o.lost, fmt.Sprintf("its topic could not be read to its end within %s, and has answered nothing more for %s, so that nobody knows whether others have something of it that is not here",
-			o.waited.Round(time.Second), o.silent.Round(time.Second)))
+		out.LifeWhy = cmp.Or(o.lost, c.whyUnknown())
 		// The topic may have events of lives that nobody here has heard of: their numbers are passed over, as far as chance goes.
 		out.Life = o.known + 2 + random.Uint32N(1<<20)
 	}

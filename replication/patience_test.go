@@ -3,6 +3,7 @@ package replication
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,6 +18,7 @@ type slowTopic struct {
 	answers int
 	each    time.Duration
 	err     error
+	lost    bool // nothing is in it any more
 }
 
 func (s *slowTopic) Ends(ctx context.Context, answered func()) ([]eventstore.LogHead, error) {
@@ -27,6 +29,9 @@ func (s *slowTopic) Ends(ctx context.Context, answered func()) ([]eventstore.Log
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
+	}
+	if s.lost {
+		return nil, s.err
 	}
 	return s.ends, s.err
 }
@@ -41,6 +46,7 @@ func TestSlowTopicIsNoLostTopic(t *testing.T) {
 	}{
 		{"a topic that is slow", slowTopic{answers: 9, each: 5 * time.Second}, false, 45 * time.Second, 46 * time.Second},
 		{"a topic that is read no further than before", slowTopic{answers: 2, each: 100 * time.Millisecond, err: errors.New("nobody leads the partition")}, true, 10 * time.Second, 12 * time.Second},
+		{"a topic that is empty", slowTopic{answers: 1, each: time.Second, lost: true}, true, 11 * time.Second, 12 * time.Second},
 		{"a topic that never answers", slowTopic{answers: 1, each: time.Hour}, true, 10 * time.Second, 11 * time.Second},
 	} {
 		t.Run(c.what, func(t *testing.T) {
@@ -83,6 +89,9 @@ func TestSlowTopicIsNoLostTopic(t *testing.T) {
 					if err := <-ended; err != nil {
 						t.Error(err)
 					}
+				}
+				if life != nil && strings.Contains(life.Why, "is empty") != c.topic.lost {
+					t.Errorf("it begins another life because %s", life.Why)
 				}
 				if (life != nil) != c.life || took < c.from || took > c.upTo {
 					t.Errorf("after %s the site wants another life: %v; want that after %s to %s: %t", took, life, c.from, c.upTo, c.life)

@@ -79,7 +79,8 @@ func (c *sitesJoinCmd) Run(ctx context.Context, g *globals) error {
 			for _, category := range roster.GetHomed() {
 				start += " --homed " + category
 			}
-			fmt.Fprintf(g.out, "Start it with an empty folder: %s\n", start)
+			_, port, _ := strings.Cut(m.GetKafka(), ":")
+			fmt.Fprintf(g.out, "Start it with an empty folder: %s --kafka %s\nWhere its Kafka is the embedded one, --kafka-port %s stands in place of --kafka.\n", start, m.GetKafka(), port)
 		})
 	})
 }

@@ -22,6 +22,9 @@ func lockFolder(files vfs.FS, dir string) (io.Closer, error) {
 	// Errors about the file itself carry its path; those about the lock do not, and say it in as many ways as there are
 	// platforms.
 	var file *fs.PathError
+	if errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("lock folder: %w; a store is opened by who may write its folder, to read it too: make it writable, or work on a copy", err)
+	}
 	if errors.As(err, &file) || errors.Is(err, syscall.ENOSPC) {
 		return nil, fmt.Errorf("lock folder: %w", err)
 	}

@@ -27,7 +27,7 @@ func TestSitesAskedWrongly(t *testing.T) {
 		refused(2, "is the address of site "+s.names[i], "sites", "join", name+"="+taken+","+addrs[1])
 	}
 	done(t, "sites", "join", name+"="+addrs[0]+","+addrs[1], "--data", s.data[0])
-	if out := done(t, "sites", "join", name+"="+addrs[2]+","+addrs[1], "--data", s.data[0]); !strings.Contains(out, addrs[2]) || strings.Contains(out, addrs[0]) {
+	if out := done(t, "sites", "join", name+"="+addrs[2]+","+addrs[1], "--data", s.data[0]); !strings.Contains(out, addrs[2]) || !strings.Contains(out, "--kafka "+addrs[1]) || strings.Contains(out, addrs[0]) {
 		t.Errorf("sites join with another address says\n%s", out)
 	}
 
