@@ -284,22 +284,10 @@ func (c *cells) MoveCell(ctx context.Context, r *sitesv1.MoveCellRequest) (*site
 
 // TakeCell takes a cell whose owner is gone.
 func (c *cells) TakeCell(ctx context.Context, r *sitesv1.TakeCellRequest) (*sitesv1.Cell, error) {
-	if _, err := c.ready(); err != nil {
-		return nil, err
-	}
-	from := replication.Shard{}
-	if r.GetCell() < eventstore.Cells {
-		cell, _ := c.part.fence.Cell(uint16(r.GetCell()))
-		from = cell.Home
-		heard, err := c.part.n.sites.hears(ctx, cell.Home.Region)
-		if err != nil {
-			return nil, err
-		}
-		if heard {
-			return nil, fmt.Errorf("%w: cell %d belongs to %s, which is heard: have it moved there (cells move)", eventstore.ErrInvalid, r.GetCell(), cell.Home)
-		}
-	}
-	return c.change(r.GetCell(), func(o *replication.Owner, cell uint16) error { return o.Take(ctx, cell, from, r.GetReason()) })
+	return c.change(r.GetCell(), func(o *replication.Owner, number uint16) error {
+		cell, _ := c.part.fence.Cell(number)
+		return o.Take(ctx, number, cell.Home, r.GetReason(), c.part.n.sites.hears)
+	})
 }
 
 func (c *cells) change(number uint32, do func(o *replication.Owner, cell uint16) error) (*sitesv1.Cell, error) {

@@ -184,7 +184,8 @@ func (p *sitesPart) toldAll(ctx context.Context, seq uint64) error {
 	}
 }
 
-// PromoteSite takes over from a site that is gone: its cells, and those that were on their way to it.
+// PromoteSite takes over from a site that is gone: its cells, and those that were on their way to it. Those that it has given to a site
+// that is heard are left to that.
 func (m members) PromoteSite(ctx context.Context, r *sitesv1.PromoteSiteRequest) (*sitesv1.PromoteSiteResponse, error) {
 	c := m.n.cells
 	owned := c.owned.Load()
@@ -211,10 +212,11 @@ func (m members) PromoteSite(ctx context.Context, r *sitesv1.PromoteSiteRequest)
 	}
 	out := &sitesv1.PromoteSiteResponse{}
 	for _, cell := range cells {
-		if err := owned.owner.Take(ctx, cell.Number, shardOf(r.GetSite()), r.GetReason()); errors.Is(err, replication.ErrTaken) {
+		switch err := owned.owner.Take(ctx, cell.Number, shardOf(r.GetSite()), r.GetReason(), m.n.sites.hears); {
+		case errors.Is(err, replication.ErrTaken), errors.Is(err, replication.ErrMoving): // somebody else has it, or is about to
 			out.Elsewhere++
 			continue
-		} else if err != nil {
+		case err != nil:
 			return out, err
 		}
 		out.Taken++

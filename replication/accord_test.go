@@ -459,7 +459,7 @@ func TestCellsThatDiffer(t *testing.T) {
 	}
 	cell := eventstore.CellOf(stream)
 	for _, s := range all[:2] {
-		if err := s.owner.Take(t.Context(), cell, Shard{Region: "sz"}, "it burnt down"); err != nil {
+		if err := s.owner.Take(t.Context(), cell, Shard{Region: "sz"}, "it burnt down", nil); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -108,11 +108,26 @@ func (c Cell) open(self Shard) (eventstore.Event, error) {
 }
 
 // take returns the event by which a shard takes a cell that nobody has given it.
+//
+// INVARIANT: a cell that is sealed may have been opened, and written, without its being known here: who takes it writes under the epoch
+// after that.
 func (c Cell) take(self Shard, reason string) (eventstore.Event, error) {
 	if c.Home == self && !c.Sealed {
 		return eventstore.Event{}, fmt.Errorf("%w: cell %d belongs to %s already", eventstore.ErrInvalid, c.Number, self)
 	}
-	return c.event(CellTaken, change{Epoch: c.Epoch + 1, To: self.String(), Reason: reason})
+	p := change{Epoch: c.Epoch + 1, To: self.String(), Reason: reason}
+	if c.Sealed {
+		p.Epoch++
+	}
+	return c.event(CellTaken, p)
+}
+
+// refuse returns why a cell may not be taken from the shard that may write it, or that it was sealed for, while that is heard.
+func (c Cell) refuse() error {
+	if c.Sealed {
+		return fmt.Errorf("%w: cell %d is on its way to %s, which is heard and opens it by itself; ask again when it is there", ErrMoving, c.Number, c.Next)
+	}
+	return fmt.Errorf("%w: cell %d belongs to %s, which is heard: have it moved there (cells move)", eventstore.ErrInvalid, c.Number, c.Home)
 }
 
 func (c Cell) event(eventType string, p change) (eventstore.Event, error) {

@@ -72,7 +72,7 @@ func TestNobodyFoundsAlone(t *testing.T) {
 	for cell := range uint16(eventstore.Cells) {
 		c, _ := bj.fence.Cell(cell)
 		if c.Home == sh.shard && !homes["sh"] {
-			if err := bj.owner.Take(t.Context(), cell, sh.shard, "it burnt down"); err != nil {
+			if err := bj.owner.Take(t.Context(), cell, sh.shard, "it burnt down", nil); err != nil {
 				t.Fatal(err)
 			}
 		}

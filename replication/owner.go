@@ -398,7 +398,11 @@ var ErrTaken = fmt.Errorf("%w: the cell has changed hands", eventstore.ErrNotHom
 // good as far as anybody can tell; ErrTaken when that is another one than from by now. What it has written of the cell that is not
 // here yet, and all that it may go on to write, stands against what is written here from now on, and loses where both have written one
 // stream: it is for an operator, or somebody else who knows that it does not write.
-func (o *Owner) Take(ctx context.Context, cell uint16, from Shard, reason string) error {
+//
+// A cell that is sealed is not its home's any more, but that of the shard that it is sealed for, which may have opened it: then that has to
+// be gone. While heard says of the one that has to be gone that it is heard, the cell is not taken: ErrMoving where it is on its way,
+// else eventstore.ErrInvalid; nil: nobody is heard. While this site has agreed to a takeover of the cell, it is eventstore.ErrUnavailable.
+func (o *Owner) Take(ctx context.Context, cell uint16, from Shard, reason string, heard func(ctx context.Context, site string) (bool, error)) error {
 	if cell >= eventstore.Cells {
 		return fmt.Errorf("%w: cell %d; there are %d, from 0 on", eventstore.ErrInvalid, cell, eventstore.Cells)
 	}
@@ -421,6 +425,9 @@ func (o *Owner) Take(ctx context.Context, cell uint16, from Shard, reason string
 		if err != nil {
 			return err
 		}
+		if err := o.mayTake(ctx, c, heard); err != nil {
+			return err
+		}
 		if err := o.record(ctx, cell, version, e); errors.Is(err, eventstore.ErrConflict) {
 			continue // something of the cell has just come from another site
 		} else if err != nil {
@@ -432,4 +439,26 @@ func (o *Owner) Take(ctx context.Context, cell uint16, from Shard, reason string
 		o.fence.set(c)
 		return nil
 	}
+}
+
+// mayTake returns nil when nobody who is there may write a cell, or take it. It is asked of the cell as the log has it: who may may have
+// changed since somebody has looked at the fence. REQUIRES: moves.
+func (o *Owner) mayTake(ctx context.Context, c Cell, heard func(ctx context.Context, site string) (bool, error)) error {
+	writer := c.Home
+	if c.Sealed {
+		writer = c.Next
+	}
+	if taker := o.agreed(c); taker != "" {
+		return fmt.Errorf("%w: cell %d is about to be taken over by site %s; if that is gone for good, too, have it leave (sites leave)", eventstore.ErrUnavailable, c.Number, taker)
+	}
+	if heard == nil || writer == o.fence.self {
+		return nil
+	}
+	switch there, err := heard(ctx, writer.Region); {
+	case err != nil:
+		return err
+	case there:
+		return c.refuse()
+	}
+	return nil
 }

@@ -89,6 +89,23 @@ func (o *Owner) look(ctx context.Context, cell uint16) error {
 	return err
 }
 
+// agreed returns a site of which this one has agreed that it takes over a cell, from its home or from the site that it is sealed for;
+// none: "". What this one recorded of the cell from then on the taker would not know.
+func (o *Owner) agreed(c Cell) (taker string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	from := []string{c.Home.Region}
+	if c.Sealed {
+		from = append(from, c.Next.Region)
+	}
+	for _, site := range from {
+		if made := o.tenures.of(site).agreements(o.fence.self.Region); len(made) > 0 {
+			return made[0].taker
+		}
+	}
+	return ""
+}
+
 // contested reports whether a takeover of the site is under way by which a cell was sealed.
 func (o *Owner) contested(c Cell) bool {
 	o.mu.Lock()

@@ -205,16 +205,16 @@ func TestCellIsTaken(t *testing.T) {
 	}
 	a.learn(t, old, 10)
 	b.learn(t, old, 10)
-	if err := a.owner.Take(t.Context(), cell, old.shard, ""); !errors.Is(err, eventstore.ErrInvalid) {
+	if err := a.owner.Take(t.Context(), cell, old.shard, "", nil); !errors.Is(err, eventstore.ErrInvalid) {
 		t.Errorf("taken without a reason: %v", err)
 	}
-	if err := a.owner.Take(t.Context(), cell, old.shard, "the site burnt down"); err != nil {
+	if err := a.owner.Take(t.Context(), cell, old.shard, "the site burnt down", nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.owner.Take(t.Context(), cell, old.shard, "the site burnt down"); !errors.Is(err, ErrTaken) || errors.Is(err, eventstore.ErrConflict) {
+	if err := a.owner.Take(t.Context(), cell, old.shard, "the site burnt down", nil); !errors.Is(err, ErrTaken) || errors.Is(err, eventstore.ErrConflict) {
 		t.Errorf("asked twice for a cell of a site that is gone, its new home says %v", err)
 	}
-	if err := b.owner.Take(t.Context(), cell, old.shard, "the site burnt down"); err != nil {
+	if err := b.owner.Take(t.Context(), cell, old.shard, "the site burnt down", nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := errors.Join(a.pay(t.Context(), stream), b.pay(t.Context(), stream)); err != nil {
@@ -238,7 +238,7 @@ func TestCellIsTaken(t *testing.T) {
 	}
 	for _, h := range all {
 		if h.shard != owner.Home && h != old {
-			if err := h.owner.Take(t.Context(), cell, old.shard, "the site burnt down"); !errors.Is(err, ErrTaken) || !strings.Contains(err.Error(), "it belongs to "+owner.Home.String()) {
+			if err := h.owner.Take(t.Context(), cell, old.shard, "the site burnt down", nil); !errors.Is(err, ErrTaken) || !strings.Contains(err.Error(), "it belongs to "+owner.Home.String()) {
 				t.Errorf("a cell that another site has taken is taken again: %v", err)
 			}
 		}
@@ -260,6 +260,98 @@ func TestCellIsTaken(t *testing.T) {
 	slices.Sort(epochs)
 	if !slices.Equal(epochs, []uint32{0, 0, 1, 1, 1}) {
 		t.Errorf("the payments have epochs %v", epochs)
+	}
+}
+
+// sealedAndOpened are bj, which has sealed a cell for sh and written it before; sh, which has opened it and written it since; and sz, which
+// knows of the seal alone.
+func sealedAndOpened(t *testing.T) (bj, sh, sz *home, stream eventstore.StreamID) {
+	t.Helper()
+	all := homes(t, "bj", "sh", "sz")
+	bj, sh, sz = all[0], all[1], all[2]
+	stream = eventstore.Stream("payment", "0")
+	for i := 1; bj.owner.ring.Of(eventstore.CellOf(stream)) != bj.shard; i++ {
+		stream = eventstore.Stream("payment", fmt.Sprint(i))
+	}
+	if err := errors.Join(bj.pay(t.Context(), stream), bj.owner.Move(t.Context(), eventstore.CellOf(stream), sh.shard)); err != nil {
+		t.Fatal(err)
+	}
+	sh.learn(t, bj, 10)
+	sz.learn(t, bj, 10)
+	if err := sh.pay(t.Context(), stream); err != nil {
+		t.Fatal(err)
+	}
+	return bj, sh, sz, stream
+}
+
+// A cell that is on its way to a site that is heard cannot be taken, by its home neither: that site may have opened it. Where it is gone, what
+// it wrote of it stands in an epoch of its own. R7, I16.
+func TestSealedCellIsTaken(t *testing.T) {
+	bj, sh, sz, stream := sealedAndOpened(t)
+	cell := eventstore.CellOf(stream)
+	heard := func(names ...string) func(context.Context, string) (bool, error) {
+		return func(_ context.Context, site string) (bool, error) { return slices.Contains(names, site), nil }
+	}
+	for _, h := range []*home{bj, sz} {
+		if err := h.owner.Take(t.Context(), cell, bj.shard, "bj burnt down", heard("sh")); !errors.Is(err, ErrMoving) {
+			t.Errorf("%s takes a cell that sh may have opened: %v", h.shard, err)
+		}
+	}
+	asked := errors.New("it is not known who is heard")
+	if err := sz.owner.Take(t.Context(), cell, bj.shard, "both burnt down", func(context.Context, string) (bool, error) { return false, asked }); !errors.Is(err, asked) {
+		t.Errorf("taken when %v: %v", asked, err)
+	}
+	if err := sz.owner.Take(t.Context(), cell, bj.shard, "both burnt down", heard("bj")); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(sz.pay(t.Context(), stream), sh.pay(t.Context(), stream)); err != nil { // they did not
+		t.Fatal(err)
+	}
+	for range 2 {
+		for _, h := range []*home{bj, sh, sz} {
+			for _, from := range []*home{bj, sh, sz} {
+				if from != h {
+					h.learn(t, from, 100)
+				}
+			}
+		}
+	}
+	for _, h := range []*home{bj, sh, sz} {
+		if c, _ := h.fence.Cell(cell); c.Home != sz.shard || c.Epoch != 2 {
+			t.Errorf("%s has the cell with %s at epoch %d", h.shard, c.Home, c.Epoch)
+		}
+	}
+	by := map[uint32]string{}
+	for e, err := range sz.store.Read(t.Context(), stream, 1) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if other, written := by[e.Epoch]; written && other != e.Dot.Log.Site {
+			t.Errorf("%s and %s both wrote in epoch %d", other, e.Dot.Log.Site, e.Epoch)
+		}
+		by[e.Epoch] = e.Dot.Log.Site
+	}
+	if len(by) != 3 {
+		t.Errorf("the payments were made by %v", by)
+	}
+}
+
+// What has moved since somebody has looked whose a cell is cannot be taken from who is there, and what a site has agreed that another one
+// takes over it takes not itself. I16.
+func TestTakenAsTheLogHasIt(t *testing.T) {
+	bj, sh, sz, stream := sealedAndOpened(t)
+	cell := eventstore.CellOf(stream)
+	bj.learn(t, sh, 10)
+	sz.learn(t, sh, 10)
+	if err := sz.owner.Take(t.Context(), cell, sh.shard, "sh burnt down", func(_ context.Context, site string) (bool, error) { return site == "sh", nil }); !errors.Is(err, eventstore.ErrInvalid) {
+		t.Errorf("a cell that sh has, which is heard, is taken: %v", err)
+	}
+	agreed := Entry{site: "sh", kind: TakeoverAgreed, note: takeoverNote{Taker: "bj", Round: 1, Among: []string{"bj", "sh", "sz"}}}
+	if err := sz.owner.Enter(t.Context(), agreed); err != nil {
+		t.Fatal(err)
+	}
+	if err := sz.owner.Take(t.Context(), cell, sh.shard, "sh burnt down", nil); !errors.Is(err, eventstore.ErrUnavailable) {
+		t.Errorf("a cell of which sz has agreed that bj takes it over is taken by sz: %v", err)
 	}
 }
 

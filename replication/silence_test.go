@@ -74,7 +74,7 @@ func TestShortSilence(t *testing.T) {
 			}
 			sh.learns(t, bj, 1000)
 			time.Sleep(silence)
-			if err := sh.owner.Take(t.Context(), eventstore.CellOf(stream), bj.shard, "bj is gone"); err != nil {
+			if err := sh.owner.Take(t.Context(), eventstore.CellOf(stream), bj.shard, "bj is gone", nil); err != nil {
 				t.Fatal(err)
 			}
 			if err := sh.pay(t.Context(), stream); err != nil {

@@ -79,6 +79,7 @@ const (
 	cellsMoved
 	takeoversDone
 	takeoversEnded
+	takesRefused
 	numberFaults
 )
 
@@ -87,7 +88,7 @@ var faultNames = [numberFaults]string{
 	"clock jumps", "clock drifts", "retentions", "topics made anew", "topic tails lost", "slow mirrors", "stalled disks",
 	"links from the start", "links too far", "processes that stood still", "starts with a wrong clock", "disks and topics that forget the same", "sites cut off from all others", "copies forgotten", "agreements forgotten", "messages dropped", "messages twice", "records dropped", "records twice",
 	"runs of records out of order", "receipts refused by a busy store", "lives begun", "sites taken for gone that went on", "jumps that others agreed with",
-	"cells moved", "sites taken over from", "takeovers given up",
+	"cells moved", "sites taken over from", "takeovers given up", "cells on their way that were not taken",
 }
 
 // drawPlan draws what a history is to be like.

@@ -2,8 +2,10 @@ package replication_test
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"log/slog"
+	"slices"
 
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/replication"
@@ -169,6 +171,26 @@ func (k *keeper) move(cell uint16, to *site) {
 	k.act(func() {
 		if err := k.owner.Move(k.ctx, cell, shardOf(to.name)); err == nil {
 			k.s.w.tracef("%s has sealed cell %d for %s", k.s.name, cell, to.name)
+			k.s.w.askToTake(cell)
+		}
+	})
+}
+
+// take has an operator ask the site for a cell that it knows to be sealed for another one, which it hears.
+func (k *keeper) take(cell uint16) {
+	heard := func(_ context.Context, site string) (bool, error) {
+		peers := k.s.core.Status(k.s.instant()).Peers
+		return slices.ContainsFunc(peers, func(p replication.PeerStatus) bool { return p.Site == site && p.Up }), nil
+	}
+	c, _ := k.fence.Cell(cell)
+	if there, _ := heard(k.ctx, c.Next.Region); !c.Sealed || !there {
+		return
+	}
+	k.act(func() {
+		err := k.owner.Take(k.ctx, cell, c.Home, "an operator is wrong", heard)
+		k.s.w.tracef("%s is asked to take cell %d, which is on its way to %s: %v", k.s.name, cell, c.Next, err)
+		if errors.Is(err, replication.ErrMoving) {
+			k.s.w.faults.count(takesRefused)
 		}
 	})
 }

@@ -94,6 +94,20 @@ func (w *world) beginVaults() {
 	})
 }
 
+// askToTake has operators ask all sites for a cell that has just been sealed. Its home may be gone by then, and the site that it is on its
+// way to not.
+func (w *world) askToTake(cell uint16) {
+	for _, d := range []time.Duration{10 * time.Millisecond, 50 * time.Millisecond, 250 * time.Millisecond, time.Second} {
+		w.after(d, func() {
+			for _, s := range w.sites {
+				if s.up && !s.stopped && s.keeper != nil && !w.calm {
+					s.keeper.take(cell)
+				}
+			}
+		})
+	}
+}
+
 // forgetCopies has a home acknowledge what another site has, has that one forget it, and cuts the home off before it comes there again.
 func (w *world) forgetCopies() {
 	home := w.sites[w.rand.IntN(len(w.sites))]
