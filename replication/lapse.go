@@ -26,5 +26,11 @@ func lapsed(lapses []Lapse, d eventstore.Dot) bool {
 	return slices.ContainsFunc(lapses, func(l Lapse) bool { return l.Has(d) })
 }
 
-// Lapses returns those of this site, one for each time that it was taken over from.
-func (c *Core) Lapses() []Lapse { return slices.Clone(c.leases.tenures.of(c.cfg.Site).lapses) }
+// Lapses returns those of this site, one for each time that it was taken over from. Before it is known what is on record, all that it has
+// recorded may be in one, and is.
+func (c *Core) Lapses() []Lapse {
+	if c.cfg.Leases && !c.leases.told {
+		return []Lapse{{}}
+	}
+	return slices.Clone(c.leases.tenures.of(c.cfg.Site).lapses)
+}

@@ -2,6 +2,7 @@ package replication
 
 import (
 	"encoding/json"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -57,5 +58,24 @@ func TestLapses(t *testing.T) {
 		if got := holds(c.log, c.seq, true); got != c.want {
 			t.Errorf("when the home knows: %s/%d is acknowledged: %t", c.log, c.seq, got)
 		}
+	}
+}
+
+// Before a site knows what is on record of takeovers nothing homed that it has recorded is acknowledged as being at another site, and what is
+// not homed is. It shows I17.
+func TestLapsesBeforeTheRecord(t *testing.T) {
+	own := eventstore.LogID{Site: "a", Incarnation: 1}
+	r := newRig("a")
+	c := New(Config{Site: "a", Peers: []string{"b", "c"}, Leases: true, Begun: true}, own, &storage{ctx: t.Context(), store: r.stores["a"]}, Instant{})
+	holds := func(homed bool) bool {
+		e := elsewhere{held: eventstore.Vector{{Log: own, Seq: 9}}, lapses: c.Lapses()}
+		return e.holds(kept{eventstore.Dot{Log: own, Seq: 3}, homed})
+	}
+	if holds(true) || !holds(false) {
+		t.Errorf("before it is known what is on record: homed %t, not homed %t is acknowledged", holds(true), holds(false))
+	}
+	c.Step(Instant{}, rand.New(rand.NewPCG(1, 1)), OnRecord{})
+	if !holds(true) {
+		t.Error("nobody has taken over, and what another site has is not acknowledged")
 	}
 }
