@@ -162,6 +162,9 @@ func (s *Site) subscribe() (beats chan Heartbeat, leave func()) {
 }
 
 // spread gives a heartbeat to all who listen. What was not taken in time goes with it.
+//
+// INVARIANT: a grant that was withdrawn is not told again, in whatever order those come here who have something to say: it is looked up when
+// it is said, by one at a time.
 func (s *Site) spread(h Heartbeat) {
 	if s.o.Accord != nil && !h.Partial {
 		terms := s.o.Accord.Terms()
@@ -169,6 +172,7 @@ func (s *Site) spread(h Heartbeat) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	h.Grants = *s.grants.Load()
 	for beats := range s.beats {
 		next := h
 		select {
@@ -180,7 +184,8 @@ func (s *Site) spread(h Heartbeat) {
 	}
 }
 
-// and returns what a heartbeat and a later one of the same site say together: what it holds only grows while it runs.
+// and returns what a heartbeat and a later one of the same site say together: what it holds only grows while it runs, and a lease is
+// acknowledged where both do.
 func (h *Heartbeat) and(later *Heartbeat) Heartbeat {
 	both := *later
 	both.Partial = h.Partial && later.Partial
@@ -190,6 +195,7 @@ func (h *Heartbeat) and(later *Heartbeat) Heartbeat {
 	if later.Partial { // it answers nothing
 		both.Sent, both.Echoes = h.Sent, h.Echoes
 	}
+	both.Grants = slices.DeleteFunc(slices.Clone(later.Grants), func(site string) bool { return !slices.Contains(h.Grants, site) })
 	both.Heads = slices.Clone(later.Heads)
 	for _, head := range h.Heads {
 		i, found := slices.BinarySearchFunc(both.Heads, head, func(a, b eventstore.LogHead) int { return a.Log.Compare(b.Log) })

@@ -199,5 +199,5 @@ func (r *run) sayHeld(head eventstore.LogHead) {
 		return // of an earlier life no more may be said than is in the topic
 	}
 	now := r.instant()
-	r.spread(Heartbeat{Site: r.o.Config.Site, Log: r.own, Heads: []eventstore.LogHead{head}, Wall: now.Wall, Jump: now.Jump, Grants: *r.grants.Load(), Direct: true, Partial: true})
+	r.spread(Heartbeat{Site: r.o.Config.Site, Log: r.own, Heads: []eventstore.LogHead{head}, Wall: now.Wall, Jump: now.Jump, Direct: true, Partial: true})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -156,6 +157,34 @@ func TestHeartbeatsTogether(t *testing.T) {
 			t.Errorf("%s:\n%s", name, diff)
 		}
 	}
+}
+
+// A lease that a site does not acknowledge any more is not said to be, whoever speaks, and whatever lay there from before. It shows I17.
+func TestWithdrawnGrantIsNotTold(t *testing.T) {
+	r := newRig("b")
+	s, err := NewSite(Options{Config: Config{Site: "b"}, Store: r.stores["b"], Topic: r.topics["b"]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	beats, leave := s.subscribe()
+	defer leave()
+	told := func(granted ...string) {
+		t.Helper()
+		if h := <-beats; !slices.Equal(h.Grants, granted) {
+			t.Errorf("the site says that it acknowledges the leases of %q, want %q", h.Grants, granted)
+		}
+	}
+	s.grants.Store(&[]string{"a", "c"})
+	s.spread(Heartbeat{Site: "b"})
+	told("a", "c")
+	s.spread(Heartbeat{Site: "b"})
+	s.grants.Store(&[]string{"c"})
+	s.spread(Heartbeat{Site: "b", Partial: true, Grants: []string{"a", "c"}}) // what was to be said before the withdrawal
+	told("c")
+	s.spread(Heartbeat{Site: "b"})
+	s.grants.Store(&[]string{"a", "c"})
+	s.spread(Heartbeat{Site: "b", Partial: true}) // has no answers of its own, but those of before
+	told("c")
 }
 
 // What a site holds beyond what it has said counts once it has said all: what it says then is compared.
