@@ -299,15 +299,3 @@ func lastConfig(data string) (Config, error) {
 	}
 	return last, nil
 }
-
-// writeFile replaces a file as a whole.
-func writeFile(path string, body []byte) error {
-	tmp := path + ".new"
-	if err := os.WriteFile(tmp, body, 0o600); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return nil
-}

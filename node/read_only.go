@@ -48,7 +48,7 @@ func openReadOnly(path string) (*readOnly, error) {
 // set has the site take no writes, for a reason; without one it takes them again.
 func (r *readOnly) set(reason string) error {
 	if reason == "" {
-		if err := os.Remove(r.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := removeFile(r.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("take writes again: %w", err)
 		}
 		r.kept.Store(nil)

@@ -47,16 +47,17 @@ type Registrar struct {
 	// recorded are the other sites of which the log had events at the start
 	recorded []string
 
-	recording sync.Mutex // held while the roster's stream is read and written
+	founded chan struct{}       // closed when the system is founded
+	at      eventstore.Position // up to where Run follows the log
 
-	mu      sync.Mutex // guards all below
-	at      eventstore.Position
-	version uint64 // of the stream
+	recording sync.Mutex // held while the roster's stream is read and taken in: what was read first is taken in first
+
+	mu      sync.Mutex // guards all below; it is held for no longer than it takes to say what they are
+	version uint64     // of the stream
 	roster  Roster
-	words   Words
+	words   Words // changed with recording held, too
 	said    map[string]word
 	verdict verdict
-	founded chan struct{} // closed when the system is founded
 }
 
 // word is what a site has told, and when; met is what it knew of the cells when it was heard first after a silence.
@@ -127,23 +128,15 @@ func (r *Registrar) read(ctx context.Context) error {
 		return err
 	}
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	words := Words{Epoch: r.words.Epoch, Homed: slices.Clone(r.words.Homed), Founders: slices.Clone(r.words.Founders)}
-	if words.Epoch != roster.Epoch {
-		words = Words{Epoch: roster.Epoch}
-	}
-	spoken := slices.ContainsFunc(words.Homed, func(told []string) bool { return slices.Equal(told, r.o.Homed) })
+	words, spoken := r.bindings(&roster)
+	r.mu.Unlock()
 	if !spoken {
-		words.Homed = append(words.Homed, r.o.Homed)
-	}
-	if news := only(r.named(), words.Founders); roster.Epoch == 0 && len(news) > 0 {
-		words.Founders, spoken = append(words.Founders, news...), false
-	}
-	if !spoken {
-		if err := r.o.Keep(words); err != nil {
+		if err := r.o.Keep(words); err != nil { // a disk takes its time, and who speaks asks for the terms
 			return fmt.Errorf("keep what other sites are told: %w", err)
 		}
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.roster.Epoch == 0 && roster.Epoch > 0 {
 		close(r.founded)
 		r.o.Logger.Info("the sites' system is founded", "cluster", roster.Cluster, "founders", roster.Founders, "homed", roster.Homed)
@@ -151,6 +144,22 @@ func (r *Registrar) read(ctx context.Context) error {
 	r.words, r.roster, r.version = words, roster, uint64(len(events))
 	r.judge()
 	return nil
+}
+
+// bindings returns what the site is bound by when it speaks under a roster; spoken: it was before, and nothing is to be kept. REQUIRES: mu.
+func (r *Registrar) bindings(roster *Roster) (words Words, spoken bool) {
+	words = Words{Epoch: r.words.Epoch, Homed: slices.Clone(r.words.Homed), Founders: slices.Clone(r.words.Founders)}
+	if words.Epoch != roster.Epoch {
+		words = Words{Epoch: roster.Epoch}
+	}
+	spoken = slices.ContainsFunc(words.Homed, func(told []string) bool { return slices.Equal(told, r.o.Homed) })
+	if !spoken {
+		words.Homed = append(words.Homed, r.o.Homed)
+	}
+	if news := only(r.named(), words.Founders); roster.Epoch == 0 && len(news) > 0 {
+		words.Founders, spoken = append(words.Founders, news...), false
+	}
+	return words, spoken
 }
 
 // Terms are what other sites are told.
