@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -244,9 +245,10 @@ func TestDifferencesBetweenSites(t *testing.T) {
 	}()
 	eventually(t, "b has found and repaired what was changed", func() bool {
 		b.compared(t, 1, found)
-		return len(missing(found, forged)) == 0
+		return len(b.unscrubbed(t, missing(found, forged))) == 0
 	})
 	eventually(t, "b finds no more", func() bool { return len(b.compared(t, 1, found).Findings) == 0 })
+	unseen := len(b.unscrubbed(t, missing(found, forged)))
 	scrubs := scrub(t, s.data[1], 0)
 	load += writer()
 	s.equal(t)
@@ -290,8 +292,8 @@ func TestDifferencesBetweenSites(t *testing.T) {
 	planted := len(forged) + 3
 	reliability.Result{
 		Test: "T22", What: "planted differences between two sites: events changed, a table gone, one rotted, a row of a read model changed",
-		Faults: planted, Violations: len(alarms) + len(missing(found, forged)),
-		Extra: map[string]any{"found": planted - len(missing(found, forged)), "false_alarms": len(alarms), "sent_share": fmt.Sprintf("%.4f", share), "events": events, "written_meanwhile": load},
+		Faults: planted, Violations: len(alarms) + unseen,
+		Extra: map[string]any{"found": planted - unseen, "false_alarms": len(alarms), "sent_share": fmt.Sprintf("%.4f", share), "events": events, "written_meanwhile": load},
 	}.Print(t)
 }
 
@@ -328,6 +330,39 @@ func areTheSame(t *testing.T, data string, flags ...string) bool {
 	t.Helper()
 	out := tributary(t, append([]string{"sites", "verify", "--data", data}, flags...)...)
 	return out.code == 0 && strings.Contains(out.stdout, "All sites hold the same events")
+}
+
+var scrubFound = regexp.MustCompile(`a scrub found a damaged file.*problem="lsn (\d+) to (\d+): corrupt: its events are not those of the hash chain"`)
+
+// unscrubbed returns those of some events that the site's scrub has not found changed either: to mend what a comparison has found it reads
+// files whole, and what it comes upon in them is no difference any more when the comparison gets there.
+func (s *serving) unscrubbed(t *testing.T, dots []eventstore.Dot) (out []eventstore.Dot) {
+	t.Helper()
+	if len(dots) == 0 {
+		return nil
+	}
+	c, err := client.Dial(t.Context(), s.grpc, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }() // was only asked
+	at := map[eventstore.Dot]uint64{}
+	for e, err := range c.ReadAll(t.Context(), eventstore.Position{}, eventstore.Filter{Categories: []string{"note"}}) {
+		if err != nil { // not mended yet
+			return dots
+		}
+		at[e.Dot] = e.Position.LSN
+	}
+	for _, d := range dots {
+		if !slices.ContainsFunc(scrubFound.FindAllStringSubmatch(s.errText(), -1), func(m []string) bool {
+			var first, last uint64
+			_, err := fmt.Sscan(m[1]+" "+m[2], &first, &last)
+			return err == nil && first <= at[d] && at[d] <= last
+		}) {
+			out = append(out, d)
+		}
+	}
+	return out
 }
 
 // missing returns those of some events that no repaired finding speaks of.
