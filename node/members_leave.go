@@ -88,7 +88,7 @@ func (m members) leave(ctx context.Context, r *sitesv1.LeaveSiteRequest) (*sites
 			return nil, err
 		}
 	}
-	if err := m.n.sites.readOnly.set("it has left: " + r.GetReason()); err != nil {
+	if err := m.n.sites.readOnly.set(hasLeft + r.GetReason()); err != nil {
 		return nil, err
 	}
 	if _, err := c.registrar.Leave(ctx, m.n.config.Site, r.GetReason()); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -66,12 +67,19 @@ func (r *readOnly) set(reason string) error {
 	return nil
 }
 
+// hasLeft begins the reason of a site that has left.
+const hasLeft = "it has left: "
+
 // reason is why the site takes no writes; nothing when it does.
 func (r *readOnly) reason() string {
-	if note := r.kept.Load(); note != nil {
-		return fmt.Sprintf("an operator has the site take no writes since %s: %s (tributary sites readonly off)", note.Since.Format(time.RFC3339), note.Reason)
+	note := r.kept.Load()
+	if note == nil {
+		return ""
 	}
-	return ""
+	if why, left := strings.CutPrefix(note.Reason, hasLeft); left {
+		return fmt.Sprintf("the site takes part no more since %s: %s (tributary sites join, asked at another site, has it take part again)", note.Since.Format(time.RFC3339), why)
+	}
+	return fmt.Sprintf("an operator has the site take no writes since %s: %s (tributary sites readonly off)", note.Since.Format(time.RFC3339), note.Reason)
 }
 
 // refuses returns nil when the site takes a request, else an error that matches eventstore.ErrReadOnly.

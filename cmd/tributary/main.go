@@ -105,7 +105,7 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 		return parsed // help was asked for
 	}
 	if err != nil {
-		return fail(errOut, fmt.Errorf("%w; try tributary --help", err), exitInput, wantsJSON(args))
+		return fail(errOut, fmt.Errorf("%w; try %s --help", err, asked(err)), exitInput, wantsJSON(args))
 	}
 	c.log = newLogger(errOut, c.Verbose)
 	slog.SetDefault(c.log)
@@ -161,3 +161,12 @@ func exitCode(err error) int {
 
 // damage reports whether a server has said that stored data are damaged.
 func damage(err error) bool { return status.Code(err) == codes.DataLoss }
+
+// asked is the command that a line was parsed as, as far as that went.
+func asked(err error) string {
+	var parsing *kong.ParseError
+	if errors.As(err, &parsing) && parsing.Context != nil && parsing.Context.Selected() != nil {
+		return parsing.Context.Selected().FullPath()
+	}
+	return "tributary"
+}
