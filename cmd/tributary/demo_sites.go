@@ -54,7 +54,7 @@ func (c *demoCmd) check() error {
 		fault(name == "" || slices.Contains(c.Sites, name), "%s %s: it is none of the sites", flag, name)
 	}
 	fault(c.How == "" || slices.Contains(drill.Hows, drill.How(c.How)), "--how %s: use reset, silent or deaf", c.How)
-	fault(c.Site+c.Kafka+c.Redis+c.Source == "", "--site, --kafka, --redis and --source are for one site; with --sites all is embedded, or --real")
+	fault(c.Site+c.Kafka+c.Redis+c.Source+c.Feed == "", "--site, --kafka, --redis, --source and --feed are for one site; with --sites all is embedded, or --real")
 	fault(c.ClickHouse == "" || c.ClickHouse == node.Off && !c.Real, "--clickhouse can only be off with --sites, and not with --real")
 	return errors.Join(faults...)
 }
