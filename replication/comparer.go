@@ -62,7 +62,8 @@ type ComparerState struct {
 	Begun, Ended time.Time // of the last pass, or the one under way
 	// Events were compared in it, by digests of so many Bytes.
 	Events, Bytes uint64
-	// Findings are those of the last pass, Away the sites that were not heard in it.
+	// Findings are those of the last pass, and those of earlier ones that are not repaired, where it has not come to compare again. Away are
+	// the sites that were not heard in it.
 	Findings []Finding
 	Away     []string
 	// Repaired counts all findings that were put right since the start.
@@ -141,11 +142,11 @@ func jitter(most time.Duration) time.Duration {
 // passed over.
 func (c *Comparer) Pass(ctx context.Context) error {
 	c.change(func(s *ComparerState) { s.Running, s.Begun = true, time.Now() })
-	p := pass{Comparer: c, began: time.Now()}
+	p := pass{Comparer: c, began: time.Now(), compared: map[siteLog]uint64{}}
 	err := p.run(ctx)
 	c.change(func(s *ComparerState) {
 		s.Running, s.Ended, s.Events, s.Bytes, s.Away, s.Err = false, time.Now(), p.events, p.bytes, p.away, ""
-		s.Findings = p.findings
+		s.Findings = p.with(s.Left())
 		if err != nil {
 			s.Err = err.Error()
 		}
@@ -160,6 +161,31 @@ type pass struct {
 	events, bytes uint64
 	away          []string
 	findings      []Finding
+	sites         []string           // that take part; nil when that is not known
+	compared      map[siteLog]uint64 // up to which seq
+}
+
+// siteLog is a log as another site has it.
+type siteLog struct {
+	site string
+	log  eventstore.LogID
+}
+
+// with returns the findings of the pass, and those before that it says nothing of: it has not come so far, or could not begin. Of a
+// site that takes part no more nothing is kept.
+func (p *pass) with(before []Finding) []Finding {
+	all := p.findings
+	for i := range before {
+		f := &before[i]
+		again := f.Last <= p.compared[siteLog{f.Site, f.Log}] || slices.ContainsFunc(p.findings, func(o Finding) bool {
+			return o.Site == f.Site && o.Log == f.Log && o.First <= f.Last && f.First <= o.Last
+		})
+		gone := p.sites != nil && !slices.Contains(p.sites, f.Site)
+		if !again && !gone && len(all) < maxFindings {
+			all = append(all, *f)
+		}
+	}
+	return all
 }
 
 func (p *pass) run(ctx context.Context) error {
@@ -170,6 +196,10 @@ func (p *pass) run(ctx context.Context) error {
 	heads, err := p.site.o.Store.Heads(ctx)
 	if err != nil {
 		return fmt.Errorf("compare logs: %w", err)
+	}
+	p.sites = []string{}
+	for _, other := range o.Peers {
+		p.sites = append(p.sites, other.Site)
 	}
 	var errs []error
 	for _, other := range o.Peers {
@@ -208,6 +238,7 @@ func (p *pass) log(ctx context.Context, site string, log eventstore.LogID, throu
 		}
 		p.events += next - after
 		after = next
+		p.compared[siteLog{site, log}] = after
 		select {
 		case <-time.After(time.Until(p.began.Add(time.Duration(p.events) * time.Second / time.Duration(p.o.EventsPerSecond)))):
 		case <-ctx.Done():
@@ -232,9 +263,13 @@ func (c *Comparer) part(ctx context.Context, site string, log eventstore.LogID, 
 	counted := &countedDigester{Digester: there}
 	through, deviations, err := c.site.compareDeep(ctx, counted, log, after, segments)
 	for i := 0; i < len(deviations) && err == nil; i++ {
-		var f Finding
-		if f, err = c.judge(ctx, counted, site, log, &deviations[i], repair); err == nil {
-			out = append(out, f)
+		f := c.judge(ctx, counted, site, log, &deviations[i], repair)
+		if err = ctx.Err(); err != nil { // what it says is of that
+			break
+		}
+		out = append(out, f)
+		if repair || deviations[i].Here == "" && deviations[i].There != "" {
+			c.note(&f)
 		}
 	}
 	if err != nil {
@@ -243,38 +278,44 @@ func (c *Comparer) part(ctx context.Context, site string, log eventstore.LogID, 
 	return through, out, counted.bytes, nil
 }
 
-// judge says what of two that differ is wrong, and has it put right if it is this site and that is asked for.
-func (c *Comparer) judge(ctx context.Context, there Digester, site string, log eventstore.LogID, d *Deviation, repair bool) (Finding, error) {
+// judge says what of two that differ is wrong, and has it put right if it is this site and that is asked for. What keeps it from that
+// is said in the finding: what follows in the log is looked at all the same.
+func (c *Comparer) judge(ctx context.Context, there Digester, site string, log eventstore.LogID, d *Deviation, repair bool) Finding {
 	f := Finding{Site: site, Log: log, First: d.After + 1, Last: d.Through, Problem: d.String(), Left: "tributary sites verify --deep --repair puts right what can be proved"}
-	if d.Here == "" && d.There != "" {
-		f.Left = "that site puts it right by itself, or asked there: tributary sites verify --deep --repair"
-		c.note(&f)
-		return f, nil
-	}
-	if !repair {
-		return f, nil
-	}
-	left, err := c.o.Mend(ctx, log, d.After, d.Through)
-	if err != nil {
-		return f, err
-	}
-	through, still, err := c.site.compareDigests(ctx, there, log, d.After, d.Through, FineEvents)
 	switch {
-	case err != nil:
-		return f, err
-	case through < d.Through:
-		return f, errHoldsLess
-	case len(still) == 0: // by this site, or meanwhile by a scrub or the other one
+	case d.Here == "" && d.There != "":
+		f.Left = "that site puts it right by itself, or asked there: tributary sites verify --deep --repair"
+	case repair:
+		c.putRight(ctx, there, d, &f)
+	}
+	return f
+}
+
+// putRight has put right what is wrong here, and says in the finding what became of it.
+func (c *Comparer) putRight(ctx context.Context, there Digester, d *Deviation, f *Finding) {
+	left, err := c.o.Mend(ctx, f.Log, d.After, d.Through)
+	if err != nil {
+		f.Left = fmt.Sprintf("it could not be looked at closer, which is tried again: %v", err)
+		return
+	}
+	through, still, err := c.site.compareDigests(ctx, there, f.Log, d.After, d.Through, FineEvents)
+	if err == nil && through < d.Through {
+		err = errHoldsLess
+	}
+	switch {
+	case err == nil && len(still) == 0: // by this site, or meanwhile by a scrub or the other one
 		f.Repaired, f.Left = true, ""
 		c.change(func(s *ComparerState) { s.Repaired++ })
 	case left != "":
 		f.Left = left
+	case err != nil:
+		f.Left = fmt.Sprintf("whether it is the same now could not be seen, which is tried again: %v", err)
+	case d.Here != "":
+		f.Left = "what could not be read here is not found damaged when it is looked at closer: tributary scrub, and where it is archived tributary archive verify, say more"
 	default:
-		f.Left = "what is here is what the hash chain says: it is wrong at site " + site + ", which puts it right by itself, or asked there: tributary sites verify --deep --repair; " +
+		f.Left = "what is here is what the hash chain says: it is wrong at site " + f.Site + ", which puts it right by itself, or asked there: tributary sites verify --deep --repair; " +
 			"where that says the same, restore one of the two (docs/sites.md)"
 	}
-	c.note(&f)
-	return f, nil
 }
 
 // note tells the log of a finding.

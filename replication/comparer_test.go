@@ -2,6 +2,7 @@ package replication_test
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -80,6 +81,56 @@ func TestPassesFindAndMend(t *testing.T) {
 		if f := s.Left()[0]; f.Last != events || f.First > events || f.Last-f.First >= replication.FineEvents || !strings.Contains(f.String(), "the two have other events") {
 			t.Errorf("another last event is found as %s", f.String())
 		}
+	}
+}
+
+// A difference stays on record while nobody can compare there, and until it is gone; what keeps one from being put right does not hide
+// those behind it. R31.
+func TestDifferencesStayUntilTheyAreGone(t *testing.T) {
+	const events = 10_050
+	bj := newOriginal(t, events, rand.New(rand.NewPCG(33, 33)))
+	forked := bj.copied(t, func(e *eventstore.Recorded) {
+		if e.Dot.Seq == 70 || e.Dot.Seq == events {
+			e.Payload = append(slices.Clone(e.Payload), '!')
+		}
+	})
+	broken := errors.New("the way to the events is damaged")
+	c := bj.comparer(t, forked, func(*pebblestore.Store, *replication.Site) func(context.Context, eventstore.LogID, uint64, uint64) (string, error) {
+		return func(_ context.Context, _ eventstore.LogID, after, _ uint64) (string, error) {
+			if after < 100 {
+				return "", broken
+			}
+			return "", nil
+		}
+	})
+	pass := func(what string) {
+		t.Helper()
+		err := c.Pass(t.Context())
+		s := c.State()
+		if left := s.Left(); !errors.Is(err, bj.refuses) || len(left) != 2 || left[0].First > 70 || !strings.Contains(left[0].Left, broken.Error()) || left[1].Last != events {
+			t.Errorf("%s: a pass says %+v (%v)", what, s, err)
+		}
+	}
+	pass("two other events")
+	bj.refuses = errors.New("the other site has trouble")
+	pass("the other site cannot be asked")
+	bj.refuses = nil
+	pass("it can be asked again")
+	bj.after = 5000
+	bj.refuses = eventstore.ErrUnavailable
+	pass("it goes away in the middle")
+	bj.refuses = nil
+	pass("at last")
+}
+
+// What cannot be read here is never said to be wrong at the other site.
+func TestDamageHereIsNotBlamedOnOthers(t *testing.T) {
+	bj := newOriginal(t, 200, rand.New(rand.NewPCG(34, 34)))
+	store := &hindered{openStore(t, bj.copied(t, func(*eventstore.Recorded) {}), "sh"), 100, eventstore.ErrArchiveDamaged}
+	c := replication.NewComparer(bj.other(t, store), replication.ComparerOptions{Mend: func(context.Context, eventstore.LogID, uint64, uint64) (string, error) { return "", nil }})
+	_, found, err := c.Part(t.Context(), "bj", bj.log, 0, 1, true)
+	if err != nil || len(found) != 1 || strings.Contains(found[0].Left, "wrong at site") || !strings.Contains(found[0].Left, "tributary archive verify") {
+		t.Errorf("of a damaged archive here it is said %+v (%v)", found, err)
 	}
 }
 

@@ -33,13 +33,18 @@ func (m mirroredTopic) Mirrored(ctx context.Context, tell func(context.Context, 
 	return ctx.Err()
 }
 
-// asked is a site that counts the bytes of the digests that it is asked for.
+// asked is a site that counts the bytes of the digests that it is asked for, and tells none where it refuses to.
 type asked struct {
 	*replication.Site
-	bytes int
+	bytes   int
+	refuses error
+	after   uint64 // seq, of those behind which it refuses
 }
 
 func (a *asked) Digests(ctx context.Context, log eventstore.LogID, after, through, every uint64) ([]replication.Digest, error) {
+	if a.refuses != nil && after >= a.after {
+		return nil, a.refuses
+	}
 	digests, err := a.Site.Digests(ctx, log, after, through, every)
 	a.bytes += 40 // the question
 	for _, d := range digests {
