@@ -34,8 +34,10 @@ func (n *Node) mend(ctx context.Context, log eventstore.LogID, after, through ui
 		return "", err
 	}
 	report, err := n.local.Mend(ctx, log, after, through, o)
-	if errors.Is(err, eventstore.ErrCorrupt) { // the way to the events is damaged too
-		o.BytesPerSecond = -1
+	switch {
+	case errors.Is(err, eventstore.ErrArchiveDamaged): // no scrub looks there
+		return err.Error() + ": put it back from a copy of the bucket; tributary archive verify names what else is damaged there", nil
+	case errors.Is(err, eventstore.ErrCorrupt): // the way to the events is damaged too
 		report, err = n.local.Scrub(ctx, o)
 	}
 	if err != nil {

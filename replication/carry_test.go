@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,20 +15,29 @@ import (
 	"github.com/tributary-es/tributary/eventstore/memstore"
 )
 
-// archivedStore is a store whose first events cannot be read.
+// archivedStore is a store whose first events cannot be read; an archive that they are in is nothing to wait for.
 type archivedStore struct {
 	*memstore.Store
 	archived uint64 // seq
 	why      error
 	asked    atomic.Int64
+	waited   atomic.Int64 // for the archive
 }
 
 func (s *archivedStore) ChainAt(ctx context.Context, log eventstore.LogID, seq uint64) (eventstore.Hash, bool, error) {
 	if seq > 0 && seq <= s.archived {
+		s.waited.Add(1)
+		return eventstore.Hash{}, false, cmp.Or(s.why, eventstore.ErrArchiveUnavailable)
+	}
+	return s.Store.ChainAt(ctx, log, seq)
+}
+
+func (s *archivedStore) ChainHere(ctx context.Context, log eventstore.LogID, seq uint64) (eventstore.Hash, bool, error) {
+	if seq > 0 && seq <= s.archived {
 		s.asked.Add(1)
 		return eventstore.Hash{}, false, s.why
 	}
-	return s.Store.ChainAt(ctx, log, seq)
+	return s.Store.ChainHere(ctx, log, seq)
 }
 
 // sayer is a site that says a head again and again, and answers no pull.
@@ -149,8 +159,8 @@ func inPieces(ctx context.Context, all []eventstore.Recorded, events func(contex
 	return nil
 }
 
-// A site that lags says what cannot be read here: it is in an archive that is away, or damaged, which is found out once and not with
-// each heartbeat. The two cannot be compared there, and that is all: the site goes on, and has lost nothing.
+// A site that lags says what cannot be read here: it is in an archive, for which no heartbeat waits, or damaged, which is found out once
+// and not with each of them. The two cannot be compared there, and that is all: the site goes on, and has lost nothing.
 func TestUnreadableWhilePeerLags(t *testing.T) {
 	own, foreign := storeOf("a", 1), storeOf("c", 1)
 	all, others := fill(t, own, 30), fill(t, foreign, 30)
@@ -163,8 +173,8 @@ func TestUnreadableWhilePeerLags(t *testing.T) {
 		why   error
 		asked int64
 	}{
-		{"own log, archive away", all[9], eventstore.ErrArchiveUnavailable, 2},
-		{"another's, archive away", others[9], eventstore.ErrArchiveUnavailable, 2},
+		{"own log, archived", all[9], nil, 2},
+		{"another's, archived", others[9], nil, 2},
 		{"own log, damaged", all[9], eventstore.ErrDamaged, 1},
 		{"another's, damaged", others[9], eventstore.ErrCorrupt, 1},
 	} {
@@ -180,10 +190,40 @@ func TestUnreadableWhilePeerLags(t *testing.T) {
 			if o, err := s.Overview(t.Context()); err != nil || len(o.Alarms) > 0 {
 				t.Errorf("the site says %+v (%v)", o, err)
 			}
+			if n := store.waited.Load(); n > 0 {
+				t.Errorf("the archive was waited for %d times", n)
+			}
 			if asked := store.asked.Load(); errors.Is(c.why, eventstore.ErrCorrupt) && asked != 1 {
 				t.Errorf("what is damaged was read %d times", asked)
 			}
 		})
+	}
+}
+
+// Two sites that cannot be compared because of what is archived or was dropped here do not differ for that; what is damaged is said.
+func TestUnreadableIsNoDifference(t *testing.T) {
+	own := storeOf("a", 1)
+	all := fill(t, own, 30)
+	for _, c := range []struct {
+		why           error
+		away, dropped bool
+	}{
+		{eventstore.ErrArchiveUnavailable, true, false},
+		{&eventstore.TruncatedError{}, false, true},
+		{eventstore.ErrArchiveDamaged, false, false},
+	} {
+		peer := sayer{eventstore.LogHead{Log: all[9].Dot.Log, Seq: 10, HLC: all[9].HLC, Chain: all[9].Chain}}
+		store := &archivedStore{Store: own, archived: 20, why: c.why}
+		s := runSite(t, Options{Config: Config{Site: "a", Begun: true}, Store: store, Topic: newMemTopic(own), Peers: map[string]Peer{"b": peer}})
+		var rows []Comparison
+		waitFor(t, "the other site is heard", func() bool {
+			var err error
+			rows, err = s.Compare(t.Context())
+			return err == nil && len(rows) == 1 && rows[0].There == 10
+		})
+		if r := &rows[0]; (r.Away != "") != c.away || r.Dropped != c.dropped || (r.Err == nil) != (c.away || c.dropped) || r.Equal() != c.dropped {
+			t.Errorf("%v: the two compare as %+v", c.why, *r)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package replication
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -17,14 +18,17 @@ type Comparison struct {
 	Here, There uint64
 	// ChainHere and ChainThere are the log's chain after the last event that both have.
 	ChainHere, ChainThere eventstore.Hash
-	// Away says that the site is not there to be compared with, Err what else kept the two from being compared.
+	// Away says that the site is not there to be compared with, or that what is here cannot be read now; Err what else kept the two from
+	// being compared.
 	Away string
 	Err  error
+	// Dropped says that one of the two has dropped the event by a policy: there is nothing to compare.
+	Dropped bool
 }
 
 // Equal reports whether both have the same, as far as both have it.
 func (c *Comparison) Equal() bool {
-	return c.Err == nil && c.Away == "" && c.ChainHere == c.ChainThere
+	return c.Err == nil && c.Away == "" && (c.Dropped || c.ChainHere == c.ChainThere)
 }
 
 // Compare compares every log that is held here, or at another site, with what each other site says of it in its last
@@ -76,6 +80,7 @@ func (s *Site) Compare(ctx context.Context) ([]Comparison, error) {
 func (s *Site) compare(ctx context.Context, c *Comparison) {
 	at := Pull{Site: c.Site, Log: c.Log, After: min(c.Here, c.There), Through: min(c.Here, c.There)}
 	if c.ChainHere, _, c.Err = s.o.Store.ChainAt(ctx, c.Log, at.After); c.Err != nil {
+		c.unread("what is here cannot be read now")
 		return
 	}
 	_, peer := s.other(c.Site)
@@ -83,7 +88,17 @@ func (s *Site) compare(ctx context.Context, c *Comparison) {
 		c.Err = fmt.Errorf("site %s: %w: it takes part no more", c.Site, eventstore.ErrNotFound)
 		return
 	}
-	if c.ChainThere, _, c.Err = peer.Pull(ctx, at); eventstore.ClassOf(c.Err) == eventstore.Transient {
-		c.Away, c.Err = fmt.Sprintf("site %s does not answer: %v", c.Site, c.Err), nil
+	if c.ChainThere, _, c.Err = peer.Pull(ctx, at); c.Err != nil {
+		c.unread("site " + c.Site + " does not answer")
+	}
+}
+
+// unread takes the error of a chain that could not be read: what cannot be had at present, or was dropped, is no difference.
+func (c *Comparison) unread(away string) {
+	switch {
+	case errors.Is(c.Err, eventstore.ErrTruncated):
+		c.Dropped, c.Err = true, nil
+	case eventstore.ClassOf(c.Err) == eventstore.Transient:
+		c.Away, c.Err = fmt.Sprintf("%s: %v", away, c.Err), nil
 	}
 }

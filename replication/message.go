@@ -176,6 +176,6 @@ type Storage interface {
 	// Heads returns how far each log is held, the site's own among them.
 	Heads() []eventstore.LogHead
 	// ChainAt returns the chain of a log after a seq; held is false when the log is not held that far, or what it has there was
-	// dropped or cannot be had at present.
+	// dropped, is archived or cannot be had at present. It is called by who steps the core, and waits for no network.
 	ChainAt(log eventstore.LogID, seq uint64) (chain eventstore.Hash, held bool)
 }

@@ -20,6 +20,8 @@ type Store interface {
 	eventstore.Replica
 	// Log returns what the site's log is called, in its present life.
 	Log(ctx context.Context) (eventstore.LogState, error)
+	// ChainHere is ChainAt for who cannot wait for an archive: of an event that is archived held is false.
+	ChainHere(ctx context.Context, log eventstore.LogID, seq uint64) (chain eventstore.Hash, held bool, err error)
 }
 
 // Link brings what another site publishes.
@@ -325,14 +327,15 @@ func (s *storage) Heads() []eventstore.LogHead {
 	return heads
 }
 
-// ChainAt implements Storage. That a read comes upon damage is known to the store, which has it looked into.
+// ChainAt implements Storage. What is archived is left to the Comparer: no heartbeat leaves while an archive is waited for, and others
+// would take over. That a read comes upon damage is known to the store, which has it looked into.
 func (s *storage) ChainAt(log eventstore.LogID, seq uint64) (eventstore.Hash, bool) {
 	last := s.damaged[log]
 	again := time.Now().Before(last.until)
 	if again && last.seq == seq {
 		return eventstore.Hash{}, false
 	}
-	chain, held, err := s.store.ChainAt(s.ctx, log, seq)
+	chain, held, err := s.store.ChainHere(s.ctx, log, seq)
 	switch {
 	case err == nil:
 		return chain, held

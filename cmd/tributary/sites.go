@@ -298,6 +298,8 @@ func (g *globals) comparisons(r *sitesv1.CompareSitesResponse) {
 			verdict = c.GetProblem()
 		case c.GetAway() != "":
 			verdict = "not compared: " + c.GetAway()
+		case c.GetChainHere() == "":
+			verdict = "nothing to compare: what both have last was dropped by a policy"
 		case c.GetHere() != c.GetThere():
 			verdict = "the same as far as both have it"
 		}

@@ -42,6 +42,11 @@ func (s *Store) Heads(ctx context.Context) ([]eventstore.LogHead, error) {
 	return s.log.Heads(), nil
 }
 
+// ChainHere is ChainAt: there is no archive that would have to be waited for.
+func (s *Store) ChainHere(ctx context.Context, log eventstore.LogID, seq uint64) (eventstore.Hash, bool, error) {
+	return s.ChainAt(ctx, log, seq)
+}
+
 // ChainAt implements eventstore.Replica.
 func (s *Store) ChainAt(ctx context.Context, log eventstore.LogID, seq uint64) (eventstore.Hash, bool, error) {
 	if err := ctx.Err(); err != nil {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"iter"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -486,6 +487,64 @@ func collectEvents(events iter.Seq2[eventstore.Recorded, error]) (all []eventsto
 
 // A segment that is not what was written is corrupt, when it is put and when it is read; the log keeps what it has not
 // seen safe (S29).
+// The chain of an event that is archived is not waited for by who cannot, and that of any other is read without a look into the archive,
+// in whichever life, and whosever the event is.
+func TestChainHereReadsNoArchive(t *testing.T) {
+	files, bucket := vfs.NewMem(), newMemBucket()
+	now := archiveBegan
+	o := openAgain(&now, bucket)
+	far := newElsewhere("far", 400, -time.Hour)
+	for life := uint32(1); life <= 3; life++ {
+		if life > 1 {
+			begin := *o
+			begin.FS, begin.Logger = files, quietLog
+			if err := BeginLife("data/store", life, &begin); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s := openAt(t, files, "data/store", *o)
+		fillForArchive(t, s, &now, int(life)*100, 30)
+		fillMixed(t, s, 20, far)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := openMem(t, files, *o)
+	for _, keep := range []uint64{250, 150, 60, 10} {
+		mustArchive(t, s, ArchiveOptions{KeepLast: keep})
+		heads, err := s.Heads(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		reads, held := 0, 0
+		for _, h := range heads {
+			for seq := uint64(1); seq < h.Seq; seq++ {
+				want, _, err := s.ChainAt(t.Context(), h.Log, seq)
+				if err != nil {
+					t.Fatal(err)
+				}
+				archived, err := s.isArchived(h.Log, seq)
+				place, placeErr := s.placeOf(h.Log, seq)
+				if err != nil || placeErr != nil || archived != (place <= s.archived.Load().end()) {
+					t.Fatalf("seq %d of %s is at lsn %d (%v), and archived: %t (%v)", seq, h.Log, place, placeErr, archived, err)
+				}
+				bucket.before = func(string, string) error { reads++; return errors.New("connection refused") }
+				again, _, err := s.ChainHere(t.Context(), h.Log, seq)
+				bucket.before = func(string, string) error { return nil }
+				if err != nil || again != (eventstore.Hash{}) && again != want || archived == (again == want) {
+					t.Fatalf("chain of %s at seq %d: %x, %v, want %x; archived: %t", h.Log, seq, again, err, want, archived)
+				}
+				if !archived {
+					held++
+				}
+			}
+		}
+		if reads > 0 || held == 0 {
+			t.Errorf("%d events are not archived; the archive was read %d times", held, reads)
+		}
+	}
+}
+
 func TestArchiveThatRots(t *testing.T) {
 	files, bucket := vfs.NewMem(), newMemBucket()
 	now := archiveBegan
@@ -522,6 +581,25 @@ func TestArchiveThatRots(t *testing.T) {
 	s = openMem(t, files, *openAgain(&now, bucket))
 	if faults := verify(t, s).Faults; len(faults) == 0 {
 		t.Error("verify finds no fault in an archive that rots")
+	}
+	select {
+	case <-s.Doubted(): // of what was read before
+	default:
+	}
+	state, err := s.Log(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report, err := s.Mend(t.Context(), state.ID, 0, math.MaxUint64, ScrubOptions{}); !errors.Is(err, eventstore.ErrArchiveDamaged) || len(report.Faults) > 0 {
+		t.Errorf("to mend what an archive has ends with %v, %+v", err, report)
+	}
+	if _, err := collectEvents(s.ReadLog(t.Context(), state.ID, 0)); !errors.Is(err, eventstore.ErrArchiveDamaged) {
+		t.Errorf("a read of what has rotted in the archive ends with %v", err)
+	}
+	select {
+	case <-s.Doubted():
+		t.Error("a scrub is to look into what is archived, which it does not see")
+	default:
 	}
 }
 

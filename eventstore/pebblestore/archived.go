@@ -41,6 +41,9 @@ func (a *archived) end() uint64 {
 	return a.segments[len(a.segments)-1].Last
 }
 
+// ownSeq returns the seq of the log's own last event that is archived, in the life that the last one is of. REQUIRES: a is not nil.
+func (a *archived) ownSeq() uint64 { return a.segments[len(a.segments)-1].LastSeq }
+
 // head returns what the log goes on from after what is archived.
 func (a *archived) head(h *history) logHead {
 	if a == nil {

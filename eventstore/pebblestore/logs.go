@@ -165,9 +165,38 @@ func (s *Store) placeOf(log eventstore.LogID, seq uint64) (uint64, error) {
 	return s.ownPlace(seq, after, last)
 }
 
+// isArchived reports whether an event is in an archive, without a look there. REQUIRES: it is durable, and the databases are held.
+func (s *Store) isArchived(log eventstore.LogID, seq uint64) (bool, error) {
+	old := s.archived.Load()
+	if old == nil {
+		return false, nil
+	}
+	count, after, last := s.bornHere(log)
+	switch {
+	case seq > count:
+		lsns, err := s.otherPlaces(log, seq, seq)
+		if err != nil {
+			return false, err
+		}
+		return lsns[0] <= old.end(), nil
+	case last <= old.end():
+		return true, nil
+	case after >= old.end():
+		return false, nil
+	}
+	return seq <= old.ownSeq(), nil
+}
+
 // ownPlace looks for an event of the log's own between two lsns that are of one life, the first of them excluded: blocks say
-// how many events of the log's own stand before them.
+// how many events of the log's own stand before them. It reads no archive for an event that is not there.
 func (s *Store) ownPlace(seq, after, last uint64) (uint64, error) {
+	if old := s.archived.Load(); after < old.end() && last > old.end() {
+		if seq > old.ownSeq() {
+			after = old.end()
+		} else {
+			last = old.end()
+		}
+	}
 	cursor := s.logCursor()
 	var blocks []block
 	for after < last {
@@ -236,6 +265,15 @@ func (s *Store) positionOf(ctx context.Context, dot eventstore.Dot) (eventstore.
 
 // ChainAt implements eventstore.Replica.
 func (s *Store) ChainAt(ctx context.Context, log eventstore.LogID, seq uint64) (eventstore.Hash, bool, error) {
+	return s.chainOf(ctx, log, seq, true)
+}
+
+// ChainHere is ChainAt for those who cannot wait for an archive: of an event that is archived held is false.
+func (s *Store) ChainHere(ctx context.Context, log eventstore.LogID, seq uint64) (eventstore.Hash, bool, error) {
+	return s.chainOf(ctx, log, seq, false)
+}
+
+func (s *Store) chainOf(ctx context.Context, log eventstore.LogID, seq uint64, archives bool) (eventstore.Hash, bool, error) {
 	release, err := s.useFor(ctx)
 	if err != nil {
 		return eventstore.Hash{}, false, err
@@ -248,6 +286,11 @@ func (s *Store) ChainAt(ctx context.Context, log eventstore.LogID, seq uint64) (
 		return h.Chain, true, nil
 	case seq == 0:
 		return eventstore.ChainStart(log), true, nil
+	}
+	if !archives {
+		if old, err := s.isArchived(log, seq); old || err != nil {
+			return eventstore.Hash{}, false, err
+		}
 	}
 	page, err := s.logPage(nil, log, seq, seq)
 	if err != nil {

@@ -13,6 +13,8 @@ import (
 // chains of what stands around them. Blocks that are damaged, or whose events are not those of the chain though their checksums
 // are right, are made anew of what the Source and the Holders have, proved by the chains. It holds nobody up.
 //
+// What is archived is not mended: an error that matches eventstore.ErrArchiveDamaged says what is wrong with it.
+//
 // The report has a fault for each table that is damaged, and for each block whose events are others; none says that what is here is
 // what the chains say. What cannot be proved is left as it is, and named.
 func (s *Store) Mend(ctx context.Context, log eventstore.LogID, after, through uint64, o ScrubOptions) (ScrubReport, error) {
@@ -39,6 +41,9 @@ func (x *scrub) mend(ctx context.Context, log eventstore.LogID, after, through u
 		bad, why, err := s.firstMisfit(ctx, next, last)
 		if err != nil || why == nil {
 			return err
+		}
+		if errors.Is(why, eventstore.ErrArchiveDamaged) {
+			return why
 		}
 		if err := x.flushWAL(ctx); err != nil { // so that it is in a table
 			return err
@@ -173,7 +178,7 @@ func (s *Store) faultAt(lsn uint64) (f ScrubFault, err error) {
 	}
 	defer release()
 	if end := s.archived.Load().end(); lsn <= end {
-		return f, fmt.Errorf("%w: lsn %d is archived; verify the archive (tributary archive verify)", eventstore.ErrCorrupt, lsn)
+		return f, fmt.Errorf("%w: lsn %d, which is archived, is not what the hash chain says", eventstore.ErrArchiveDamaged, lsn)
 	}
 	tables, err := tablesOf(s.log)
 	if err != nil {

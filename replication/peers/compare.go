@@ -128,6 +128,8 @@ func (s *Service) CompareSites(ctx context.Context, _ *sitesv1.CompareSitesReque
 			row.Problem = c.Err.Error()
 		case !c.Equal() && c.Away == "":
 			row.Problem = "the two have other events, or in another order"
+		case c.Dropped:
+			row.ChainHere, row.ChainThere = "", ""
 		}
 		out.Equal = out.GetEqual() && row.GetProblem() == "" && row.GetAway() == "" && c.Here == c.There
 		out.Comparisons = append(out.Comparisons, row)
