@@ -71,8 +71,13 @@ func (s *Site) setTaken(writable, whole error) {
 	s.whole.Store(&whole)
 }
 
-// maxPullBytes bounds the payload of an answer to a pull; the last batch may exceed it.
-const maxPullBytes = 4 << 20
+// What an answer to a pull has at most, whatever is asked for; the last batch may exceed it. An event takes pullEventBytes, about, beside
+// its content.
+const (
+	maxPullBytes   = 4 << 20
+	maxPullEvents  = 8192
+	pullEventBytes = 96
+)
 
 // Pull implements Peer: it answers a pull of another site from what is durable here.
 //
@@ -95,15 +100,17 @@ func (s *Site) Pull(ctx context.Context, p Pull) (chain eventstore.Hash, events 
 	if p.After >= through {
 		return chain, nil, nil
 	}
+	var content []byte
 	for e, err := range s.o.Store.ReadLog(ctx, p.Log, p.After) {
 		if err != nil {
 			return chain, nil, fmt.Errorf("read %s after seq %d: %w", p.Log, p.After, err)
 		}
 		begins := e.Batch.FirstSeq == e.Dot.Seq
-		if end := e.Batch.FirstSeq + uint64(e.Batch.Count) - 1; begins && (e.Dot.Seq > through || end > last || size >= maxPullBytes) {
+		if end := e.Batch.FirstSeq + uint64(e.Batch.Count) - 1; begins && (e.Dot.Seq > through || end > last || size >= maxPullBytes || len(events) >= maxPullEvents) {
 			break
 		}
-		size += len(e.Payload)
+		content = eventstore.AppendContent(content[:0], &e)
+		size += pullEventBytes + len(content)
 		events = append(events, e)
 	}
 	return chain, events, nil

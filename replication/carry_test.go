@@ -227,6 +227,49 @@ func TestUnreadableIsNoDifference(t *testing.T) {
 	}
 }
 
+// repeater is a site that answers each pull with the same event.
+type repeater struct {
+	sayer
+	e     eventstore.Recorded
+	asked int
+}
+
+func (r *repeater) Pull(context.Context, Pull) (eventstore.Hash, []eventstore.Recorded, error) {
+	if r.asked++; r.asked > 100 {
+		return eventstore.Hash{}, nil, errors.New("asked for ever")
+	}
+	return eventstore.Hash{}, []eventstore.Recorded{r.e}, nil
+}
+
+// A site whose answers lead nowhere is not asked for ever.
+func TestHolderThatRepeatsItself(t *testing.T) {
+	all := fill(t, storeOf("b", 1), 5)
+	peer := &repeater{e: all[1]}
+	var last error
+	for _, err := range (Holder{"b", peer}).Events(t.Context(), all[0].Dot.Log, 2, 5) {
+		last = err
+	}
+	if !errors.Is(last, eventstore.ErrCorrupt) || peer.asked != 1 {
+		t.Errorf("after %d questions it is said %v", peer.asked, last)
+	}
+}
+
+// An answer to a pull is bounded, also where the events have no payload to speak of.
+func TestPullIsBounded(t *testing.T) {
+	own := storeOf("a", 1)
+	all := fill(t, own, 2*maxPullEvents)
+	s := runSite(t, Options{Config: Config{Site: "a"}, Store: own, Topic: newMemTopic(own)})
+	var events []eventstore.Recorded
+	waitFor(t, "the topic has all", func() bool {
+		var err error
+		_, events, err = s.Pull(t.Context(), Pull{Log: all[0].Dot.Log, After: 0, Through: uint64(len(all))})
+		return err == nil && s.mayLeave(all[0].Dot.Log) == uint64(len(all))
+	})
+	if n := len(events); n < maxPullEvents/2 || n > maxPullEvents+1000 {
+		t.Errorf("a pull of %d events has %d", len(all), n)
+	}
+}
+
 // A link that brings again what the store has is not held back by that, although nothing is received meanwhile.
 func TestLinkBringsWhatIsHeld(t *testing.T) {
 	from, to := storeOf("b", 1), storeOf("a", 1)

@@ -31,14 +31,14 @@ type Digest struct {
 // Digester tells digests of what a site holds. A *Site is one, and so may a Peer be.
 type Digester interface {
 	// Digests reads the events of a log after After up to Through from the store, and returns a digest of each every of them, at
-	// most MaxDigests. What is not held, or may not leave the site, has none.
+	// most MaxDigests of SegmentEvents. What is not held, or may not leave the site, has none.
 	Digests(ctx context.Context, log eventstore.LogID, after, through, every uint64) ([]Digest, error)
 }
 
 // Digests implements Digester.
 func (s *Site) Digests(ctx context.Context, log eventstore.LogID, after, through, every uint64) ([]Digest, error) {
-	if every == 0 || through <= after || (through-after-1)/every >= MaxDigests {
-		return nil, fmt.Errorf("%w: digests of each %d events after seq %d up to %d; %d can be had at a time", eventstore.ErrInvalid, every, after, through, MaxDigests)
+	if every == 0 || every > SegmentEvents || through <= after || (through-after-1)/every >= MaxDigests {
+		return nil, fmt.Errorf("%w: digests of each %d events after seq %d up to %d; %d of %d can be had at a time", eventstore.ErrInvalid, every, after, through, MaxDigests, SegmentEvents)
 	}
 	select {
 	case <-s.begun:

@@ -121,8 +121,8 @@ func newOriginal(t *testing.T, events int, random *rand.Rand) *original {
 	}
 	o.asked = &asked{Site: runSite(t, "bj", store, mirroredTopic{o.all[len(o.all)-1].Dot}, nil)}
 	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
-		digests, err := o.Digests(t.Context(), o.log, 0, uint64(events), uint64(events))
-		if err == nil && len(digests) == 1 && digests[0].Through == uint64(events) {
+		digests, err := o.Digests(t.Context(), o.log, 0, uint64(events), replication.SegmentEvents)
+		if n := len(digests); err == nil && n > 0 && digests[n-1].Through == uint64(events) {
 			return o
 		}
 		if time.Now().After(end) {
@@ -213,6 +213,9 @@ func TestWhatCannotBeReadIsNoDifference(t *testing.T) {
 	store.why = eventstore.ErrClosed
 	if _, found, err := c.Part(t.Context(), "bj", bj.log, 0, 2, false); !errors.Is(err, eventstore.ErrClosed) || len(found) > 0 {
 		t.Errorf("of a store that is closed it is said %v, %v", found, err)
+	}
+	if _, err := bj.Digests(t.Context(), bj.log, 0, replication.SegmentEvents+1, replication.SegmentEvents+1); !errors.Is(err, eventstore.ErrInvalid) {
+		t.Errorf("a digest of more events than a segment has: %v", err)
 	}
 	store.why = eventstore.ErrCorrupt
 	if _, found, err := c.Part(t.Context(), "bj", bj.log, 0, 1, false); err != nil || len(found) != 1 || found[0].Last != 128 || !strings.Contains(found[0].Problem, "damaged here: seq 1 ") {

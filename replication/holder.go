@@ -49,11 +49,16 @@ func (h Holder) Events(ctx context.Context, log eventstore.LogID, after, through
 				yield(eventstore.Recorded{}, err)
 				return
 			}
+			before := after
 			for i := range events {
 				if !yield(events[i], nil) {
 					return
 				}
 				after = max(after, events[i].Dot.Seq)
+			}
+			if after == before {
+				yield(eventstore.Recorded{}, fmt.Errorf("%s answers for what follows seq %d of %s with what does not: %w", h, after, log, eventstore.ErrCorrupt))
+				return
 			}
 		}
 	}
