@@ -487,6 +487,51 @@ func collectEvents(events iter.Seq2[eventstore.Recorded, error]) (all []eventsto
 
 // A segment that is not what was written is corrupt, when it is put and when it is read; the log keeps what it has not
 // seen safe (S29).
+// A log whose earlier life is archived starts while the archive is away, says how far it is held, and does not wait for the archive
+// again and again (S30).
+func TestEarlierLifeInArchiveOutOfReach(t *testing.T) {
+	files, bucket := vfs.NewMem(), newMemBucket()
+	now := archiveBegan
+	o := openAgain(&now, bucket)
+	s := openAt(t, files, "data/store", *o)
+	fillForArchive(t, s, &now, 0, 30)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	begin := *o
+	begin.FS, begin.Logger = files, quietLog
+	if err := BeginLife("data/store", 2, &begin); err != nil {
+		t.Fatal(err)
+	}
+	s = openAt(t, files, "data/store", *o)
+	fillForArchive(t, s, &now, 30, 30)
+	mustArchive(t, s, ArchiveOptions{KeepLast: 20})
+	want, err := s.Heads(t.Context())
+	if err := errors.Join(err, s.Close()); err != nil || len(want) != 2 || want[0].HLC == 0 {
+		t.Fatalf("the log is held as %+v (%v)", want, err)
+	}
+	reads := 0
+	bucket.before = func(string, string) error { reads++; return errors.New("connection refused") }
+	s = openMem(t, files, *o)
+	var once int
+	for i := range 3 {
+		heads, err := s.Heads(t.Context())
+		if err != nil || len(heads) != 2 {
+			t.Fatalf("while the archive is away: %+v, %v", heads, err)
+		}
+		want[0].HLC = 0
+		if !slices.Equal(heads, want) {
+			t.Errorf("while the archive is away the log is held as %+v, want %+v", heads, want)
+		}
+		if i == 0 {
+			once = reads
+		}
+	}
+	if once == 0 || reads != once {
+		t.Errorf("the archive was read %d times at first, %d in all", once, reads)
+	}
+}
+
 // The chain of an event that is archived is not waited for by who cannot, and that of any other is read without a look into the archive,
 // in whichever life, and whosever the event is.
 func TestChainHereReadsNoArchive(t *testing.T) {

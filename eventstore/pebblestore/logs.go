@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"sync"
 
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/internal/hlc"
@@ -52,12 +53,48 @@ func (s *Store) heads() ([]eventstore.LogHead, error) {
 	for i := range all {
 		if h := &all[i]; h.HLC == 0 && h.Seq > 0 { // it was not received, nor followed by what was
 			var err error
-			if h.HLC, err = s.timeOf(h.Log, h.Seq); err != nil {
+			if h.HLC, err = s.endOf(h.Log, h.Seq); err != nil {
 				return nil, fmt.Errorf("head of %s: %w", h.Log, err)
 			}
 		}
 	}
 	return all, nil
+}
+
+// archivedEnds has the times of last events that are archived, as they were found when they were first asked for: nobody waits for an
+// archive again and again. It is 0 where the archive could not be read, until the next start: such an event is of long ago.
+type archivedEnds struct {
+	mu    sync.Mutex // guards what follows, and is held while an archive is read
+	times map[eventstore.Dot]hlc.Timestamp
+}
+
+// endOf returns the time of the last event of a log, 0 when only an archive knows that cannot be read. REQUIRES: it is durable, and the
+// databases are held.
+func (s *Store) endOf(log eventstore.LogID, seq uint64) (hlc.Timestamp, error) {
+	if old, err := s.isArchived(log, seq); !old || err != nil {
+		if err == nil {
+			return s.timeOf(log, seq)
+		}
+		return 0, err
+	}
+	x, dot := &s.ends, eventstore.Dot{Log: log, Seq: seq}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if at, known := x.times[dot]; known {
+		return at, nil
+	}
+	at, err := s.timeOf(log, seq)
+	if err != nil && !errors.Is(err, eventstore.ErrArchiveUnavailable) && !errors.Is(err, eventstore.ErrArchiveDamaged) {
+		return 0, err
+	}
+	if err != nil {
+		s.opts.Logger.Warn("the time of the last event of an earlier life is in an archive that cannot be read", "event", dot.String(), "error", err)
+	}
+	if x.times == nil {
+		x.times = map[eventstore.Dot]hlc.Timestamp{}
+	}
+	x.times[dot] = at
+	return at, nil
 }
 
 // timeOf returns the time of an event. REQUIRES: it is durable.
@@ -72,21 +109,20 @@ func (s *Store) timeOf(log eventstore.LogID, seq uint64) (hlc.Timestamp, error) 
 }
 
 // learnTimes has the clock observe all that is held, and keeps the time of each log's last event, which is asked for with each
-// Receive. What only an archive knows that cannot be reached is of long ago. It does nothing where nothing is received.
+// Receive. It does nothing where nothing is received.
 // REQUIRES: the databases are held.
 func (s *Store) learnTimes() error {
 	if !s.noted.Load() {
 		return nil
 	}
 	heads, err := s.heads()
-	if errors.Is(err, eventstore.ErrArchiveUnavailable) {
-		s.opts.Logger.Warn("the time of the last event of an earlier life is in an archive that cannot be reached", "error", err)
-		return nil
-	}
 	if err != nil {
 		return err
 	}
 	for i := range heads {
+		if heads[i].HLC == 0 { // it is not known, and what is received is held against all that is held (latest)
+			continue
+		}
 		s.opts.Clock.Observe(heads[i].HLC)
 		s.recent.learn(heads[i])
 	}

@@ -59,6 +59,7 @@ type Store struct {
 	archiving chan struct{}            // holds one while an archiving is under way, which alone uses what follows
 	freed     uint64                   // lsn up to which the space of archived blocks was given back by this process
 	rewriting sync.Mutex               // held by who replaces or removes blocks of the log
+	ends      archivedEnds             // what was asked of archived for the heads of logs
 
 	scrubbing  chan struct{} // holds one while a scrub is under way
 	scrubState atomic.Pointer[ScrubState]
