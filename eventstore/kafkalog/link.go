@@ -155,6 +155,11 @@ func (s *linkSession) locate(ctx context.Context, c *connection) (int64, error) 
 		return 0, err
 	}
 	t, found, err := c.findTail(ctx, low, high, func(int64, Entry) error { return nil })
+	// At the end may stand a record that does not verify, which is left out when its turn comes. Any other error is tried again: without
+	// the lives of the log its earlier ones would be taken for held.
+	if err != nil && !errors.Is(err, eventstore.ErrCorrupt) {
+		return 0, err
+	}
 	if err == nil && found && t.log().Incarnation > 1 {
 		lives, err := c.lives(ctx, low, high)
 		if err != nil {
