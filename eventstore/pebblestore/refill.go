@@ -50,6 +50,7 @@ type refiller struct {
 	o     *ScrubOptions
 	gaps  []*lost
 	runs  []*lostRun
+	room  int // for content that is yet to come, in bytes
 	// slots has the run of each event of the stretches, in the order of the log, and its place there.
 	slots  []slot
 	stands map[eventstore.StreamID]stand
@@ -76,7 +77,7 @@ type putEvent struct {
 
 // refill builds the blocks of the stretches from events that others have, proved by the hash chains of their logs.
 func (s *Store) refill(ctx context.Context, gaps []*lost, o *ScrubOptions) error {
-	r := &refiller{store: s, o: o, gaps: gaps, stands: map[eventstore.StreamID]stand{}, put: map[uint64]putEvent{}}
+	r := &refiller{store: s, o: o, gaps: gaps, room: cmp.Or(o.MaxRefillBytes, 1<<30), stands: map[eventstore.StreamID]stand{}, put: map[uint64]putEvent{}}
 	for _, g := range gaps {
 		if err := r.name(g); err != nil {
 			return fmt.Errorf("lsn %d to %d are lost, and it is not known which events stood there: %w", g.first, g.last, err)
@@ -184,39 +185,51 @@ func (r *refiller) fetch(ctx context.Context, run *lostRun) (err error) {
 	}
 	why := errors.New("they cannot be had")
 	for _, from := range ways {
-		if run.events, err = run.take(from.Events(ctx, run.log, run.after, run.through)); err == nil {
+		var size int
+		if run.events, size, err = run.take(from.Events(ctx, run.log, run.after, run.through), r.room); err == nil {
+			r.room -= size
 			return nil
 		}
 		why = fmt.Errorf("%w; %s: %w", why, from, err)
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || errors.Is(err, errTooMuchLost) {
 			break
 		}
 	}
 	return why
 }
 
-// take collects the events of the run, and proves them.
+// errTooMuchLost: what is lost does not fit into memory at once.
+var errTooMuchLost = fmt.Errorf("%w: more is lost than can be put in again at once; restore the log from Kafka or a backup (tributary restore), or, with other sites, "+
+	"move the store's folder away and start the server, which gets back all that has left the site (docs/sites.md)", eventstore.ErrCorrupt)
+
+// take collects the events of the run, for whose content there is so much room, and proves them. It returns how much they take of it.
 //
 // INVARIANT: what is returned without an error leads from the chain before the run to the one after it.
-func (run *lostRun) take(from iter.Seq2[eventstore.Recorded, error]) (events []eventstore.Recorded, err error) {
+func (run *lostRun) take(from iter.Seq2[eventstore.Recorded, error], room int) (events []eventstore.Recorded, size int, err error) {
+	const eventBytes = 512 // beside the content, about
 	chain, next := run.chain, run.after+1
+	var content []byte
 	for e, err := range from {
 		if err != nil {
-			return nil, fmt.Errorf("seq %d: %w", next, err)
+			return nil, 0, fmt.Errorf("seq %d: %w", next, err)
 		}
 		if e.Dot.Seq < next && e.Dot.Log == run.log {
 			continue
 		}
 		if e.Dot != (eventstore.Dot{Log: run.log, Seq: next}) {
-			return nil, fmt.Errorf("seq %d: %w: there comes %s", next, eventstore.ErrCorrupt, e.Dot)
+			return nil, 0, fmt.Errorf("seq %d: %w: there comes %s", next, eventstore.ErrCorrupt, e.Dot)
 		}
 		if n := len(events); n > 0 && e.Batch != events[n-1].Batch && (e.Batch.FirstSeq != next || !events[n-1].EndsBatch()) {
-			return nil, fmt.Errorf("seq %d: %w: it begins a batch in the middle of another", next, eventstore.ErrCorrupt)
+			return nil, 0, fmt.Errorf("seq %d: %w: it begins a batch in the middle of another", next, eventstore.ErrCorrupt)
 		}
 		if len(e.Payload) == 0 {
 			e.Payload = nil
 		}
-		chain = eventstore.NextChain(chain, next, e.HLC, e.Version, eventstore.ContentHash(eventstore.AppendContent(nil, &e)))
+		content = eventstore.AppendContent(content[:0], &e)
+		if size += eventBytes + len(content); size > room {
+			return nil, 0, fmt.Errorf("seq %d: %w", next, errTooMuchLost)
+		}
+		chain = eventstore.NextChain(chain, next, e.HLC, e.Version, eventstore.ContentHash(content))
 		e.Chain = chain
 		events = append(events, e)
 		if next++; next > run.through {
@@ -224,12 +237,12 @@ func (run *lostRun) take(from iter.Seq2[eventstore.Recorded, error]) (events []e
 		}
 	}
 	if next <= run.through {
-		return nil, fmt.Errorf("seq %d: %w", next, eventstore.ErrNotFound)
+		return nil, 0, fmt.Errorf("seq %d: %w", next, eventstore.ErrNotFound)
 	}
 	if chain != run.want {
-		return nil, fmt.Errorf("%w: they are other events than those that stood here: the hash chain after them is %x, it was %x", eventstore.ErrCorrupt, chain[:8], run.want[:8])
+		return nil, 0, fmt.Errorf("%w: they are other events than those that stood here: the hash chain after them is %x, it was %x", eventstore.ErrCorrupt, chain[:8], run.want[:8])
 	}
-	return events, nil
+	return events, size, nil
 }
 
 // before returns the chain that a run goes on from.

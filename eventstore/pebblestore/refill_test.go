@@ -257,6 +257,29 @@ func TestChainOfDamagedTable(t *testing.T) {
 	}
 }
 
+// What is lost is put in again in pieces of which each fits the memory that there is for it; a piece that does not is left as it is, and
+// the report says what to do.
+func TestRefillIsBounded(t *testing.T) {
+	files, logs, want, others := mixedTables(t)
+	s := openMem(t, files, Options{})
+	tables := middleTables(t, s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range []scrubTable{tables[0], tables[2]} {
+		zero(t, files, path.Join("data/store/log", table.name))
+	}
+	s = openMem(t, files, Options{})
+	report := scrubbed(t, s, ScrubOptions{Repair: true, Holders: []Holder{others}, MaxRefillBytes: 10_000})
+	if report.Unrepaired() != 2 || !strings.Contains(report.Faults[0].Left, "more is lost than can be put in again at once") {
+		t.Fatalf("without room for what is lost a scrub says %+v", report)
+	}
+	if report = scrubbed(t, s, ScrubOptions{Repair: true, Holders: []Holder{others}}); len(report.Faults) != 2 || report.Unrepaired() > 0 {
+		t.Fatalf("with room for what is lost a scrub says %+v", report)
+	}
+	sameViews(t, "after the repair", s, want, logs...)
+}
+
 // Events that were changed where they stand, all checksums right, are found by the chain and come back one by one, whosever they are;
 // where nothing is wrong nothing is. Shows R30.
 func TestForgedEventsAreMended(t *testing.T) {

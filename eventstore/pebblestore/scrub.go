@@ -27,6 +27,8 @@ type ScrubOptions struct {
 	// log. Without the one and the others what the log has lost cannot be had again.
 	Source  Source
 	Holders []Holder
+	// MaxRefillBytes bounds the content of what is put in again at a time, which is in memory; zero means 1 GiB.
+	MaxRefillBytes int
 	// Progress, when not nil, is called now and then.
 	Progress func(done, total int64)
 }
