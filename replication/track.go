@@ -97,32 +97,29 @@ func (c *Core) advance(now Instant, t *track, out *Effects) {
 	if t.writing || t.broken != "" || now.Mono < t.retry {
 		return
 	}
-	// Of much that waits little may be ready, step by step: a log may depend on another one event by event. So no room is made for all.
-	var run []eventstore.Recorded
+	// Of much that waits little may be ready, step by step: a log may depend on another one event by event. So room is made for what is.
+	ready := 0
 	t.skewed = false
-	for len(run) < c.cfg.MaxReceive {
-		before := len(run)
-		run = t.batch(run, t.held.Seq+uint64(before)+1)
-		if len(run) == before || !c.ready(now, t, run[before:], out) {
-			run = run[:before]
+	for ready < c.cfg.MaxReceive {
+		first := t.held.Seq + uint64(ready) + 1
+		if !t.whole(first) {
 			break
 		}
+		count := uint64(max(t.waiting[first].Batch.Count, 1))
+		if !c.ready(now, t, first, count, out) {
+			break
+		}
+		ready += int(count)
 	}
-	if len(run) > 0 {
-		t.writing = true
-		out.Receive = append(out.Receive, Receive{t.log, run})
+	if ready == 0 {
+		return
 	}
-}
-
-// batch appends the events of the batch that begins at a seq to run, if they are all here.
-func (t *track) batch(run []eventstore.Recorded, seq uint64) []eventstore.Recorded {
-	if !t.whole(seq) {
-		return run
+	run := make([]eventstore.Recorded, ready)
+	for i := range run {
+		run[i] = *t.waiting[t.held.Seq+uint64(i)+1]
 	}
-	for i := range uint64(max(t.waiting[seq].Batch.Count, 1)) {
-		run = append(run, *t.waiting[seq+i])
-	}
-	return run
+	t.writing = true
+	out.Receive = append(out.Receive, Receive{t.log, run})
 }
 
 // whole reports whether the events of the batch that begins at a seq are all here.
@@ -139,11 +136,12 @@ func (t *track) whole(seq uint64) bool {
 	return true
 }
 
-// ready reports whether a batch may be received now: what it was decided with is here, and it is not from the future.
-func (c *Core) ready(now Instant, t *track, batch []eventstore.Recorded, out *Effects) bool {
+// ready reports whether the batch of so many events that begins at a seq, all of which are here, may be received now: what it was
+// decided with is here, and it is not from the future.
+func (c *Core) ready(now Instant, t *track, first, count uint64, out *Effects) bool {
 	ready := true
-	for i := range batch {
-		e := &batch[i]
+	for i := range count {
+		e := t.waiting[first+i]
 		for _, d := range e.Dep {
 			if d.Log == t.log || c.holds(d) {
 				continue
