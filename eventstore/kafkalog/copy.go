@@ -168,7 +168,8 @@ func (w *writer) applied(ctx context.Context, own eventstore.LogID) (eventstore.
 // pack follows the log after a position and encodes its own events after one that is in the topic. It closes parcels at its end.
 //
 // Where the log is far ahead it encodes ahead of what is sent. Where it is not, it reads on only when there is nothing to send, which
-// idle tells: what comes while a parcel is on its way goes into one, where to read it as it came would make a queue of small ones.
+// idle tells, and Options.Gather after it last did: what comes while a parcel is on its way goes into one, where to read it as it came
+// would make a queue of small ones.
 func (w *writer) pack(ctx context.Context, after eventstore.Position, mirrored eventstore.Dot, parcels chan<- parcel, idle <-chan struct{}) {
 	defer close(parcels)
 	give := func(p parcel) bool {
@@ -197,6 +198,7 @@ func (w *writer) pack(ctx context.Context, after eventstore.Position, mirrored e
 	}
 	for {
 		chunk, err := sub.Next(ctx)
+		read := time.Now()
 		if err != nil {
 			if ctx.Err() == nil {
 				give(parcel{err: fmt.Errorf("follow the log: %w", err)})
@@ -209,14 +211,30 @@ func (w *writer) pack(ctx context.Context, after eventstore.Position, mirrored e
 			}
 			return
 		}
-		if chunk.Position != chunk.Durable {
-			continue
-		}
-		select {
-		case <-idle:
-		case <-ctx.Done():
+		if chunk.Position == chunk.Durable && !w.gather(ctx, read, idle) {
 			return
 		}
+	}
+}
+
+// gather returns when the log is to be read again that was read to its end at a time; false when ctx has ended.
+func (w *writer) gather(ctx context.Context, read time.Time, idle <-chan struct{}) bool {
+	select {
+	case <-idle:
+	case <-ctx.Done():
+		return false
+	}
+	left := w.o.Gather - time.Since(read)
+	if left <= 0 || w.mirror.waiting.Load() > 0 {
+		return true
+	}
+	t := time.NewTimer(left)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 

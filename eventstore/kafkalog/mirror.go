@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -66,6 +67,7 @@ type Mirror struct {
 	store   eventstore.Reader
 	options Options
 	silence silence
+	waiting atomic.Int64 // calls of Wait
 
 	mu      sync.Mutex // guards what follows
 	status  Status
@@ -99,6 +101,8 @@ func (m *Mirror) update(change func(*Status)) {
 // Wait returns when every own event up to a position of the log is in the topic, acknowledged by all its in-sync replicas.
 // It ends with ctx's error, or with ErrUnavailable when the mirror has stopped by itself.
 func (m *Mirror) Wait(ctx context.Context, p eventstore.Position) error {
+	m.waiting.Add(1)
+	defer m.waiting.Add(-1)
 	return m.until(ctx, "wait for the mirror at "+p.String(), func(s *Status) bool {
 		return p.IsZero() || s.Position.Incarnation == p.Incarnation && s.Position.LSN >= p.LSN
 	})

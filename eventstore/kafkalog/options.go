@@ -50,6 +50,10 @@ type Options struct {
 	// BatchBytes is the size, before compression, at which a batch of records is sent; zero means 512 KiB. A single event
 	// may exceed it.
 	BatchBytes int
+	// Gather is how long a mirror that has caught up lets events gather after it has last read some, so that those of a steady stream
+	// cost the brokers, and who reads the topic, a request for several. One that comes after a pause does not wait, nor does anything
+	// while somebody waits for the mirror (Mirror.Wait). Zero means 2 ms, less than zero not at all.
+	Gather time.Duration
 	// Checkpoint, when not nil, keeps how far the mirror has come beside the topic. It serves only when the topic's tail
 	// tells nothing, and may be stale or lost.
 	Checkpoint Checkpoint
@@ -96,6 +100,7 @@ func (o Options) withDefaults(log eventstore.LogID) (Options, error) {
 	set(&o.TransactionalID, fmt.Sprintf("%s-%d", o.Topic, o.Partition))
 	set(&o.Heartbeat, 250*time.Millisecond)
 	set(&o.BatchBytes, 512<<10)
+	set(&o.Gather, 2*time.Millisecond)
 	if o.Clock == nil {
 		o.Clock = hlc.New(nil)
 	}
