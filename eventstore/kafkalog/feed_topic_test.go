@@ -364,3 +364,26 @@ func TestFeedReaderStopsAtWhatIsWrong(t *testing.T) {
 		})
 	}
 }
+
+// INVARIANT: what a feed repeats is read once, from the middle of an append too.
+func TestFeedReaderDropsRepetitions(t *testing.T) {
+	addr := openEmbedded(t)
+	s := newMixed(t)
+	s.mix(t, 150)
+	m := runMirror(t, s, fastFeed(addr))
+	waitFor(t, m.Mirror, s)
+	m.stop()
+	records := rawRecords(t, addr, feedOf(t, s))
+	topic := feedOf(t, s) + ".again"
+	makeTopic(t, addr, topic, map[string]string{"retention.ms": "-1"})
+	var again []*kgo.Record
+	for i, r := range records { // each twice, and some once more later
+		twice, late := *r, *records[max(0, i-20)]
+		if again = append(again, r, &twice); i%10 == 0 {
+			again = append(again, &late)
+		}
+	}
+	copyRecords(t, addr, topic, again...)
+	got := readFeedTo(t, subscribe(t, newFeedReader(t, addr, topic), eventstore.Position{}, eventstore.Filter{}), s, eventstore.Position{}, head(t, s).Durable)
+	sameInFeed(t, stored(t, s, eventstore.Position{}, eventstore.Filter{}), got)
+}
