@@ -106,6 +106,9 @@ type Filter struct {
 	// MaxBytes bounds about how much memory a Chunk takes, or what a read has in its hands at a time (whole batches may
 	// exceed it); zero leaves it to the store. It is for stores that read from disk.
 	MaxBytes int
+	// Lent is for those who read much and keep no payload: in a read forwards, an event's Payload is valid until the next event
+	// is asked for, so that a store may use its memory again. Subscriptions and reads backwards are as without it.
+	Lent bool
 }
 
 // DefaultMaxChunk is how many events a Chunk holds at most, when the filter does not say.
@@ -115,6 +118,11 @@ const DefaultMaxChunk = 1000
 func (f *Filter) Matches(r *Recorded) bool {
 	return (f.Tenant == "" || f.Tenant == r.Stream.Tenant) &&
 		oneOf(f.Categories, r.Stream.Category) && oneOf(f.Types, r.Type) && f.Query.Matches(r)
+}
+
+// MatchesAll reports whether the filter lets every event through.
+func (f *Filter) MatchesAll() bool {
+	return f.Tenant == "" && len(f.Categories)+len(f.Types)+len(f.Query) == 0
 }
 
 // Validate says which of the filter's names no event can have: such a filter lets nothing through whatever is recorded, and is

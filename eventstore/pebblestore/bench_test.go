@@ -124,27 +124,29 @@ func (l *load) run(b *testing.B, call func(client int) error) {
 func (l *load) rate() float64 { return float64(l.n*l.events) / l.took.Seconds() }
 func (l *load) p99() float64  { return float64(l.latencies.ValueAtQuantile(99)) / 1000 }
 
-// BenchmarkReadAll reads a whole log of 512-byte events.
+// BenchmarkReadAll reads a whole log of 512-byte events, whose payloads may be kept or are lent.
 func BenchmarkReadAll(b *testing.B) {
 	const events = 500_000
 	store := openBench(b, nil)
 	fill(b, store, events, 1)
-	b.Run("events=500000", func(b *testing.B) {
-		n, cpu := 0, cpuTime()
-		for b.Loop() {
-			for _, err := range store.ReadAll(context.Background(), eventstore.Position{}, eventstore.Filter{}) {
-				if err != nil {
-					b.Fatal(err)
+	for _, lent := range []bool{false, true} {
+		b.Run(fmt.Sprintf("events=%d/lent=%t", events, lent), func(b *testing.B) {
+			n, cpu := 0, cpuTime()
+			for b.Loop() {
+				for _, err := range store.ReadAll(context.Background(), eventstore.Position{}, eventstore.Filter{Lent: lent}) {
+					if err != nil {
+						b.Fatal(err)
+					}
+					n++
 				}
-				n++
 			}
-		}
-		if n != events*b.N {
-			b.Fatalf("read %d events of %d", n, events*b.N)
-		}
-		b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "events/s")
-		b.ReportMetric(float64((cpuTime()-cpu).Nanoseconds())/float64(n), "cpu-ns/event")
-	})
+			if n != events*b.N {
+				b.Fatalf("read %d events of %d", n, events*b.N)
+			}
+			b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "events/s")
+			b.ReportMetric(float64((cpuTime()-cpu).Nanoseconds())/float64(n), "cpu-ns/event")
+		})
+	}
 }
 
 // BenchmarkLoad reads whole streams of 20 events out of 50,000 that were written in turn, with 64 clients.

@@ -2,6 +2,7 @@ package pebblestore
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/tributary-es/tributary/eventstore"
 )
@@ -45,6 +46,24 @@ func (c *logCursor) read(dst []block, lsn, to uint64, size int) ([]block, error)
 			return dst, nil
 		}
 	}
+}
+
+// tail is that of a tableCursor: what the last blocks of a page are says where the page after it begins, so that whoever reads
+// that one need not wait until this one has been read. The blocks between are read with between.
+func (c *logCursor) tail(dst []block, lsn uint64, size int) (_ []block, behind tablePlace, ok bool) {
+	if lsn <= c.store.archived.Load().end() {
+		return dst, behind, false
+	}
+	return c.tables.tail(dst, lsn, size)
+}
+
+// between appends to dst the blocks from an event to the one before a tail.
+func (c *logCursor) between(dst []block, lsn uint64, tail *block) ([]block, error) {
+	dst, err := c.read(dst, lsn, tail.first-1, math.MaxInt)
+	if err == nil && dst[len(dst)-1].last()+1 != tail.first {
+		err = fmt.Errorf("log at lsn %d: %w: no block ends before it", tail.first, eventstore.ErrCorrupt)
+	}
+	return dst, err
 }
 
 // readPebble is read through a blockReader.

@@ -35,12 +35,12 @@ func (s *Store) ReadAll(ctx context.Context, after eventstore.Position, f events
 		if !f.Chain && s.readFiltered(ctx, &f, &rest, yield) {
 			return
 		}
-		sc := newScan(ctx, s, &f, rest.next, end)
+		sc, all := newScan(ctx, s, &f, rest.next, end), f.MatchesAll()
 		defer sc.close()
 		for sc.more() {
 			page, err := sc.page()
 			for i := range page {
-				if f.Matches(&page[i]) && !yield(page[i], nil) {
+				if (all || f.Matches(&page[i])) && !yield(page[i], nil) {
 					return
 				}
 			}
@@ -53,11 +53,13 @@ func (s *Store) ReadAll(ctx context.Context, after eventstore.Position, f events
 }
 
 // scan reads the log in pages: a small one and another by itself, since most scans have no more, and then on goroutines of
-// its own. Those take turns at getting blocks, which puts the pages in order, and decode them at the same time.
+// its own. Those take turns at finding where the next page begins, which puts the pages in order, and read and decode them
+// at the same time.
 type scan struct {
 	ctx   context.Context
 	store *Store
 	chain bool
+	lent  bool   // blocks are read into the memory of pages
 	end   uint64 // lsn
 	size  int    // bytes of the frames of a page
 	most  int    // goroutines
@@ -65,33 +67,45 @@ type scan struct {
 	own     pageReader
 	pages   int // that came
 	started bool
-	after   uint64                     // lsn of the last event that came
-	last    []eventstore.Recorded      // the page that came last
-	free    chan []eventstore.Recorded // pages to use again
-	ahead   chan *pageAhead            // in order
+	after   uint64          // lsn of the last event that came
+	last    scanPage        // the page that came last
+	free    chan scanPage   // pages to use again
+	ahead   chan *pageAhead // in order
 	done    chan struct{}
 	workers sync.WaitGroup
 
-	turn   sync.Mutex // held by who gets blocks; guards what follows
-	cursor *logCursor
-	next   uint64 // lsn
+	turn  sync.Mutex // held by who takes a page; guards what follows
+	place tablePlace // where the next page begins
+	next  uint64     // lsn
+}
+
+// scanPage is a page, with the memory that its blocks are read into where that is lent.
+type scanPage struct {
+	events []eventstore.Recorded
+	memory []byte
 }
 
 // pageAhead is a page that is being decoded.
 type pageAhead struct {
-	events []eventstore.Recorded
-	err    error
-	ready  chan struct{} // closed when the others are final
+	scanPage
+	err   error
+	ready chan struct{} // closed when the others are final
 }
 
 // pageReader is what a goroutine needs to read pages.
 type pageReader struct {
+	cursor  *logCursor
 	decoder pageDecoder
-	blocks  []block
+	blocks  []block // of the page; while it is partial, only the last ones
+	partial bool
+	tail    []block
 }
 
 func newScan(ctx context.Context, s *Store, f *eventstore.Filter, next, end uint64) *scan {
-	sc := &scan{ctx: ctx, store: s, chain: f.Chain, end: end, after: next - 1, size: scanFrames, most: runtime.GOMAXPROCS(0), next: next, cursor: s.logCursor()}
+	sc := &scan{
+		ctx: ctx, store: s, chain: f.Chain, lent: f.Lent, end: end, after: next - 1, size: scanFrames, most: runtime.GOMAXPROCS(0),
+		next: next,
+	}
 	if f.MaxBytes > 0 {
 		sc.size, sc.most = min(sc.size, f.MaxBytes/3), 0
 	}
@@ -100,35 +114,31 @@ func newScan(ctx context.Context, s *Store, f *eventstore.Filter, next, end uint
 }
 
 func (sc *scan) reader() pageReader {
-	return pageReader{decoder: pageDecoder{incarnation: sc.store.id.Incarnation, limits: pageLimits{chain: sc.chain}}}
+	return pageReader{cursor: sc.store.logCursor(), decoder: pageDecoder{incarnation: sc.store.id.Incarnation, limits: pageLimits{chain: sc.chain}}}
 }
 
 // more reports whether there is more to read.
 func (sc *scan) more() bool { return sc.after < sc.end }
 
-// page returns the next page, which is valid until the next call. Where something cannot be read, it is what stands before
+// page returns the next page, which is valid until the next call, and what its events share too if it is lent. Where something cannot be read, it is what stands before
 // that.
 func (sc *scan) page() (page []eventstore.Recorded, err error) {
 	if sc.started {
-		if sc.last != nil {
-			sc.free <- sc.last // has room for all pages
-		}
+		sc.free <- sc.last // has room for all pages
 		p := <-sc.ahead
 		<-p.ready
-		page, err = p.events, p.err
+		sc.last, err = p.scanPage, p.err
 	} else {
 		begin, size := sc.next, sc.size
 		if sc.pages == 0 {
 			size = 0
 		}
-		if err = sc.blocks(&sc.own, size); err == nil || len(sc.own.blocks) > 0 {
-			var broken error
-			if page, broken = sc.own.events(sc.last[:0], begin, sc.end); broken != nil {
-				err = broken
-			}
+		err = sc.blocks(&sc.own, &sc.last, size)
+		if broken := sc.events(&sc.own, &sc.last, begin); broken != nil {
+			err = broken
 		}
 	}
-	sc.last = page
+	page = sc.last.events
 	if n := len(page); n > 0 {
 		sc.after = page[n-1].Position.LSN
 	}
@@ -138,37 +148,71 @@ func (sc *scan) page() (page []eventstore.Recorded, err error) {
 	return page, err
 }
 
-// blocks gets the blocks of the next page, whose frames have about size bytes. REQUIRES: it is the caller's turn.
-func (sc *scan) blocks(r *pageReader, size int) (err error) {
+// blocks gets the blocks of the next page, whose frames have about size bytes, or the last of them only, which is enough to
+// tell where the page after it begins. REQUIRES: it is the caller's turn.
+func (sc *scan) blocks(r *pageReader, page *scanPage, size int) (err error) {
+	r.blocks, r.partial = r.blocks[:0], false
 	release, err := sc.store.useFor(sc.ctx)
 	if err != nil {
-		r.blocks = r.blocks[:0]
 		return err
 	}
 	defer release()
-	r.blocks, err = sc.cursor.read(r.blocks[:0], sc.next, sc.end, size)
+	if sc.lent {
+		if page.memory == nil && size > 0 {
+			page.memory = make([]byte, size+size/4)
+		}
+		r.cursor.tables.lent = page.memory
+	}
+	r.cursor.tables.tablePlace = sc.place
+	var behind tablePlace
+	if r.blocks, behind, r.partial = r.cursor.tail(r.blocks, sc.next, size); !r.partial {
+		r.blocks, err = r.cursor.read(r.blocks, sc.next, sc.end, size)
+		behind = r.cursor.tables.tablePlace
+	}
+	sc.place = behind
 	if n := len(r.blocks); n > 0 {
 		sc.next = r.blocks[n-1].last() + 1
 	}
 	return err
 }
 
-// events appends to page the events of the blocks.
-func (r *pageReader) events(page []eventstore.Recorded, from, to uint64) (_ []eventstore.Recorded, err error) {
+// events sets the events of a page that begins at an lsn, whose blocks were got.
+func (sc *scan) events(r *pageReader, page *scanPage, begin uint64) (err error) {
+	if r.partial {
+		err = sc.rest(r, begin)
+	}
+	page.events = page.events[:0]
 	for i := range r.blocks {
-		if page, _, err = r.decoder.block(page, &r.blocks[i], from, to); err != nil {
+		var broken error
+		if page.events, _, broken = r.decoder.block(page.events, &r.blocks[i], begin, sc.end); broken != nil {
+			err = broken
 			break
 		}
 	}
 	clear(r.blocks) // whoever holds an event holds its block, nobody else does
-	return page, err
+	return err
+}
+
+// rest gets the blocks of a page that stand before those that were got.
+func (sc *scan) rest(r *pageReader, begin uint64) error {
+	r.blocks, r.tail = r.tail[:0], r.blocks
+	defer func() { clear(r.tail) }()
+	release, err := sc.store.useFor(sc.ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if r.blocks, err = r.cursor.between(r.blocks, begin, &r.tail[0]); err == nil {
+		r.blocks = append(r.blocks, r.tail...)
+	}
+	return err
 }
 
 // start has the rest read ahead.
 func (sc *scan) start() {
 	sc.started = true
 	sc.done, sc.ahead = make(chan struct{}), make(chan *pageAhead, sc.most)
-	sc.free = make(chan []eventstore.Recorded, 2*sc.most+2)
+	sc.free = make(chan scanPage, 2*sc.most+2)
 	for range sc.most {
 		sc.workers.Go(sc.work)
 	}
@@ -179,16 +223,15 @@ func (sc *scan) work() {
 	r := sc.reader()
 	for {
 		p := &pageAhead{ready: make(chan struct{})}
+		select {
+		case p.scanPage = <-sc.free:
+		default:
+		}
 		begin, more := sc.take(&r, p)
 		if !more {
 			return
 		}
-		select {
-		case p.events = <-sc.free:
-		default:
-		}
-		var err error
-		if p.events, err = r.events(p.events[:0], begin, sc.end); err != nil {
+		if err := sc.events(&r, &p.scanPage, begin); err != nil {
 			p.err = err
 		}
 		close(p.ready)
@@ -208,7 +251,7 @@ func (sc *scan) take(r *pageReader, p *pageAhead) (begin uint64, more bool) {
 	case <-sc.done:
 		return begin, false
 	}
-	if p.err = sc.blocks(r, sc.size); p.err != nil {
+	if p.err = sc.blocks(r, &p.scanPage, sc.size); p.err != nil {
 		sc.next = sc.end + 1
 	}
 	return begin, true

@@ -30,7 +30,7 @@ func (s *Store) Subscribe(ctx context.Context, after eventstore.Position, f even
 	if f.MaxBytes > 0 {
 		bytes = min(bytes, f.MaxBytes)
 	}
-	all := f.Tenant == "" && len(f.Categories)+len(f.Types)+len(f.Query) == 0
+	all := f.MatchesAll()
 	seq, err := s.ownSeqAt(ctx, after.LSN)
 	if err != nil {
 		return nil, err

@@ -11,18 +11,24 @@ import (
 )
 
 // tableCursor reads the blocks of the log from the files of the database's tables, one data block after the other, each
-// into memory of its own: nothing is copied, and Pebble's cache keeps what it has. It is used by one goroutine.
+// into memory of its own or into what was lent: nothing is copied, and Pebble's cache keeps what it has. It is used by one
+// goroutine.
 type tableCursor struct {
 	list *tableList
-
-	table logTable // that the next blocks are likely in
-	next  int      // its next data block
-	lsn   uint64   // of the first event there
+	lent []byte // memory that the next data blocks are read into, as far as they have room there
+	tablePlace
 
 	decoder colblk.DataBlockDecoder
 	rows    colblk.DataBlockIter
 	ready   bool // decoder and rows are
 	found   []block
+}
+
+// tablePlace is where a cursor goes on.
+type tablePlace struct {
+	table logTable // that the next blocks are likely in
+	next  int      // its next data block
+	lsn   uint64   // of the first event there
 }
 
 // errNoTable: the event is not in a table, or not in one that can be read by itself.
@@ -50,6 +56,30 @@ func (c *tableCursor) read(dst []block, lsn uint64) ([]block, error) {
 	}
 	c.lsn = c.found[len(c.found)-1].last() + 1
 	return dst, nil
+}
+
+// tail appends to dst the blocks of the last of the data blocks that have about size bytes from an event on, without those
+// before it, and returns the place behind them; the cursor stays where it is. It is not ok where the cursor is elsewhere,
+// or there is a single data block, or none that can be read.
+func (c *tableCursor) tail(dst []block, lsn uint64, size int) (_ []block, behind tablePlace, ok bool) {
+	if c.lsn != lsn || lsn > c.table.last {
+		return dst, behind, false
+	}
+	behind = c.tablePlace
+	err := c.list.with(&c.table, func(f *tableFile) error {
+		for ; size > 0 && behind.next < len(f.blocks); behind.next++ {
+			size -= int(f.blocks[behind.next].Length)
+		}
+		if behind.next < c.next+2 {
+			return errNoTable
+		}
+		return c.readBlock(f, behind.next-1)
+	})
+	if err != nil || len(c.found) == 0 {
+		return dst, behind, false
+	}
+	behind.lsn = c.found[len(c.found)-1].last() + 1
+	return append(dst, c.found...), behind, true
 }
 
 // readIn finds and reads the data block that holds an event.
@@ -85,10 +115,21 @@ func (c *tableCursor) readIn(f *tableFile, lsn uint64) error {
 	}
 }
 
+// room returns memory for a data block, which has to begin at a multiple of eight bytes.
+func (c *tableCursor) room(n int) []byte {
+	whole := (n + 7) &^ 7
+	if len(c.lent) < whole {
+		return make([]byte, n)
+	}
+	b := c.lent[:n:n]
+	c.lent = c.lent[whole:]
+	return b
+}
+
 // readBlock sets found to the blocks of the log in a data block.
 func (c *tableCursor) readBlock(f *tableFile, i int) error {
 	h := f.blocks[i].Handle
-	b := make([]byte, h.Length+tableblock.TrailerLen)
+	b := c.room(int(h.Length) + tableblock.TrailerLen)
 	if _, err := f.file.ReadAt(b, int64(h.Offset)); err != nil {
 		return err
 	}

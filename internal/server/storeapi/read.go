@@ -54,7 +54,7 @@ func (s *Service) ReadAll(m *storev1.ReadAllRequest, stream grpc.ServerStreaming
 	ctx := stream.Context()
 	filter := eventstore.Filter{
 		Tenant: tenantOr(ctx, m.GetTenant(), ""), Categories: m.GetCategories(), Types: m.GetTypes(),
-		Query: wire.DecodeQuery(m.GetQuery()), Chain: m.GetChain(), MaxBytes: heldBytes,
+		Query: wire.DecodeQuery(m.GetQuery()), Chain: m.GetChain(), MaxBytes: heldBytes, Lent: true,
 	}
 	if err := checkFilter(&filter, m.GetFrames()); err != nil {
 		return err
@@ -88,7 +88,7 @@ func (s *Service) ReadAll(m *storev1.ReadAllRequest, stream grpc.ServerStreaming
 // asKept reports whether a read is of all the log, as it is kept.
 func asKept(m *storev1.ReadAllRequest, f *eventstore.Filter) bool {
 	return m.GetFrames() && !m.GetBackwards() && m.GetBefore() == "" && m.GetUntil() == "" && m.GetLimit() == 0 &&
-		!f.Chain && f.Tenant == "" && len(f.Categories)+len(f.Types)+len(f.Query) == 0
+		!f.Chain && f.MatchesAll()
 }
 
 // sendFrames sends frames, each piece in a message.
