@@ -28,7 +28,7 @@ func (c *Client) readStream(ctx context.Context, s eventstore.StreamID, from uin
 		return failed(err)
 	}
 	m := &storev1.ReadStreamRequest{Tenant: s.Tenant, Category: s.Category, Id: s.ID, FromVersion: from, Backwards: back, Frames: true}
-	return c.read(ctx, func(ctx context.Context) (grpc.ServerStreamingClient[storev1.ReadResponse], error) {
+	return c.read(ctx, false, func(ctx context.Context) (grpc.ServerStreamingClient[storev1.ReadResponse], error) {
 		return c.api.ReadStream(ctx, m)
 	})
 }
@@ -37,7 +37,7 @@ func (c *Client) readStream(ctx context.Context, s eventstore.StreamID, from uin
 func (c *Client) ReadAll(ctx context.Context, after eventstore.Position, f eventstore.Filter) iter.Seq2[eventstore.Recorded, error] {
 	m := readAll(&f)
 	m.After = wire.EncodePosition(after)
-	return c.read(ctx, func(ctx context.Context) (grpc.ServerStreamingClient[storev1.ReadResponse], error) {
+	return c.read(ctx, f.Lent, func(ctx context.Context) (grpc.ServerStreamingClient[storev1.ReadResponse], error) {
 		return c.api.ReadAll(ctx, m)
 	})
 }
@@ -46,7 +46,7 @@ func (c *Client) ReadAll(ctx context.Context, after eventstore.Position, f event
 func (c *Client) ReadAllBackwards(ctx context.Context, before eventstore.Position, f eventstore.Filter) iter.Seq2[eventstore.Recorded, error] {
 	m := readAll(&f)
 	m.Before, m.Backwards = wire.EncodePosition(before), true
-	return c.read(ctx, func(ctx context.Context) (grpc.ServerStreamingClient[storev1.ReadResponse], error) {
+	return c.read(ctx, false, func(ctx context.Context) (grpc.ServerStreamingClient[storev1.ReadResponse], error) {
 		return c.api.ReadAll(ctx, m)
 	})
 }
@@ -62,16 +62,16 @@ func failed(err error) iter.Seq2[eventstore.Recorded, error] {
 	return func(yield func(eventstore.Recorded, error) bool) { yield(eventstore.Recorded{}, err) }
 }
 
-// read yields what a call gives. As long as nothing has been yielded, a call that breaks is made again.
+// read yields what a call gives, whose payloads may be lent. As long as nothing has been yielded, a call that breaks is made again.
 func (c *Client) read(
-	ctx context.Context, call func(context.Context) (grpc.ServerStreamingClient[storev1.ReadResponse], error),
+	ctx context.Context, lent bool, call func(context.Context) (grpc.ServerStreamingClient[storev1.ReadResponse], error),
 ) iter.Seq2[eventstore.Recorded, error] {
 	return func(yield func(eventstore.Recorded, error) bool) {
 		reading, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(c.life, cancel)()
 		pages, err := retry(ctx, c, func(bound context.Context) (*pages, error) {
-			p, _, err := begin(bound, reading, func(ctx context.Context) (*pages, error) { return firstPage(ctx, call) })
+			p, _, err := begin(bound, reading, func(ctx context.Context) (*pages, error) { return firstPage(ctx, lent, call) })
 			return p, err
 		})
 		var events []eventstore.Recorded
@@ -98,24 +98,35 @@ func (c *Client) read(
 type pages struct {
 	stream grpc.ServerStreamingClient[storev1.ReadResponse]
 	next   *storev1.Frames
+	lent   *wire.LentResponse // what every answer is read into; nil: each is kept
 }
 
-func firstPage(ctx context.Context, call func(context.Context) (grpc.ServerStreamingClient[storev1.ReadResponse], error)) (*pages, error) {
+func firstPage(ctx context.Context, lent bool, call func(context.Context) (grpc.ServerStreamingClient[storev1.ReadResponse], error)) (*pages, error) {
 	stream, err := call(ctx)
 	if err != nil {
 		return nil, err
 	}
 	p := &pages{stream: stream}
+	if lent {
+		p.lent = &wire.LentResponse{}
+	}
 	err = p.advance()
 	return p, err
 }
 
 func (p *pages) advance() error {
-	m, err := p.stream.Recv()
+	m, err := p.receive()
 	if errors.Is(err, io.EOF) {
 		p.next = nil
 		return nil
 	}
 	p.next = m.GetFrames()
 	return err
+}
+
+func (p *pages) receive() (*storev1.ReadResponse, error) {
+	if p.lent == nil {
+		return p.stream.Recv()
+	}
+	return &p.lent.ReadResponse, p.stream.RecvMsg(p.lent)
 }

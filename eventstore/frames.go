@@ -7,7 +7,7 @@ import (
 
 // Frames is a piece of the log in the canonical encoding: Count frames, one after the other, of which the first stands at
 // First and each other one at the place behind the one before, or where LSNs says. Parts have them in order, each of them
-// whole. Their memory never changes, and whoever has it may keep it.
+// whole. Their memory does not change until Release is called.
 type Frames struct {
 	First Position
 	LSNs  []uint64 // of all, if set
@@ -15,6 +15,9 @@ type Frames struct {
 	Parts [][]byte
 	// Revising are the numbers, from 0 on, of those whose event revises (Recorded.Revises), which no frame tells.
 	Revising []uint64
+	// Release, if set, says that nobody needs Parts any more, so that a store uses their memory again; it is called once at
+	// most, from any goroutine. Without it whoever has Parts may keep them.
+	Release func()
 }
 
 // FrameReader is implemented by stores that keep frames, for those who pass them on: a read then costs no decoding.

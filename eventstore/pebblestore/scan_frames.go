@@ -3,6 +3,8 @@ package pebblestore
 import (
 	"context"
 	"iter"
+	"sync"
+	"sync/atomic"
 
 	"github.com/tributary-es/tributary/eventstore"
 )
@@ -18,6 +20,8 @@ func (s *Store) ReadFrames(ctx context.Context, after eventstore.Position, size 
 		cursor := s.logCursor()
 		var blocks []block
 		for lsn := after.LSN + 1; lsn <= end && err == nil; {
+			memory := framesMemory.get(size)
+			cursor.tables.lent = memory.bytes
 			blocks, err = s.blocksFor(ctx, cursor, blocks[:0], lsn, end, size)
 			if lsn <= s.dropped.Load() {
 				err = s.truncated()
@@ -32,7 +36,9 @@ func (s *Store) ReadFrames(ctx context.Context, after eventstore.Position, size 
 			}
 			clear(blocks)
 			pieces.cut()
+			memory.users.Store(int32(len(pieces.done)))
 			for _, piece := range pieces.done {
+				piece.Release = memory.release
 				if !yield(piece, nil) {
 					return
 				}
@@ -43,6 +49,32 @@ func (s *Store) ReadFrames(ctx context.Context, after eventstore.Position, size 
 			yield(eventstore.Frames{}, err)
 		}
 	}
+}
+
+// lentMemory is what the blocks of some pieces are read into. It goes back to its pool when all of them were released; without
+// that it is the collector's.
+type lentMemory struct {
+	bytes []byte
+	users atomic.Int32 // pieces that were not released
+}
+
+func (m *lentMemory) release() {
+	if m.users.Add(-1) == 0 {
+		framesMemory.pool.Put(m)
+	}
+}
+
+// framesMemory is what all reads of frames share.
+var framesMemory lentPool
+
+type lentPool struct{ pool sync.Pool }
+
+// get returns memory for blocks whose frames have about size bytes.
+func (p *lentPool) get(size int) *lentMemory {
+	if m, ok := p.pool.Get().(*lentMemory); ok && len(m.bytes) >= size {
+		return m
+	}
+	return &lentMemory{bytes: make([]byte, size+size/4)}
 }
 
 // blocksFor is read of a cursor for those who do not hold the databases: a reader who is slow keeps nothing alive.
@@ -79,7 +111,7 @@ func (p *framePieces) add(b *block) error {
 		if err != nil {
 			return err
 		}
-		if p.bytes+len(frames) > p.size {
+		if p.bytes+len(frames) > p.size+p.size/8 { // so that the last of the blocks that were read is no piece of its own
 			p.cut()
 		}
 		if p.piece.Count == 0 {

@@ -43,7 +43,7 @@ func TestReadFrames(t *testing.T) {
 			}
 			for piece, err := range store.ReadFrames(t.Context(), from, size) {
 				rest := bytes.Join(piece.Parts, nil)
-				if err != nil || piece.Count == 0 || piece.Count > 1 && len(rest) > size {
+				if err != nil || piece.Count == 0 || piece.Count > 1 && len(rest) > size+size/8 {
 					t.Fatalf("%d frames in %d bytes, of %d: %v", piece.Count, len(rest), size, err)
 				}
 				for i := range piece.Count {
@@ -51,11 +51,15 @@ func TestReadFrames(t *testing.T) {
 					if e, rest, err = eventstore.DecodeFrame(rest); err != nil {
 						t.Fatal(err)
 					}
+					e.Payload = bytes.Clone(e.Payload)
 					e.Position = eventstore.Position{Incarnation: 1, LSN: piece.First.LSN + uint64(i)}
 					got = append(got, e)
 				}
 				if len(rest) > 0 {
 					t.Fatalf("%d bytes after the last frame", len(rest))
+				}
+				if after%2 == 0 {
+					piece.Release()
 				}
 			}
 			if diff := cmp.Diff(want, got); diff != "" {

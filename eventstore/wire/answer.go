@@ -29,6 +29,13 @@ func UnmarshalAnswer(b []byte, m proto.Message) error {
 	return nil
 }
 
+// LentResponse is a ReadResponse for those who take many, one after the other, and keep none: each takes the memory of the one
+// before.
+type LentResponse struct {
+	storev1.ReadResponse
+	memory []byte
+}
+
 // framesOf returns where a message has its frames; nil when it has none.
 func framesOf(m proto.Message) **storev1.Frames {
 	switch m := m.(type) {

@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/encoding/proto"
@@ -33,6 +34,12 @@ func (c Codec) Unmarshal(data mem.BufferSlice, v any) error {
 	switch m := v.(type) {
 	case raw:
 		m.set(joined(data))
+	case *LentResponse:
+		m.memory = slices.Grow(m.memory[:0], data.Len())[:data.Len()]
+		data.CopyTo(m.memory)
+		if err := UnmarshalAnswer(m.memory, &m.ReadResponse); err != nil {
+			return fmt.Errorf("decode answer: %w", err)
+		}
 	case *storev1.ReadResponse, *storev1.SubscribeResponse:
 		if err := UnmarshalAnswer(joined(data), v.(protobuf.Message)); err != nil {
 			return fmt.Errorf("decode answer: %w", err)

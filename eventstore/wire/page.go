@@ -1,7 +1,9 @@
 package wire
 
 import (
+	"bytes"
 	"fmt"
+	"sync/atomic"
 
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -107,7 +109,8 @@ func (p *Page) take(tail []byte, empty func() proto.Message) *Encoded {
 	return out
 }
 
-// EncodeFrames returns a ReadResponse with frames as they are: their bytes are sent from where they stand.
+// EncodeFrames returns a ReadResponse with frames as they are: their bytes are sent from where they stand. They are released
+// when they were sent.
 func EncodeFrames(f *eventstore.Frames) *Encoded {
 	last := f.First.LSN + uint64(f.Count)
 	if n := len(f.LSNs); n > 0 {
@@ -131,10 +134,56 @@ func EncodeFrames(f *eventstore.Frames) *Encoded {
 	}
 	out := &Encoded{empty: emptyRead, buffers: make(mem.BufferSlice, 0, 1+len(f.Parts))}
 	out.buffers = append(out.buffers, mem.SliceBuffer(framesHead(f.First.Incarnation, lsns, nil, revising, size)))
-	for _, part := range f.Parts {
-		out.buffers = append(out.buffers, mem.SliceBuffer(part))
+	if size < leastPart*len(f.Parts) {
+		body := bodies.Get(size)
+		*body = (*body)[:0]
+		for _, part := range f.Parts {
+			*body = append(*body, part...)
+		}
+		if f.Release != nil {
+			f.Release()
+		}
+		out.buffers = append(out.buffers, mem.NewBuffer(body, &bodies))
+		return out
+	}
+	sent := &partsSent{release: f.Release}
+	for i, part := range f.Parts {
+		switch {
+		case f.Release == nil:
+			out.buffers = append(out.buffers, mem.SliceBuffer(part))
+		case mem.IsBelowBufferPoolingThreshold(cap(part)): // gRPC does not say when it was sent
+			out.buffers = append(out.buffers, mem.SliceBuffer(bytes.Clone(part)))
+		default:
+			sent.left.Add(1)
+			out.buffers = append(out.buffers, mem.NewBuffer(&f.Parts[i], sent))
+		}
 	}
 	return out
+}
+
+// leastPart is how long the parts of a message are on average at least that are sent from where they stand: shorter ones take
+// gRPC longer than putting them together does.
+const leastPart = 4 << 10
+
+// partsSent is the pool that the parts of a message go to when they were sent. The last one releases them all.
+type partsSent struct {
+	left    atomic.Int32
+	release func()
+}
+
+var _ mem.BufferPool = (*partsSent)(nil)
+
+// Get implements mem.BufferPool. There is nothing to be had.
+func (p *partsSent) Get(size int) *[]byte {
+	b := make([]byte, size)
+	return &b
+}
+
+// Put implements mem.BufferPool.
+func (p *partsSent) Put(*[]byte) {
+	if p.left.Add(-1) == 0 {
+		p.release()
+	}
 }
 
 // framesHead returns what stands before so many bytes of frames in a message: they are the last field. lsns and
