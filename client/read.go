@@ -74,15 +74,17 @@ func (c *Client) read(
 			p, _, err := begin(bound, reading, func(ctx context.Context) (*pages, error) { return firstPage(ctx, lent, call) })
 			return p, err
 		})
-		var events []eventstore.Recorded
+		var frames wire.FrameReader
+		var e eventstore.Recorded
 		for err == nil && pages.next != nil {
-			if events, err = wire.DecodeFrames(events[:0], pages.next); err != nil {
-				break
-			}
-			for i := range events {
-				if !yield(events[i], nil) {
+			err = frames.Reset(pages.next)
+			for more := err == nil; more; {
+				if more, err = frames.Next(&e); more && !yield(e, nil) {
 					return
 				}
+			}
+			if err != nil {
+				break
 			}
 			if err = pages.advance(); err != nil {
 				err = c.errorOf(ctx, err)

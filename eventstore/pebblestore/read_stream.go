@@ -171,8 +171,17 @@ func (p *streamEvents) pieces(incarnation uint32, size int, yield func(eventstor
 		lsns = lsns[count:]
 		return yield(f)
 	}
-	for _, part := range [][]byte{p.kept, frames} {
-		begin, count := 0, 0
+	for _, all := range [...]struct {
+		frames []byte
+		count  int
+	}{{p.kept, len(p.lsns) - len(p.events)}, {frames, len(p.events)}} {
+		if len(all.frames) <= size {
+			if all.count > 0 && !piece(all.frames, all.count) {
+				return false
+			}
+			continue
+		}
+		part, begin, count := all.frames, 0, 0
 		for at := 0; at < len(part) && count < len(lsns); count++ {
 			length := eventstore.FrameLength(part[at:])
 			if count > 0 && at+length-begin > size {

@@ -4,7 +4,8 @@ import "sync"
 
 // streamCache keeps of streams that were read lately where their events are and the events themselves, as frames: what is
 // in it never changes, for a stream only grows. Of each stream it has the events from the first on, and no more than a
-// page of them. A stream that was not read for a while loses its frames, and then its entry.
+// page of them. A stream that was not read for a while loses its frames; its entry, which takes a hundredth of them and saves
+// a look into the index, goes when entries take more than their share.
 //
 // It is in parts, each with a lock of its own. Frames are memory that readers share and may keep.
 type streamCache struct {
@@ -15,6 +16,7 @@ type streamCache struct {
 const (
 	streamParts      = 16
 	streamEntryBytes = 128 // what an entry takes besides its places and frames
+	entriesShare     = 8   // entries without their frames take an eighth of the limit at most
 )
 
 type streamPart struct {
@@ -23,6 +25,7 @@ type streamPart struct {
 	entries []streamEntry
 	hand    int // the next entry that may have to go
 	bytes   int
+	frames  int // bytes of frames, among bytes
 }
 
 type streamEntry struct {
@@ -85,11 +88,13 @@ func (c *streamCache) put(k headKey, lsns []uint64, frames []byte) {
 		return
 	default:
 		p.bytes -= p.entries[i].bytes()
+		p.frames -= len(p.entries[i].frames)
 		p.entries[i] = next
 	}
 	p.bytes += next.bytes()
+	p.frames += len(next.frames)
 	for p.bytes > c.limit {
-		p.turn()
+		p.turn(p.bytes-p.frames > c.limit/entriesShare)
 	}
 }
 
@@ -108,13 +113,14 @@ func (c *streamCache) clear() {
 	for i := range c.parts {
 		p := &c.parts[i]
 		p.mu.Lock()
-		p.at, p.entries, p.hand, p.bytes = map[headKey]int{}, nil, 0, 0
+		p.at, p.entries, p.hand, p.bytes, p.frames = map[headKey]int{}, nil, 0, 0, 0
 		p.mu.Unlock()
 	}
 }
 
-// turn lets the hand go on by one entry. REQUIRES: mu is held, and there are entries.
-func (p *streamPart) turn() {
+// turn lets the hand go on by one entry, which loses its frames or, if it has none and entries have to go, all. REQUIRES: mu is
+// held, and there are entries.
+func (p *streamPart) turn(entries bool) {
 	if p.hand >= len(p.entries) {
 		p.hand = 0
 	}
@@ -123,7 +129,9 @@ func (p *streamPart) turn() {
 		e.used = false
 	case e.frames != nil:
 		p.bytes -= len(e.frames)
+		p.frames -= len(e.frames)
 		e.frames = nil
+	case !entries: // others have frames
 	default:
 		p.remove(p.hand) // the last one takes its place, which may just have come: it has a round before it is looked at
 	}
@@ -132,6 +140,7 @@ func (p *streamPart) turn() {
 
 func (p *streamPart) remove(i int) {
 	p.bytes -= p.entries[i].bytes()
+	p.frames -= len(p.entries[i].frames)
 	delete(p.at, p.entries[i].key)
 	last := len(p.entries) - 1
 	if i != last {

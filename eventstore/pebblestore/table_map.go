@@ -55,6 +55,7 @@ type tableMaps struct {
 
 	mu     sync.RWMutex // held for reading while files are read; guards what follows
 	tables []*tableMap  // in order
+	firsts []uint64     // lsns that they begin with, side by side: who reads a stream looks for a table for each event
 	bytes  int
 
 	db     *pebble.DB // this and what follows is run's own
@@ -121,7 +122,7 @@ func (m *tableMaps) close() {
 	for _, t := range m.tables {
 		_ = t.file.Close() // was only read
 	}
-	m.tables, m.bytes = nil, 0
+	m.tables, m.firsts, m.bytes = nil, nil, 0
 }
 
 // consider counts a read of an event, and maps its table when that is worth it.
@@ -280,6 +281,7 @@ func (m *tableMaps) put(t *tableMap) (evicted bool) {
 		return evicted
 	}
 	m.tables = slices.Insert(m.tables, i, t)
+	m.firsts = slices.Insert(m.firsts, i, t.first)
 	m.bytes += need
 	return evicted
 }
@@ -301,19 +303,15 @@ func (m *tableMaps) remove(which func(*tableMap) bool) {
 		_ = t.file.Close() // was only read
 		return true
 	})
+	m.firsts = m.firsts[:0]
+	for _, t := range m.tables {
+		m.firsts = append(m.firsts, t.first)
+	}
 }
 
 // place returns where the table that begins at an lsn stands among tables. REQUIRES: mu is held, for reading at least.
 func (m *tableMaps) place(first uint64) (i int, there bool) {
-	return slices.BinarySearchFunc(m.tables, first, func(t *tableMap, first uint64) int {
-		switch {
-		case t.first < first:
-			return -1
-		case t.first > first:
-			return 1
-		}
-		return 0
-	})
+	return slices.BinarySearch(m.firsts, first)
 }
 
 // find returns the map that has an event, and its frame's place there; nil when none has. REQUIRES: mu is held, for
