@@ -107,8 +107,13 @@ func (s *server) Kill() {
 	}
 }
 
-// Pause freezes the process (SIGSTOP): its connections stay open and answer nothing.
-func (s *server) Pause() error { return s.signalRunning(syscall.SIGSTOP) }
+// Pause freezes the process (SIGSTOP) and returns when it does nothing any more: its connections stay open and answer nothing.
+func (s *server) Pause() error {
+	if err := s.signalRunning(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	return awaitStopped(s.PID())
+}
 
 // Resume lets a paused process go on.
 func (s *server) Resume() error { return s.signalRunning(syscall.SIGCONT) }

@@ -147,7 +147,6 @@ func TestWrongCommandLines(t *testing.T) {
 		{[]string{"serve", "--data", data, "--http", "0.0.0.0:8080"}, "loopback"},
 		{[]string{"serve", "--data", data, "--redis", "off"}, "--redis"},
 		{[]string{"serve", "--data", data, "--source", "kafka", "--kafka", "off"}, "--source"},
-		{[]string{"serve", "--data", data, "--source", "kafka", "--peer", "sh=127.0.0.1:1,127.0.0.1:2"}, "use --source store"},
 		{[]string{"serve", "--data", data, "--site", "not a site"}, "site"},
 		{[]string{"serve", "--data", data, "--clickhouse", "http://127.0.0.1"}, "--clickhouse"},
 		{[]string{"setup", "oracle"}, "oracle"},
