@@ -82,7 +82,7 @@ func (c *streamCache) put(k headKey, lsns []uint64, frames []byte) {
 		p.at[k] = i
 		p.entries = append(p.entries, next)
 		if p.hand >= i {
-			p.hand = 0 // what has just come is looked at last
+			p.hand = 0 // what is new is looked at last
 		}
 	case len(lsns) < len(p.entries[i].lsns), len(lsns) == len(p.entries[i].lsns) && next.frames == nil:
 		return
@@ -94,7 +94,7 @@ func (c *streamCache) put(k headKey, lsns []uint64, frames []byte) {
 	p.bytes += next.bytes()
 	p.frames += len(next.frames)
 	for p.bytes > c.limit {
-		p.turn(p.bytes-p.frames > c.limit/entriesShare)
+		p.turn(k, p.bytes-p.frames > c.limit/entriesShare)
 	}
 }
 
@@ -118,13 +118,14 @@ func (c *streamCache) clear() {
 	}
 }
 
-// turn lets the hand go on by one entry, which loses its frames or, if it has none and entries have to go, all. REQUIRES: mu is
-// held, and there are entries.
-func (p *streamPart) turn(entries bool) {
+// turn lets the hand go on by one entry, which loses its frames or, if it has none and entries have to go, all; the stream put
+// is what has just come, and stays. REQUIRES: mu is held, and there are other entries.
+func (p *streamPart) turn(put headKey, entries bool) {
 	if p.hand >= len(p.entries) {
 		p.hand = 0
 	}
 	switch e := &p.entries[p.hand]; {
+	case e.key == put:
 	case e.used:
 		e.used = false
 	case e.frames != nil:

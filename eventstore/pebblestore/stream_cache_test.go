@@ -39,16 +39,29 @@ func TestStreamCacheKeepsItsLimit(t *testing.T) {
 			t.Fatalf("step %d: %d entries of %d bytes, counted as %d and %d, limit %d", i, len(p.entries), bytes, len(p.at), p.bytes, c.limit)
 		}
 	}
-	// What there is was used a moment ago, all of it alike: it has to have gone first.
-	for i := range 1000 {
-		c.put(key(10_000+i), make([]uint64, 20), make([]byte, 200))
+}
+
+// What has just come is there to be read, wherever the hand is, and what is read all the time stays. Keys fall into parts by a
+// seed of the process: many are tried.
+func TestStreamCacheKeepsWhatIsRead(t *testing.T) {
+	key := func(group string, i int) headKey {
+		return headKeyOf(eventstore.Stream("order", fmt.Sprint(group, "-", i)))
 	}
-	c.put(key(1), make([]uint64, 20), make([]byte, 200))
-	c.get(key(1))
-	for i := range 3000 {
-		c.put(key(1000+i), make([]uint64, 20), make([]byte, 200))
-		if lsns, frames := c.get(key(1)); len(lsns) != 20 || len(frames) != 200 {
-			t.Fatalf("what is read all the time has gone after %d others", i)
+	for round := range 100 {
+		c := newStreamCache(64 << 10)
+		others, read := fmt.Sprint("other-", round), key("read", round)
+		for i := range 10 * round { // the hand is somewhere else in each
+			c.put(key(others, i), make([]uint64, 20), make([]byte, 200))
+		}
+		c.put(read, make([]uint64, 4), make([]byte, 40))
+		for i := range 500 {
+			if i == 250 {
+				c.put(read, make([]uint64, 20), make([]byte, 200)) // it has grown
+			}
+			if lsns, frames := c.get(read); len(lsns) < 4 || len(frames) != 10*len(lsns) {
+				t.Fatalf("round %d: what is read all the time has gone after %d others: %d events, %d bytes", round, i, len(lsns), len(frames))
+			}
+			c.put(key(others, 10_000+i), make([]uint64, 20), make([]byte, 200))
 		}
 	}
 }
