@@ -8,10 +8,6 @@ import (
 	"strings"
 	"sync/atomic"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
-
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/replication"
 	"github.com/tributary-es/tributary/replication/peers"
@@ -130,32 +126,20 @@ func (n *Node) takePart() []string {
 	return out
 }
 
-// heard names the sites that take part and can be reached, this one first.
-func (n *Node) heard(ctx context.Context) ([]string, error) {
+// takers names the sites that take part, are heard and take writes, this one first: who does not take writes could not use what it is
+// given.
+func (n *Node) takers(ctx context.Context) ([]string, error) {
 	out := []string{n.config.Site}
 	for _, site := range n.takePart()[1:] {
 		heard, err := n.sites.hears(ctx, site)
 		if err != nil {
 			return nil, err
 		}
-		if heard {
+		if heard && n.sites.takesCells(ctx, site) == nil {
 			out = append(out, site)
 		}
 	}
 	return out, nil
-}
-
-// forward sends a call on to the site where its stream is written.
-func (n *Node) forward(ctx context.Context, home, method string, request, answer proto.Message) error {
-	_, region, _ := strings.Cut(home, "@")
-	if other, known := n.sites.other(region); known {
-		err := other.peer.Forward(ctx, method, request, answer)
-		if s, ok := status.FromError(err); ok && s.Code() == codes.Unavailable && len(s.Details()) == 0 { // the way there, not an answer
-			return fmt.Errorf("%w: site %s, where the stream is written, cannot be reached: %s", eventstore.ErrUnavailable, region, s.Message())
-		}
-		return err
-	}
-	return fmt.Errorf("%w: no site %q is known here, to which the call should be sent", eventstore.ErrUnavailable, region)
 }
 
 // validateHomed says what is wrong with the categories that are homed.
@@ -187,7 +171,7 @@ func (c *cells) ready() (*ownedCells, error) {
 	switch {
 	case owned != nil:
 		return owned, nil
-	case len(c.part.n.config.Homed) == 0 && c.part.n.sites.site == nil:
+	case len(c.part.n.config.Homed) == 0 && c.part.n.sites.site == nil && c.part.registrar.Roster().Epoch == 0:
 		return nil, fmt.Errorf("%w: nothing is written at one site alone here (serve --homed CATEGORY)", eventstore.ErrUnsupported)
 	}
 	_, blocked := c.part.registrar.Differences()

@@ -124,6 +124,9 @@ type Config struct {
 	archiveSegment int64
 	// addressed says that HTTP and GRPC are kept, as they were before.
 	addressed bool
+	// Look has the node show what the folder holds, and nothing more: it records nothing, takes part nowhere, fills no read models and is
+	// not found by its folder. What it works with, and other sites, count for nothing then.
+	Look bool `json:"-"`
 	// Remember keeps the fields above for the next time the folder is used without them. A new folder always does.
 	Remember bool `json:"-"`
 	// Domains are what the node serves; nil means the shop.
@@ -145,6 +148,9 @@ func (c *Config) complete() error {
 	last, err := lastConfig(c.Data)
 	if err != nil {
 		return err
+	}
+	if c.Look {
+		c.look()
 	}
 	c.Site = cmp.Or(c.Site, last.Site, "local")
 	c.HTTP = cmp.Or(c.HTTP, last.HTTP, "127.0.0.1:8080")
@@ -282,6 +288,12 @@ func unlessFull(log *slog.Logger, what string, err error) error {
 		return nil
 	}
 	return err
+}
+
+// PeersOf returns the other sites that a folder was last used with.
+func PeersOf(data string) ([]Peer, error) {
+	last, err := lastConfig(data)
+	return last.Peers, err
 }
 
 func lastConfig(data string) (Config, error) {

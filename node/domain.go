@@ -89,9 +89,9 @@ type Parts struct {
 	KeysProgress, RowsProgress queries.Progress
 	// Now is the time of day that events are given.
 	Now func() time.Time
-	// Sites names the sites that take part, this one first; Heard those of them that can be reached, this one first.
-	Sites func() []string
-	Heard func(context.Context) ([]string, error)
+	// Sites names the sites that take part, this one first; Takers this one and those that are heard and take writes.
+	Sites  func() []string
+	Takers func(context.Context) ([]string, error)
 	// Logger is for what runs by itself.
 	Logger *slog.Logger
 }
@@ -125,7 +125,7 @@ func (n *Node) add(d Domain) error {
 	if len(d.Queries) > 0 && d.Keys == nil {
 		return fmt.Errorf("%w: domain %s has queries but no read model in Redis to answer them from (Keys)", eventstore.ErrInvalid, d.Name)
 	}
-	parts := &Parts{Bus: n.bus, Log: n.sealed, Now: n.steady.Now, Sites: n.takePart, Heard: n.heard, Logger: n.log}
+	parts := &Parts{Bus: n.bus, Log: n.sealed, Now: n.steady.Now, Sites: n.takePart, Takers: n.takers, Logger: n.log}
 	if d.Keys != nil {
 		m, err := n.addKeys(d.Keys, d.KeysLinger)
 		if err != nil {

@@ -52,7 +52,7 @@ func (n *Node) openRegistrar(ctx context.Context) error {
 		Site: n.config.Site, Fence: n.cells.fence, Store: n.store, Heads: n.local.Heads, Homed: n.config.Homed, Resolvers: resolversOf(n.bus),
 		Words: words, NewID: uuid.NewString, Changed: n.sites.meet, Logger: n.log,
 		Keep: func(w replication.Words) error {
-			if !n.cells.wanted {
+			if !n.cells.wanted || n.config.Look {
 				return nil // there is nobody to tell
 			}
 			body, err := json.Marshal(w)
@@ -241,7 +241,7 @@ func (p *sitesPart) meet(ctx context.Context, r replication.Roster) error {
 	if p.site == nil {
 		return nil
 	}
-	if err := p.takePart(ctx, r); err != nil {
+	if err := p.takePart(ctx, func() replication.Roster { return r }); err != nil {
 		return err
 	}
 	for _, m := range r.Members {
@@ -278,8 +278,11 @@ func (p *sitesPart) meet(ctx context.Context, r replication.Roster) error {
 	return nil
 }
 
-// takePart tells the site who takes part, and whether they take over from each other by themselves.
-func (p *sitesPart) takePart(ctx context.Context, r replication.Roster) error {
+// takePart tells the site who takes part by a roster, and whether they take over from each other by themselves.
+func (p *sitesPart) takePart(ctx context.Context, on func() replication.Roster) error {
+	p.telling.Lock()
+	defer p.telling.Unlock()
+	r := on()
 	if r.Epoch == 0 {
 		return nil
 	}
@@ -364,7 +367,7 @@ func (m members) SetReadOnly(ctx context.Context, r *sitesv1.SetReadOnlyRequest)
 		return nil, err
 	}
 	if m.n.sites.site != nil {
-		if err := m.n.sites.takePart(ctx, m.n.cells.registrar.Roster()); err != nil {
+		if err := m.n.sites.takePart(ctx, m.n.cells.registrar.Roster); err != nil {
 			return nil, err
 		}
 	}

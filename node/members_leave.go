@@ -54,7 +54,7 @@ func (m members) LeaveSite(ctx context.Context, r *sitesv1.LeaveSiteRequest) (*s
 // left, and it takes no writes from then on.
 func (m members) leave(ctx context.Context, r *sitesv1.LeaveSiteRequest) (*sitesv1.LeaveSiteResponse, error) {
 	c := m.n.cells
-	others, err := m.heard(ctx)
+	others, err := m.takers(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -145,16 +145,14 @@ func (p *cellsPart) comingTo(site string) (out []replication.Cell) {
 	return out
 }
 
-// heard returns the shards of the other sites that take part, are heard and take writes: who does not could not open what it is given.
-func (m members) heard(ctx context.Context) (out []replication.Shard, err error) {
-	for _, s := range m.n.cells.shards() {
-		heard, err := m.n.sites.hears(ctx, s.Region)
-		if err != nil {
-			return nil, err
-		}
-		if heard && m.n.sites.takesCells(ctx, s.Region) == nil {
-			out = append(out, s)
-		}
+// takers returns the shards of the other sites that are heard and take writes.
+func (m members) takers(ctx context.Context) (out []replication.Shard, err error) {
+	sites, err := m.n.takers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, site := range sites[1:] {
+		out = append(out, shardOf(site))
 	}
 	return out, nil
 }
@@ -202,7 +200,7 @@ func (m members) PromoteSite(ctx context.Context, r *sitesv1.PromoteSiteRequest)
 	case heard:
 		return nil, fmt.Errorf("%w: site %s is heard: have it give its cells away (sites leave, or cells move, asked there)", eventstore.ErrInvalid, r.GetSite())
 	}
-	goOn, err := m.heard(ctx)
+	goOn, err := m.takers(ctx)
 	if err != nil {
 		return nil, err
 	}

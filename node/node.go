@@ -161,11 +161,16 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 	if err := n.openRegistrar(ctx); err != nil {
 		return nil, err
 	}
-	if err := n.registerSchemas(ctx); err != nil {
-		return nil, err
+	if !config.Look {
+		if err := n.registerSchemas(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if err := n.server.Listen(ctx); err != nil {
 		return nil, err
+	}
+	if config.Look {
+		return n, nil
 	}
 	if _, err := os.Stat(n.path(configFile)); config.Remember || errors.Is(err, fs.ErrNotExist) {
 		if err := unlessFull(n.log, "what the folder is used with is not kept for the next time", config.save()); err != nil {
@@ -213,6 +218,9 @@ func (n *Node) assemble() error {
 // them go on from there the next time. It returns early when something that cannot be repaired by waiting fails, and with a
 // *LifeError when the log has to go on in another life.
 func (n *Node) Run(ctx context.Context) error {
+	if n.config.Look {
+		return n.show(ctx)
+	}
 	// Followers outlive the listeners, so that calls under way are still answered.
 	followers, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()

@@ -56,7 +56,7 @@ func giveStockAway(ctx context.Context, p *Parts, to []string) (given, kept stri
 
 // rebalanceStock gives units that this site may sell to sites that sell more than they have.
 func rebalanceStock(ctx context.Context, p *Parts) error {
-	return inventory.Rebalancer{Bus: p.Bus, Log: p.Log, Sites: p.Heard, Now: p.Now, Logger: p.Logger}.Run(ctx)
+	return inventory.Rebalancer{Bus: p.Bus, Log: p.Log, Sites: p.Takers, Now: p.Now, Logger: p.Logger}.Run(ctx)
 }
 
 // registerShop adds the aggregates of the shop, and the rules over several of their instances.

@@ -37,6 +37,7 @@ type sitesPart struct {
 	// given are the sites that this one was started with; what is on record of where those are found does not count.
 	given     map[string]bool
 	readOnly  *readOnly
+	looks     error                                 // why nothing is recorded at all (Config.Look); nil: it is
 	auto      bool                                  // sites take over from each other by themselves
 	registrar atomic.Pointer[replication.Registrar] // nil before the store can be asked
 	// escrowed are the categories in which the site decides on rights of its own.
@@ -45,6 +46,8 @@ type sitesPart struct {
 	topicRead chan struct{} // closed when the own topic has been read as it was found
 	once      sync.Once
 	ready     chan struct{} // closed when what the node itself records at a start is recorded
+
+	telling sync.Mutex // held while the site is told who takes part, so that what was read last is told last
 
 	mu      sync.Mutex            // guards what follows
 	known   map[string]joinedPeer // by name, the other sites
@@ -59,6 +62,9 @@ func openSites(n *Node) (*sitesPart, error) {
 	var err error
 	if p.readOnly, err = openReadOnly(n.path(readOnlyFile)); err != nil {
 		return p, err
+	}
+	if n.config.Look {
+		p.looks = errLooks(n.config.Data)
 	}
 	if len(n.config.Peers) == 0 {
 		return p, nil
@@ -224,6 +230,9 @@ func (p *sitesPart) refused() error {
 // refuses returns nil when the node takes a request, else an error that matches eventstore.ErrUnavailable. What is decided on
 // rights in an escrow waits until it is known which of them the site used in earlier lives of its log.
 func (p *sitesPart) refuses(r *eventstore.Request) error {
+	if p.looks != nil {
+		return p.looks
+	}
 	if err := p.readOnly.refuses(r); err != nil {
 		return err
 	}

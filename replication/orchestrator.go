@@ -171,13 +171,16 @@ func (o *SyncOrchestrator) Remove(name string) error {
 // Swap exchanges the syncer of a name for another while it runs. The successor begins where the other has come to, beside
 // it, and the other is stopped when the successor is healthy and no further behind; both being idempotent, what both bring
 // over is there once. If that does not come about within Patience, the successor is stopped, the other goes on, and the
-// error says so. Before Run there is nothing to wait for.
+// error says so. Before Run there is nothing to wait for. While a trial is on (Try), it is refused.
 func (o *SyncOrchestrator) Swap(ctx context.Context, name string, s Syncer) error {
 	o.changes.Lock()
 	defer o.changes.Unlock()
 	old, err := o.find(name)
 	if err != nil {
 		return err
+	}
+	if _, err := o.find(trialOf(name)); err == nil {
+		return fmt.Errorf("%w: a trial of %s is on: promote or abandon it first", eventstore.ErrInvalid, name)
 	}
 	return o.exchange(ctx, old, s, old.progress())
 }

@@ -272,6 +272,9 @@ func TestSyncersAreTried(t *testing.T) {
 			if err := o.Try("user-sync", trial, 0.5); err != nil {
 				t.Fatal(err)
 			}
+			if err := o.Swap(t.Context(), "user-sync", &poller{name: "third", from: from}); !errors.Is(err, eventstore.ErrInvalid) {
+				t.Errorf("exchanged while another is tried: %v", err)
+			}
 			for i := range 100 {
 				from.put(fmt.Sprintf("user-%d", i))
 			}
@@ -326,6 +329,9 @@ func TestHealthOfATrialIsNotThatOfTheWhole(t *testing.T) {
 			trial := &held{poller: poller{name: "new", from: from}, let: make(chan struct{})}
 			if err := o.Try("user-sync", trial, 0.5); err != nil {
 				t.Fatal(err)
+			}
+			if err := o.Swap(t.Context(), "user-sync", &poller{name: "third", from: from}); !errors.Is(err, eventstore.ErrInvalid) {
+				t.Errorf("exchanged while another is tried: %v", err)
 			}
 			from.put("first")
 			eventually(t, "the first is there", from.has("first"))

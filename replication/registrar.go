@@ -307,6 +307,7 @@ func (r *Registrar) follow(ctx context.Context) error {
 func (r *Registrar) record(ctx context.Context) {
 	tick := time.NewTicker(r.o.Silence / 4)
 	defer tick.Stop()
+	told := "" // why nothing can be put on record, as it was said last
 	for {
 		select {
 		case <-ctx.Done():
@@ -314,12 +315,18 @@ func (r *Registrar) record(ctx context.Context) {
 		case <-tick.C:
 		case <-r.kick:
 		}
-		if err := r.settle(ctx); err != nil && ctx.Err() == nil {
+		err := r.settle(ctx)
+		if err == nil || ctx.Err() != nil {
+			told = ""
+			continue
+		}
+		if why := err.Error(); why != told {
 			r.o.Logger.Warn("what the sites agree on is not on record yet, and is tried again", "error", err)
-			select {
-			case <-ctx.Done():
-			case <-time.After(100 * time.Millisecond):
-			}
+			told = why
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(100 * time.Millisecond):
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -166,10 +167,11 @@ func NewSite(o Options) (*Site, error) {
 		return nil, fmt.Errorf("%w: a site needs a name, a store and a topic", eventstore.ErrInvalid)
 	}
 	o.Config = o.withDefaults()
-	o.Config.Peers = nil
-	for name := range o.Peers {
-		o.Config.Peers = append(o.Config.Peers, name)
-	}
+	o.Config.Peers = slices.Sorted(maps.Keys(o.Peers))
+	links, others := map[string]Link{}, map[string]Peer{} // With and Without change them
+	maps.Copy(links, o.Links)
+	maps.Copy(others, o.Peers)
+	o.Links, o.Peers = links, others
 	if o.MaxAhead <= 0 {
 		o.MaxAhead = o.MaxWaiting / 2
 	}

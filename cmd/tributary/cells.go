@@ -19,9 +19,9 @@ type cellsCmd struct {
 	Take cellsTakeCmd `cmd:"" help:"Take cells whose owner is gone for good. What it still wrote loses where both have written."`
 }
 
-// cells runs do with a client of the server's cells.
-func (t *target) cells(ctx context.Context, g *globals, do func(sitesv1.CellsClient) error) (err error) {
-	s, err := t.connect(ctx, g)
+// cells runs do with a client of the cells of a session: t.connect, or t.look.
+func (t *target) cells(ctx context.Context, g *globals, open func(context.Context, *globals) (*session, error), do func(sitesv1.CellsClient) error) (err error) {
+	s, err := open(ctx, g)
 	if err != nil {
 		return err
 	}
@@ -37,7 +37,7 @@ type cellsListCmd struct {
 
 // Run lists.
 func (c *cellsListCmd) Run(ctx context.Context, g *globals) error {
-	return c.cells(ctx, g, func(client sitesv1.CellsClient) error {
+	return c.cells(ctx, g, c.look, func(client sitesv1.CellsClient) error {
 		list, err := client.ListCells(ctx, &sitesv1.ListCellsRequest{Home: c.Home, Stream: c.Stream})
 		if err != nil {
 			return fmt.Errorf("list cells: %w", err)
@@ -76,7 +76,7 @@ func (c *cellsMoveCmd) Run(ctx context.Context, g *globals) error {
 	if (len(c.Cell) > 0) == (c.Count > 0) || (c.Count > 0) != (c.From != "") {
 		return fmt.Errorf("%w: name cells, or say how many with --count and whose with --from", eventstore.ErrInvalid)
 	}
-	return c.cells(ctx, g, func(client sitesv1.CellsClient) error {
+	return c.cells(ctx, g, c.connect, func(client sitesv1.CellsClient) error {
 		return eachCell(ctx, g, client, c.Cell, c.From, c.Count, words{"move cells", "moves", "move"}, func(cell uint32) (*sitesv1.Cell, error) {
 			return client.MoveCell(ctx, &sitesv1.MoveCellRequest{Cell: cell, To: c.To})
 		})
@@ -95,7 +95,7 @@ func (c *cellsTakeCmd) Run(ctx context.Context, g *globals) error {
 	if (len(c.Cell) > 0) == (c.From != "") {
 		return fmt.Errorf("%w: name cells, or the shard whose cells are taken with --from", eventstore.ErrInvalid)
 	}
-	return c.cells(ctx, g, func(client sitesv1.CellsClient) error {
+	return c.cells(ctx, g, c.connect, func(client sitesv1.CellsClient) error {
 		return eachCell(ctx, g, client, c.Cell, c.From, 0, words{"take cells", "is taken", "are taken"}, func(cell uint32) (*sitesv1.Cell, error) {
 			return client.TakeCell(ctx, &sitesv1.TakeCellRequest{Cell: cell, Reason: c.Reason})
 		})

@@ -29,7 +29,7 @@ func (c *conflictsCmd) Run(ctx context.Context, g *globals) (err error) {
 	if c.Since < 0 || c.Limit == 0 {
 		return fmt.Errorf("%w: --since and --limit are not negative, and a limit of 0 shows nothing", eventstore.ErrInvalid)
 	}
-	s, err := c.connect(ctx, g)
+	s, err := c.settled(ctx, g)
 	if err != nil {
 		return err
 	}

@@ -74,8 +74,40 @@ func (s *session) wait(ctx context.Context) error {
 	}
 }
 
-// connect finds the server, or starts one on a stopped folder for as long as the session lasts.
+// connect finds the server, or starts one on a stopped folder for as long as the session lasts: a whole one, which takes part.
 func (t *target) connect(ctx context.Context, g *globals) (*session, error) {
+	return t.open(ctx, g, func(*node.Config) error { return nil })
+}
+
+// look is connect for who wants to know what the log holds, and nothing more: a stopped folder is shown as it is.
+func (t *target) look(ctx context.Context, g *globals) (*session, error) {
+	return t.open(ctx, g, func(c *node.Config) error {
+		c.Look = true
+		return nil
+	})
+}
+
+// settled is connect for who asks the read models: those of a stopped folder are filled first. A site that has others would be there
+// for them meanwhile, which is not what who asks has in mind.
+func (t *target) settled(ctx context.Context, g *globals) (*session, error) {
+	s, err := t.open(ctx, g, func(c *node.Config) error {
+		others, err := node.PeersOf(t.Data)
+		if err == nil && len(others) > 0 {
+			err = fmt.Errorf("%w: no server runs on %s, and a site that has others is not started for a look: start it (tributary serve --data %s), and ask again", eventstore.ErrInvalid, t.Data, t.Data)
+		}
+		return err
+	})
+	if err != nil || s.node == nil {
+		return s, err
+	}
+	if err := settle(ctx, g, s); err != nil {
+		return nil, errors.Join(err, s.stop())
+	}
+	return s, nil
+}
+
+// open is connect; before a stopped folder is opened, the configuration is shown to prepare.
+func (t *target) open(ctx context.Context, g *globals, prepare func(*node.Config) error) (*session, error) {
 	if t.Addr != "" {
 		return dial(t.Addr)
 	}
@@ -91,6 +123,9 @@ func (t *target) connect(ctx context.Context, g *globals) (*session, error) {
 	}
 	config := t.config(g, t.Data)
 	config.HTTP, config.GRPC = "127.0.0.1:0", "127.0.0.1:0"
+	if err := prepare(&config); err != nil {
+		return nil, err
+	}
 	return startSession(ctx, config)
 }
 

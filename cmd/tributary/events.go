@@ -32,7 +32,11 @@ type logFilter struct {
 
 func (f *logFilter) list(ctx context.Context, g *globals, follow bool, asOf string) (err error) {
 	ctx = f.readAfterFlag.context(ctx)
-	s, err := f.connect(ctx, g)
+	open := f.look
+	if follow {
+		open = f.connect // something has to come
+	}
+	s, err := open(ctx, g)
 	if err != nil {
 		return err
 	}
@@ -99,7 +103,7 @@ func (c *eventsReadCmd) stream(ctx context.Context, g *globals) (err error) {
 	if err != nil {
 		return err
 	}
-	s, err := c.connect(ctx, g)
+	s, err := c.look(ctx, g)
 	if err != nil {
 		return err
 	}

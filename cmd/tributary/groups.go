@@ -21,9 +21,9 @@ type groupsCmd struct {
 	Parked   groupsParkedCmd   `cmd:"" help:"See to the events that a group has set aside."`
 }
 
-// groups runs do with a client of the server's consumer groups.
-func (t *target) groups(ctx context.Context, g *globals, do func(storev1.ConsumerGroupsClient) error) (err error) {
-	s, err := t.connect(ctx, g)
+// groups runs do with a client of the consumer groups of a session: t.connect, or t.look.
+func (t *target) groups(ctx context.Context, g *globals, open func(context.Context, *globals) (*session, error), do func(storev1.ConsumerGroupsClient) error) (err error) {
+	s, err := open(ctx, g)
 	if err != nil {
 		return err
 	}
@@ -35,7 +35,7 @@ type groupsListCmd struct{ target }
 
 // Run lists.
 func (c *groupsListCmd) Run(ctx context.Context, g *globals) error {
-	return c.groups(ctx, g, func(client storev1.ConsumerGroupsClient) error {
+	return c.groups(ctx, g, c.look, func(client storev1.ConsumerGroupsClient) error {
 		list, err := client.ListGroups(ctx, &storev1.ListGroupsRequest{})
 		if err != nil {
 			return fmt.Errorf("list groups: %w", err)
@@ -78,7 +78,7 @@ func (c *groupsCreateCmd) Run(ctx context.Context, g *globals) error {
 	if len(c.Tag) > 0 {
 		settings.Query = []*storev1.QueryItem{{Tags: c.Tag}}
 	}
-	return c.groups(ctx, g, func(client storev1.ConsumerGroupsClient) error {
+	return c.groups(ctx, g, c.connect, func(client storev1.ConsumerGroupsClient) error {
 		done, err := client.CreateGroup(ctx, &storev1.CreateGroupRequest{Name: c.Name, Settings: settings})
 		if err != nil {
 			return fmt.Errorf("create group: %w", err)
@@ -100,7 +100,7 @@ type groupsDescribeCmd struct {
 
 // Run describes.
 func (c *groupsDescribeCmd) Run(ctx context.Context, g *globals) error {
-	return c.groups(ctx, g, func(client storev1.ConsumerGroupsClient) error {
+	return c.groups(ctx, g, c.look, func(client storev1.ConsumerGroupsClient) error {
 		i, err := client.DescribeGroup(ctx, &storev1.DescribeGroupRequest{Name: c.Name})
 		if err != nil {
 			return fmt.Errorf("describe group: %w", err)
@@ -165,7 +165,7 @@ type groupsResetCmd struct {
 
 // Run resets.
 func (c *groupsResetCmd) Run(ctx context.Context, g *globals) error {
-	return c.groups(ctx, g, func(client storev1.ConsumerGroupsClient) error {
+	return c.groups(ctx, g, c.connect, func(client storev1.ConsumerGroupsClient) error {
 		done, err := client.ResetGroup(ctx, &storev1.ResetGroupRequest{Name: c.Name, To: c.To, Actor: c.Actor})
 		if err != nil {
 			return fmt.Errorf("reset group: %w", err)
@@ -184,7 +184,7 @@ type groupsDeleteCmd struct {
 
 // Run deletes.
 func (c *groupsDeleteCmd) Run(ctx context.Context, g *globals) error {
-	return c.groups(ctx, g, func(client storev1.ConsumerGroupsClient) error {
+	return c.groups(ctx, g, c.connect, func(client storev1.ConsumerGroupsClient) error {
 		if _, err := client.DeleteGroup(ctx, &storev1.DeleteGroupRequest{Name: c.Name, Actor: c.Actor}); err != nil {
 			return fmt.Errorf("delete group: %w", err)
 		}
@@ -208,7 +208,7 @@ type groupsParkedListCmd struct {
 
 // Run lists.
 func (c *groupsParkedListCmd) Run(ctx context.Context, g *globals) error {
-	return c.groups(ctx, g, func(client storev1.ConsumerGroupsClient) error {
+	return c.groups(ctx, g, c.look, func(client storev1.ConsumerGroupsClient) error {
 		list, err := client.ListGroupParked(ctx, &storev1.ListGroupParkedRequest{Name: c.Name})
 		if err != nil {
 			return fmt.Errorf("list parked: %w", err)
@@ -237,7 +237,7 @@ type groupsParkedRetryCmd struct {
 
 // Run retries.
 func (c *groupsParkedRetryCmd) Run(ctx context.Context, g *globals) error {
-	return c.groups(ctx, g, func(client storev1.ConsumerGroupsClient) error {
+	return c.groups(ctx, g, c.connect, func(client storev1.ConsumerGroupsClient) error {
 		done, err := client.RetryGroupParked(ctx, &storev1.RetryGroupParkedRequest{Name: c.Name, Position: c.Position})
 		if err != nil {
 			return fmt.Errorf("retry parked: %w", err)
@@ -256,7 +256,7 @@ type groupsParkedSkipCmd struct {
 
 // Run skips.
 func (c *groupsParkedSkipCmd) Run(ctx context.Context, g *globals) error {
-	return c.groups(ctx, g, func(client storev1.ConsumerGroupsClient) error {
+	return c.groups(ctx, g, c.connect, func(client storev1.ConsumerGroupsClient) error {
 		if _, err := client.SkipGroupParked(ctx, &storev1.SkipGroupParkedRequest{Name: c.Name, Position: c.Position}); err != nil {
 			return fmt.Errorf("skip parked: %w", err)
 		}

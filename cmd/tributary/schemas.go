@@ -22,7 +22,7 @@ type schemasListCmd struct{ target }
 
 // Run lists.
 func (c *schemasListCmd) Run(ctx context.Context, g *globals) error {
-	return c.admin(ctx, g, func(admin apiv1.AdminServiceClient) error {
+	return c.admin(ctx, g, c.look, func(admin apiv1.AdminServiceClient) error {
 		list, err := admin.ListSchemas(ctx, &apiv1.ListSchemasRequest{})
 		if err != nil {
 			return fmt.Errorf("list schemas: %w", err)
@@ -50,7 +50,7 @@ type schemasShowCmd struct {
 
 // Run shows.
 func (c *schemasShowCmd) Run(ctx context.Context, g *globals) error {
-	return c.admin(ctx, g, func(admin apiv1.AdminServiceClient) error {
+	return c.admin(ctx, g, c.look, func(admin apiv1.AdminServiceClient) error {
 		list, err := admin.ListSchemas(ctx, &apiv1.ListSchemasRequest{Name: c.Name})
 		if err != nil {
 			return fmt.Errorf("show schema: %w", err)

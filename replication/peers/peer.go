@@ -14,7 +14,6 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/replication"
@@ -37,6 +36,7 @@ var _ replication.Peer = (*Peer)(nil)
 // made again, when something is asked. The peer must be closed.
 func Dial(site, addr string) (*Peer, error) {
 	conn, err := grpc.NewClient(addr,
+		grpc.WithStatsHandler(sentNotes{}),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswerBytes)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 3 * time.Second}),
@@ -71,7 +71,7 @@ func (p *Peer) Pull(ctx context.Context, pull replication.Pull) (chain eventstor
 	defer cancel()
 	stream, err := p.api.Pull(ctx, &sitesv1.PullRequest{Site: p.site, Log: logMessage(pull.Log), After: pull.After, Through: pull.Through})
 	if err != nil {
-		return chain, nil, away(err)
+		return chain, nil, fmt.Errorf("pull %s after seq %d: %w", pull.Log, pull.After, away(err))
 	}
 	var d eventstore.FrameDecoder
 	for first := true; ; first = false {
@@ -80,11 +80,11 @@ func (p *Peer) Pull(ctx context.Context, pull replication.Pull) (chain eventstor
 			return chain, events, nil
 		}
 		if err != nil {
-			return chain, nil, away(err)
+			return chain, nil, fmt.Errorf("pull %s after seq %d: %w", pull.Log, pull.After, away(err))
 		}
 		if first {
 			if chain, err = hashOf(piece.GetChain()); err != nil {
-				return chain, nil, err
+				return chain, nil, fmt.Errorf("pull %s after seq %d: %w", pull.Log, pull.After, err)
 			}
 		}
 		for rest := piece.GetFrames(); len(rest) > 0; {
@@ -132,7 +132,7 @@ func (p *Peer) Meet(ctx context.Context, beats <-chan replication.Heartbeat, hea
 	stream, err := p.api.Beat(ctx)
 	if err != nil {
 		cancel()
-		return err
+		return fmt.Errorf("meet the site: %w", away(err))
 	}
 	var sending sync.WaitGroup
 	defer sending.Wait()
@@ -152,7 +152,7 @@ func (p *Peer) Meet(ctx context.Context, beats <-chan replication.Heartbeat, hea
 	for {
 		answer, err := stream.Recv()
 		if err != nil {
-			return err
+			return fmt.Errorf("meet the site: %w", away(err))
 		}
 		h, err := heartbeatOf(answer.GetHeartbeat())
 		if err != nil {
@@ -172,9 +172,4 @@ func (p *Peer) Join(ctx context.Context, joins *sitesv1.Member) (*sitesv1.Roster
 // Status asks the site how it is.
 func (p *Peer) Status(ctx context.Context) (*sitesv1.SitesStatus, error) {
 	return p.api.GetSites(ctx, &sitesv1.GetSitesRequest{})
-}
-
-// Forward has the site answer a unary call that came here. ctx has the outgoing metadata; errors are gRPC statuses.
-func (p *Peer) Forward(ctx context.Context, method string, request, answer proto.Message) error {
-	return p.conn.Invoke(ctx, method, request, answer)
 }
