@@ -30,15 +30,15 @@ func (t *target) cells(ctx context.Context, g *globals, open func(context.Contex
 }
 
 type cellsListCmd struct {
-	Home   string `help:"Only those of a shard." placeholder:"shard-00@SITE"`
-	Stream string `help:"Only that of a stream." placeholder:"TENANT/CATEGORY/ID"`
+	Home   string     `help:"Only those of a shard." placeholder:"shard-00@SITE"`
+	Stream streamName `help:"Only that of a stream." placeholder:"[TENANT/]CATEGORY/ID"`
 	target
 }
 
 // Run lists.
 func (c *cellsListCmd) Run(ctx context.Context, g *globals) error {
 	return c.cells(ctx, g, c.look, func(client sitesv1.CellsClient) error {
-		list, err := client.ListCells(ctx, &sitesv1.ListCellsRequest{Home: c.Home, Stream: c.Stream})
+		list, err := client.ListCells(ctx, &sitesv1.ListCellsRequest{Home: c.Home, Stream: c.Stream.String()})
 		if err != nil {
 			return fmt.Errorf("list cells: %w", err)
 		}
@@ -50,7 +50,7 @@ func (c *cellsListCmd) Run(ctx context.Context, g *globals) error {
 			g.table(rows)
 			rows = [][]string{{"CELLS", "OWNER", "EPOCH", "MOVING TO", "TAKEN"}}
 			for _, s := range cellShares(list.GetCells()) {
-				if s.epoch > 0 || s.movingTo != "" || c.Stream != "" {
+				if s.epoch > 0 || s.movingTo != "" || c.Stream.given() {
 					rows = append(rows, []string{ranges(s.cells), s.home, fmt.Sprint(s.epoch), s.movingTo, s.taken})
 				}
 			}

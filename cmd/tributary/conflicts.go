@@ -14,7 +14,7 @@ import (
 // conflictsCmd shows what happened at several sites at once.
 type conflictsCmd struct {
 	ID       string        `arg:"" optional:"" help:"Only this conflict, whole: the dot of its event."`
-	Stream   string        `help:"Only those of a stream." placeholder:"TENANT/CATEGORY/ID"`
+	Stream   streamName    `help:"Only those of a stream." placeholder:"[TENANT/]CATEGORY/ID"`
 	Category string        `help:"Only those of a category." placeholder:"NAME"`
 	Kind     string        `help:"Only those of a kind: concurrent, duplicate_command." placeholder:"KIND"`
 	Verdict  string        `help:"Only those that ended so: merged, winner, voided, needs_review." placeholder:"VERDICT"`
@@ -43,7 +43,7 @@ func (c *conflictsCmd) Run(ctx context.Context, g *globals) (err error) {
 		}
 		return g.print(conflict, func() { g.table(conflictRows(conflict)) })
 	}
-	request := &sitesv1.ListConflictsRequest{Stream: c.Stream, Category: c.Category, Kind: c.Kind, Verdict: c.Verdict}
+	request := &sitesv1.ListConflictsRequest{Stream: c.Stream.String(), Category: c.Category, Kind: c.Kind, Verdict: c.Verdict}
 	if c.Since > 0 {
 		request.Since = time.Now().Add(-c.Since).UTC().Format(time.RFC3339Nano)
 	}

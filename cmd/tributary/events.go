@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -82,14 +83,14 @@ func printEvent(g *globals, e *apiv1.Event) error {
 
 // eventsReadCmd reads and ends.
 type eventsReadCmd struct {
-	Stream string `help:"Only this stream, as category/id." placeholder:"CATEGORY/ID"`
-	AsOf   string `help:"Only what was there at a position, such as 1-42, or at a time, such as 2026-11-24T08:26:00Z." placeholder:"POSITION|TIME"`
+	Stream streamName `help:"Only this stream." placeholder:"[TENANT/]CATEGORY/ID"`
+	AsOf   string     `help:"Only what was there at a position, such as 1-42, or at a time, such as 2026-11-24T08:26:00Z." placeholder:"POSITION|TIME"`
 	logFilter
 }
 
 // Run prints the events, one a line.
 func (c *eventsReadCmd) Run(ctx context.Context, g *globals) error {
-	if c.Stream == "" {
+	if !c.Stream.given() {
 		return c.list(ctx, g, false, c.AsOf)
 	}
 	return c.stream(ctx, g)
@@ -99,24 +100,20 @@ func (c *eventsReadCmd) stream(ctx context.Context, g *globals) (err error) {
 	if c.After != "" || len(c.Category)+len(c.Type) > 0 {
 		return fmt.Errorf("%w: --stream reads one stream whole; leave out --after, --category and --type, or --stream", eventstore.ErrInvalid)
 	}
-	category, id, err := cutStream(c.Stream)
-	if err != nil {
-		return err
-	}
 	s, err := c.look(ctx, g)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.stop()) }()
-	ctx = c.readAfterFlag.context(ctx)
+	ctx = metadata.AppendToOutgoingContext(c.readAfterFlag.context(ctx), "x-tenant", c.Stream.Tenant)
 	client := apiv1.NewStreamServiceClient(s.conn)
 	for from, left := uint64(1), c.Limit; from > 0; {
-		page, err := client.ReadStream(ctx, &apiv1.ReadStreamRequest{Category: category, Id: id, FromVersion: from, Limit: 500, AsOf: c.AsOf})
+		page, err := client.ReadStream(ctx, &apiv1.ReadStreamRequest{Category: c.Stream.Category, Id: c.Stream.ID, FromVersion: from, Limit: 500, AsOf: c.AsOf})
 		if err != nil {
-			return fmt.Errorf("read stream %s: %w", c.Stream, err)
+			return fmt.Errorf("read stream %s: %w", &c.Stream, err)
 		}
 		if from == 1 && len(page.GetEvents()) == 0 {
-			return fmt.Errorf("%w: stream %s has no events; a stream is named CATEGORY/ID, without its tenant", eventstore.ErrNotFound, c.Stream)
+			return fmt.Errorf("%w: stream %s has no events", eventstore.ErrNotFound, &c.Stream)
 		}
 		for _, e := range page.GetEvents() {
 			if err := printEvent(g, e); err != nil {

@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/tributary-es/tributary/commerce/retail"
 	"github.com/tributary-es/tributary/commerce/retail/importer"
-	"github.com/tributary-es/tributary/eventstore"
 	commerceapiv1 "github.com/tributary-es/tributary/schemas/gen/tributary/commerce/api/v1"
 )
 
@@ -71,13 +69,4 @@ func importSet(ctx context.Context, g *globals, s *session, set *retail.Set) (im
 		Lines: result.Lines, Items: result.Items, Repeated: result.Repeated, Position: result.Position,
 		Seconds: time.Since(begin).Seconds(),
 	}, err
-}
-
-// cutStream splits category/id.
-func cutStream(name string) (category, id string, err error) {
-	category, id, ok := strings.Cut(name, "/")
-	if !ok || id == "" {
-		return "", "", fmt.Errorf("%w: stream %q is not of the form category/id", eventstore.ErrInvalid, name)
-	}
-	return category, id, nil
 }

@@ -45,17 +45,17 @@ func (c *parkedListCmd) Run(ctx context.Context, g *globals) error {
 }
 
 type parkedRetryCmd struct {
-	Name     string `arg:"" help:"Projection or saga, as the list has it."`
-	Stream   string `help:"Only this stream of a projection." placeholder:"TENANT/CATEGORY/ID"`
-	Instance string `help:"Only this instance of a saga." placeholder:"ID"`
-	Tenant   string `help:"Tenant of the instance." placeholder:"NAME"`
+	Name     string     `arg:"" help:"Projection or saga, as the list has it."`
+	Stream   streamName `help:"Only this stream of a projection." placeholder:"[TENANT/]CATEGORY/ID"`
+	Instance string     `help:"Only this instance of a saga." placeholder:"ID"`
+	Tenant   string     `help:"Tenant of the instance." placeholder:"NAME"`
 	target
 }
 
 // Run retries.
 func (c *parkedRetryCmd) Run(ctx context.Context, g *globals) error {
 	return c.admin(ctx, g, c.connect, func(admin apiv1.AdminServiceClient) error {
-		done, err := admin.RetryParked(ctx, &apiv1.RetryParkedRequest{Name: c.Name, Stream: c.Stream, Instance: c.Instance, Tenant: c.Tenant})
+		done, err := admin.RetryParked(ctx, &apiv1.RetryParkedRequest{Name: c.Name, Stream: c.Stream.String(), Instance: c.Instance, Tenant: c.Tenant})
 		if err != nil {
 			return fmt.Errorf("retry parked: %w", err)
 		}
@@ -76,7 +76,7 @@ func (c *parkedRetryCmd) Run(ctx context.Context, g *globals) error {
 // still counts what is parked of what was tried again.
 func (c *parkedRetryCmd) still(list *apiv1.ListParkedResponse) (n int) {
 	for _, e := range list.GetEvents() {
-		if e.GetProjection() == c.Name && (c.Stream == "" || e.GetStream() == c.Stream) {
+		if e.GetProjection() == c.Name && (!c.Stream.given() || e.GetStream() == c.Stream.String()) {
 			n++
 		}
 	}

@@ -1,0 +1,31 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// streamName is a stream as a flag names it: CATEGORY/ID of the default tenant, or TENANT/CATEGORY/ID. Without the flag it is empty.
+type streamName struct{ eventstore.StreamID }
+
+// UnmarshalText reads what was given. An id that has a slash itself is named with its tenant.
+func (s *streamName) UnmarshalText(text []byte) (err error) {
+	name := string(text)
+	if strings.Count(name, "/") == 1 {
+		name = eventstore.DefaultTenant + "/" + name
+	}
+	s.StreamID, err = eventstore.ParseStreamID(name)
+	return err
+}
+
+// given reports whether a stream was named.
+func (s *streamName) given() bool { return s.StreamID != eventstore.StreamID{} }
+
+// String is the name with its tenant; empty when none was given.
+func (s *streamName) String() string {
+	if !s.given() {
+		return ""
+	}
+	return s.StreamID.String()
+}
