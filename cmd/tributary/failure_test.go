@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -63,5 +65,31 @@ func TestFailureOfTheCommandLine(t *testing.T) {
 	var got map[string]failure
 	if err := json.Unmarshal(errOut.Bytes(), &got); err != nil || got["error"].Code != "invalid" || !strings.Contains(got["error"].Message, "no-such-flag") {
 		t.Errorf("stderr %q: %v", errOut.String(), err)
+	}
+}
+
+// Who names the address of HTTP for that of gRPC is told so.
+func TestAddressOfHTTP(t *testing.T) {
+	s := httptest.NewServer(http.NotFoundHandler())
+	defer s.Close()
+	var out, errOut bytes.Buffer
+	exit := run(t.Context(), []string{"groups", "list", "--addr", s.Listener.Addr().String()}, &out, &errOut)
+	if exit != exitFailed || !strings.Contains(errOut.String(), "speaks HTTP and not gRPC") {
+		t.Errorf("exit code %d, stderr %q", exit, errOut.String())
+	}
+}
+
+// What is not there, and what a server does not do, is the caller's to change, whether the server says so or the command itself.
+func TestExitCodesOfWrongInput(t *testing.T) {
+	for _, err := range []error{
+		eventstore.ErrNotFound, eventstore.ErrUnsupported, eventstore.ErrInvalid,
+		status.Error(codes.NotFound, ""), status.Error(codes.Unimplemented, ""), status.Error(codes.InvalidArgument, ""),
+	} {
+		if exit := exitCode(fmt.Errorf("ask: %w", err)); exit != exitInput {
+			t.Errorf("%v: exit code %d, want %d", err, exit, exitInput)
+		}
+	}
+	if exit := exitCode(status.Error(codes.Unavailable, "")); exit != exitFailed {
+		t.Errorf("a server that is away: exit code %d", exit)
 	}
 }

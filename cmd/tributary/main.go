@@ -5,7 +5,7 @@
 //
 //	0  done
 //	1  it failed; stderr says why
-//	2  the input or the command line is wrong; nothing was changed
+//	2  the input or the command line is wrong, or names what is not there; nothing was changed
 //	3  something that is needed is missing; stderr has the line that gets it
 //	4  verify, schemas check or a demo of several sites found faults; each is named
 //	5  sites verify could not ask every site, or one lacks what another has: what could be compared is the same
@@ -20,6 +20,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -153,11 +154,17 @@ func exitCode(err error) int {
 		return exitFaults
 	case errors.Is(err, errAway), errors.Is(err, errBehind):
 		return exitAway
-	case errors.As(err, &input), errors.Is(err, eventstore.ErrInvalid), errors.Is(err, eventstore.ErrWrongIncarnation), status.Code(err) == codes.InvalidArgument, status.Code(err) == codes.NotFound:
+	case errors.As(err, &input), slices.ContainsFunc(wrongInput, func(wrong error) bool { return errors.Is(err, wrong) }), slices.Contains(wrongAnswers, status.Code(err)):
 		return exitInput
 	}
 	return exitFailed
 }
+
+// wrongInput are the errors of who asks for what cannot be, or is not there; wrongAnswers those that a server says so with.
+var (
+	wrongInput   = []error{eventstore.ErrInvalid, eventstore.ErrWrongIncarnation, eventstore.ErrNotFound, eventstore.ErrUnsupported}
+	wrongAnswers = []codes.Code{codes.InvalidArgument, codes.NotFound, codes.Unimplemented}
+)
 
 // damage reports whether a server has said that stored data are damaged.
 func damage(err error) bool { return status.Code(err) == codes.DataLoss }
