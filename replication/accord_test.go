@@ -105,7 +105,7 @@ func (s *signer) learns(t *testing.T, from *signer, most int) {
 			}
 			s.own(t)
 		case category == CellCategory && s.owner != nil:
-			if err := s.owner.take(t.Context(), cell); err != nil {
+			if err := s.owner.settle(t.Context(), cell); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -165,6 +165,7 @@ type Owner struct {
 	// is set before Run.
 	Told   func(context.Context, []eventstore.Recorded) error
 	stands []eventstore.Recorded // what it is told first
+	sealed chan struct{}         // there may be something to open
 
 	moves sync.Mutex // held while a cell is read and the fence set, given away or taken: one at a time
 
@@ -177,7 +178,7 @@ func NewOwner(ctx context.Context, f *Fence, r *Ring, store eventstore.Store, lo
 	if log == nil {
 		log = slog.Default()
 	}
-	o := &Owner{fence: f, ring: r, store: store, log: log, tenures: tenures{}}
+	o := &Owner{fence: f, ring: r, store: store, log: log, sealed: make(chan struct{}, 1), tenures: tenures{}}
 	state, err := store.Log(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read who owns the cells: %w", err)
@@ -239,12 +240,21 @@ func (o *Owner) Run(ctx context.Context) error {
 			return err
 		}
 	}
+	ctx, end := context.WithCancelCause(ctx)
+	var opening sync.WaitGroup
+	defer opening.Wait()
+	defer end(nil)
+	opening.Go(func() {
+		if err := o.keepOpening(ctx); err != nil {
+			end(err)
+		}
+	})
 	for {
 		err := o.follow(ctx)
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return context.Cause(ctx)
 		}
-		if eventstore.ClassOf(err) != eventstore.Transient || errors.Is(err, eventstore.ErrClosed) {
+		if !passes(err) {
 			return err
 		}
 		o.log.Warn("who owns the cells cannot be followed, and is tried again", "error", err)
@@ -255,10 +265,13 @@ func (o *Owner) Run(ctx context.Context) error {
 	}
 }
 
+// passes reports whether an error of the store passes by itself.
+func passes(err error) bool {
+	return eventstore.ClassOf(err) == eventstore.Transient && !errors.Is(err, eventstore.ErrClosed)
+}
+
+// follow takes in what the log says. It waits for nothing else: what is sealed for this shard is opened beside it.
 func (o *Owner) follow(ctx context.Context) error {
-	if err := o.openSealed(ctx); err != nil {
-		return err
-	}
 	sub, err := o.store.Subscribe(ctx, o.at, eventstore.Filter{Categories: []string{CellCategory, TakeoverCategory}})
 	if err != nil {
 		return fmt.Errorf("follow who owns the cells: %w", err)
@@ -274,7 +287,7 @@ func (o *Owner) follow(ctx context.Context) error {
 			if chunk.Events[i].Stream.Category == TakeoverCategory {
 				takeovers = append(takeovers, chunk.Events[i])
 			} else if cell, ok := cellOf(&chunk.Events[i]); ok {
-				if err := o.take(ctx, cell); err != nil {
+				if err := o.learn(ctx, cell); err != nil {
 					return err
 				}
 			}
@@ -283,11 +296,62 @@ func (o *Owner) follow(ctx context.Context) error {
 			if err := o.tell(ctx, takeovers); err != nil {
 				return err
 			}
-			if err := o.openSealed(ctx); err != nil { // it may have waited for that
-				return err
-			}
 		}
 		o.at = chunk.Position
+		select {
+		case o.sealed <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// learn takes in what the log says of a cell. It has the turn from reading on: nothing that is older than a move is ever given to the
+// fence.
+func (o *Owner) learn(ctx context.Context, cell uint16) error {
+	o.moves.Lock()
+	defer o.moves.Unlock()
+	_, _, err := o.learnLocked(ctx, cell)
+	return err
+}
+
+// learnLocked is learn, and returns the cell and the version of its stream. REQUIRES: moves.
+func (o *Owner) learnLocked(ctx context.Context, cell uint16) (c Cell, version uint64, err error) {
+	if c, version, err = o.read(ctx, cell); err != nil {
+		return c, 0, err
+	}
+	before, _ := o.fence.Cell(cell)
+	o.fence.set(c)
+	if c != before {
+		o.log.Info("a cell has moved", "cell", cell, "home", c.Home.String(), "epoch", c.Epoch, "sealed", c.Sealed)
+	}
+	return c, version, nil
+}
+
+// keepOpening opens the cells that are sealed for this shard until ctx ends. While the store takes no writes it tries again, and says so
+// once; it returns an error for what does not pass by itself.
+func (o *Owner) keepOpening(ctx context.Context) error {
+	told := false
+	for {
+		err := o.openSealed(ctx)
+		var again <-chan time.Time
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+			told = false
+		case !passes(err) && !errors.Is(err, eventstore.ErrReadOnly):
+			return err
+		default:
+			if !told {
+				o.log.Warn("cells that this site is given are not opened yet, and are tried again", "error", err)
+			}
+			told, again = true, time.After(100*time.Millisecond)
+		}
+		select {
+		case <-ctx.Done():
+		case <-o.sealed:
+		case <-again:
+		}
 	}
 }
 
@@ -295,7 +359,7 @@ func (o *Owner) follow(ctx context.Context) error {
 func (o *Owner) openSealed(ctx context.Context) error {
 	for cell := range uint16(eventstore.Cells) {
 		if c, _ := o.fence.Cell(cell); c.Sealed && c.Next == o.fence.self {
-			if err := o.take(ctx, cell); err != nil {
+			if err := o.openCell(ctx, cell); err != nil {
 				return err
 			}
 		}
@@ -303,49 +367,23 @@ func (o *Owner) openSealed(ctx context.Context) error {
 	return nil
 }
 
-// take takes in what the log says of a cell, and opens it if it was sealed for this shard.
-func (o *Owner) take(ctx context.Context, cell uint16) error {
-	for {
-		done, err := o.takeOnce(ctx, cell)
-		if done || err != nil && eventstore.ClassOf(err) != eventstore.Transient && !errors.Is(err, eventstore.ErrReadOnly) {
-			return err
-		}
-		if err == nil {
-			continue // somebody was quicker
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
-}
-
-// takeOnce is take, but for what has to be tried again. It has the turn from reading on: nothing that is older than a move is
-// ever given to the fence.
-func (o *Owner) takeOnce(ctx context.Context, cell uint16) (done bool, err error) {
+// openCell opens a cell, if it is sealed for this shard and no takeover is under way by which it was.
+func (o *Owner) openCell(ctx context.Context, cell uint16) error {
 	o.moves.Lock()
 	defer o.moves.Unlock()
-	c, version, err := o.read(ctx, cell)
-	if err != nil {
-		return false, err
+	for {
+		c, version, err := o.learnLocked(ctx, cell)
+		if err != nil || !c.Sealed || c.Next != o.fence.self || o.contested(c) {
+			return err
+		}
+		e, err := c.open(o.fence.self)
+		if err != nil {
+			return err
+		}
+		if err := o.record(ctx, cell, version, e); err != nil && !errors.Is(err, eventstore.ErrConflict) { // somebody was quicker
+			return err
+		}
 	}
-	before, _ := o.fence.Cell(cell)
-	o.fence.set(c)
-	if c != before {
-		o.log.Info("a cell has moved", "cell", cell, "home", c.Home.String(), "epoch", c.Epoch, "sealed", c.Sealed)
-	}
-	if !c.Sealed || c.Next != o.fence.self || o.contested(c) {
-		return true, nil
-	}
-	e, err := c.open(o.fence.self)
-	if err != nil {
-		return true, err
-	}
-	if err := o.record(ctx, cell, version, e); err != nil && !errors.Is(err, eventstore.ErrConflict) {
-		return false, err
-	}
-	return false, nil
 }
 
 // record appends an event to a cell's stream, if that is as it was read.

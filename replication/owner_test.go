@@ -10,7 +10,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/memstore"
@@ -81,7 +84,7 @@ func (h *home) learn(t *testing.T, from *home, most int) {
 			t.Fatal(err)
 		}
 		if cell, ok := cellOf(&e); ok && e.Stream.Category == CellCategory {
-			if err := h.owner.take(t.Context(), cell); err != nil {
+			if err := h.owner.settle(t.Context(), cell); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -405,7 +408,7 @@ func TestMoveBesideFollowing(t *testing.T) {
 		t.Fatal(err)
 	}
 	followed, moved := make(chan error, 1), make(chan error, 1)
-	go func() { followed <- owner.take(t.Context(), cell) }()
+	go func() { followed <- owner.settle(t.Context(), cell) }()
 	<-slow.read
 	go func() { moved <- owner.Move(t.Context(), cell, all[1].shard) }()
 	close(slow.goOn)
@@ -415,4 +418,77 @@ func TestMoveBesideFollowing(t *testing.T) {
 	if err := bj.pay(t.Context(), stream); !errors.Is(err, eventstore.ErrNotHome) {
 		t.Errorf("a payment behind the seal of its cell: %v", err)
 	}
+}
+
+// settle takes in what the log says of a cell, and opens it if it was sealed for the shard.
+func (o *Owner) settle(ctx context.Context, cell uint16) error {
+	return errors.Join(o.learn(ctx, cell), o.openCell(ctx, cell))
+}
+
+// fullDisk is a store that takes no writes while it is full.
+type fullDisk struct {
+	*memstore.Store
+	full atomic.Bool
+}
+
+func (f *fullDisk) Append(ctx context.Context, r eventstore.Request) (eventstore.Receipt, error) {
+	if f.full.Load() {
+		return eventstore.Receipt{}, fmt.Errorf("%w: the disk is full", eventstore.ErrReadOnly)
+	}
+	return f.Store.Append(ctx, r)
+}
+
+// A shard that cannot open what it is given, for its disk is full, learns all the same of everything else, and opens it when there is
+// room again. R7.
+func TestFollowingWhileNothingCanBeOpened(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		all := homes(t, "bj", "sh")
+		bj, sh := all[0], all[1]
+		var cells []uint16
+		for cell := range uint16(eventstore.Cells) {
+			if sh.owner.ring.Of(cell) == sh.shard && len(cells) < 2 {
+				cells = append(cells, cell)
+			}
+		}
+		disk := &fullDisk{Store: bj.store}
+		owner, err := NewOwner(t.Context(), bj.fence, bj.owner.ring, disk, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		bj.owner = owner
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- owner.Run(ctx) }()
+		disk.full.Store(true)
+		for _, cell := range cells {
+			if err := sh.owner.Move(t.Context(), cell, bj.shard); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for e, err := range sh.store.ReadLog(t.Context(), eventstore.LogID{Site: "sh", Shard: sh.shard.Number, Incarnation: 1}, 0) {
+			if err == nil {
+				_, err = bj.store.Receive(t.Context(), []eventstore.Recorded{e})
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Second)
+		for _, cell := range cells {
+			if c, _ := bj.fence.Cell(cell); !c.Sealed || c.Next != bj.shard {
+				t.Errorf("with a full disk %s knows of cell %d: %+v", bj.shard, cell, c)
+			}
+		}
+		disk.full.Store(false)
+		time.Sleep(time.Second)
+		for _, cell := range cells {
+			if c, _ := bj.fence.Cell(cell); c.Sealed || c.Home != bj.shard {
+				t.Errorf("with room on its disk %s has of cell %d: %+v", bj.shard, cell, c)
+			}
+		}
+		stop()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("it ends with %v", err)
+		}
+	})
 }
