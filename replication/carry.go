@@ -143,10 +143,12 @@ func (r *run) allHeard(ctx context.Context) error {
 // steady is after what time a thing that worked begins with short pauses again.
 const steady = 10 * time.Second
 
-// keep does something again and again until ctx ends, which is before the run does, and says when it begins to go wrong.
+// keep does something again and again until ctx ends, which is before the run does, and says when it begins to go wrong. While the site
+// has just begun, others may have so too: then it is no warning.
 func (r *run) keep(ctx context.Context, what, name string, do func(context.Context) error) {
 	r.carriers.Go(func() {
 		said, pause := "", 20*time.Millisecond
+		warned := false // of what was said
 		for {
 			begun := time.Now()
 			err := do(ctx)
@@ -156,9 +158,13 @@ func (r *run) keep(ctx context.Context, what, name string, do func(context.Conte
 			if time.Since(begun) > steady {
 				said, pause = "", 20*time.Millisecond
 			}
-			if err != nil && err.Error() != said {
-				said = err.Error()
-				r.log.Warn("replication is interrupted and tries again", slog.String(what, name), slog.Any("error", err))
+			level := slog.LevelWarn
+			if time.Since(r.start) < steady {
+				level = slog.LevelInfo
+			}
+			if err != nil && (err.Error() != said || !warned && level == slog.LevelWarn) {
+				said, warned = err.Error(), level == slog.LevelWarn
+				r.log.Log(ctx, level, "replication is interrupted and tries again", slog.String(what, name), slog.Any("error", err))
 			}
 			select {
 			case <-time.After(pause):

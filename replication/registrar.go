@@ -308,6 +308,7 @@ func (r *Registrar) record(ctx context.Context) {
 	tick := time.NewTicker(r.o.Silence / 4)
 	defer tick.Stop()
 	told := "" // why nothing can be put on record, as it was said last
+	failing := time.Time{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -317,10 +318,14 @@ func (r *Registrar) record(ctx context.Context) {
 		}
 		err := r.settle(ctx)
 		if err == nil || ctx.Err() != nil {
-			told = ""
+			told, failing = "", time.Time{}
 			continue
 		}
-		if why := err.Error(); why != told {
+		if failing.IsZero() {
+			failing = time.Now()
+		}
+		if why := err.Error(); why != told && time.Since(failing) >= r.o.Silence { // a site that has just begun takes no writes at first
+
 			r.o.Logger.Warn("what the sites agree on is not on record yet, and is tried again", "error", err)
 			told = why
 		}
