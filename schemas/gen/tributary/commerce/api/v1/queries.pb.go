@@ -671,6 +671,189 @@ func (x *Stock) GetPosition() string {
 	return ""
 }
 
+// GetStockRightsRequest names a stock code.
+type GetStockRightsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Stock code.
+	StockCode     string `protobuf:"bytes,1,opt,name=stock_code,json=stockCode,proto3" json:"stock_code,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetStockRightsRequest) Reset() {
+	*x = GetStockRightsRequest{}
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetStockRightsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetStockRightsRequest) ProtoMessage() {}
+
+func (x *GetStockRightsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetStockRightsRequest.ProtoReflect.Descriptor instead.
+func (*GetStockRightsRequest) Descriptor() ([]byte, []int) {
+	return file_tributary_commerce_api_v1_queries_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *GetStockRightsRequest) GetStockCode() string {
+	if x != nil {
+		return x.StockCode
+	}
+	return ""
+}
+
+// StockRights are which site may sell how many units of a stock code, as far as this one has heard.
+type StockRights struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Stock code.
+	StockCode string `protobuf:"bytes,1,opt,name=stock_code,json=stockCode,proto3" json:"stock_code,omitempty"`
+	// The sites that have, or had, units, in the order of their names.
+	Sites []*SiteRights `protobuf:"bytes,2,rep,name=sites,proto3" json:"sites,omitempty"`
+	// Position that the answer stands at.
+	Position      string `protobuf:"bytes,3,opt,name=position,proto3" json:"position,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StockRights) Reset() {
+	*x = StockRights{}
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StockRights) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StockRights) ProtoMessage() {}
+
+func (x *StockRights) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StockRights.ProtoReflect.Descriptor instead.
+func (*StockRights) Descriptor() ([]byte, []int) {
+	return file_tributary_commerce_api_v1_queries_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *StockRights) GetStockCode() string {
+	if x != nil {
+		return x.StockCode
+	}
+	return ""
+}
+
+func (x *StockRights) GetSites() []*SiteRights {
+	if x != nil {
+		return x.Sites
+	}
+	return nil
+}
+
+func (x *StockRights) GetPosition() string {
+	if x != nil {
+		return x.Position
+	}
+	return ""
+}
+
+// SiteRights are the units that are one site's to sell.
+type SiteRights struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the site.
+	Site string `protobuf:"bytes,1,opt,name=site,proto3" json:"site,omitempty"`
+	// Units that may be sold there still: those of the site that no order holds.
+	Available int64 `protobuf:"varint,2,opt,name=available,proto3" json:"available,omitempty"`
+	// Units of the site that orders under way hold.
+	Held int64 `protobuf:"varint,3,opt,name=held,proto3" json:"held,omitempty"`
+	// Units that the site has sold, or taken out of stock.
+	Used          int64 `protobuf:"varint,4,opt,name=used,proto3" json:"used,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SiteRights) Reset() {
+	*x = SiteRights{}
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SiteRights) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SiteRights) ProtoMessage() {}
+
+func (x *SiteRights) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SiteRights.ProtoReflect.Descriptor instead.
+func (*SiteRights) Descriptor() ([]byte, []int) {
+	return file_tributary_commerce_api_v1_queries_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *SiteRights) GetSite() string {
+	if x != nil {
+		return x.Site
+	}
+	return ""
+}
+
+func (x *SiteRights) GetAvailable() int64 {
+	if x != nil {
+		return x.Available
+	}
+	return 0
+}
+
+func (x *SiteRights) GetHeld() int64 {
+	if x != nil {
+		return x.Held
+	}
+	return 0
+}
+
+func (x *SiteRights) GetUsed() int64 {
+	if x != nil {
+		return x.Used
+	}
+	return 0
+}
+
 // GetSalesRequest chooses a grouping and a part of the sales.
 type GetSalesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -692,7 +875,7 @@ type GetSalesRequest struct {
 
 func (x *GetSalesRequest) Reset() {
 	*x = GetSalesRequest{}
-	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[9]
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -704,7 +887,7 @@ func (x *GetSalesRequest) String() string {
 func (*GetSalesRequest) ProtoMessage() {}
 
 func (x *GetSalesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[9]
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -717,7 +900,7 @@ func (x *GetSalesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSalesRequest.ProtoReflect.Descriptor instead.
 func (*GetSalesRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_api_v1_queries_proto_rawDescGZIP(), []int{9}
+	return file_tributary_commerce_api_v1_queries_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetSalesRequest) GetGroup() string {
@@ -775,7 +958,7 @@ type Sales struct {
 
 func (x *Sales) Reset() {
 	*x = Sales{}
-	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[10]
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -787,7 +970,7 @@ func (x *Sales) String() string {
 func (*Sales) ProtoMessage() {}
 
 func (x *Sales) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[10]
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -800,7 +983,7 @@ func (x *Sales) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sales.ProtoReflect.Descriptor instead.
 func (*Sales) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_api_v1_queries_proto_rawDescGZIP(), []int{10}
+	return file_tributary_commerce_api_v1_queries_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Sales) GetRows() []*SalesRow {
@@ -838,7 +1021,7 @@ type SalesRow struct {
 
 func (x *SalesRow) Reset() {
 	*x = SalesRow{}
-	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[11]
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -850,7 +1033,7 @@ func (x *SalesRow) String() string {
 func (*SalesRow) ProtoMessage() {}
 
 func (x *SalesRow) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[11]
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -863,7 +1046,7 @@ func (x *SalesRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SalesRow.ProtoReflect.Descriptor instead.
 func (*SalesRow) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_api_v1_queries_proto_rawDescGZIP(), []int{11}
+	return file_tributary_commerce_api_v1_queries_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SalesRow) GetKey() string {
@@ -919,7 +1102,7 @@ type GetVoucherRequest struct {
 
 func (x *GetVoucherRequest) Reset() {
 	*x = GetVoucherRequest{}
-	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[12]
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -931,7 +1114,7 @@ func (x *GetVoucherRequest) String() string {
 func (*GetVoucherRequest) ProtoMessage() {}
 
 func (x *GetVoucherRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[12]
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -944,7 +1127,7 @@ func (x *GetVoucherRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetVoucherRequest.ProtoReflect.Descriptor instead.
 func (*GetVoucherRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_api_v1_queries_proto_rawDescGZIP(), []int{12}
+	return file_tributary_commerce_api_v1_queries_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetVoucherRequest) GetCode() string {
@@ -975,7 +1158,7 @@ type Voucher struct {
 
 func (x *Voucher) Reset() {
 	*x = Voucher{}
-	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[13]
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -987,7 +1170,7 @@ func (x *Voucher) String() string {
 func (*Voucher) ProtoMessage() {}
 
 func (x *Voucher) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[13]
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1000,7 +1183,7 @@ func (x *Voucher) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Voucher.ProtoReflect.Descriptor instead.
 func (*Voucher) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_api_v1_queries_proto_rawDescGZIP(), []int{13}
+	return file_tributary_commerce_api_v1_queries_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Voucher) GetCode() string {
@@ -1056,7 +1239,7 @@ type GetCreditRequest struct {
 
 func (x *GetCreditRequest) Reset() {
 	*x = GetCreditRequest{}
-	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[14]
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1068,7 +1251,7 @@ func (x *GetCreditRequest) String() string {
 func (*GetCreditRequest) ProtoMessage() {}
 
 func (x *GetCreditRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[14]
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1081,7 +1264,7 @@ func (x *GetCreditRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCreditRequest.ProtoReflect.Descriptor instead.
 func (*GetCreditRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_api_v1_queries_proto_rawDescGZIP(), []int{14}
+	return file_tributary_commerce_api_v1_queries_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetCreditRequest) GetCustomerId() string {
@@ -1112,7 +1295,7 @@ type Credit struct {
 
 func (x *Credit) Reset() {
 	*x = Credit{}
-	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[15]
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1124,7 +1307,7 @@ func (x *Credit) String() string {
 func (*Credit) ProtoMessage() {}
 
 func (x *Credit) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[15]
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1137,7 +1320,7 @@ func (x *Credit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credit.ProtoReflect.Descriptor instead.
 func (*Credit) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_api_v1_queries_proto_rawDescGZIP(), []int{15}
+	return file_tributary_commerce_api_v1_queries_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Credit) GetCustomerId() string {
@@ -1193,7 +1376,7 @@ type GetProfileRequest struct {
 
 func (x *GetProfileRequest) Reset() {
 	*x = GetProfileRequest{}
-	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[16]
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1205,7 +1388,7 @@ func (x *GetProfileRequest) String() string {
 func (*GetProfileRequest) ProtoMessage() {}
 
 func (x *GetProfileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[16]
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1218,7 +1401,7 @@ func (x *GetProfileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProfileRequest.ProtoReflect.Descriptor instead.
 func (*GetProfileRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_api_v1_queries_proto_rawDescGZIP(), []int{16}
+	return file_tributary_commerce_api_v1_queries_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetProfileRequest) GetCustomerId() string {
@@ -1249,7 +1432,7 @@ type Profile struct {
 
 func (x *Profile) Reset() {
 	*x = Profile{}
-	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[17]
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1261,7 +1444,7 @@ func (x *Profile) String() string {
 func (*Profile) ProtoMessage() {}
 
 func (x *Profile) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[17]
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1274,7 +1457,7 @@ func (x *Profile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Profile.ProtoReflect.Descriptor instead.
 func (*Profile) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_api_v1_queries_proto_rawDescGZIP(), []int{17}
+	return file_tributary_commerce_api_v1_queries_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Profile) GetCustomerId() string {
@@ -1330,7 +1513,7 @@ type GetCartRequest struct {
 
 func (x *GetCartRequest) Reset() {
 	*x = GetCartRequest{}
-	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[18]
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1342,7 +1525,7 @@ func (x *GetCartRequest) String() string {
 func (*GetCartRequest) ProtoMessage() {}
 
 func (x *GetCartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[18]
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1355,7 +1538,7 @@ func (x *GetCartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCartRequest.ProtoReflect.Descriptor instead.
 func (*GetCartRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_api_v1_queries_proto_rawDescGZIP(), []int{18}
+	return file_tributary_commerce_api_v1_queries_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GetCartRequest) GetId() string {
@@ -1382,7 +1565,7 @@ type Cart struct {
 
 func (x *Cart) Reset() {
 	*x = Cart{}
-	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[19]
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1394,7 +1577,7 @@ func (x *Cart) String() string {
 func (*Cart) ProtoMessage() {}
 
 func (x *Cart) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[19]
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1407,7 +1590,7 @@ func (x *Cart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cart.ProtoReflect.Descriptor instead.
 func (*Cart) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_api_v1_queries_proto_rawDescGZIP(), []int{19}
+	return file_tributary_commerce_api_v1_queries_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Cart) GetId() string {
@@ -1451,7 +1634,7 @@ type CartLine struct {
 
 func (x *CartLine) Reset() {
 	*x = CartLine{}
-	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[20]
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1463,7 +1646,7 @@ func (x *CartLine) String() string {
 func (*CartLine) ProtoMessage() {}
 
 func (x *CartLine) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[20]
+	mi := &file_tributary_commerce_api_v1_queries_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1476,7 +1659,7 @@ func (x *CartLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CartLine.ProtoReflect.Descriptor instead.
 func (*CartLine) Descriptor() ([]byte, []int) {
-	return file_tributary_commerce_api_v1_queries_proto_rawDescGZIP(), []int{20}
+	return file_tributary_commerce_api_v1_queries_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CartLine) GetStockCode() string {
@@ -1553,7 +1736,21 @@ const file_tributary_commerce_api_v1_queries_proto_rawDesc = "" +
 	"stock_code\x18\x01 \x01(\tR\tstockCode\x12\x17\n" +
 	"\aon_hand\x18\x02 \x01(\x03R\x06onHand\x12\x1a\n" +
 	"\breserved\x18\x03 \x01(\x03R\breserved\x12\x1a\n" +
-	"\bposition\x18\x04 \x01(\tR\bposition\"\x93\x01\n" +
+	"\bposition\x18\x04 \x01(\tR\bposition\"6\n" +
+	"\x15GetStockRightsRequest\x12\x1d\n" +
+	"\n" +
+	"stock_code\x18\x01 \x01(\tR\tstockCode\"\x85\x01\n" +
+	"\vStockRights\x12\x1d\n" +
+	"\n" +
+	"stock_code\x18\x01 \x01(\tR\tstockCode\x12;\n" +
+	"\x05sites\x18\x02 \x03(\v2%.tributary.commerce.api.v1.SiteRightsR\x05sites\x12\x1a\n" +
+	"\bposition\x18\x03 \x01(\tR\bposition\"f\n" +
+	"\n" +
+	"SiteRights\x12\x12\n" +
+	"\x04site\x18\x01 \x01(\tR\x04site\x12\x1c\n" +
+	"\tavailable\x18\x02 \x01(\x03R\tavailable\x12\x12\n" +
+	"\x04held\x18\x03 \x01(\x03R\x04held\x12\x12\n" +
+	"\x04used\x18\x04 \x01(\x03R\x04used\"\x93\x01\n" +
 	"\x0fGetSalesRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\tR\x04from\x12\x0e\n" +
@@ -1614,7 +1811,7 @@ const file_tributary_commerce_api_v1_queries_proto_rawDesc = "" +
 	"\bCartLine\x12\x1d\n" +
 	"\n" +
 	"stock_code\x18\x01 \x01(\tR\tstockCode\x12\x1a\n" +
-	"\bquantity\x18\x02 \x01(\x03R\bquantity2\xb0\v\n" +
+	"\bquantity\x18\x02 \x01(\x03R\bquantity2\xfb\f\n" +
 	"\fQueryService\x12~\n" +
 	"\bGetOrder\x12*.tributary.commerce.api.v1.GetOrderRequest\x1a .tributary.commerce.api.v1.Order\"$\xa2\xbb\x18 \n" +
 	"\x03GET\x12\x0f/v1/orders/{id}*\bAn order\x12\x93\x01\n" +
@@ -1623,7 +1820,9 @@ const file_tributary_commerce_api_v1_queries_proto_rawDesc = "" +
 	"\x12ListCustomerOrders\x124.tributary.commerce.api.v1.ListCustomerOrdersRequest\x1a5.tributary.commerce.api.v1.ListCustomerOrdersResponse\"P\xa2\xbb\x18L\n" +
 	"\x03GET\x12\"/v1/customers/{customer_id}/orders*!A customer's orders, newest first\x12\x92\x01\n" +
 	"\bGetStock\x12*.tributary.commerce.api.v1.GetStockRequest\x1a .tributary.commerce.api.v1.Stock\"8\xa2\xbb\x184\n" +
-	"\x03GET\x12\x16/v1/stock/{stock_code}*\x15Units of a stock code\x12\xa3\x01\n" +
+	"\x03GET\x12\x16/v1/stock/{stock_code}*\x15Units of a stock code\x12\xc8\x01\n" +
+	"\x0eGetStockRights\x120.tributary.commerce.api.v1.GetStockRightsRequest\x1a&.tributary.commerce.api.v1.StockRights\"\\\xa2\xbb\x18X\n" +
+	"\x03GET\x12\x1d/v1/stock/{stock_code}/rights*2Which site may sell how many units of a stock code\x12\xa3\x01\n" +
 	"\bGetSales\x12*.tributary.commerce.api.v1.GetSalesRequest\x1a .tributary.commerce.api.v1.Sales\"I\xa2\xbb\x18E\n" +
 	"\x03GET\x12\x11/v1/sales/{group}*+Net sales by day, month, country or product\x12\x89\x01\n" +
 	"\n" +
@@ -1649,7 +1848,7 @@ func file_tributary_commerce_api_v1_queries_proto_rawDescGZIP() []byte {
 	return file_tributary_commerce_api_v1_queries_proto_rawDescData
 }
 
-var file_tributary_commerce_api_v1_queries_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_tributary_commerce_api_v1_queries_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_tributary_commerce_api_v1_queries_proto_goTypes = []any{
 	(*GetOrderRequest)(nil),            // 0: tributary.commerce.api.v1.GetOrderRequest
 	(*Order)(nil),                      // 1: tributary.commerce.api.v1.Order
@@ -1660,53 +1859,59 @@ var file_tributary_commerce_api_v1_queries_proto_goTypes = []any{
 	(*ListCustomerOrdersResponse)(nil), // 6: tributary.commerce.api.v1.ListCustomerOrdersResponse
 	(*GetStockRequest)(nil),            // 7: tributary.commerce.api.v1.GetStockRequest
 	(*Stock)(nil),                      // 8: tributary.commerce.api.v1.Stock
-	(*GetSalesRequest)(nil),            // 9: tributary.commerce.api.v1.GetSalesRequest
-	(*Sales)(nil),                      // 10: tributary.commerce.api.v1.Sales
-	(*SalesRow)(nil),                   // 11: tributary.commerce.api.v1.SalesRow
-	(*GetVoucherRequest)(nil),          // 12: tributary.commerce.api.v1.GetVoucherRequest
-	(*Voucher)(nil),                    // 13: tributary.commerce.api.v1.Voucher
-	(*GetCreditRequest)(nil),           // 14: tributary.commerce.api.v1.GetCreditRequest
-	(*Credit)(nil),                     // 15: tributary.commerce.api.v1.Credit
-	(*GetProfileRequest)(nil),          // 16: tributary.commerce.api.v1.GetProfileRequest
-	(*Profile)(nil),                    // 17: tributary.commerce.api.v1.Profile
-	(*GetCartRequest)(nil),             // 18: tributary.commerce.api.v1.GetCartRequest
-	(*Cart)(nil),                       // 19: tributary.commerce.api.v1.Cart
-	(*CartLine)(nil),                   // 20: tributary.commerce.api.v1.CartLine
-	nil,                                // 21: tributary.commerce.api.v1.OrderCounts.ByStatusEntry
-	(*timestamppb.Timestamp)(nil),      // 22: google.protobuf.Timestamp
-	(*Contact)(nil),                    // 23: tributary.commerce.api.v1.Contact
+	(*GetStockRightsRequest)(nil),      // 9: tributary.commerce.api.v1.GetStockRightsRequest
+	(*StockRights)(nil),                // 10: tributary.commerce.api.v1.StockRights
+	(*SiteRights)(nil),                 // 11: tributary.commerce.api.v1.SiteRights
+	(*GetSalesRequest)(nil),            // 12: tributary.commerce.api.v1.GetSalesRequest
+	(*Sales)(nil),                      // 13: tributary.commerce.api.v1.Sales
+	(*SalesRow)(nil),                   // 14: tributary.commerce.api.v1.SalesRow
+	(*GetVoucherRequest)(nil),          // 15: tributary.commerce.api.v1.GetVoucherRequest
+	(*Voucher)(nil),                    // 16: tributary.commerce.api.v1.Voucher
+	(*GetCreditRequest)(nil),           // 17: tributary.commerce.api.v1.GetCreditRequest
+	(*Credit)(nil),                     // 18: tributary.commerce.api.v1.Credit
+	(*GetProfileRequest)(nil),          // 19: tributary.commerce.api.v1.GetProfileRequest
+	(*Profile)(nil),                    // 20: tributary.commerce.api.v1.Profile
+	(*GetCartRequest)(nil),             // 21: tributary.commerce.api.v1.GetCartRequest
+	(*Cart)(nil),                       // 22: tributary.commerce.api.v1.Cart
+	(*CartLine)(nil),                   // 23: tributary.commerce.api.v1.CartLine
+	nil,                                // 24: tributary.commerce.api.v1.OrderCounts.ByStatusEntry
+	(*timestamppb.Timestamp)(nil),      // 25: google.protobuf.Timestamp
+	(*Contact)(nil),                    // 26: tributary.commerce.api.v1.Contact
 }
 var file_tributary_commerce_api_v1_queries_proto_depIdxs = []int32{
-	22, // 0: tributary.commerce.api.v1.Order.placed_at:type_name -> google.protobuf.Timestamp
+	25, // 0: tributary.commerce.api.v1.Order.placed_at:type_name -> google.protobuf.Timestamp
 	2,  // 1: tributary.commerce.api.v1.Order.lines:type_name -> tributary.commerce.api.v1.OrderedLine
-	23, // 2: tributary.commerce.api.v1.Order.delivery:type_name -> tributary.commerce.api.v1.Contact
-	21, // 3: tributary.commerce.api.v1.OrderCounts.by_status:type_name -> tributary.commerce.api.v1.OrderCounts.ByStatusEntry
+	26, // 2: tributary.commerce.api.v1.Order.delivery:type_name -> tributary.commerce.api.v1.Contact
+	24, // 3: tributary.commerce.api.v1.OrderCounts.by_status:type_name -> tributary.commerce.api.v1.OrderCounts.ByStatusEntry
 	1,  // 4: tributary.commerce.api.v1.ListCustomerOrdersResponse.orders:type_name -> tributary.commerce.api.v1.Order
-	11, // 5: tributary.commerce.api.v1.Sales.rows:type_name -> tributary.commerce.api.v1.SalesRow
-	20, // 6: tributary.commerce.api.v1.Cart.lines:type_name -> tributary.commerce.api.v1.CartLine
-	0,  // 7: tributary.commerce.api.v1.QueryService.GetOrder:input_type -> tributary.commerce.api.v1.GetOrderRequest
-	3,  // 8: tributary.commerce.api.v1.QueryService.CountOrders:input_type -> tributary.commerce.api.v1.CountOrdersRequest
-	5,  // 9: tributary.commerce.api.v1.QueryService.ListCustomerOrders:input_type -> tributary.commerce.api.v1.ListCustomerOrdersRequest
-	7,  // 10: tributary.commerce.api.v1.QueryService.GetStock:input_type -> tributary.commerce.api.v1.GetStockRequest
-	9,  // 11: tributary.commerce.api.v1.QueryService.GetSales:input_type -> tributary.commerce.api.v1.GetSalesRequest
-	12, // 12: tributary.commerce.api.v1.QueryService.GetVoucher:input_type -> tributary.commerce.api.v1.GetVoucherRequest
-	14, // 13: tributary.commerce.api.v1.QueryService.GetCredit:input_type -> tributary.commerce.api.v1.GetCreditRequest
-	16, // 14: tributary.commerce.api.v1.QueryService.GetProfile:input_type -> tributary.commerce.api.v1.GetProfileRequest
-	18, // 15: tributary.commerce.api.v1.QueryService.GetCart:input_type -> tributary.commerce.api.v1.GetCartRequest
-	1,  // 16: tributary.commerce.api.v1.QueryService.GetOrder:output_type -> tributary.commerce.api.v1.Order
-	4,  // 17: tributary.commerce.api.v1.QueryService.CountOrders:output_type -> tributary.commerce.api.v1.OrderCounts
-	6,  // 18: tributary.commerce.api.v1.QueryService.ListCustomerOrders:output_type -> tributary.commerce.api.v1.ListCustomerOrdersResponse
-	8,  // 19: tributary.commerce.api.v1.QueryService.GetStock:output_type -> tributary.commerce.api.v1.Stock
-	10, // 20: tributary.commerce.api.v1.QueryService.GetSales:output_type -> tributary.commerce.api.v1.Sales
-	13, // 21: tributary.commerce.api.v1.QueryService.GetVoucher:output_type -> tributary.commerce.api.v1.Voucher
-	15, // 22: tributary.commerce.api.v1.QueryService.GetCredit:output_type -> tributary.commerce.api.v1.Credit
-	17, // 23: tributary.commerce.api.v1.QueryService.GetProfile:output_type -> tributary.commerce.api.v1.Profile
-	19, // 24: tributary.commerce.api.v1.QueryService.GetCart:output_type -> tributary.commerce.api.v1.Cart
-	16, // [16:25] is the sub-list for method output_type
-	7,  // [7:16] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	11, // 5: tributary.commerce.api.v1.StockRights.sites:type_name -> tributary.commerce.api.v1.SiteRights
+	14, // 6: tributary.commerce.api.v1.Sales.rows:type_name -> tributary.commerce.api.v1.SalesRow
+	23, // 7: tributary.commerce.api.v1.Cart.lines:type_name -> tributary.commerce.api.v1.CartLine
+	0,  // 8: tributary.commerce.api.v1.QueryService.GetOrder:input_type -> tributary.commerce.api.v1.GetOrderRequest
+	3,  // 9: tributary.commerce.api.v1.QueryService.CountOrders:input_type -> tributary.commerce.api.v1.CountOrdersRequest
+	5,  // 10: tributary.commerce.api.v1.QueryService.ListCustomerOrders:input_type -> tributary.commerce.api.v1.ListCustomerOrdersRequest
+	7,  // 11: tributary.commerce.api.v1.QueryService.GetStock:input_type -> tributary.commerce.api.v1.GetStockRequest
+	9,  // 12: tributary.commerce.api.v1.QueryService.GetStockRights:input_type -> tributary.commerce.api.v1.GetStockRightsRequest
+	12, // 13: tributary.commerce.api.v1.QueryService.GetSales:input_type -> tributary.commerce.api.v1.GetSalesRequest
+	15, // 14: tributary.commerce.api.v1.QueryService.GetVoucher:input_type -> tributary.commerce.api.v1.GetVoucherRequest
+	17, // 15: tributary.commerce.api.v1.QueryService.GetCredit:input_type -> tributary.commerce.api.v1.GetCreditRequest
+	19, // 16: tributary.commerce.api.v1.QueryService.GetProfile:input_type -> tributary.commerce.api.v1.GetProfileRequest
+	21, // 17: tributary.commerce.api.v1.QueryService.GetCart:input_type -> tributary.commerce.api.v1.GetCartRequest
+	1,  // 18: tributary.commerce.api.v1.QueryService.GetOrder:output_type -> tributary.commerce.api.v1.Order
+	4,  // 19: tributary.commerce.api.v1.QueryService.CountOrders:output_type -> tributary.commerce.api.v1.OrderCounts
+	6,  // 20: tributary.commerce.api.v1.QueryService.ListCustomerOrders:output_type -> tributary.commerce.api.v1.ListCustomerOrdersResponse
+	8,  // 21: tributary.commerce.api.v1.QueryService.GetStock:output_type -> tributary.commerce.api.v1.Stock
+	10, // 22: tributary.commerce.api.v1.QueryService.GetStockRights:output_type -> tributary.commerce.api.v1.StockRights
+	13, // 23: tributary.commerce.api.v1.QueryService.GetSales:output_type -> tributary.commerce.api.v1.Sales
+	16, // 24: tributary.commerce.api.v1.QueryService.GetVoucher:output_type -> tributary.commerce.api.v1.Voucher
+	18, // 25: tributary.commerce.api.v1.QueryService.GetCredit:output_type -> tributary.commerce.api.v1.Credit
+	20, // 26: tributary.commerce.api.v1.QueryService.GetProfile:output_type -> tributary.commerce.api.v1.Profile
+	22, // 27: tributary.commerce.api.v1.QueryService.GetCart:output_type -> tributary.commerce.api.v1.Cart
+	18, // [18:28] is the sub-list for method output_type
+	8,  // [8:18] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_tributary_commerce_api_v1_queries_proto_init() }
@@ -1721,7 +1926,7 @@ func file_tributary_commerce_api_v1_queries_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_commerce_api_v1_queries_proto_rawDesc), len(file_tributary_commerce_api_v1_queries_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   22,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

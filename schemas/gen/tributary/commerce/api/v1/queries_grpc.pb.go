@@ -23,6 +23,7 @@ const (
 	QueryService_CountOrders_FullMethodName        = "/tributary.commerce.api.v1.QueryService/CountOrders"
 	QueryService_ListCustomerOrders_FullMethodName = "/tributary.commerce.api.v1.QueryService/ListCustomerOrders"
 	QueryService_GetStock_FullMethodName           = "/tributary.commerce.api.v1.QueryService/GetStock"
+	QueryService_GetStockRights_FullMethodName     = "/tributary.commerce.api.v1.QueryService/GetStockRights"
 	QueryService_GetSales_FullMethodName           = "/tributary.commerce.api.v1.QueryService/GetSales"
 	QueryService_GetVoucher_FullMethodName         = "/tributary.commerce.api.v1.QueryService/GetVoucher"
 	QueryService_GetCredit_FullMethodName          = "/tributary.commerce.api.v1.QueryService/GetCredit"
@@ -46,6 +47,8 @@ type QueryServiceClient interface {
 	ListCustomerOrders(ctx context.Context, in *ListCustomerOrdersRequest, opts ...grpc.CallOption) (*ListCustomerOrdersResponse, error)
 	// GetStock returns the units of a stock code.
 	GetStock(ctx context.Context, in *GetStockRequest, opts ...grpc.CallOption) (*Stock, error)
+	// GetStockRights returns which site may sell how many units of a stock code, from the log itself.
+	GetStockRights(ctx context.Context, in *GetStockRightsRequest, opts ...grpc.CallOption) (*StockRights, error)
 	// GetSales returns net sales, grouped by day, month, country or product.
 	GetSales(ctx context.Context, in *GetSalesRequest, opts ...grpc.CallOption) (*Sales, error)
 	// GetVoucher returns a voucher, from the log itself.
@@ -100,6 +103,16 @@ func (c *queryServiceClient) GetStock(ctx context.Context, in *GetStockRequest, 
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Stock)
 	err := c.cc.Invoke(ctx, QueryService_GetStock_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *queryServiceClient) GetStockRights(ctx context.Context, in *GetStockRightsRequest, opts ...grpc.CallOption) (*StockRights, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StockRights)
+	err := c.cc.Invoke(ctx, QueryService_GetStockRights_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -172,6 +185,8 @@ type QueryServiceServer interface {
 	ListCustomerOrders(context.Context, *ListCustomerOrdersRequest) (*ListCustomerOrdersResponse, error)
 	// GetStock returns the units of a stock code.
 	GetStock(context.Context, *GetStockRequest) (*Stock, error)
+	// GetStockRights returns which site may sell how many units of a stock code, from the log itself.
+	GetStockRights(context.Context, *GetStockRightsRequest) (*StockRights, error)
 	// GetSales returns net sales, grouped by day, month, country or product.
 	GetSales(context.Context, *GetSalesRequest) (*Sales, error)
 	// GetVoucher returns a voucher, from the log itself.
@@ -203,6 +218,9 @@ func (UnimplementedQueryServiceServer) ListCustomerOrders(context.Context, *List
 }
 func (UnimplementedQueryServiceServer) GetStock(context.Context, *GetStockRequest) (*Stock, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetStock not implemented")
+}
+func (UnimplementedQueryServiceServer) GetStockRights(context.Context, *GetStockRightsRequest) (*StockRights, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetStockRights not implemented")
 }
 func (UnimplementedQueryServiceServer) GetSales(context.Context, *GetSalesRequest) (*Sales, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetSales not implemented")
@@ -308,6 +326,24 @@ func _QueryService_GetStock_Handler(srv interface{}, ctx context.Context, dec fu
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(QueryServiceServer).GetStock(ctx, req.(*GetStockRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _QueryService_GetStockRights_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetStockRightsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(QueryServiceServer).GetStockRights(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: QueryService_GetStockRights_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(QueryServiceServer).GetStockRights(ctx, req.(*GetStockRightsRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -424,6 +460,10 @@ var QueryService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetStock",
 			Handler:    _QueryService_GetStock_Handler,
+		},
+		{
+			MethodName: "GetStockRights",
+			Handler:    _QueryService_GetStockRights_Handler,
 		},
 		{
 			MethodName: "GetSales",
