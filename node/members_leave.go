@@ -12,7 +12,7 @@ import (
 	sitesv1 "github.com/tributary-es/tributary/schemas/gen/tributary/sites/v1"
 )
 
-// moveAtOnce is how many cells a site gives away for one call of LeaveSite.
+// moveAtOnce is how many cells a site gives away for one call of LeaveSite, or takes with one write.
 const moveAtOnce = 64
 
 // FoundSystem has the system begin without sites that are gone.
@@ -209,27 +209,34 @@ func (m members) PromoteSite(ctx context.Context, r *sitesv1.PromoteSiteRequest)
 		return nil, err
 	}
 	out := &sitesv1.PromoteSiteResponse{}
-	for _, cell := range cells {
-		switch err := owned.owner.Take(ctx, cell.Number, shardOf(r.GetSite()), r.GetReason(), m.n.sites.hears); {
-		case errors.Is(err, replication.ErrTaken), errors.Is(err, replication.ErrMoving): // somebody else has it, or is about to
-			out.Elsewhere++
-			continue
-		case err != nil:
+	for some := range slices.Chunk(cells, moveAtOnce) {
+		numbers := make([]uint16, len(some))
+		for i := range some {
+			numbers[i] = some[i].Number
+		}
+		left, err := owned.owner.TakeAll(ctx, numbers, shardOf(r.GetSite()), r.GetReason(), m.n.sites.hears)
+		if err != nil {
 			return out, err
 		}
-		out.Taken++
-		to := ring.Of(cell.Number)
-		if to == shardOf(m.n.config.Site) {
-			continue
-		}
-		switch err := owned.owner.Move(ctx, cell.Number, to); {
-		case err == nil, errors.Is(err, replication.ErrMoving):
-			out.Given++
-		case errors.Is(err, eventstore.ErrConflict), errors.Is(err, eventstore.ErrNotHome): // somebody else has it by now
-			out.Taken--
-			out.Elsewhere++
-		default:
-			return out, err
+		for _, number := range numbers {
+			if left[number] != nil { // somebody else has it, or is about to
+				out.Elsewhere++
+				continue
+			}
+			out.Taken++
+			to := ring.Of(number)
+			if to == shardOf(m.n.config.Site) {
+				continue
+			}
+			switch err := owned.owner.Move(ctx, number, to); {
+			case err == nil, errors.Is(err, replication.ErrMoving):
+				out.Given++
+			case errors.Is(err, eventstore.ErrConflict), errors.Is(err, eventstore.ErrNotHome): // somebody else has it by now
+				out.Taken--
+				out.Elsewhere++
+			default:
+				return out, err
+			}
 		}
 	}
 	return out, nil

@@ -165,7 +165,6 @@ type Owner struct {
 	// is set before Run.
 	Told   func(context.Context, []eventstore.Recorded) error
 	stands []eventstore.Recorded // what it is told first
-	sealed chan struct{}         // there may be something to open
 
 	moves sync.Mutex // held while a cell is read and the fence set, given away or taken: one at a time
 
@@ -178,7 +177,7 @@ func NewOwner(ctx context.Context, f *Fence, r *Ring, store eventstore.Store, lo
 	if log == nil {
 		log = slog.Default()
 	}
-	o := &Owner{fence: f, ring: r, store: store, log: log, sealed: make(chan struct{}, 1), tenures: tenures{}}
+	o := &Owner{fence: f, ring: r, store: store, log: log, tenures: tenures{}}
 	state, err := store.Log(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read who owns the cells: %w", err)
@@ -240,19 +239,10 @@ func (o *Owner) Run(ctx context.Context) error {
 			return err
 		}
 	}
-	ctx, end := context.WithCancelCause(ctx)
-	var opening sync.WaitGroup
-	defer opening.Wait()
-	defer end(nil)
-	opening.Go(func() {
-		if err := o.keepOpening(ctx); err != nil {
-			end(err)
-		}
-	})
 	for {
 		err := o.follow(ctx)
 		if ctx.Err() != nil {
-			return context.Cause(ctx)
+			return ctx.Err()
 		}
 		if !passes(err) {
 			return err
@@ -270,39 +260,70 @@ func passes(err error) bool {
 	return eventstore.ClassOf(err) == eventstore.Transient && !errors.Is(err, eventstore.ErrClosed)
 }
 
-// follow takes in what the log says. It waits for nothing else: what is sealed for this shard is opened beside it.
+// follow takes in what the log says, and opens what is sealed for this shard. What cannot be opened now, for the store takes no writes,
+// keeps nobody from learning what comes after it.
 func (o *Owner) follow(ctx context.Context) error {
 	sub, err := o.store.Subscribe(ctx, o.at, eventstore.Filter{Categories: []string{CellCategory, TakeoverCategory}})
 	if err != nil {
 		return fmt.Errorf("follow who owns the cells: %w", err)
 	}
 	defer sub.Close()
+	told := false // that some cannot be opened
 	for {
-		chunk, err := sub.Next(ctx)
+		err := o.openSealed(ctx)
+		later := err != nil && (passes(err) || errors.Is(err, eventstore.ErrReadOnly))
+		switch {
+		case err != nil && !later || ctx.Err() != nil:
+			return err
+		case later && !told:
+			o.log.Warn("cells that this site is given are not opened yet, and are tried again", "error", err)
+		}
+		told = later
+		chunk, err := next(ctx, sub, later)
 		if err != nil {
 			return fmt.Errorf("follow who owns the cells: %w", err)
 		}
-		var takeovers []eventstore.Recorded
-		for i := range chunk.Events {
-			if chunk.Events[i].Stream.Category == TakeoverCategory {
-				takeovers = append(takeovers, chunk.Events[i])
-			} else if cell, ok := cellOf(&chunk.Events[i]); ok {
-				if err := o.learn(ctx, cell); err != nil {
-					return err
-				}
-			}
+		if err := o.takeIn(ctx, chunk.Events); err != nil {
+			return err
 		}
-		if len(takeovers) > 0 {
-			if err := o.tell(ctx, takeovers); err != nil {
+		if chunk.Position != (eventstore.Position{}) { // it has gone on
+			o.at = chunk.Position
+		}
+	}
+}
+
+// openAgain is after what time it is tried again to open what could not be opened.
+const openAgain = 100 * time.Millisecond
+
+// next waits for the log to go on, or for openAgain, if something is to be done then: the chunk is empty, and has no position.
+func next(ctx context.Context, sub eventstore.Subscription, later bool) (chunk eventstore.Chunk, err error) {
+	if !later {
+		return sub.Next(ctx)
+	}
+	waiting, cancel := context.WithTimeout(ctx, openAgain)
+	defer cancel()
+	if chunk, err = sub.Next(waiting); err != nil && waiting.Err() != nil && ctx.Err() == nil {
+		return chunk, nil
+	}
+	return chunk, err
+}
+
+// takeIn takes in events of cells and of takeovers.
+func (o *Owner) takeIn(ctx context.Context, events []eventstore.Recorded) error {
+	var takeovers []eventstore.Recorded
+	for i := range events {
+		if events[i].Stream.Category == TakeoverCategory {
+			takeovers = append(takeovers, events[i])
+		} else if cell, ok := cellOf(&events[i]); ok {
+			if err := o.learn(ctx, cell); err != nil {
 				return err
 			}
 		}
-		o.at = chunk.Position
-		select {
-		case o.sealed <- struct{}{}:
-		default:
-		}
 	}
+	if len(takeovers) == 0 {
+		return nil
+	}
+	return o.tell(ctx, takeovers)
 }
 
 // learn takes in what the log says of a cell. It has the turn from reading on: nothing that is older than a move is ever given to the
@@ -325,34 +346,6 @@ func (o *Owner) learnLocked(ctx context.Context, cell uint16) (c Cell, version u
 		o.log.Info("a cell has moved", "cell", cell, "home", c.Home.String(), "epoch", c.Epoch, "sealed", c.Sealed)
 	}
 	return c, version, nil
-}
-
-// keepOpening opens the cells that are sealed for this shard until ctx ends. While the store takes no writes it tries again, and says so
-// once; it returns an error for what does not pass by itself.
-func (o *Owner) keepOpening(ctx context.Context) error {
-	told := false
-	for {
-		err := o.openSealed(ctx)
-		var again <-chan time.Time
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err == nil:
-			told = false
-		case !passes(err) && !errors.Is(err, eventstore.ErrReadOnly):
-			return err
-		default:
-			if !told {
-				o.log.Warn("cells that this site is given are not opened yet, and are tried again", "error", err)
-			}
-			told, again = true, time.After(100*time.Millisecond)
-		}
-		select {
-		case <-ctx.Done():
-		case <-o.sealed:
-		case <-again:
-		}
-	}
 }
 
 // openSealed opens the cells that are known to be sealed for this shard.
@@ -426,77 +419,5 @@ func (o *Owner) Move(ctx context.Context, cell uint16, to Shard) error {
 	}
 	c.Sealed, c.Next = true, to
 	o.fence.set(c)
-	return nil
-}
-
-// ErrTaken: a cell that was to be taken from a shard is not of that any more.
-var ErrTaken = fmt.Errorf("%w: the cell has changed hands", eventstore.ErrNotHome)
-
-// Take makes this shard the home of a cell that nobody has given it, because the one that has it, or is about to get it, is gone for
-// good as far as anybody can tell; ErrTaken when that is another one than from by now. What it has written of the cell that is not
-// here yet, and all that it may go on to write, stands against what is written here from now on, and loses where both have written one
-// stream: it is for an operator, or somebody else who knows that it does not write.
-//
-// A cell that is sealed is not its home's any more, but that of the shard that it is sealed for, which may have opened it: then that has to
-// be gone. While heard says of the one that has to be gone that it is heard, the cell is not taken: ErrMoving where it is on its way,
-// else eventstore.ErrInvalid; nil: nobody is heard. While this site has agreed to a takeover of the cell, it is eventstore.ErrUnavailable.
-func (o *Owner) Take(ctx context.Context, cell uint16, from Shard, reason string, heard func(ctx context.Context, site string) (bool, error)) error {
-	if cell >= eventstore.Cells {
-		return fmt.Errorf("%w: cell %d; there are %d, from 0 on", eventstore.ErrInvalid, cell, eventstore.Cells)
-	}
-	if reason == "" {
-		return fmt.Errorf("%w: say why the cell is taken", eventstore.ErrInvalid)
-	}
-	o.moves.Lock()
-	defer o.moves.Unlock()
-	for {
-		c, version, err := o.read(ctx, cell)
-		if err != nil {
-			return err
-		}
-		if c.Home != from && (!c.Sealed || c.Next != from) {
-			o.fence.set(c)
-			return fmt.Errorf("%w: cell %d belonged to %s, and somebody else has taken or moved it just now: it belongs to %s; see who has which (cells list) before you go on",
-				ErrTaken, cell, from, c.Home)
-		}
-		e, err := c.take(o.fence.self, reason)
-		if err != nil {
-			return err
-		}
-		if err := o.mayTake(ctx, c, heard); err != nil {
-			return err
-		}
-		if err := o.record(ctx, cell, version, e); errors.Is(err, eventstore.ErrConflict) {
-			continue // something of the cell has just come from another site
-		} else if err != nil {
-			return err
-		}
-		if c, _, err = o.read(ctx, cell); err != nil {
-			return err
-		}
-		o.fence.set(c)
-		return nil
-	}
-}
-
-// mayTake returns nil when nobody who is there may write a cell, or take it. It is asked of the cell as the log has it: who may may have
-// changed since somebody has looked at the fence. REQUIRES: moves.
-func (o *Owner) mayTake(ctx context.Context, c Cell, heard func(ctx context.Context, site string) (bool, error)) error {
-	writer := c.Home
-	if c.Sealed {
-		writer = c.Next
-	}
-	if taker := o.agreed(c); taker != "" {
-		return fmt.Errorf("%w: cell %d is about to be taken over by site %s; if that is gone for good, too, have it leave (sites leave)", eventstore.ErrUnavailable, c.Number, taker)
-	}
-	if heard == nil || writer == o.fence.self {
-		return nil
-	}
-	switch there, err := heard(ctx, writer.Region); {
-	case err != nil:
-		return err
-	case there:
-		return c.refuse()
-	}
 	return nil
 }

@@ -122,16 +122,11 @@ func (p *patrons) served() int {
 // takeAll takes all cells of a site.
 func takeAll(t *testing.T, at *drill.Site, from string) {
 	t.Helper()
-	cells := sitesv1.NewCellsClient(at.Conn())
-	list, err := cells.ListCells(t.Context(), &sitesv1.ListCellsRequest{Home: "shard-00@" + from})
+	done, err := sitesv1.NewMembersClient(at.Conn()).PromoteSite(t.Context(), &sitesv1.PromoteSiteRequest{Site: from, Reason: "it was killed"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range list.GetCells() {
-		if _, err := cells.TakeCell(t.Context(), &sitesv1.TakeCellRequest{Cell: c.GetCell(), Reason: "it was killed"}); err != nil {
-			t.Fatal(err)
-		}
-	}
+	t.Logf("%s takes over from %s: %v", at.Name, from, done)
 }
 
 // alike wants all sites to come to hold the same, with the same conflicts on record, and nothing that was acknowledged to be lost.
