@@ -139,7 +139,7 @@ func (n *Node) joinOthers(ctx context.Context) error {
 	self := &sitesv1.Member{Site: n.config.Site, Grpc: n.config.GRPC, Kafka: strings.Join(n.kafka.options.Brokers, ",")}
 	roster, err := at.Join(ctx, self)
 	if status.Code(err) == codes.Unimplemented {
-		return fmt.Errorf("%w: --join %s: the site there runs an earlier program, which lets nobody in: upgrade it first, or have all sites name each other (--peer)",
+		return fmt.Errorf("%w: --join %s: what answers there lets nobody in: name the gRPC address of a site (its --grpc); if it is one, its program is an earlier one: upgrade it first, or have all sites name each other (--peer)",
 			eventstore.ErrUnsupported, n.config.Join)
 	}
 	if err != nil {
@@ -238,6 +238,9 @@ func (p *sitesPart) names() (out []string) {
 
 // meet replicates with the sites that are on record from now on, and no more with those that have left.
 func (p *sitesPart) meet(ctx context.Context, r replication.Roster) error {
+	if err := p.readOnly.follow(r.Has(p.name), slices.Contains(r.Left, p.name)); err != nil {
+		return err
+	}
 	if p.site == nil {
 		return nil
 	}

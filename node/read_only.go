@@ -26,6 +26,8 @@ type readOnly struct {
 type readOnlyNote struct {
 	Reason string    `json:"reason"`
 	Since  time.Time `json:"since"`
+	// Left says that it is on record that the site has left, which was the reason.
+	Left bool `json:"left,omitempty"`
 }
 
 // openReadOnly reads what an operator has said.
@@ -55,7 +57,10 @@ func (r *readOnly) set(reason string) error {
 		r.kept.Store(nil)
 		return nil
 	}
-	note := &readOnlyNote{reason, time.Now().UTC()}
+	return r.keep(&readOnlyNote{Reason: reason, Since: time.Now().UTC()})
+}
+
+func (r *readOnly) keep(note *readOnlyNote) error {
 	body, err := json.Marshal(note)
 	if err != nil {
 		return fmt.Errorf("encode why the site is read-only: %w", err)
@@ -64,6 +69,20 @@ func (r *readOnly) set(reason string) error {
 		return err
 	}
 	r.kept.Store(note)
+	return nil
+}
+
+// follow has a site that takes no writes because it has left take them again when it is on record that it has joined again.
+func (r *readOnly) follow(takesPart, left bool) error {
+	note := r.kept.Load()
+	switch {
+	case note == nil || !strings.HasPrefix(note.Reason, hasLeft):
+		return nil
+	case left && !note.Left:
+		return r.keep(&readOnlyNote{Reason: note.Reason, Since: note.Since, Left: true})
+	case takesPart && note.Left: // and not in the moment before its leaving is on record
+		return r.set("")
+	}
 	return nil
 }
 

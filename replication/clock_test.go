@@ -345,7 +345,7 @@ func TestLogOfTheFuture(t *testing.T) {
 	c := newSite(t, "c", "a")
 	c.now.Wall = a.now.Wall.Add(time.Hour - time.Minute)
 	c.write(t, "1", 1)
-	a.core.others([]string{"b", "c"})
+	a.core.others(a.now, []string{"b", "c"})
 	a.step(Arrived{c.log.OfLog(c.log.ID(), 0, 1)})
 	if held(a, c.log.ID()) != 1 {
 		t.Error("an event of the future before the log's last one waits")

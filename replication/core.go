@@ -33,7 +33,7 @@ func New(c Config, own eventstore.LogID, s Storage, now Instant) *Core {
 	core.origin = originLog{since: now.Mono, patience: patience{seen: now.Mono}, confirmed: len(c.Peers) == 0 || c.Begun, known: own.Incarnation}
 	core.clock = clockGuard{began: now.Mono, compared: len(c.Peers) == 0 || c.ClockWait < 0, origin: now.Wall.Add(-now.Mono)}
 	core.nextBeat = now.Mono
-	core.others(c.Peers)
+	core.others(now, c.Peers)
 	core.vigil.begin(now, core.peers)
 	core.vigil.spoke = now.Mono
 	for _, h := range s.Heads() {
@@ -70,7 +70,7 @@ func (c *Core) Step(now Instant, random *rand.Rand, in Input) Effects {
 	case TopicHas:
 		c.topicHas(&in, &out)
 	case Others:
-		c.others(in.Sites)
+		c.others(now, in.Sites)
 	case OnRecord:
 		c.onRecord(in.Events, &out)
 	case Members:
@@ -97,11 +97,11 @@ func (c *Core) Step(now Instant, random *rand.Rand, in Input) Effects {
 }
 
 // others has the core go on with the sites that are named: what it knows of those that are no longer goes.
-func (c *Core) others(names []string) {
+func (c *Core) others(now Instant, names []string) {
 	c.peers = slices.DeleteFunc(c.peers, func(p *peer) bool { return !slices.Contains(names, p.name) })
 	for _, name := range names {
 		if c.peer(name) == nil {
-			c.peers = append(c.peers, &peer{name: name, heads: map[eventstore.LogID]eventstore.LogHead{}})
+			c.peers = append(c.peers, &peer{name: name, heard: now.Mono, heads: map[eventstore.LogID]eventstore.LogHead{}})
 		}
 	}
 	slices.SortFunc(c.peers, func(a, b *peer) int { return strings.Compare(a.name, b.name) })
@@ -193,7 +193,7 @@ func (c *Core) ownHead() eventstore.LogHead {
 // peer is another site.
 type peer struct {
 	name string
-	// heard is when it last spoke for itself, ever whether it has.
+	// heard is when it last spoke for itself, ever whether it has: before that, heard is since when it could have.
 	heard time.Duration
 	ever  bool
 	// heads is how far it holds each log, as far as it has said.

@@ -285,3 +285,25 @@ func TestLogsThatDependOnEachOther(t *testing.T) {
 		t.Errorf("an event takes %d bytes to be received while %d wait", taken, each)
 	}
 }
+
+// A site that joins, or joins again, is not taken for one that has been silent all the time before: it has as long as any other to be
+// heard. R16.
+func TestSiteThatJoinsIsNotSilent(t *testing.T) {
+	s := newSite(t, "bj", "sh")
+	over := s.core.cfg.TakeOver
+	for _, names := range [][]string{{"sh", "sz"}, {"sh"}, {"sh", "sz"}} {
+		s.now.Mono += time.Hour
+		s.core.Step(s.now, s.rand, Others{names})
+	}
+	joined := s.now
+	for _, c := range []struct {
+		after  time.Duration
+		silent bool
+	}{{0, false}, {over - time.Millisecond, false}, {over, true}} {
+		now := joined
+		now.Mono += c.after
+		if got := s.core.silent(now, "sz"); got != c.silent {
+			t.Errorf("%s after it has joined it is silent: %v", c.after, got)
+		}
+	}
+}

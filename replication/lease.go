@@ -183,7 +183,7 @@ func (c *Core) silent(now Instant, site string) bool {
 		return false
 	}
 	p := c.peer(site)
-	return p != nil && (!p.ever || now.Mono-p.heard >= c.cfg.TakeOver)
+	return p != nil && now.Mono-p.heard >= c.cfg.TakeOver
 }
 
 // agrees reports whether this site may agree that another one takes over from a site.

@@ -343,7 +343,7 @@ func (o *Owner) learnLocked(ctx context.Context, cell uint16) (c Cell, version u
 	before, _ := o.fence.Cell(cell)
 	o.fence.set(c)
 	if c != before {
-		o.log.Info("a cell has moved", "cell", cell, "home", c.Home.String(), "epoch", c.Epoch, "sealed", c.Sealed)
+		o.log.Debug("a cell has moved", "cell", cell, "home", c.Home.String(), "epoch", c.Epoch, "sealed", c.Sealed)
 	}
 	return c, version, nil
 }

@@ -50,6 +50,7 @@ type Registrar struct {
 	founded chan struct{}       // closed when the system is founded
 	at      eventstore.Position // up to where Run follows the log
 
+	started   bool       // what was on record at the start is read
 	recording sync.Mutex // held while the roster's stream is read and taken in: what was read first is taken in first
 
 	mu      sync.Mutex // guards all below; it is held for no longer than it takes to say what they are
@@ -106,6 +107,7 @@ func NewRegistrar(ctx context.Context, o RegistrarOptions) (*Registrar, error) {
 	if err := r.read(ctx); err != nil {
 		return nil, err
 	}
+	r.started = true
 	return r, nil
 }
 
@@ -139,7 +141,9 @@ func (r *Registrar) read(ctx context.Context) error {
 	defer r.mu.Unlock()
 	if r.roster.Epoch == 0 && roster.Epoch > 0 {
 		close(r.founded)
-		r.o.Logger.Info("the sites' system is founded", "cluster", roster.Cluster, "founders", roster.Founders, "homed", roster.Homed)
+		if r.started { // it was founded before, else
+			r.o.Logger.Info("the sites' system is founded", "cluster", roster.Cluster, "founders", roster.Founders, "homed", roster.Homed)
+		}
 	}
 	r.words, r.roster, r.version = words, roster, uint64(len(events))
 	r.judge()

@@ -86,7 +86,7 @@ func inWords(err error) string {
 	const form = "rpc error: code = "
 	before, rest, remote := strings.Cut(err.Error(), form)
 	if _, description, ok := strings.Cut(rest, " desc = "); remote && ok {
-		if strings.Contains(description, "looked like an HTTP/1.1 header") { // so says the library of gRPC
+		if strings.Contains(description, "looked like an HTTP/1.1 header") || strings.Contains(description, "received unexpected content-type") { // so says the library of gRPC
 			description = "that port speaks HTTP and not gRPC: name the server's gRPC address (serve --grpc), or leave --addr out and name its folder with --data"
 		}
 		return before + description

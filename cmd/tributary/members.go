@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,12 +65,20 @@ func (c *sitesJoinCmd) Run(ctx context.Context, g *globals) error {
 	}
 	m := &sitesv1.Member{Site: joins[0].Site, Grpc: joins[0].GRPC, Kafka: joins[0].Kafka}
 	return c.members(ctx, func(members sitesv1.MembersClient) error {
+		before, err := members.GetRoster(ctx, &sitesv1.GetRosterRequest{})
+		if err != nil {
+			return fmt.Errorf("ask who takes part: %w", err)
+		}
 		roster, err := members.JoinSite(ctx, &sitesv1.JoinSiteRequest{Member: m})
 		if err != nil {
 			return fmt.Errorf("have site %s take part: %w", m.GetSite(), err)
 		}
 		return g.print(roster, func() {
 			g.roster(roster)
+			if slices.Contains(before.GetLeft(), m.GetSite()) {
+				fmt.Fprintf(g.out, "Site %s takes part again, with the folder that it has: if its server runs it goes on by itself, else start it as before.\n", m.GetSite())
+				return
+			}
 			start := "tributary serve --site " + m.GetSite() + " --grpc " + m.GetGrpc()
 			for _, other := range roster.GetMembers() {
 				if other.GetSite() != m.GetSite() {
@@ -80,7 +89,7 @@ func (c *sitesJoinCmd) Run(ctx context.Context, g *globals) error {
 				start += " --homed " + category
 			}
 			_, port, _ := strings.Cut(m.GetKafka(), ":")
-			fmt.Fprintf(g.out, "Start it with an empty folder: %s --kafka %s\nWhere its Kafka is the embedded one, --kafka-port %s stands in place of --kafka.\n", start, m.GetKafka(), port)
+			fmt.Fprintf(g.out, "Start it with an empty folder: %s --kafka %s\nWhere its Kafka is the embedded one, --kafka-port %s stands in place of --kafka; where port 8080 is taken, add --http HOST:PORT.\n", start, m.GetKafka(), port)
 		})
 	})
 }

@@ -208,6 +208,18 @@ func TestSitesComeAndGo(t *testing.T) {
 	if out := tributary(t, "sites", "readonly", "off", "--data", data); out.code == 0 || !strings.Contains(out.stderr, "has left") {
 		t.Errorf("a site that has left is to take writes: %+v", out)
 	}
+	// It joins again while it runs, takes writes by itself, and leaves as it did.
+	if out := done(t, "sites", "join", name+"="+addrs[0]+","+addrs[1], "--data", s.data[0]); !strings.Contains(out, "takes part again") {
+		t.Errorf("sites join of a site that has left says\n%s", out)
+	}
+	eventually(t, "the site that has joined again takes writes", func() bool {
+		resp, _ := roundTrip(t, request(t, http.MethodPost, "http://"+c.http+"/v1/stock/MUG-1/receive", `{"quantity": 1}`))
+		return resp.StatusCode == http.StatusOK
+	})
+	if took, _ := a.get(t, "/v1/sites")["takeovers"].([]any); len(took) > 0 {
+		t.Errorf("a site that has joined again was taken over: %v", took)
+	}
+	done(t, "sites", "leave", name, "--reason", "it is not wanted", "--data", data)
 	c.stop(t)
 	follow("the third site has left", a, b)
 	_, home := a.owner(t, stream)
