@@ -54,6 +54,9 @@ func (m members) LeaveSite(ctx context.Context, r *sitesv1.LeaveSiteRequest) (*s
 // left, and it takes no writes from then on.
 func (m members) leave(ctx context.Context, r *sitesv1.LeaveSiteRequest) (*sitesv1.LeaveSiteResponse, error) {
 	c := m.n.cells
+	if roster := c.registrar.Roster(); slices.Contains(roster.Left, m.n.config.Site) && !roster.Has(m.n.config.Site) {
+		return &sitesv1.LeaveSiteResponse{Left: true}, nil
+	}
 	others, err := m.takers(ctx)
 	if err != nil {
 		return nil, err

@@ -49,9 +49,17 @@ func (p parking) RetryEvents(ctx context.Context, name string, stream eventstore
 	}
 	applied, err := m.parking().Retry(ctx, stream)
 	if err != nil {
-		return applied, fmt.Errorf("retry what %s has parked: %w", name, err)
+		return applied, fmt.Errorf("retry what %s has parked: %w", name, filling(err))
 	}
 	return applied, nil
+}
+
+// filling has the error of a model that is not there yet say that it is being filled.
+func filling(err error) error {
+	if errors.Is(err, projections.ErrNoCursor) {
+		return projections.ErrRebuilding
+	}
+	return err
 }
 
 // RetryInstances has parked instances of a saga go on: one, or all where none is named. It returns how many are not parked
@@ -96,7 +104,7 @@ func (p parking) SkipEvent(ctx context.Context, name string, at eventstore.Posit
 		return err
 	}
 	if err := m.parking().Skip(ctx, at); err != nil {
-		return fmt.Errorf("skip %s in %s: %w", at, name, err)
+		return fmt.Errorf("skip %s in %s: %w", at, name, filling(err))
 	}
 	return nil
 }

@@ -183,7 +183,17 @@ func listSchemas(ctx context.Context, log eventstore.Reader, domain, name string
 	}
 	var out []*apiv1.EventSchema
 	revisions := map[string]uint32{}
+	type revision struct {
+		name        string
+		fingerprint eventstore.Hash
+	}
+	seen := map[revision]bool{}
 	for _, r := range history {
+		this := revision{r.Name, r.Fingerprint()}
+		if seen[this] {
+			continue // each site says what it writes
+		}
+		seen[this] = true
 		revisions[r.Name]++
 		if name != "" && r.Name != name {
 			continue

@@ -143,12 +143,20 @@ func (r *run) allHeard(ctx context.Context) error {
 // steady is after what time a thing that worked begins with short pauses again.
 const steady = 10 * time.Second
 
-// keep does something again and again until ctx ends, which is before the run does, and says when it begins to go wrong. While the site
-// has just begun, others may have so too: then it is no warning.
+// failing is how what does not work is said of what has begun at a time: at first others may not be there yet, which is no warning.
+func failing(since time.Time) slog.Level {
+	if time.Since(since) < steady {
+		return slog.LevelInfo
+	}
+	return slog.LevelWarn
+}
+
+// keep does something again and again until ctx ends, which is before the run does, and says when it begins to go wrong.
 func (r *run) keep(ctx context.Context, what, name string, do func(context.Context) error) {
 	r.carriers.Go(func() {
 		said, pause := "", 20*time.Millisecond
 		warned := false // of what was said
+		since := time.Now()
 		for {
 			begun := time.Now()
 			err := do(ctx)
@@ -158,10 +166,7 @@ func (r *run) keep(ctx context.Context, what, name string, do func(context.Conte
 			if time.Since(begun) > steady {
 				said, pause = "", 20*time.Millisecond
 			}
-			level := slog.LevelWarn
-			if time.Since(r.start) < steady {
-				level = slog.LevelInfo
-			}
+			level := failing(since)
 			if err != nil && (err.Error() != said || !warned && level == slog.LevelWarn) {
 				said, warned = err.Error(), level == slog.LevelWarn
 				r.log.Log(ctx, level, "replication is interrupted and tries again", slog.String(what, name), slog.Any("error", err))

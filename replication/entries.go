@@ -36,7 +36,7 @@ func (r *run) enter(entries []Entry) {
 		defer r.entering.Store(false)
 		for i := range entries {
 			if err := r.o.Recorder.Enter(r.ctx, entries[i]); err != nil && r.ctx.Err() == nil {
-				r.log.Warn("what is to be on record about a takeover is not, and is tried again", slog.String("entry", entries[i].String()), slog.Any("error", err))
+				r.log.Log(r.ctx, failing(r.start), "what is to be on record about a takeover is not, and is tried again", slog.String("entry", entries[i].String()), slog.Any("error", err))
 			}
 		}
 	})

@@ -222,7 +222,11 @@ type Entry struct {
 
 // String says what it is, for people.
 func (e *Entry) String() string {
-	return fmt.Sprintf("%s of %s, attempt %d of %s", strings.TrimSuffix(strings.TrimPrefix(e.kind, "tributary."), ".v1"), e.site, e.note.Round, e.note.Taker)
+	what := strings.TrimSuffix(strings.TrimPrefix(e.kind, "tributary."), ".v1") + " of " + e.site
+	if e.kind == TakeoverBound {
+		return what
+	}
+	return fmt.Sprintf("%s, attempt %d of %s", what, e.note.Round, e.note.Taker)
 }
 
 // request returns what is appended; repeated, it has one effect.

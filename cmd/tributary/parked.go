@@ -54,7 +54,7 @@ type parkedRetryCmd struct {
 
 // Run retries.
 func (c *parkedRetryCmd) Run(ctx context.Context, g *globals) error {
-	return c.admin(ctx, g, c.connect, func(admin apiv1.AdminServiceClient) error {
+	return c.admin(ctx, g, c.settled, func(admin apiv1.AdminServiceClient) error {
 		done, err := admin.RetryParked(ctx, &apiv1.RetryParkedRequest{Name: c.Name, Stream: c.Stream.String(), Instance: c.Instance, Tenant: c.Tenant})
 		if err != nil {
 			return fmt.Errorf("retry parked: %w", err)
@@ -96,7 +96,7 @@ type parkedSkipCmd struct {
 
 // Run skips.
 func (c *parkedSkipCmd) Run(ctx context.Context, g *globals) error {
-	return c.admin(ctx, g, c.connect, func(admin apiv1.AdminServiceClient) error {
+	return c.admin(ctx, g, c.settled, func(admin apiv1.AdminServiceClient) error {
 		if _, err := admin.SkipParked(ctx, &apiv1.SkipParkedRequest{Name: c.Name, Position: c.Position}); err != nil {
 			return fmt.Errorf("skip parked: %w", err)
 		}
@@ -106,7 +106,7 @@ func (c *parkedSkipCmd) Run(ctx context.Context, g *globals) error {
 	})
 }
 
-// admin runs do with a client of the administration of a session: t.connect, t.look or t.settled.
+// admin runs do with a client of the administration of a session: t.look or t.settled.
 func (t *target) admin(ctx context.Context, g *globals, open func(context.Context, *globals) (*session, error), do func(apiv1.AdminServiceClient) error) (err error) {
 	s, err := open(ctx, g)
 	if err != nil {

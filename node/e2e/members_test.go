@@ -205,6 +205,9 @@ func TestSitesComeAndGo(t *testing.T) {
 		!strings.Contains(body, "it is not wanted") {
 		t.Errorf("a site that has left answers %d: %s", resp.StatusCode, body)
 	}
+	if out := done(t, "sites", "leave", name, "--reason", "once more", "--data", data); !strings.Contains(out, "has left") {
+		t.Errorf("a site that has left leaves again:\n%s", out)
+	}
 	if out := tributary(t, "sites", "readonly", "off", "--data", data); out.code == 0 || !strings.Contains(out.stderr, "has left") {
 		t.Errorf("a site that has left is to take writes: %+v", out)
 	}

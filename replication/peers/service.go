@@ -51,6 +51,8 @@ func (s *Service) named(site string) error {
 	switch {
 	case s.Site == nil:
 		return status.Error(codes.FailedPrecondition, "site "+s.Name+" has no others: name them with --peer")
+	case !slices.Contains(s.Peers(), site) && s.Registrar != nil && slices.Contains(s.Registrar.Roster().Left, site):
+		return status.Errorf(codes.PermissionDenied, "site %q has left: have it join again (tributary sites join, asked at site %s)", site, s.Name)
 	case !slices.Contains(s.Peers(), site):
 		return status.Errorf(codes.PermissionDenied, "site %q is not one of those that site %s was given by --peer, or has on record", site, s.Name)
 	}
