@@ -222,6 +222,7 @@ func (s *Store) readKnown(ctx context.Context, stream eventstore.StreamID, from,
 	}
 	defer release()
 	p = streamEvents{store: s, key: headKeyOf(stream)}
+	cleared := s.streamCache.cleared.Load()
 	var known []uint64 // where the first events of the stream are
 	var whole []byte   // the frames of those before from, when they are of use
 	if to <= streamPage {
@@ -251,9 +252,9 @@ func (s *Store) readKnown(ctx context.Context, stream eventstore.StreamID, from,
 	}
 	switch {
 	case whole != nil && p.frames != nil:
-		s.streamCache.put(p.key, slices.Concat(known, lsns), slices.Concat(whole, p.frames))
+		s.streamCache.put(p.key, slices.Concat(known, lsns), slices.Concat(whole, p.frames), cleared)
 	case from == 1:
-		s.streamCache.put(p.key, slices.Clone(lsns), p.frames)
+		s.streamCache.put(p.key, slices.Clone(lsns), p.frames, cleared)
 	}
 	return p, nil
 }

@@ -112,28 +112,33 @@ func (s *Store) replaceTables(ctx context.Context, t *tableRange, gaps []lost) e
 	if _, err := s.log.IngestAndExcise(ctx, []string{path}, nil, nil, pebble.KeyRange{Start: t.first, End: end}); err != nil {
 		return errors.Join(fmt.Errorf("put the new table in place: %w", corrupted(err)), removeIfThere(s.opts.fs(), path))
 	}
-	return errors.Join(s.forgetParts(), removeIfThere(s.opts.fs(), path))
+	return errors.Join(s.forgetReplaced(), removeIfThere(s.opts.fs(), path))
 }
 
 // repairPath is where a new table is made for the store in a folder.
 func repairPath(files vfs.FS, dir string) string { return files.PathJoin(dir, "REPAIR") }
 
-// forgetParts has nobody read by themselves the files of tables of which Pebble shows a part: the rest of them does not hold any more.
-func (s *Store) forgetParts() error {
-	levels, err := s.log.SSTables()
+// forgetReplaced has nobody read by themselves the files of tables that Pebble has replaced, or shows a part of: what is in them does not
+// hold any more. Pebble deletes them when it likes.
+func (s *Store) forgetReplaced() error {
+	return errors.Join(s.tableList.forgetReplaced(), s.tables.forgetReplaced(s.log))
+}
+
+// plainTables returns the numbers of the files of tables that a database has whole.
+func plainTables(db *pebble.DB) (numbers map[string]bool, err error) {
+	levels, err := db.SSTables()
 	if err != nil {
-		return fmt.Errorf("list tables of the log: %w", err)
+		return nil, fmt.Errorf("list tables of the log: %w", err)
 	}
+	numbers = map[string]bool{}
 	for _, level := range levels {
 		for i := range level {
-			if level[i].Virtual {
-				number := level[i].BackingSSTNum.String()
-				s.tables.deleted(number)
-				s.tableList.deleted(number)
+			if !level[i].Virtual {
+				numbers[level[i].BackingSSTNum.String()] = true
 			}
 		}
 	}
-	return nil
+	return numbers, nil
 }
 
 // spanOf returns the lsns that a table with these keys has events of; last is 0 when it has none.

@@ -1,6 +1,9 @@
 package pebblestore
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // streamCache keeps of streams that were read lately where their events are and the events themselves, as frames: what is
 // in it never changes, for a stream only grows. Of each stream it has the events from the first on, and no more than a
@@ -9,8 +12,9 @@ import "sync"
 //
 // It is in parts, each with a lock of its own. Frames are memory that readers share and may keep.
 type streamCache struct {
-	parts [streamParts]streamPart
-	limit int // bytes of a part
+	parts   [streamParts]streamPart
+	limit   int           // bytes of a part
+	cleared atomic.Uint64 // how often
 }
 
 const (
@@ -63,8 +67,8 @@ func (c *streamCache) get(k headKey) (lsns []uint64, frames []byte) {
 }
 
 // put takes the places of a stream's first events and their frames, which nobody may change from then on. Less than what is
-// there is not taken.
-func (c *streamCache) put(k headKey, lsns []uint64, frames []byte) {
+// there is not taken, nor is what was read before the cache was cleared: cleared is as it was before the reading.
+func (c *streamCache) put(k headKey, lsns []uint64, frames []byte, cleared uint64) {
 	next := streamEntry{key: k, lsns: lsns, frames: frames}
 	if next.bytes() > c.limit/8 { // it would drive out too many others
 		next.frames = nil
@@ -77,6 +81,8 @@ func (c *streamCache) put(k headKey, lsns []uint64, frames []byte) {
 	defer p.mu.Unlock()
 	i, there := p.at[k]
 	switch {
+	case c.cleared.Load() != cleared:
+		return
 	case !there:
 		i = len(p.entries)
 		p.at[k] = i
@@ -108,8 +114,9 @@ func (c *streamCache) forget(k headKey) {
 	}
 }
 
-// clear removes all streams.
+// clear removes all streams, and those that are just being read.
 func (c *streamCache) clear() {
+	c.cleared.Add(1)
 	for i := range c.parts {
 		p := &c.parts[i]
 		p.mu.Lock()

@@ -22,7 +22,7 @@ func TestStreamCacheKeepsItsLimit(t *testing.T) {
 		if i%3 > 0 {
 			frames = make([]byte, 10*n)
 		}
-		c.put(k, make([]uint64, n), frames)
+		c.put(k, make([]uint64, n), frames, 0)
 		c.get(key(1)) // stays
 		if i%50 == 49 {
 			c.forget(k)
@@ -51,18 +51,33 @@ func TestStreamCacheKeepsWhatIsRead(t *testing.T) {
 		c := newStreamCache(64 << 10)
 		others, read := fmt.Sprint("other-", round), key("read", round)
 		for i := range 10 * round { // the hand is somewhere else in each
-			c.put(key(others, i), make([]uint64, 20), make([]byte, 200))
+			c.put(key(others, i), make([]uint64, 20), make([]byte, 200), 0)
 		}
-		c.put(read, make([]uint64, 4), make([]byte, 40))
+		c.put(read, make([]uint64, 4), make([]byte, 40), 0)
 		for i := range 500 {
 			if i == 250 {
-				c.put(read, make([]uint64, 20), make([]byte, 200)) // it has grown
+				c.put(read, make([]uint64, 20), make([]byte, 200), 0) // it has grown
 			}
 			if lsns, frames := c.get(read); len(lsns) < 4 || len(frames) != 10*len(lsns) {
 				t.Fatalf("round %d: what is read all the time has gone after %d others: %d events, %d bytes", round, i, len(lsns), len(frames))
 			}
-			c.put(key(others, 10_000+i), make([]uint64, 20), make([]byte, 200))
+			c.put(key(others, 10_000+i), make([]uint64, 20), make([]byte, 200), 0)
 		}
+	}
+}
+
+// What was read before the cache was cleared is not taken afterwards: it may be what has been replaced since.
+func TestStreamCacheTakesNothingFromBeforeItWasCleared(t *testing.T) {
+	c := newStreamCache(64 << 10)
+	key := headKeyOf(eventstore.Stream("order", "1"))
+	before := c.cleared.Load()
+	c.clear()
+	if c.put(key, make([]uint64, 1), make([]byte, 10), before); len(c.part(key).entries) > 0 {
+		t.Error("what was read before is there")
+	}
+	c.put(key, make([]uint64, 1), make([]byte, 10), c.cleared.Load())
+	if lsns, _ := c.get(key); len(lsns) != 1 {
+		t.Error("what was read since is not there")
 	}
 }
 

@@ -168,6 +168,27 @@ func (l *tableList) deleted(number string) {
 	})
 }
 
+// forgetReplaced lets go of tables that the database has replaced, or shows a part of, whose files may be there for a while yet.
+func (l *tableList) forgetReplaced() error {
+	l.listing.Lock() // who has asked Pebble before has taken in what it said
+	defer l.listing.Unlock()
+	plain, err := plainTables(l.db)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.changed.Store(true)
+	l.tables = slices.DeleteFunc(l.tables, func(t logTable) bool { return !plain[t.number] })
+	l.open = slices.DeleteFunc(l.open, func(f *tableFile) bool {
+		if !plain[f.number] {
+			_ = f.file.Close() // was only read
+		}
+		return !plain[f.number]
+	})
+	return nil
+}
+
 // close closes all files. What is asked afterwards is not found.
 func (l *tableList) close() {
 	l.mu.Lock()

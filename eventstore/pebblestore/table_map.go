@@ -58,9 +58,12 @@ type tableMaps struct {
 	firsts []uint64     // lsns that they begin with, side by side: who reads a stream looks for a table for each event
 	bytes  int
 
+	replaced atomic.Uint64 // how often tables were replaced whose files may be there for a while yet
+
 	db     *pebble.DB // this and what follows is run's own
 	known  []knownTable
 	listed time.Time // when known was brought up to date
+	since  uint64    // of replaced, when known was
 }
 
 // knownTable is a table of the log database that may be mapped.
@@ -127,6 +130,10 @@ func (m *tableMaps) close() {
 
 // consider counts a read of an event, and maps its table when that is worth it.
 func (m *tableMaps) consider(lsn uint64) (evicted bool, err error) {
+	replaced := m.replaced.Load()
+	if replaced != m.since {
+		m.known, m.listed, m.since = nil, time.Time{}, replaced
+	}
 	t := m.tableOf(lsn)
 	if t == nil || m.has(lsn) {
 		return false, nil
@@ -139,7 +146,7 @@ func (m *tableMaps) consider(lsn uint64) (evicted bool, err error) {
 	if err != nil || mapped == nil {
 		return false, err
 	}
-	return m.put(mapped), nil
+	return m.put(mapped, replaced), nil
 }
 
 func (m *tableMaps) has(lsn uint64) bool {
@@ -264,8 +271,8 @@ func (t *tableMap) add(b *block, offset int64) error {
 	return nil
 }
 
-// put takes a map if there is room, or room can be made.
-func (m *tableMaps) put(t *tableMap) (evicted bool) {
+// put takes a map if there is room, or room can be made, and no tables were replaced since it was begun.
+func (m *tableMaps) put(t *tableMap, replaced uint64) (evicted bool) {
 	need := len(t.frames) * framePlaceBytes
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -276,7 +283,7 @@ func (m *tableMaps) put(t *tableMap) (evicted bool) {
 	// A table that is deleted from here on is removed after this.
 	_, err := m.files.Stat(m.files.PathJoin(m.dir, t.number+".sst"))
 	i, there := m.place(t.first)
-	if err != nil || m.bytes+need > m.limit || there {
+	if err != nil || m.bytes+need > m.limit || there || m.replaced.Load() != replaced {
 		_ = t.file.Close() // was only read
 		return evicted
 	}
@@ -291,6 +298,19 @@ func (m *tableMaps) deleted(number string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.remove(func(t *tableMap) bool { return t.number == number })
+}
+
+// forgetReplaced forgets tables that the database has replaced, or shows a part of, whose files may be there for a while yet.
+func (m *tableMaps) forgetReplaced(db *pebble.DB) error {
+	plain, err := plainTables(db)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.replaced.Add(1)
+	m.remove(func(t *tableMap) bool { return !plain[t.number] })
+	return nil
 }
 
 // remove forgets tables. REQUIRES: mu is held.
