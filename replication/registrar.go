@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
+
 	"github.com/tributary-es/tributary/eventstore"
 )
 
@@ -55,6 +57,7 @@ type Registrar struct {
 
 	mu      sync.Mutex // guards all below; it is held for no longer than it takes to say what they are
 	version uint64     // of the stream
+	digest  uint64     // of its events
 	roster  Roster
 	words   Words // changed with recording held, too
 	said    map[string]word
@@ -145,9 +148,17 @@ func (r *Registrar) read(ctx context.Context) error {
 			r.o.Logger.Info("the sites' system is founded", "cluster", roster.Cluster, "founders", roster.Founders, "homed", roster.Homed)
 		}
 	}
-	r.words, r.roster, r.version = words, roster, uint64(len(events))
+	r.words, r.roster, r.version, r.digest = words, roster, uint64(len(events)), digestOf(events)
 	r.judge()
 	return nil
+}
+
+// digestOf returns a digest of which events there are, in whatever order.
+func digestOf(events []eventstore.Recorded) (digest uint64) {
+	for i := range events {
+		digest += xxhash.Sum64String(events[i].Dot.String())
+	}
+	return digest
 }
 
 // bindings returns what the site is bound by when it speaks under a roster; spoken: it was before, and nothing is to be kept. REQUIRES: mu.
@@ -176,7 +187,7 @@ func (r *Registrar) Terms() Terms {
 func (r *Registrar) terms() Terms {
 	t := Terms{
 		Format: TermsFormat, Cluster: r.roster.Cluster, Epoch: r.roster.Epoch, Founders: r.roster.Founders, Homed: r.o.Homed, Since: r.born, Bound: r.words.bound(&r.roster), Resolvers: r.o.Resolvers,
-		Cells: r.o.Fence.Digests(), Roster: r.version,
+		Cells: r.o.Fence.Digests(), Roster: r.version, RosterDigest: r.digest,
 	}
 	if r.roster.Epoch == 0 {
 		t.Founders = r.named()
@@ -416,7 +427,7 @@ func (r *Registrar) Join(ctx context.Context, m Member) (Roster, error) {
 	})
 }
 
-// lacking returns the members that are not known to have all of the roster, before a site joins that is none of them.
+// lacking returns the members that are not known to have the same roster, before a site joins that is none of them.
 //
 // INVARIANT: of three sites or more, those that think that there are fewer of them lack one site at most: so among those that acknowledge
 // a home's lease by one roster there is one that has to agree to a takeover of it by another.
@@ -427,7 +438,7 @@ func (r *Registrar) lacking(now Roster, joins string) (missing []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, m := range now.Members {
-		if w, told := r.said[m.Site]; m.Site != r.o.Site && (!told || w.terms.Roster < r.version) {
+		if w, told := r.said[m.Site]; m.Site != r.o.Site && (!told || w.terms.RosterDigest != r.digest) {
 			missing = append(missing, m.Site)
 		}
 	}

@@ -30,8 +30,9 @@ type Terms struct {
 	Since eventstore.Dot
 	// Bound says that the site has told others another list since the last agreement, and waits for the next one.
 	Bound bool
-	// Roster is how many events of the roster the site has.
-	Roster uint64
+	// Roster is how many events of the roster the site has, RosterDigest is of which: two sites may have as many, and others.
+	Roster       uint64
+	RosterDigest uint64
 	// Resolvers says for each category how its conflicts are resolved, such as order=domain.
 	Resolvers []string
 	// Cells are digests of who may write which cells, one for each CellGroup of them; none before that is known.

@@ -90,7 +90,7 @@ func termsMessage(t *replication.Terms) *sitesv1.Terms {
 	if t == nil {
 		return nil
 	}
-	m := &sitesv1.Terms{Format: t.Format, Cluster: t.Cluster, Epoch: t.Epoch, Founders: t.Founders, Homed: t.Homed, Resolvers: t.Resolvers, SinceLog: logMessage(t.Since.Log), Since: t.Since.Seq, Bound: t.Bound, Roster: t.Roster}
+	m := &sitesv1.Terms{Format: t.Format, Cluster: t.Cluster, Epoch: t.Epoch, Founders: t.Founders, Homed: t.Homed, Resolvers: t.Resolvers, SinceLog: logMessage(t.Since.Log), Since: t.Since.Seq, Bound: t.Bound, Roster: t.Roster, RosterDigest: t.RosterDigest}
 	for _, d := range t.Cells {
 		m.Cells = append(m.Cells, &sitesv1.CellsDigest{Epochs: d.Epochs, Homes: d.Homes, Changes: d.Changes})
 	}
@@ -103,7 +103,7 @@ func termsOf(m *sitesv1.Terms) *replication.Terms {
 	}
 	t := &replication.Terms{
 		Format: m.GetFormat(), Cluster: m.GetCluster(), Epoch: m.GetEpoch(), Founders: m.GetFounders(), Homed: m.GetHomed(), Resolvers: m.GetResolvers(),
-		Since: eventstore.Dot{Log: logOf(m.GetSinceLog()), Seq: m.GetSince()}, Bound: m.GetBound(), Roster: m.GetRoster(),
+		Since: eventstore.Dot{Log: logOf(m.GetSinceLog()), Seq: m.GetSince()}, Bound: m.GetBound(), Roster: m.GetRoster(), RosterDigest: m.GetRosterDigest(),
 	}
 	for _, d := range m.GetCells() {
 		t.Cells = append(t.Cells, replication.CellsDigest{Epochs: d.GetEpochs(), Homes: d.GetHomes(), Changes: d.GetChanges()})

@@ -964,6 +964,7 @@ var texts = map[string]string{
 	"tributary.sites.v1.Terms.homed":                                       "The categories that the site was started with to have written at one site at a time.",
 	"tributary.sites.v1.Terms.resolvers":                                   "How conflicts of each category are resolved, such as order=domain.",
 	"tributary.sites.v1.Terms.roster":                                      "How many events of the roster it has.",
+	"tributary.sites.v1.Terms.roster_digest":                               "Digest of which events of the roster those are: two sites may have as many, and others.",
 	"tributary.sites.v1.Terms.since_log":                                   "The last event of its log when it was started: what it wrote under another list of homed categories is not behind it.",
 	"tributary.sites.v1.Withheld":                                          "Withheld is a lease that is not acknowledged.",
 	"tributary.store.v1.AppendRequest":                                     "AppendRequest asks for events to be recorded together.",

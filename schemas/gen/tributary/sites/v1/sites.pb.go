@@ -376,7 +376,9 @@ type Terms struct {
 	// It has told others another list since the last agreement, and waits for the next one.
 	Bound bool `protobuf:"varint,10,opt,name=bound,proto3" json:"bound,omitempty"`
 	// How many events of the roster it has.
-	Roster        uint64 `protobuf:"varint,11,opt,name=roster,proto3" json:"roster,omitempty"`
+	Roster uint64 `protobuf:"varint,11,opt,name=roster,proto3" json:"roster,omitempty"`
+	// Digest of which events of the roster those are: two sites may have as many, and others.
+	RosterDigest  uint64 `protobuf:"fixed64,12,opt,name=roster_digest,json=rosterDigest,proto3" json:"roster_digest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -484,6 +486,13 @@ func (x *Terms) GetBound() bool {
 func (x *Terms) GetRoster() uint64 {
 	if x != nil {
 		return x.Roster
+	}
+	return 0
+}
+
+func (x *Terms) GetRosterDigest() uint64 {
+	if x != nil {
+		return x.RosterDigest
 	}
 	return 0
 }
@@ -2897,7 +2906,7 @@ const file_tributary_sites_v1_sites_proto_rawDesc = "" +
 	"\x04Echo\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x12\n" +
 	"\x04sent\x18\x02 \x01(\x04R\x04sent\x12/\n" +
-	"\x05after\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x05after\"\xd0\x02\n" +
+	"\x05after\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x05after\"\xf5\x02\n" +
 	"\x05Terms\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x18\n" +
 	"\acluster\x18\x02 \x01(\tR\acluster\x12\x14\n" +
@@ -2910,7 +2919,8 @@ const file_tributary_sites_v1_sites_proto_rawDesc = "" +
 	"\x05since\x18\t \x01(\x04R\x05since\x12\x14\n" +
 	"\x05bound\x18\n" +
 	" \x01(\bR\x05bound\x12\x16\n" +
-	"\x06roster\x18\v \x01(\x04R\x06roster\"U\n" +
+	"\x06roster\x18\v \x01(\x04R\x06roster\x12#\n" +
+	"\rroster_digest\x18\f \x01(\x06R\frosterDigest\"U\n" +
 	"\vCellsDigest\x12\x16\n" +
 	"\x06epochs\x18\x01 \x01(\x06R\x06epochs\x12\x14\n" +
 	"\x05homes\x18\x02 \x01(\x06R\x05homes\x12\x18\n" +
