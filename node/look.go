@@ -3,6 +3,9 @@ package node
 import (
 	"context"
 	"fmt"
+	"path"
+	"slices"
+	"strings"
 
 	"github.com/tributary-es/tributary/eventstore"
 )
@@ -20,6 +23,23 @@ func (c *Config) look() {
 // errLooks is what a node says that shows what a stopped folder holds, and is asked for more.
 func errLooks(data string) error {
 	return fmt.Errorf("%w: what is in the folder %s is shown, and nothing recorded: start a server on it first (tributary serve --data %s)", eventstore.ErrReadOnly, data, data)
+}
+
+// reading are how the names of methods begin that change nothing.
+var reading = []string{"Get", "List", "Read", "Describe", "Count", "Check", "Watch", "Subscribe"}
+
+// refusesMore returns what refuses the methods that do more than show what is there, on a node that is only to show; nil on others.
+func (n *Node) refusesMore() func(method string) error {
+	if !n.config.Look {
+		return nil
+	}
+	return func(method string) error {
+		name := path.Base(method)
+		if slices.ContainsFunc(reading, func(prefix string) bool { return strings.HasPrefix(name, prefix) }) {
+			return nil
+		}
+		return errLooks(n.config.Data)
+	}
 }
 
 // show serves what the log holds until ctx ends. Nothing follows the log, nothing is recorded, and no other site hears of it.

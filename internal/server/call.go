@@ -24,6 +24,9 @@ import (
 // that is in its wire form already.
 func (s *Server) intercept(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
 	defer recovered(info.FullMethod, &err)
+	if err := s.refuses(info.FullMethod); err != nil {
+		return nil, err
+	}
 	if ctx, err = s.checkMetadata(ctx); err != nil {
 		return nil, err
 	}
@@ -54,6 +57,14 @@ func (s *Server) intercept(ctx context.Context, req any, info *grpc.UnaryServerI
 	return resp, nil
 }
 
+// refuses returns why a method is not answered here.
+func (s *Server) refuses(method string) error {
+	if s.options.Refuse == nil {
+		return nil
+	}
+	return s.options.Refuse(method)
+}
+
 // isEncoded reports whether an answer is in its wire form already, which only Append of the store gives, over gRPC: its client
 // has the position in the message, and headers would have their price for each append.
 func isEncoded(resp any) bool {
@@ -65,6 +76,9 @@ func isEncoded(resp any) bool {
 // open streams is bounded, and the call's context ends when the server begins to close, so that no stream holds that up.
 func (s *Server) interceptStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
 	defer recovered(info.FullMethod, &err)
+	if err := s.refuses(info.FullMethod); err != nil {
+		return err
+	}
 	ctx, err := s.checkMetadata(stream.Context())
 	if err != nil {
 		return err

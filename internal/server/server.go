@@ -48,6 +48,8 @@ type Options struct {
 	// Forward, when set, sends a unary call on to the site that a shard's label names, where its stream is written, and fills
 	// the answer in; the context has the metadata that the call came with. Its errors are gRPC statuses.
 	Forward func(ctx context.Context, home, method string, request, answer proto.Message) error
+	// Refuse, when set, says why a method is not answered; nil where it is.
+	Refuse func(method string) error
 	// Locate, when set, returns where this site's log holds all that a session token names, and waits for that; Session returns what
 	// an answer that is given now may rest on, for its token.
 	Locate  func(ctx context.Context, token eventstore.Vector) (eventstore.Position, error)

@@ -1,0 +1,116 @@
+package node
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+
+	apiv1 "github.com/tributary-es/tributary/schemas/gen/tributary/api/v1"
+	sitesv1 "github.com/tributary-es/tributary/schemas/gen/tributary/sites/v1"
+	storev1 "github.com/tributary-es/tributary/schemas/gen/tributary/store/v1"
+)
+
+// ownFiles returns what the node's own files in a folder are, by their names: those of the databases change whenever they are opened.
+func ownFiles(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	for _, pattern := range []string{"*", "keys/*"} {
+		paths, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range paths {
+			if info, err := os.Stat(path); err != nil || info.IsDir() {
+				continue
+			}
+			body, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out[path] = string(body)
+		}
+	}
+	return out
+}
+
+// A node that is to show what a folder holds answers questions, refuses all else whatever it is about, and leaves the folder's files
+// as they are.
+func TestLookAnswersQuestionsAlone(t *testing.T) {
+	config := Config{Data: t.TempDir(), HTTP: "127.0.0.1:0", GRPC: "127.0.0.1:0", Kafka: Off, ClickHouse: Off, Logger: slog.New(slog.DiscardHandler)}
+	n, err := Open(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	before := ownFiles(t, config.Data)
+	config.Look = true
+	if n, err = Open(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- n.Run(ctx) }()
+	conn, err := grpc.NewClient(n.GRPCAddr(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin := apiv1.NewAdminServiceClient(conn)
+	if _, err := admin.GetStatus(ctx, &apiv1.GetStatusRequest{}); err != nil {
+		t.Errorf("a question: %v", err)
+	}
+	if _, err := storev1.NewConsumerGroupsClient(conn).ListGroups(ctx, &storev1.ListGroupsRequest{}); err != nil {
+		t.Errorf("another: %v", err)
+	}
+	for what, do := range map[string]func() error{
+		"readonly": func() error {
+			_, err := sitesv1.NewMembersClient(conn).SetReadOnly(ctx, &sitesv1.SetReadOnlyRequest{Reason: "x"})
+			return err
+		},
+		"append": func() error {
+			_, err := storev1.NewEventStoreClient(conn).Append(ctx, &storev1.AppendRequest{RequestId: "k-1"})
+			return err
+		},
+		"scrub": func() error {
+			stream, err := admin.Scrub(ctx, &apiv1.ScrubRequest{})
+			if err == nil {
+				_, err = stream.Recv()
+			}
+			return err
+		},
+		"rebuild": func() error {
+			stream, err := admin.RebuildProjection(ctx, &apiv1.RebuildProjectionRequest{Name: "shop-redis"})
+			if err == nil {
+				_, err = stream.Recv()
+			}
+			return err
+		},
+	} {
+		if err := do(); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "tributary serve --data") {
+			t.Errorf("%s: %v, want it refused with what to do", what, err)
+		}
+	}
+	if err := conn.Close(); err != nil {
+		t.Error(err)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if err := n.Close(); err != nil {
+		t.Error(err)
+	}
+	if after := ownFiles(t, config.Data); !maps.Equal(before, after) {
+		t.Errorf("the folder's own files were %q and are %q", before, after)
+	}
+}
