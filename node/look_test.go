@@ -2,18 +2,21 @@ package node
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
+	"github.com/tributary-es/tributary/eventstore"
 	apiv1 "github.com/tributary-es/tributary/schemas/gen/tributary/api/v1"
 	sitesv1 "github.com/tributary-es/tributary/schemas/gen/tributary/sites/v1"
 	storev1 "github.com/tributary-es/tributary/schemas/gen/tributary/store/v1"
@@ -112,5 +115,45 @@ func TestLookAnswersQuestionsAlone(t *testing.T) {
 	}
 	if after := ownFiles(t, config.Data); !maps.Equal(before, after) {
 		t.Errorf("the folder's own files were %q and are %q", before, after)
+	}
+}
+
+// A folder without a log is refused and left as it is: there is nothing to be seen, and a log that is made there would hide that one is gone.
+func TestLookMakesNoLog(t *testing.T) {
+	for _, made := range []string{"", "store", "store/log"} {
+		dir := t.TempDir()
+		if err := os.MkdirAll(filepath.Join(dir, made), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := Open(t.Context(), Config{Data: dir, Look: true, Logger: slog.New(slog.DiscardHandler)}); !errors.Is(err, eventstore.ErrInvalid) {
+			t.Errorf("with %q: %v, %v", made, n, err)
+		}
+		if inside, err := filepath.Glob(filepath.Join(dir, made, "*")); err != nil || made != "store" && len(inside) > 0 {
+			t.Errorf("with %q there is %v afterwards, %v", made, inside, err)
+		}
+	}
+}
+
+// Who starts a server on a folder that somebody looks at waits until he is done, and need not start it again.
+func TestStartBesideALook(t *testing.T) {
+	config := Config{Data: t.TempDir(), HTTP: "127.0.0.1:0", GRPC: "127.0.0.1:0", Kafka: Off, ClickHouse: Off, Logger: slog.New(slog.DiscardHandler)}
+	open := func(look bool) *Node {
+		t.Helper()
+		c := config
+		c.Look = look
+		n, err := Open(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if err := open(false).Close(); err != nil {
+		t.Fatal(err)
+	}
+	looks := open(true)
+	closed := make(chan error, 1)
+	time.AfterFunc(300*time.Millisecond, func() { closed <- looks.Close() })
+	if err := errors.Join(open(false).Close(), <-closed); err != nil {
+		t.Error(err)
 	}
 }

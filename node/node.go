@@ -77,6 +77,9 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 	if err := refuseBackup(config.Data); err != nil {
 		return nil, err
 	}
+	if config.Look && !HasData(config.Data) {
+		return nil, fmt.Errorf("%w: there is no log in %s", eventstore.ErrInvalid, config.Data)
+	}
 	if err := makeDataFolder(config.Data); err != nil {
 		return nil, err
 	}
@@ -99,7 +102,7 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 			return nil, err
 		}
 	}
-	if n.local, err = pebblestore.Open(n.path(storeFolder), n.storeOptions()); err != nil {
+	if n.local, err = n.openStore(ctx); err != nil {
 		if b, ok, findErr := FindServer(ctx, config.Data); findErr == nil && ok {
 			return nil, fmt.Errorf("%w: a server with process id %d serves it on %s", err, b.PID, b.HTTP)
 		}
@@ -187,6 +190,27 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 		return nil, err
 	}
 	return n, nil
+}
+
+// lookPatience is how long a folder is waited for that another process has open, and no server: whoever looks at it is done soon.
+const lookPatience = 3 * time.Second
+
+// openStore opens the log, when whoever looks at the folder just now is done.
+func (n *Node) openStore(ctx context.Context) (*pebblestore.Store, error) {
+	for end := time.Now().Add(lookPatience); ; {
+		s, err := pebblestore.Open(n.path(storeFolder), n.storeOptions())
+		if !errors.Is(err, pebblestore.ErrLocked) || time.Now().After(end) {
+			return s, err
+		}
+		if _, served, findErr := FindServer(ctx, n.config.Data); findErr != nil || served {
+			return s, err
+		}
+		select {
+		case <-ctx.Done():
+			return s, err
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 func (n *Node) storeOptions() *pebblestore.Options {
@@ -303,10 +327,7 @@ func (n *Node) path(parts ...string) string {
 }
 
 // HasData reports whether a folder holds a log.
-func HasData(dir string) bool {
-	_, err := os.Stat(filepath.Join(dir, storeFolder))
-	return err == nil
-}
+func HasData(dir string) bool { return pebblestore.IsStore(filepath.Join(dir, storeFolder)) }
 
 func ignoreCancel(err error) error {
 	if errors.Is(err, context.Canceled) {

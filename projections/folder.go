@@ -196,6 +196,9 @@ func (f *folder) upTo(ctx context.Context, target Cursor, progress func(at Curso
 
 // stretch folds up to the target as long as the source can be read.
 func (f *folder) stretch(ctx context.Context, target Cursor, progress func(at Cursor)) error {
+	if target.Position.LSN == 0 {
+		return nil // before the first event, which may never come
+	}
 	feed := f.start(ctx)
 	defer feed.stop()
 	for f.at.Position.Compare(target.Position) < 0 {

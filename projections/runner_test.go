@@ -648,6 +648,19 @@ func TestReplayStopsAtAPosition(t *testing.T) {
 	}
 }
 
+// A log that has no events is folded at once: nothing is waited for that never comes.
+func TestReplayOfAnEmptyLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memstore.New(memstore.Options{})
+		defer log.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := projections.Replay(ctx, log, memview.NewKeys(counters(1)), projections.Cursor{}); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestRunnerCountsParkedEvents shows P6: parked events are told of and counted.
 func TestRunnerCountsParkedEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -222,10 +222,17 @@ func (l pebbleLogger) Fatalf(format string, args ...any) {
 }
 
 func (l pebbleLogger) listener() *pebble.EventListener {
+	var said repeats // Pebble tries again at once, and for as long as it takes
 	return &pebble.EventListener{
-		BackgroundError: func(err error) { l.log.Error("background work failed", "error", err) },
+		BackgroundError: func(err error) {
+			if said.first("background: " + err.Error()) {
+				l.log.Error("background work failed", "error", err)
+			}
+		},
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
-			l.log.Error("a table is damaged", "path", info.Path, "details", info.Details)
+			if said.first("damaged: " + info.Path) {
+				l.log.Error("a table is damaged", "path", info.Path, "details", info.Details)
+			}
 		},
 		DiskSlow:        func(info pebble.DiskSlowInfo) { l.log.Warn("the disk is slow", "info", info.String()) },
 		WriteStallBegin: func(info pebble.WriteStallBeginInfo) { l.log.Warn("writes are stalled", "reason", info.Reason) },

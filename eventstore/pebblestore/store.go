@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -94,6 +96,12 @@ func Open(dir string, o *Options) (*Store, error) {
 		return nil, fmt.Errorf("open store in %s: %w: it holds a backup; restore it first: tributary restore --from %s --data DIR", dir, ErrBackup, dir)
 	}
 	return open(dir, o)
+}
+
+// IsStore reports whether there is a log in a folder.
+func IsStore(dir string) bool {
+	names, err := vfs.Default.List(vfs.Default.PathJoin(dir, "log"))
+	return err == nil && slices.ContainsFunc(names, func(name string) bool { return strings.HasPrefix(name, "MANIFEST-") })
 }
 
 // open is Open of a folder that may be one that is being restored.
