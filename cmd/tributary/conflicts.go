@@ -17,7 +17,7 @@ type conflictsCmd struct {
 	Stream   streamName    `help:"Only those of a stream." placeholder:"[TENANT/]CATEGORY/ID"`
 	Category string        `help:"Only those of a category." placeholder:"NAME"`
 	Kind     string        `help:"Only those of a kind: concurrent, duplicate_command." placeholder:"KIND"`
-	Verdict  string        `help:"Only those that ended so: merged, winner, voided, needs_review." placeholder:"VERDICT"`
+	Verdict  string        `help:"Only those that ended so: merged, winner, voided, needs_review, not_judged." placeholder:"VERDICT"`
 	Since    time.Duration `help:"Only those of the last …, such as 1h." placeholder:"TIME"`
 	Limit    uint32        `help:"How many to show at most." default:"100"`
 	readAfterFlag

@@ -135,7 +135,7 @@ func (q *Queries) ListConflicts(ctx context.Context, r *sitesv1.ListConflictsReq
 // checked says what of a request is wrong.
 func checked(r *sitesv1.ListConflictsRequest) (limit, offset int, err error) {
 	kinds := []string{"", string(replication.Concurrent), string(replication.DuplicateCommand)}
-	verdicts := []string{"", string(commands.Merged), string(commands.Winner), string(commands.Voided), string(commands.NeedsReview)}
+	verdicts := []string{"", string(commands.Merged), string(commands.Winner), string(commands.Voided), string(commands.NeedsReview), string(NotJudged)}
 	limit = int(r.GetLimit())
 	if limit == 0 {
 		limit = defaultPage

@@ -25,7 +25,7 @@ type Record struct {
 	AtMs int64  `json:"at_ms"`
 	Kind string `json:"kind"`
 	With []Span `json:"with"`
-	// Resolver is the rule of the stream's type, Verdict what it says: merged, winner, voided, needs_review; Reason why.
+	// Resolver is the rule of the stream's type, Verdict what it says: merged, winner, voided, needs_review, not_judged; Reason why.
 	Resolver string `json:"resolver"`
 	Verdict  string `json:"verdict"`
 	Reason   string `json:"reason,omitempty"`
@@ -82,6 +82,9 @@ const (
 	maxJudged = 1000
 	maxListed = 100
 )
+
+// NotJudged is the verdict on conflicts of which nobody has said what came of them.
+const NotJudged commands.Verdict = "not_judged"
 
 // unjudged is the reason of a record of a stream that is too long.
 var unjudged = fmt.Sprintf("the stream has more than %d events: what came of the conflict is not on record, the state of the aggregate has it", maxJudged)
@@ -153,7 +156,7 @@ func (f *finder) records(events []eventstore.Recorded) ([]Record, error) {
 		if o == nil {
 			o = &commands.Outcome{Event: c.Event}
 			if len(events) > maxJudged {
-				o.Verdict, o.Reason = commands.NeedsReview, unjudged
+				o.Verdict, o.Reason = NotJudged, unjudged
 			}
 		}
 		records = append(records, record(c, &events[places[c.Event]], o))

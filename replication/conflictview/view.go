@@ -19,8 +19,8 @@ const Name = "conflicts"
 const Table = "conflicts"
 
 const (
-	keysVersion = 3
-	rowsVersion = 4
+	keysVersion = 4
+	rowsVersion = 5
 )
 
 // Keys of the model in Redis.

@@ -32,7 +32,7 @@ type ListConflictsRequest struct {
 	Category string `protobuf:"bytes,2,opt,name=category,proto3" json:"category,omitempty"`
 	// Only those of a kind: concurrent, duplicate_command; empty: of all.
 	Kind string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
-	// Only those that ended in a way: merged, winner, voided, needs_review; empty: in any.
+	// Only those that ended in a way: merged, winner, voided, needs_review, not_judged; empty: in any.
 	Verdict string `protobuf:"bytes,4,opt,name=verdict,proto3" json:"verdict,omitempty"`
 	// Only those of events from this time on, RFC 3339; empty: from any.
 	Since string `protobuf:"bytes,5,opt,name=since,proto3" json:"since,omitempty"`
@@ -252,7 +252,8 @@ type Conflict struct {
 	With []*ConflictSpan `protobuf:"bytes,8,rep,name=with,proto3" json:"with,omitempty"`
 	// The rule of the stream's type: home, crdt, lww, domain, escrow, manual.
 	Resolver string `protobuf:"bytes,9,opt,name=resolver,proto3" json:"resolver,omitempty"`
-	// merged: all count. winner: the event counts in place of others. voided: it does not count. needs_review.
+	// merged: all count. winner: the event counts in place of others. voided: it does not count. needs_review: a person has to look
+	// at it. not_judged: its stream is too long to be judged.
 	Verdict string `protobuf:"bytes,10,opt,name=verdict,proto3" json:"verdict,omitempty"`
 	// Why, where there is something to say.
 	Reason string `protobuf:"bytes,11,opt,name=reason,proto3" json:"reason,omitempty"`
