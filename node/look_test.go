@@ -134,6 +134,41 @@ func TestLookMakesNoLog(t *testing.T) {
 	}
 }
 
+// A folder that was used and has lost its log, for its disk is not mounted, is not given a new one: that would give positions a second time.
+func TestLostLogIsNotBegunAnew(t *testing.T) {
+	config := Config{Data: t.TempDir(), HTTP: "127.0.0.1:0", GRPC: "127.0.0.1:0", Kafka: Off, ClickHouse: Off, Logger: slog.New(slog.DiscardHandler)}
+	n, err := Open(t.Context(), config)
+	if err == nil {
+		err = n.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := filepath.Join(config.Data, storeFolder)
+	if err := os.Rename(store, filepath.Join(t.TempDir(), "elsewhere")); err != nil {
+		t.Fatal(err)
+	}
+	for _, made := range []bool{false, true} {
+		if made {
+			if err := os.Mkdir(store, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n, err := Open(t.Context(), config); !errors.Is(err, eventstore.ErrInvalid) || !strings.Contains(err.Error(), "its log is gone") {
+			t.Errorf("with an empty folder %v: %v, %v", made, n, err)
+		}
+	}
+	if err := os.Remove(filepath.Join(config.Data, configFile)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err = Open(t.Context(), config); err != nil {
+		t.Fatalf("begun anew: %v", err)
+	}
+	if err := n.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // Who starts a server on a folder that somebody looks at waits until he is done, and need not start it again.
 func TestStartBesideALook(t *testing.T) {
 	config := Config{Data: t.TempDir(), HTTP: "127.0.0.1:0", GRPC: "127.0.0.1:0", Kafka: Off, ClickHouse: Off, Logger: slog.New(slog.DiscardHandler)}

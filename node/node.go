@@ -77,8 +77,8 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 	if err := refuseBackup(config.Data); err != nil {
 		return nil, err
 	}
-	if config.Look && !HasData(config.Data) {
-		return nil, fmt.Errorf("%w: there is no log in %s", eventstore.ErrInvalid, config.Data)
+	if err := config.expectLog(); err != nil {
+		return nil, err
 	}
 	if err := makeDataFolder(config.Data); err != nil {
 		return nil, err
@@ -324,6 +324,21 @@ func (n *Node) Data() string { return n.config.Data }
 
 func (n *Node) path(parts ...string) string {
 	return filepath.Join(append([]string{n.config.Data}, parts...)...)
+}
+
+// expectLog returns an error where there has to be a log, and is none: a new one in its place would give its positions a second time.
+func (c *Config) expectLog() error {
+	if HasData(c.Data) {
+		return nil
+	}
+	if c.Look {
+		return fmt.Errorf("%w: there is no log in %s", eventstore.ErrInvalid, c.Data)
+	}
+	if _, err := os.Stat(filepath.Join(c.Data, configFile)); err != nil {
+		return nil //nolint:nilerr // the folder was never used
+	}
+	return fmt.Errorf("%w: the folder %s was used before, and its log is gone: there is nothing in %s; see whether its disk is mounted, restore it (see Restore in docs/operations.md), or remove %s to begin with an empty log",
+		eventstore.ErrInvalid, c.Data, filepath.Join(c.Data, storeFolder), filepath.Join(c.Data, configFile))
 }
 
 // HasData reports whether a folder holds a log.
