@@ -1,6 +1,7 @@
 package commands_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -71,5 +72,47 @@ func TestDecidersOfSeveralSites(t *testing.T) {
 			t.Errorf("at %s the cap is %d after it was set to 1000", s.own.Site, got)
 		}
 		dispatch(t, s.Bus, commands.Meta{}, expectDeposit{1})
+	}
+}
+
+// arriving is a store into which events of another site come right before a call of Log.
+type arriving struct {
+	replica
+	calls  int
+	before int
+	come   func()
+}
+
+func (a *arriving) Log(ctx context.Context) (eventstore.LogState, error) {
+	if a.calls++; a.calls == a.before {
+		a.come()
+	}
+	return a.replica.Log(ctx)
+}
+
+// A decider folds each event once, whenever in an attempt the first events of another site come: a state of the cache, which knows
+// no others, is not folded over again.
+func TestOthersComeWhileADeciderDecides(t *testing.T) {
+	seen := vault{}
+	tally := vaults
+	tally.Query = func(vaultCommand) eventstore.Query { return eventstore.Tagged("bank:north") }
+	tally.Widen = nil
+	tally.Decide = func(s vault, _ vaultCommand) ([]any, error) { seen = s; return nil, nil }
+	for when, came := 1, true; came; when++ {
+		came = false
+		bj, sh := newSite(t, "bj", pages(nil), commands.Options{}), newSite(t, "sh", pages(nil), commands.Options{})
+		store := &arriving{replica: bj.replica}
+		bus := commands.NewBus(store, commands.Options{})
+		must(t, commands.Register[account, accountCommand, accountEvent](bus, accounts, deposit{}, withdraw{}, touch{}, explode{}))
+		must(t, commands.RegisterDecider[vault, vaultCommand, any](bus, tally, expectDeposit{}))
+		foreignTagged(t, bj, "1", 10)
+		foreignTagged(t, sh, "2", 1)
+		dispatch(t, bus, commands.Meta{}, expectDeposit{1}) // the cache has the state
+		foreignTagged(t, bj, "3", 5)                        // past the bus: the attempt is made again, and reads on
+		store.before, store.come = store.calls+when, func() { came = true; bj.from(t, sh, sh.own, 1) }
+		dispatch(t, bus, commands.Meta{}, expectDeposit{1}, deposit{Account: "4", Amount: 1})
+		if seen.Held != 15 && seen.Held != 16 {
+			t.Errorf("events of another site come before call %d of Log: decided on %d, there are 15, or 16 with them", when, seen.Held)
+		}
 	}
 }

@@ -20,12 +20,12 @@ type plan struct {
 	// steps has one entry for each command, in order.
 	steps []step
 
-	// held are the locks of the attempt. refresh says that states over queries are read up to standpoint; the zero position:
-	// that was not needed yet. several says that other sites, too, have recorded what stands before it.
-	held       []eventstore.StreamID
-	refresh    bool
-	standpoint eventstore.Position
-	several    bool
+	// held are the locks of the attempt. refresh says that states over queries are read up to standpoint. several says that other
+	// sites, too, have recorded what stands before it, and stands that both are known.
+	held            []eventstore.StreamID
+	refresh         bool
+	standpoint      eventstore.Position
+	several, stands bool
 	// decided are all events of the attempt, kept when there are scopes, and loose those of deciders that go to streams which
 	// no aggregate of the message works on.
 	decided []eventstore.Recorded
@@ -158,7 +158,8 @@ func (p *plan) reset(refresh bool) {
 	for _, s := range p.scopes {
 		s.narrow, s.wide, s.released = nil, nil, false
 	}
-	p.held, p.refresh, p.standpoint, p.several, p.decided, p.loose = nil, refresh, eventstore.Position{}, false, nil, nil
+	p.held, p.refresh, p.decided, p.loose = nil, refresh, nil, nil
+	p.standpoint, p.several, p.stands = eventstore.Position{}, false, false
 }
 
 // keys returns what an attempt locks.

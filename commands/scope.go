@@ -87,17 +87,11 @@ func (b *Bus) gather(ctx context.Context, p *plan, d scoper, q eventstore.Query)
 	key := scopeKey(p.message.Tenant, d.name(), q)
 	g, found := b.cache.take(key).(*gathered)
 	if found {
-		state, err := b.logState(ctx)
-		if err != nil {
+		if _, err := b.standpoint(ctx, p); err != nil {
 			return nil, err
 		}
-		several, err := b.hasOthers(ctx, state)
-		if err != nil {
-			return nil, err
-		}
-		found = !several
 	}
-	if !found {
+	if !found || p.several {
 		b.counters.misses.Add(1)
 		// What is read from the beginning stands at the log's end. The rest of the attempt has to stand there too, or else an
 		// event between the two places would be taken for one that nobody has seen.
@@ -183,9 +177,10 @@ func (b *Bus) readJudged(ctx context.Context, p *plan, g *gathered, upTo eventst
 }
 
 // standpoint returns the place up to which the attempt reads the log for what it has to read, and notes whether other sites have
-// recorded something before it.
+// recorded something before it. Both are asked once an attempt: a state that was taken from the cache because there are no others
+// would be folded over again if there were some when it is read on, and the condition of the append would not notice.
 func (b *Bus) standpoint(ctx context.Context, p *plan) (eventstore.Position, error) {
-	if p.standpoint.IsZero() {
+	if !p.stands {
 		state, err := b.logState(ctx)
 		if err != nil {
 			return eventstore.Position{}, err
@@ -193,7 +188,7 @@ func (b *Bus) standpoint(ctx context.Context, p *plan) (eventstore.Position, err
 		if p.several, err = b.hasOthers(ctx, state); err != nil {
 			return eventstore.Position{}, err
 		}
-		p.standpoint = state.Durable
+		p.standpoint, p.stands = state.Durable, true
 	}
 	return p.standpoint, nil
 }
