@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/google/uuid"
 	"google.golang.org/protobuf/proto"
@@ -48,10 +49,17 @@ func giveStockAway(ctx context.Context, p *Parts, to []string) (given, kept stri
 	if g.Units > 0 {
 		given = fmt.Sprintf("%d units of stock, of %d codes", g.Units, g.Codes)
 	}
+	var stays []string
 	if g.Held > 0 {
-		kept = fmt.Sprintf("%d units of stock that open orders of this site hold, of %d codes", g.Held, g.HeldCodes)
+		stays = append(stays, fmt.Sprintf("%d units of stock that open orders of this site hold, of %d codes", g.Held, g.HeldCodes))
 	}
-	return given, kept, err
+	if !g.Dropped.IsZero() {
+		stays = append(stays, fmt.Sprintf("what it has of codes that it was given no units of after %s, up to where events were dropped: they were not looked at", g.Dropped))
+	}
+	if g.DroppedCodes > 0 {
+		stays = append(stays, fmt.Sprintf("what it has of %d codes whose first events were dropped: it cannot be told how much that is", g.DroppedCodes))
+	}
+	return given, strings.Join(stays, "; "), err
 }
 
 // rebalanceStock gives units that this site may sell to sites that sell more than they have.
