@@ -126,9 +126,10 @@ func (b *balance) note(e *eventstore.Recorded) {
 	}
 }
 
-// look gives away what is due, and forgets what nobody has asked for.
+// look forgets what nobody has asked for, and gives away what is due.
 func (b *balance) look(ctx context.Context) {
 	now := b.Now()
+	b.forget(now) // alone too
 	sites, err := b.Sites(ctx)
 	if err != nil || len(sites) < 2 {
 		clear(b.due) // the next event has it looked at again
@@ -162,6 +163,10 @@ func (b *balance) look(ctx context.Context) {
 			w.moved = now
 		}
 	}
+}
+
+// forget forgets the codes that nobody has asked for.
+func (b *balance) forget(now time.Time) {
 	for stream, w := range b.codes {
 		if !b.due[stream] && now.Sub(w.asked) > demandKept {
 			delete(b.codes, stream)
