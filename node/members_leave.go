@@ -50,8 +50,9 @@ func (m members) LeaveSite(ctx context.Context, r *sitesv1.LeaveSiteRequest) (*s
 	return &sitesv1.LeaveSiteResponse{Left: true}, nil
 }
 
-// leave gives away some of this site's cells; when it has none any more, what it alone may use. Then it is put on record that it has
-// left, and it takes no writes from then on.
+// leave gives away some of this site's cells; when it has none any more it takes no writes from then on, gives away what it alone may use,
+// and has it put on record that it has left. It takes no writes first, for the others must not give to it what it gives away: what it has
+// when it has left, nobody can use any more.
 func (m members) leave(ctx context.Context, r *sitesv1.LeaveSiteRequest) (*sitesv1.LeaveSiteResponse, error) {
 	c := m.n.cells
 	if roster := c.registrar.Roster(); slices.Contains(roster.Left, m.n.config.Site) && !roster.Has(m.n.config.Site) {
@@ -86,16 +87,19 @@ func (m members) leave(ctx context.Context, r *sitesv1.LeaveSiteRequest) (*sites
 		return &sitesv1.LeaveSiteResponse{Cells: uint32(left)}, nil
 	}
 	out := &sitesv1.LeaveSiteResponse{Left: true}
+	if err := m.n.sites.retire(ctx, r.GetReason(), c.registrar.Roster); err != nil {
+		return nil, err
+	}
 	if !r.GetKeep() && !slices.Contains(c.registrar.Roster().Left, m.n.config.Site) {
+		if err := pause(ctx, giftsArrive); err != nil {
+			return nil, fmt.Errorf("wait for what others have given to this site: %w (%s)", err, stillMember)
+		}
 		if err := m.giveAway(ctx, out, others); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("give away what only this site may use: %w (%s; without giving anything away it leaves with --keep)", err, stillMember)
 		}
 	}
-	if err := m.n.sites.readOnly.set(hasLeft + r.GetReason()); err != nil {
-		return nil, err
-	}
 	if _, err := c.registrar.Leave(ctx, m.n.config.Site, r.GetReason()); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("put on record that the site has left: %w (%s)", err, stillMember)
 	}
 	state, err := m.n.local.Log(ctx)
 	if err != nil {
@@ -104,7 +108,35 @@ func (m members) leave(ctx context.Context, r *sitesv1.LeaveSiteRequest) (*sites
 	return out, m.n.sites.toldAll(ctx, state.Seq)
 }
 
-// giveAway has the domains give to others what only this site may use.
+// stillMember says where a site stands that has not left when it was to.
+const stillMember = "the site still takes part, and takes no writes: sites leave, asked again, goes on; sites readonly off has it stay"
+
+// retire has the site take no writes, since it leaves, and has the others know.
+func (p *sitesPart) retire(ctx context.Context, reason string, roster func() replication.Roster) error {
+	if err := p.readOnly.set(hasLeft + reason); err != nil {
+		return err
+	}
+	if p.site == nil {
+		return nil
+	}
+	return p.takePart(ctx, roster)
+}
+
+// giftsArrive is how long a site that leaves waits for what was given to it by those who asked whether it takes writes before it took none.
+// They may have been kept waiting by others that they asked as well.
+const giftsArrive = statusTimeout
+
+// pause returns after a while; with ctx's error when that ends before.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// giveAway has the domains give to others what only this site may use. REQUIRES: the site has retired. Nothing else writes then.
 func (m members) giveAway(ctx context.Context, out *sitesv1.LeaveSiteResponse, others []replication.Shard) error {
 	var to []string
 	for _, s := range others {
@@ -114,9 +146,9 @@ func (m members) giveAway(ctx context.Context, out *sitesv1.LeaveSiteResponse, o
 		if d.Leave == nil {
 			continue
 		}
-		given, kept, err := d.Leave(ctx, d.parts, to)
+		given, kept, err := d.Leave(givesAway(ctx), d.parts, to)
 		if err != nil {
-			return fmt.Errorf("give away what only this site may use (it goes on when it is asked again, or leaves without with --keep): %w", err)
+			return err
 		}
 		if given != "" {
 			out.Given = append(out.Given, given)

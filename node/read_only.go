@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -86,7 +87,7 @@ func (r *readOnly) follow(takesPart, left bool) error {
 	return nil
 }
 
-// hasLeft begins the reason of a site that has left.
+// hasLeft begins the reason of a site that has left, or is about to.
 const hasLeft = "it has left: "
 
 // reason is why the site takes no writes; nothing when it does.
@@ -95,16 +96,35 @@ func (r *readOnly) reason() string {
 	if note == nil {
 		return ""
 	}
-	if why, left := strings.CutPrefix(note.Reason, hasLeft); left {
+	why, leaves := strings.CutPrefix(note.Reason, hasLeft)
+	switch {
+	case leaves && !note.Left:
+		return fmt.Sprintf("the site leaves since %s: %s (tributary sites leave, asked again, goes on; tributary sites readonly off has it stay)", note.Since.Format(time.RFC3339), why)
+	case leaves:
 		return fmt.Sprintf("the site takes part no more since %s: %s (tributary sites join, asked at another site, has it take part again)", note.Since.Format(time.RFC3339), why)
 	}
 	return fmt.Sprintf("an operator has the site take no writes since %s: %s (tributary sites readonly off)", note.Since.Format(time.RFC3339), note.Reason)
 }
 
-// refuses returns nil when the site takes a request, else an error that matches eventstore.ErrReadOnly.
-func (r *readOnly) refuses(request *eventstore.Request) error {
+// leaves reports whether the site takes no writes because it is about to leave, which is not on record yet.
+func (r *readOnly) leaves() bool {
+	note := r.kept.Load()
+	return note != nil && strings.HasPrefix(note.Reason, hasLeft) && !note.Left
+}
+
+// givingAway marks the context of what a site that leaves records to give away what only it may use.
+type givingAway struct{}
+
+// givesAway returns a context whose appends a site takes that takes no writes because it is about to leave.
+func givesAway(ctx context.Context) context.Context {
+	return context.WithValue(ctx, givingAway{}, true)
+}
+
+// refuses returns nil when the site takes a request, else an error that matches eventstore.ErrReadOnly. A site that is about to leave
+// takes what gives away: it has to take no writes before that, so that it is given nothing itself.
+func (r *readOnly) refuses(ctx context.Context, request *eventstore.Request) error {
 	why := r.reason()
-	if why == "" {
+	if why == "" || ctx.Value(givingAway{}) != nil && r.leaves() {
 		return nil
 	}
 	for i := range request.Appends {

@@ -229,11 +229,11 @@ func (p *sitesPart) refused() error {
 
 // refuses returns nil when the node takes a request, else an error that matches eventstore.ErrUnavailable. What is decided on
 // rights in an escrow waits until it is known which of them the site used in earlier lives of its log.
-func (p *sitesPart) refuses(r *eventstore.Request) error {
+func (p *sitesPart) refuses(ctx context.Context, r *eventstore.Request) error {
 	if p.looks != nil {
 		return p.looks
 	}
-	if err := p.readOnly.refuses(r); err != nil {
+	if err := p.readOnly.refuses(ctx, r); err != nil {
 		return err
 	}
 	if p.site == nil {
@@ -311,7 +311,7 @@ func (g *guardedStore) Unwrap() eventstore.Store { return g.Store }
 
 // Append implements eventstore.Appender.
 func (g *guardedStore) Append(ctx context.Context, r eventstore.Request) (eventstore.Receipt, error) {
-	if err := g.sites.refuses(&r); err != nil {
+	if err := g.sites.refuses(ctx, &r); err != nil {
 		return eventstore.Receipt{}, err
 	}
 	return g.Store.Append(ctx, r)
@@ -321,7 +321,7 @@ func (g *guardedStore) Append(ctx context.Context, r eventstore.Request) (events
 func (g *guardedStore) Begin(ctx context.Context, r eventstore.Request) (
 	receipt eventstore.Receipt, wait func(context.Context) (eventstore.Receipt, error), err error,
 ) {
-	if err := g.sites.refuses(&r); err != nil {
+	if err := g.sites.refuses(ctx, &r); err != nil {
 		return receipt, nil, err
 	}
 	if below, ok := g.Store.(sealed.Stepped); ok {
@@ -340,7 +340,7 @@ func (g *guardedStore) Enqueue(ctx context.Context, requests []eventstore.Reques
 	taken := make([]eventstore.Request, 0, len(requests))
 	places := make([]int, 0, len(requests)) // of those taken
 	for i := range requests {
-		if err := g.sites.refuses(&requests[i]); err != nil {
+		if err := g.sites.refuses(ctx, &requests[i]); err != nil {
 			done(i, eventstore.Answer{Err: err})
 			continue
 		}
