@@ -55,8 +55,13 @@ func (m members) LeaveSite(ctx context.Context, r *sitesv1.LeaveSiteRequest) (*s
 // when it has left, nobody can use any more.
 func (m members) leave(ctx context.Context, r *sitesv1.LeaveSiteRequest) (*sitesv1.LeaveSiteResponse, error) {
 	c := m.n.cells
-	if roster := c.registrar.Roster(); slices.Contains(roster.Left, m.n.config.Site) && !roster.Has(m.n.config.Site) {
+	switch roster := c.registrar.Roster(); {
+	case roster.Has(m.n.config.Site), m.n.sites.site == nil:
+	case slices.Contains(roster.Left, m.n.config.Site):
 		return &sitesv1.LeaveSiteResponse{Left: true}, nil
+	default: // others may know more than it does
+		return nil, fmt.Errorf("%w: site %s does not know yet that it takes part, nor which cells it has been given: ask again when it has what the others have (sites status)",
+			eventstore.ErrUnavailable, m.n.config.Site)
 	}
 	others, err := m.takers(ctx)
 	if err != nil {

@@ -89,3 +89,18 @@ func TestReadOnlyTakesWhatGivesAway(t *testing.T) {
 		}
 	}
 }
+
+// A site that does not know yet that it takes part is not asked to leave in vain: it takes writes as before, and is told to ask again.
+func TestLeaveBeforeTheSiteIsOnRecord(t *testing.T) {
+	n, stop := runAlone(t, filepath.Join(t.TempDir(), "data"))
+	defer stop()
+	leave := &sitesv1.LeaveSiteRequest{Site: n.config.Site, Reason: "it is not wanted"}
+	if _, err := (members{n: n}).LeaveSite(t.Context(), leave); !errors.Is(err, eventstore.ErrInvalid) {
+		t.Errorf("a site without others leaves: %v", err)
+	}
+	n.sites.site = &replication.Site{} // there are others
+	defer func() { n.sites.site = nil }()
+	if _, err := (members{n: n}).LeaveSite(t.Context(), leave); !errors.Is(err, eventstore.ErrUnavailable) || n.sites.readOnly.reason() != "" {
+		t.Errorf("it leaves: %v; it takes no writes because of %q", err, n.sites.readOnly.reason())
+	}
+}
