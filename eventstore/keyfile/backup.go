@@ -88,7 +88,7 @@ func backupSum(key, body []byte) []byte {
 // Restore brings keys back that are missing from the key file in a folder, or damaged there; the folder may be empty but
 // for its master key. What is destroyed in either stays destroyed. Whoever opens the file next has to Reserve the numbers that
 // the log has. It is refused with eventstore.ErrInvalid when the backup has expired, is not whole, is of another key file, or
-// has another subject's key under a number of the file's, and with ErrUnavailable while a server uses the keys.
+// has another subject's key under a number of the file's, and while a server uses the keys. What is refused has changed nothing.
 func Restore(dir string, o Options, from io.Reader, now time.Time) (Report, error) {
 	body, err := io.ReadAll(from)
 	if err != nil {
@@ -106,16 +106,20 @@ func Restore(dir string, o Options, from io.Reader, now time.Time) (Report, erro
 		return b.report, fmt.Errorf("%w: the backup was made at %s and expired at %s: keys that were destroyed since must not come back from it",
 			eventstore.ErrInvalid, b.report.Made.Format(time.RFC3339), b.report.Expires.Format(time.RFC3339))
 	}
-	if err := writeWhole(filepath.Join(dir, restoredFile), nil); err != nil {
-		return b.report, err
-	}
-	path := filepath.Join(dir, slotsFile)
+	path, mark := filepath.Join(dir, slotsFile), filepath.Join(dir, restoredFile)
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-		if err := create(path, b.id, m); err != nil {
+		// The mark goes first: without it the numbers of the empty file would be given a second time.
+		if err = writeWhole(mark, nil); err == nil {
+			err = create(path, b.id, m)
+		}
+		if err != nil {
 			return b.report, err
 		}
 	}
 	f, size, err := openLocked(path)
+	if errors.Is(err, eventstore.ErrUnavailable) {
+		return b.report, fmt.Errorf("%w: a server uses the keys in %s: stop it first, then restore them", eventstore.ErrInvalid, dir)
+	}
 	if err != nil {
 		return b.report, err
 	}
@@ -123,7 +127,7 @@ func Restore(dir string, o Options, from io.Reader, now time.Time) (Report, erro
 	if err != nil {
 		return b.report, errors.Join(fmt.Errorf("restore into %s: %w", path, err), f.Close())
 	}
-	return b.report, errors.Join(file.merge(&b), file.Close())
+	return b.report, errors.Join(file.merge(&b, mark), file.Close())
 }
 
 // backup is a backup that was read.
@@ -159,8 +163,9 @@ func readBackup(body, key []byte) (backup, error) {
 }
 
 // merge brings in what the backup has and the file lacks. A tombstone of either side wins over keys of its subject, and
-// gives its slot to another subject's key. Two keys of one number are refused before anything is written.
-func (f *File) merge(b *backup) error {
+// gives its slot to another subject's key. Two keys of one number are refused before anything is written; then the mark is, which
+// has whoever opens the file reserve the numbers.
+func (f *File) merge(b *backup, mark string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.id != b.id {
@@ -170,6 +175,9 @@ func (f *File) merge(b *backup) error {
 		if have, s := &f.slots[i], &b.slots[i]; have.state == live && s.state == live && have.subject != s.subject {
 			return fmt.Errorf("%w: key %d is of another subject in the backup than in the key file: they do not go together", eventstore.ErrInvalid, i+1)
 		}
+	}
+	if err := writeWhole(mark, nil); err != nil {
+		return err
 	}
 	for i := range b.slots {
 		if err := f.mergeSlot(b, i); err != nil {

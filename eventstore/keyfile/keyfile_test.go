@@ -167,10 +167,15 @@ func TestBackup(t *testing.T) {
 	restore := func(dir string, now time.Time) (keyfile.Report, error) {
 		return keyfile.Restore(dir, keyfile.Options{MasterFile: filepath.Join(dir, "master.key")}, bytes.NewReader(b.Bytes()), now)
 	}
-	if _, err := restore(dir, time.Now()); !errors.Is(err, eventstore.ErrUnavailable) {
+	if _, err := restore(dir, time.Now()); !errors.Is(err, eventstore.ErrInvalid) || !strings.Contains(err.Error(), "stop it first") {
 		t.Errorf("restored under a server that uses the keys: %v", err)
 	}
 	f.Close()
+	if h := open(t, dir, keyfile.Options{}); h.Restored() {
+		t.Error("a restore that was refused has left its mark: the next start reads the log for nothing")
+	} else {
+		h.Close()
+	}
 	damage(t, dir, annas)
 	r, err := restore(dir, time.Now())
 	if err != nil || r.Restored != 1 || r.Kept != 1 {
