@@ -70,20 +70,24 @@ func (f *logFilter) list(ctx context.Context, g *globals, follow bool, asOf stri
 	}
 }
 
+// printEvent prints a line for an event, and in it what became of the event since. That it is void is known where its stream is read.
 func printEvent(g *globals, e *apiv1.Event) error {
 	return g.print(e, func() {
-		erased := ""
+		marks := ""
 		if e.GetErased() {
-			erased = "  (personal data erased)"
+			marks = "  (personal data erased)"
+		}
+		if e.GetVoided() {
+			marks += "  (void: " + e.GetVoidReason() + ")"
 		}
 		fmt.Fprintf(g.out, "%-12s %s %-28s %s/%s@%d %s%s\n", e.GetPosition(), e.GetRecordedAt().AsTime().Format("2006-01-02T15:04:05.000Z"),
-			e.GetType(), e.GetCategory(), e.GetStreamId(), e.GetVersion(), e.GetPayloadJson(), erased)
+			e.GetType(), e.GetCategory(), e.GetStreamId(), e.GetVersion(), e.GetPayloadJson(), marks)
 	})
 }
 
 // eventsReadCmd reads and ends.
 type eventsReadCmd struct {
-	Stream streamName `help:"Only this stream." placeholder:"[TENANT/]CATEGORY/ID"`
+	Stream streamName `help:"Only this stream; only so is it said which events are void." placeholder:"[TENANT/]CATEGORY/ID"`
 	AsOf   string     `help:"Only what was there at a position, such as 1-42, or at a time, such as 2026-11-24T08:26:00Z." placeholder:"POSITION|TIME"`
 	logFilter
 }
