@@ -42,25 +42,37 @@ func (c *cellsListCmd) Run(ctx context.Context, g *globals) error {
 		if err != nil {
 			return fmt.Errorf("list cells: %w", err)
 		}
-		return g.print(list, func() {
-			rows := [][]string{{"SHARD", "CELLS"}}
-			for _, s := range list.GetShares() {
-				rows = append(rows, []string{s.GetHome(), fmt.Sprint(s.GetCells())})
-			}
-			g.table(rows)
-			rows = [][]string{{"CELLS", "OWNER", "EPOCH", "MOVING TO", "TAKEN"}}
-			for _, s := range cellShares(list.GetCells()) {
-				if s.epoch > 0 || s.movingTo != "" || c.Stream.given() {
-					rows = append(rows, []string{ranges(s.cells), s.home, fmt.Sprint(s.epoch), s.movingTo, s.taken})
-				}
-			}
-			if len(rows) > 1 {
-				g.table(rows)
-			}
-			g.lease(list.GetLease())
-			fmt.Fprintf(g.out, "digest %s\n", list.GetDigest())
-		})
+		return g.print(list, func() { g.cells(list, &c.Stream) })
 	})
+}
+
+// cells shows who owns the cells: all of them, or that of a stream. Of a stream whose category is not homed nobody does.
+func (g *globals) cells(list *sitesv1.ListCellsResponse, stream *streamName) {
+	rows := [][]string{{"SHARD", "CELLS"}}
+	for _, s := range list.GetShares() {
+		rows = append(rows, []string{s.GetHome(), fmt.Sprint(s.GetCells())})
+	}
+	g.table(rows)
+	if stream.given() && !slices.Contains(list.GetHomed(), stream.Category) {
+		fmt.Fprintf(g.out, "any site writes %s streams: the category is not homed here\n", stream.Category)
+	} else {
+		g.owners(list.GetCells(), stream.given())
+	}
+	g.lease(list.GetLease())
+	fmt.Fprintf(g.out, "digest %s\n", list.GetDigest())
+}
+
+// owners shows the cells that have changed hands, or are about to; or all of them.
+func (g *globals) owners(cells []*sitesv1.Cell, all bool) {
+	rows := [][]string{{"CELLS", "OWNER", "EPOCH", "MOVING TO", "TAKEN"}}
+	for _, s := range cellShares(cells) {
+		if s.epoch > 0 || s.movingTo != "" || all {
+			rows = append(rows, []string{ranges(s.cells), s.home, fmt.Sprint(s.epoch), s.movingTo, s.taken})
+		}
+	}
+	if len(rows) > 1 {
+		g.table(rows)
+	}
 }
 
 type cellsMoveCmd struct {

@@ -88,3 +88,19 @@ func TestLeavingTellsOfCellsWhereAnyAreHomed(t *testing.T) {
 		}
 	}
 }
+
+// Who asks for the owner of a stream is told one where the category is homed; elsewhere any site writes it.
+func TestOwnerOfAStream(t *testing.T) {
+	list := &sitesv1.ListCellsResponse{Homed: []string{"ledger"}, Cells: []*sitesv1.Cell{{Cell: 945, Home: "shard-00@bj"}}}
+	for name, owned := range map[string]bool{"ledger/7": true, "order/7": false} {
+		var stream streamName
+		if err := stream.UnmarshalText([]byte(name)); err != nil {
+			t.Fatal(err)
+		}
+		var out strings.Builder
+		(&globals{out: &out}).cells(list, &stream)
+		if got := out.String(); strings.Contains(got, "OWNER") != owned || strings.Contains(got, "any site writes "+stream.Category+" streams") == owned {
+			t.Errorf("%s: it is said that\n%s", name, got)
+		}
+	}
+}

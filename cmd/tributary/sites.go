@@ -290,6 +290,10 @@ func comparePart(ctx context.Context, sites sitesv1.SitesClient, row *sitesv1.Co
 }
 
 func (g *globals) comparisons(r *sitesv1.CompareSitesResponse) {
+	if len(r.GetComparisons())+len(r.GetModels()) == 0 {
+		fmt.Fprintln(g.out, "There is no other site to compare with.")
+		return
+	}
 	rows := [][]string{{"LOG", "SITE", "HERE", "THERE", "CHAIN", "VERDICT"}}
 	for _, c := range r.GetComparisons() {
 		verdict := "the same"

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -35,5 +36,14 @@ func TestVerifyWaitsForWhatIsOnItsWay(t *testing.T) {
 	_, lag, err := compareInTime(t.Context(), &comingSites{end: 9}, 0)
 	if want := []string{"site sh lacks 3 events of shard-00@bj/1", "this site lacks 1 events of shard-00@sh/1"}; err != nil || !slices.Equal(lag, want) {
 		t.Errorf("lag %q, %v; want %q", lag, err, want)
+	}
+}
+
+// A site without others is not said to hold what all hold.
+func TestVerifyOfASiteWithoutOthers(t *testing.T) {
+	var out strings.Builder
+	(&globals{out: &out}).comparisons(&sitesv1.CompareSitesResponse{Site: "bj", Equal: true})
+	if got := out.String(); got != "There is no other site to compare with.\n" {
+		t.Errorf("it is said that\n%s", got)
 	}
 }
