@@ -32,7 +32,7 @@ func (t *target) cells(ctx context.Context, g *globals, open func(context.Contex
 type cellsListCmd struct {
 	Home   string     `help:"Only those of a shard." placeholder:"shard-00@SITE"`
 	Stream streamName `help:"Only that of a stream." placeholder:"[TENANT/]CATEGORY/ID"`
-	target
+	target `set:"stopped=, else the folder is shown as it is"`
 }
 
 // Run lists.

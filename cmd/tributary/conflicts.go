@@ -21,7 +21,7 @@ type conflictsCmd struct {
 	Since    time.Duration `help:"Only those of the last …, such as 1h." placeholder:"TIME"`
 	Limit    uint32        `help:"How many to show at most." default:"100"`
 	readAfterFlag
-	target
+	target `set:"stopped=, else the folder is opened if its site has no others"`
 }
 
 // Run lists, the latest first.

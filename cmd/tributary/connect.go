@@ -35,10 +35,11 @@ func (f engineFlags) config(g *globals, data string) node.Config {
 	return config
 }
 
-// target is what a command works on: a running server, or a stopped data folder.
+// target is what a command works on: a running server, or a stopped data folder. What becomes of a stopped one is told by the variable
+// "stopped" of its help, which a command sets that does not open it.
 type target struct {
 	Addr string `help:"gRPC address of a running server." placeholder:"HOST:PORT"`
-	Data string `help:"Data folder; the server that runs on it is found, else the folder is opened." default:"./data" type:"path"`
+	Data string `help:"Data folder; the server that runs on it is found${stopped}." default:"./data" type:"path"`
 	engineFlags
 }
 
@@ -85,6 +86,15 @@ func (t *target) look(ctx context.Context, g *globals) (*session, error) {
 		c.Look = true
 		return nil
 	})
+}
+
+// running is connect for who waits for what is to come: nothing comes in a stopped folder.
+func (t *target) running(ctx context.Context, _ *globals) (*session, error) {
+	s, err := runningServer(ctx, t.Addr, t.Data)
+	if err != nil {
+		return nil, fmt.Errorf("nothing comes in a folder without a server: %w", err)
+	}
+	return s, nil
 }
 
 // settled is connect for who asks the read models: those of a stopped folder are filled first. A site that has others would be there

@@ -17,7 +17,7 @@ import (
 // eventsCmd reads the log.
 type eventsCmd struct {
 	Read eventsReadCmd `cmd:"" help:"Read the log, or one stream, and end."`
-	Tail eventsTailCmd `cmd:"" help:"Follow what is appended from now on, until interrupted; --after 1-0 begins at the start."`
+	Tail eventsTailCmd `cmd:"" help:"Follow what is appended from now on, until interrupted; --after 1-0 begins at the start. It needs a running server."`
 }
 
 // logFilter chooses events.
@@ -35,7 +35,7 @@ func (f *logFilter) list(ctx context.Context, g *globals, follow bool, asOf stri
 	ctx = f.readAfterFlag.context(ctx)
 	open := f.look
 	if follow {
-		open = f.connect // something has to come
+		open = f.running
 	}
 	s, err := open(ctx, g)
 	if err != nil {
@@ -87,9 +87,9 @@ func printEvent(g *globals, e *apiv1.Event) error {
 
 // eventsReadCmd reads and ends.
 type eventsReadCmd struct {
-	Stream streamName `help:"Only this stream; only so is it said which events are void." placeholder:"[TENANT/]CATEGORY/ID"`
-	AsOf   string     `help:"Only what was there at a position, such as 1-42, or at a time, such as 2026-11-24T08:26:00Z." placeholder:"POSITION|TIME"`
-	logFilter
+	Stream    streamName `help:"Only this stream; only so is it said which events are void." placeholder:"[TENANT/]CATEGORY/ID"`
+	AsOf      string     `help:"Only what was there at a position, such as 1-42, or at a time, such as 2026-11-24T08:26:00Z." placeholder:"POSITION|TIME"`
+	logFilter `set:"stopped=, else the folder is shown as it is"`
 }
 
 // Run prints the events, one a line.
@@ -133,7 +133,9 @@ func (c *eventsReadCmd) stream(ctx context.Context, g *globals) (err error) {
 }
 
 // eventsTailCmd follows.
-type eventsTailCmd struct{ logFilter }
+type eventsTailCmd struct {
+	logFilter `set:"stopped="`
+}
 
 // Run prints events as they become durable, one a line.
 func (c *eventsTailCmd) Run(ctx context.Context, g *globals) error { return c.list(ctx, g, true, "") }

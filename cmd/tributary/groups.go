@@ -31,7 +31,9 @@ func (t *target) groups(ctx context.Context, g *globals, open func(context.Conte
 	return do(storev1.NewConsumerGroupsClient(s.conn))
 }
 
-type groupsListCmd struct{ target }
+type groupsListCmd struct {
+	target `set:"stopped=, else the folder is shown as it is"`
+}
 
 // Run lists.
 func (c *groupsListCmd) Run(ctx context.Context, g *globals) error {
@@ -94,8 +96,8 @@ func (c *groupsCreateCmd) Run(ctx context.Context, g *globals) error {
 }
 
 type groupsDescribeCmd struct {
-	Name string `arg:"" help:"Name of the group."`
-	target
+	Name   string `arg:"" help:"Name of the group."`
+	target `set:"stopped=, else the folder is shown as it is"`
 }
 
 // Run describes.
@@ -202,8 +204,8 @@ type groupsParkedCmd struct {
 }
 
 type groupsParkedListCmd struct {
-	Name string `arg:"" help:"Name of the group."`
-	target
+	Name   string `arg:"" help:"Name of the group."`
+	target `set:"stopped=, else the folder is shown as it is"`
 }
 
 // Run lists.

@@ -97,7 +97,7 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	parsed, exited := -1, false
 	parser, err := kong.New(&c, kong.Name("tributary"), kong.Description("An event store with read models, over a write-ahead log."),
 		kong.Writers(out, errOut), kong.Exit(func(code int) { parsed, exited = code, true }), kong.UsageOnError(),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+		kong.Vars{"stopped": ", else the folder is opened"}, kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
 	if err != nil {
 		return fail(errOut, err, exitFailed, wantsJSON(args))
 	}

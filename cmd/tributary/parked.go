@@ -17,7 +17,9 @@ type parkedCmd struct {
 	Skip  parkedSkipCmd  `cmd:"" help:"Leave an event out of a projection for good; the log keeps it."`
 }
 
-type parkedListCmd struct{ target }
+type parkedListCmd struct {
+	target `set:"stopped=, else the folder is opened if its site has no others"`
+}
 
 // Run lists.
 func (c *parkedListCmd) Run(ctx context.Context, g *globals) error {

@@ -18,7 +18,9 @@ type schemasCmd struct {
 	Check schemasCheckCmd `cmd:"" help:"Say whether this program reads the log as it was meant; changes nothing."`
 }
 
-type schemasListCmd struct{ target }
+type schemasListCmd struct {
+	target `set:"stopped=, else the folder is shown as it is"`
+}
 
 // Run lists.
 func (c *schemasListCmd) Run(ctx context.Context, g *globals) error {
@@ -44,8 +46,8 @@ func (g *globals) schemaLine(s *apiv1.EventSchema) {
 }
 
 type schemasShowCmd struct {
-	Name string `arg:"" help:"Wire name, such as order.created.v1."`
-	target
+	Name   string `arg:"" help:"Wire name, such as order.created.v1."`
+	target `set:"stopped=, else the folder is shown as it is"`
 }
 
 // Run shows.
@@ -64,7 +66,9 @@ func (c *schemasShowCmd) Run(ctx context.Context, g *globals) error {
 	})
 }
 
-type schemasCheckCmd struct{ target }
+type schemasCheckCmd struct {
+	target `set:"stopped=, else the folder is shown as it is"`
+}
 
 // Run checks, and ends with exit code 4 when the program would misread the log.
 func (c *schemasCheckCmd) Run(ctx context.Context, g *globals) error {

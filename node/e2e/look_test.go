@@ -49,7 +49,7 @@ func TestLookingChangesNothing(t *testing.T) {
 	if list := done(t, append([]string{"schemas", "list"}, data...)...); !strings.Contains(list, "order.created.v1") {
 		t.Errorf("the schemas of the stopped site are %s", tail(list, 500))
 	}
-	for _, verb := range []string{"conflicts", "parked list"} {
+	for _, verb := range []string{"conflicts", "parked list", "events tail"} {
 		if got := tributary(t, append(strings.Fields(verb), "--data", s.data[0])...); got.code != 2 || !strings.Contains(got.stderr, "tributary serve --data") {
 			t.Errorf("%s of the stopped site: %+v, want how to start it", verb, got)
 		}
