@@ -5,7 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+
+	"github.com/tributary-es/tributary/internal/server"
 )
+
+// TakenError is of Open, where another program has the port of an address.
+type TakenError = server.TakenError
 
 // Serve opens a node, says on stderr where it listens, and runs it until ctx ends: the main function of a team's own
 // program. A log that has to go on in another life does so.

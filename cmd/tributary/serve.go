@@ -148,11 +148,20 @@ func serve(ctx context.Context, g *globals, config node.Config, sample bool, dat
 	}
 }
 
+// withFlag adds to the error of a port that is taken the flag that names another.
+func withFlag(err error) error {
+	var taken *node.TakenError
+	if !errors.As(err, &taken) {
+		return err
+	}
+	return fmt.Errorf("%w (--%s)", err, strings.ToLower(taken.Protocol))
+}
+
 // serveLife runs a node until ctx ends, says on stdout where it listens, and loads the sample if asked to.
 func serveLife(ctx context.Context, g *globals, config node.Config, sample bool, data string) (err error) {
 	n, err := node.Open(ctx, config)
 	if err != nil {
-		return err
+		return withFlag(err)
 	}
 	defer func() { err = errors.Join(err, n.Close()) }()
 	ctx, cancel := context.WithCancel(ctx)

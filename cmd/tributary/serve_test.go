@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,5 +30,17 @@ func TestDiskFlags(t *testing.T) {
 		if err := bad.apply(&c); !errors.Is(err, eventstore.ErrInvalid) {
 			t.Errorf("a wrong --%s: %v, want ErrInvalid", what, err)
 		}
+	}
+}
+
+// Who serves on a port that is taken is told the flag that names another.
+func TestTakenPortNamesItsFlag(t *testing.T) {
+	for protocol, flag := range map[string]string{"HTTP": "(--http)", "gRPC": "(--grpc)"} {
+		if err := withFlag(fmt.Errorf("open: %w", &node.TakenError{Protocol: protocol})); !strings.HasSuffix(err.Error(), flag) {
+			t.Errorf("%v; want %s", err, flag)
+		}
+	}
+	if err := errors.New("of something else"); withFlag(err) != err {
+		t.Errorf("%v", withFlag(err))
 	}
 }

@@ -8,26 +8,40 @@ import (
 	"syscall"
 )
 
-// Listen takes both ports. A taken port is an error that names the flag to change it, and a port that is free.
+// TakenError is of a port that another program has. Which flag, or what else, names another address is the program's to say.
+type TakenError struct {
+	Addr string
+	// Protocol is what was to be spoken there, HTTP or gRPC.
+	Protocol string
+	// Free is a like address whose port is free just now.
+	Free string
+}
+
+// Error names an address that is free.
+func (e *TakenError) Error() string {
+	return fmt.Sprintf("listen on %s: the port is taken by another program; choose another address for %s, such as %s", e.Addr, e.Protocol, e.Free)
+}
+
+// Listen takes both ports. A taken port is a *TakenError.
 func (s *Server) Listen(ctx context.Context) error {
 	var err error
-	if s.httpListener, err = listen(ctx, s.options.HTTPAddr, "--http"); err != nil {
+	if s.httpListener, err = listen(ctx, s.options.HTTPAddr, "HTTP"); err != nil {
 		return err
 	}
-	if s.grpcListener, err = listen(ctx, s.options.GRPCAddr, "--grpc"); err != nil {
+	if s.grpcListener, err = listen(ctx, s.options.GRPCAddr, "gRPC"); err != nil {
 		return errors.Join(err, s.httpListener.Close())
 	}
 	return nil
 }
 
-func listen(ctx context.Context, addr, flag string) (net.Listener, error) {
+func listen(ctx context.Context, addr, protocol string) (net.Listener, error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("listen on %s: the port is taken by another program; choose a free one, such as %s %s", addr, flag, freeAddr(ctx, addr))
+		return nil, &TakenError{addr, protocol, freeAddr(ctx, addr)}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("listen on %s (%s): %w", addr, flag, err)
+		return nil, fmt.Errorf("listen on %s for %s: %w", addr, protocol, err)
 	}
 	return l, nil
 }

@@ -3,6 +3,7 @@ package server_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net"
 	"net/http"
 	"strings"
@@ -129,21 +130,24 @@ func TestShutdownIsBounded(t *testing.T) {
 	}
 }
 
-func TestTakenPortsAreNamedWithTheirFlag(t *testing.T) {
+// A port that is taken is told with an address that is free, and with no flag: the program that serves may have none.
+func TestTakenPortsAreNamed(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer taken.Close()
 	addr := taken.Addr().String()
-	for flag, o := range map[string]server.Options{
-		"--http": {HTTPAddr: addr, GRPCAddr: "127.0.0.1:0"},
-		"--grpc": {HTTPAddr: "127.0.0.1:0", GRPCAddr: addr},
+	for protocol, o := range map[string]server.Options{
+		"HTTP": {HTTPAddr: addr, GRPCAddr: "127.0.0.1:0"},
+		"gRPC": {HTTPAddr: "127.0.0.1:0", GRPCAddr: addr},
 	} {
 		s := server.New(o)
 		err := s.Listen(t.Context())
-		if err == nil || !strings.Contains(err.Error(), addr) || !strings.Contains(err.Error(), flag+" 127.0.0.1:") || strings.HasSuffix(err.Error(), ":0") {
-			t.Errorf("%s: %v", flag, err)
+		var e *server.TakenError
+		if !errors.As(err, &e) || e.Addr != addr || e.Protocol != protocol || !strings.HasPrefix(e.Free, "127.0.0.1:") || strings.HasSuffix(e.Free, ":0") ||
+			!strings.HasSuffix(err.Error(), e.Free) || strings.Contains(err.Error(), "--") {
+			t.Errorf("%s: %v", protocol, err)
 		}
 		if err := s.Close(); err != nil {
 			t.Errorf("close: %v", err)
