@@ -221,3 +221,32 @@ func TestRunnerCountsWhatWasParkedBehindALostAnswer(t *testing.T) {
 		}
 	})
 }
+
+// ended is a sink with a parked event, which is tried again when the runner's time is up.
+type ended struct {
+	*memview.Keys
+	end context.CancelFunc
+}
+
+func (e *ended) Parked(context.Context) ([]projections.Parked, error) {
+	return make([]projections.Parked, 1), nil
+}
+
+func (e *ended) Retry(ctx context.Context, _ eventstore.StreamID) (int, error) {
+	e.end()
+	return 0, ctx.Err()
+}
+
+// A runner that ends while it tries parked events again does not warn of that.
+func TestEndIsNoWarning(t *testing.T) {
+	log, said := memstore.New(memstore.Options{}), newLines()
+	count(t, log, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	sink := &ended{memview.NewKeys(counters(1)), cancel}
+	if err := projections.NewRunner(log, sink, projections.Options{Logger: slog.New(said)}).Run(ctx); err != nil || ctx.Err() == nil {
+		t.Fatalf("the run ended with %v, %v", err, ctx.Err())
+	}
+	if warned := said.take(); len(warned) > 0 {
+		t.Errorf("it warned of %q", warned)
+	}
+}

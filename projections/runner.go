@@ -422,6 +422,9 @@ func (r *Runner) tryParked(ctx context.Context) {
 		return
 	}
 	applied, err := p.Retry(ctx, eventstore.StreamID{})
+	if ctx.Err() != nil {
+		return
+	}
 	if err != nil {
 		r.opts.Logger.Warn("parked events could not be tried again, and are when the sink is opened the next time", "projection", r.sink.Name(), "error", err)
 		return

@@ -76,12 +76,15 @@ func (c *connection) makeTopic(ctx context.Context, brokers int) error {
 }
 
 // checkSettings adds to faults what the topic's settings lack. A cluster that does not tell them does not
-// stop the mirror.
+// stop the mirror. That nobody waits for the answer any more is no fault of the topic's.
 func (c *connection) checkSettings(ctx context.Context, faults []string, replicas int) []string {
 	response, err := c.client.DescribeConfigs(ctx, &kafka.DescribeConfigsRequest{Resources: []kafka.DescribeConfigRequestResource{{
 		ResourceType: kafka.ResourceTypeTopic, ResourceName: c.topic,
 		ConfigNames: []string{"cleanup.policy", "retention.ms", "retention.bytes", "max.message.bytes", "min.insync.replicas"},
 	}}})
+	if ctx.Err() != nil {
+		return faults
+	}
 	if err != nil {
 		return append(faults, fmt.Sprintf("settings are not told: %v", err))
 	}
