@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
+	"strings"
 
 	apiv1 "github.com/tributary-es/tributary/schemas/gen/tributary/api/v1"
 )
@@ -119,13 +122,12 @@ func lastProgress(g *globals, stream verifyStream) (*apiv1.VerifyProgress, error
 
 func printReport(g *globals, p *apiv1.VerifyProgress) {
 	var pretty map[string]any
-	if json.Unmarshal([]byte(p.GetReportJson()), &pretty) == nil {
-		for _, part := range []string{"log", "kafka", "redis", "clickhouse"} {
-			if v, ok := pretty[part]; ok {
-				body, err := json.Marshal(v)
-				if err == nil {
-					fmt.Fprintf(g.out, "%-11s %s\n", part, shorten(string(body), 160))
-				}
+	d := json.NewDecoder(strings.NewReader(p.GetReportJson()))
+	d.UseNumber()
+	if d.Decode(&pretty) == nil {
+		for _, part := range []string{"log", "kafka", "feed", "redis", "clickhouse"} {
+			if v, ok := pretty[part].(map[string]any); ok {
+				fmt.Fprintf(g.out, "%-11s %s\n", part, inFigures(v))
 			}
 		}
 	}
@@ -142,9 +144,22 @@ func printReport(g *globals, p *apiv1.VerifyProgress) {
 	}
 }
 
-func shorten(s string, n int) string {
-	if len(s) <= n {
-		return s
+// inFigures writes the figures of a part for a person. Of a figure that is broken down it says into how many; --json has them.
+func inFigures(part map[string]any) string {
+	var single, broken []string
+	for _, name := range slices.Sorted(maps.Keys(part)) {
+		words := strings.ReplaceAll(name, "_", " ")
+		switch v := part[name].(type) {
+		case map[string]any:
+			broken = append(broken, fmt.Sprintf("%s: %d", words, len(v)))
+		case bool:
+			if !v {
+				words = "not " + words
+			}
+			single = append(single, words)
+		default:
+			single = append(single, fmt.Sprintf("%s %v", words, v))
+		}
 	}
-	return s[:n] + "…"
+	return strings.Join(append(single, broken...), ", ")
 }

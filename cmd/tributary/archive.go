@@ -162,13 +162,20 @@ func (c *archiveDropCmd) Run(ctx context.Context, g *globals) (err error) {
 	if err != nil {
 		return fmt.Errorf("drop archived events: %w", err)
 	}
-	return g.print(report, func() {
-		did := "dropped"
-		if report.DryRun {
-			did = "would drop"
-		}
-		fmt.Fprintf(g.out, "%s %d events in %s, %d bytes less; the first that is left is %s\n", did, report.Events, counted(report.Segments, "segment"), report.Freed, report.First)
-	})
+	return g.print(report, func() { g.dropped(&report) })
+}
+
+// dropped says what was dropped, and where nothing was, how that may be.
+func (g *globals) dropped(report *node.DropReport) {
+	did := "dropped"
+	switch {
+	case report.Events == 0:
+		fmt.Fprintf(g.out, "nothing to drop: a segment goes only whole, when its last event may go (archive list names them); the first event that is left is %s\n", report.First)
+		return
+	case report.DryRun:
+		did = "would drop"
+	}
+	fmt.Fprintf(g.out, "%s %d events in %s, %d bytes less; the first that is left is %s\n", did, report.Events, counted(report.Segments, "segment"), report.Freed, report.First)
 }
 
 type archiveListCmd struct{ archiveTarget }

@@ -19,6 +19,18 @@ type cellsCmd struct {
 	Take cellsTakeCmd `cmd:"" help:"Take cells whose owner is gone for good. What it still wrote loses where both have written."`
 }
 
+// shardName is a shard as a flag names it: shard-00@SITE, or the SITE alone, which has that one.
+type shardName string
+
+// UnmarshalText reads what was given. Whether there is such a shard is for a server to say.
+func (s *shardName) UnmarshalText(text []byte) error {
+	*s = shardName(text)
+	if len(text) > 0 && !strings.Contains(string(text), "@") {
+		*s = "shard-00@" + *s
+	}
+	return nil
+}
+
 // cells runs do with a client of the cells of a session: t.connect, or t.look.
 func (t *target) cells(ctx context.Context, g *globals, open func(context.Context, *globals) (*session, error), do func(sitesv1.CellsClient) error) (err error) {
 	s, err := open(ctx, g)
@@ -30,7 +42,7 @@ func (t *target) cells(ctx context.Context, g *globals, open func(context.Contex
 }
 
 type cellsListCmd struct {
-	Home   string     `help:"Only those of a shard." placeholder:"shard-00@SITE"`
+	Home   shardName  `help:"Only those of a shard." placeholder:"[shard-00@]SITE"`
 	Stream streamName `help:"Only that of a stream." placeholder:"[TENANT/]CATEGORY/ID"`
 	target `set:"stopped=, else the folder is shown as it is"`
 }
@@ -38,7 +50,7 @@ type cellsListCmd struct {
 // Run lists.
 func (c *cellsListCmd) Run(ctx context.Context, g *globals) error {
 	return c.cells(ctx, g, c.look, func(client sitesv1.CellsClient) error {
-		list, err := client.ListCells(ctx, &sitesv1.ListCellsRequest{Home: c.Home, Stream: c.Stream.String()})
+		list, err := client.ListCells(ctx, &sitesv1.ListCellsRequest{Home: string(c.Home), Stream: c.Stream.String()})
 		if err != nil {
 			return fmt.Errorf("list cells: %w", err)
 		}
@@ -76,10 +88,10 @@ func (g *globals) owners(cells []*sitesv1.Cell, all bool) {
 }
 
 type cellsMoveCmd struct {
-	Cell  []uint32 `arg:"" optional:"" help:"Numbers of cells."`
-	To    string   `help:"The shard that gets them." required:"" placeholder:"shard-00@SITE"`
-	Count int      `help:"In place of numbers: so many of those that this site owns." placeholder:"N"`
-	From  string   `help:"With --count: the shard of this site." placeholder:"shard-00@SITE"`
+	Cell  []uint32  `arg:"" optional:"" help:"Numbers of cells."`
+	To    shardName `help:"The shard that gets them." required:"" placeholder:"[shard-00@]SITE"`
+	Count int       `help:"In place of numbers: so many of those that this site owns." placeholder:"N"`
+	From  shardName `help:"With --count: the shard of this site." placeholder:"[shard-00@]SITE"`
 	target
 }
 
@@ -89,16 +101,16 @@ func (c *cellsMoveCmd) Run(ctx context.Context, g *globals) error {
 		return fmt.Errorf("%w: name cells, or say how many with --count and whose with --from", eventstore.ErrInvalid)
 	}
 	return c.cells(ctx, g, c.connect, func(client sitesv1.CellsClient) error {
-		return eachCell(ctx, g, client, c.Cell, c.From, c.Count, words{"move cells", "moves", "move"}, func(cell uint32) (*sitesv1.Cell, error) {
-			return client.MoveCell(ctx, &sitesv1.MoveCellRequest{Cell: cell, To: c.To})
+		return eachCell(ctx, g, client, c.Cell, string(c.From), c.Count, words{"move cells", "moves", "move"}, func(cell uint32) (*sitesv1.Cell, error) {
+			return client.MoveCell(ctx, &sitesv1.MoveCellRequest{Cell: cell, To: string(c.To)})
 		})
 	})
 }
 
 type cellsTakeCmd struct {
-	Cell   []uint32 `arg:"" optional:"" help:"Numbers of cells."`
-	From   string   `help:"In place of numbers: all cells of a shard." placeholder:"shard-00@SITE"`
-	Reason string   `help:"Why, for the record." required:"" placeholder:"TEXT"`
+	Cell   []uint32  `arg:"" optional:"" help:"Numbers of cells."`
+	From   shardName `help:"In place of numbers: all cells of a shard." placeholder:"[shard-00@]SITE"`
+	Reason string    `help:"Why, for the record." required:"" placeholder:"TEXT"`
 	target
 }
 
@@ -108,7 +120,7 @@ func (c *cellsTakeCmd) Run(ctx context.Context, g *globals) error {
 		return fmt.Errorf("%w: name cells, or the shard whose cells are taken with --from", eventstore.ErrInvalid)
 	}
 	return c.cells(ctx, g, c.connect, func(client sitesv1.CellsClient) error {
-		return eachCell(ctx, g, client, c.Cell, c.From, 0, words{"take cells", "is taken", "are taken"}, func(cell uint32) (*sitesv1.Cell, error) {
+		return eachCell(ctx, g, client, c.Cell, string(c.From), 0, words{"take cells", "is taken", "are taken"}, func(cell uint32) (*sitesv1.Cell, error) {
 			return client.TakeCell(ctx, &sitesv1.TakeCellRequest{Cell: cell, Reason: c.Reason})
 		})
 	})
@@ -149,11 +161,15 @@ func eachCell(ctx context.Context, g *globals, client sitesv1.CellsClient, named
 	bar.end()
 	return g.print(out, func() {
 		for _, s := range cellShares(out.GetCells()) {
+			home, epoch := s.home, s.epoch
+			if s.movingTo != "" { // who gets it opens it under the next epoch
+				home, epoch = s.movingTo, s.epoch+1
+			}
 			if len(s.cells) == 1 {
-				fmt.Fprintf(g.out, "cell %d %s: %s, epoch %d\n", s.cells[0], did.one, cmp.Or(s.movingTo, s.home), s.epoch)
+				fmt.Fprintf(g.out, "cell %d %s: %s, epoch %d\n", s.cells[0], did.one, home, epoch)
 				continue
 			}
-			fmt.Fprintf(g.out, "%d cells %s: %s, epoch %d (%s)\n", len(s.cells), did.several, cmp.Or(s.movingTo, s.home), s.epoch, ranges(s.cells))
+			fmt.Fprintf(g.out, "%d cells %s: %s, epoch %d (%s)\n", len(s.cells), did.several, home, epoch, ranges(s.cells))
 		}
 	})
 }

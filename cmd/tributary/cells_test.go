@@ -104,3 +104,32 @@ func TestOwnerOfAStream(t *testing.T) {
 		}
 	}
 }
+
+// A cell that moves is said to have the epoch under which its new home opens it; one that has been opened meanwhile has that already.
+func TestMovedCellHasItsNextEpoch(t *testing.T) {
+	f := &fakeSites{}
+	var out, errOut strings.Builder
+	g := &globals{out: &out, err: &errOut}
+	did := words{"move cells", "moves", "move"}
+	if err := eachCell(t.Context(), g, f, []uint32{944, 945}, "", 0, did, func(cell uint32) (*sitesv1.Cell, error) {
+		if cell == 944 {
+			return &sitesv1.Cell{Cell: cell, Home: "shard-00@bj", Epoch: 2, MovingTo: "shard-00@sh"}, nil
+		}
+		return &sitesv1.Cell{Cell: cell, Home: "shard-00@sh", Epoch: 3}, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if want := "cell 944 moves: shard-00@sh, epoch 3\ncell 945 moves: shard-00@sh, epoch 3\n"; out.String() != want {
+		t.Errorf("it is said that\n%s, want\n%s", out.String(), want)
+	}
+}
+
+// The site alone names its shard.
+func TestShardName(t *testing.T) {
+	for given, want := range map[string]shardName{"sh": "shard-00@sh", "shard-02@sh": "shard-02@sh", "": ""} {
+		var s shardName
+		if err := s.UnmarshalText([]byte(given)); err != nil || s != want {
+			t.Errorf("%q is %q, %v; want %q", given, s, err, want)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -12,7 +13,10 @@ type streamName struct{ eventstore.StreamID }
 // UnmarshalText reads what was given. An id that has a slash itself is named with its tenant.
 func (s *streamName) UnmarshalText(text []byte) (err error) {
 	name := string(text)
-	if strings.Count(name, "/") == 1 {
+	switch strings.Count(name, "/") {
+	case 0:
+		return fmt.Errorf("%w: stream %q is not of the form [TENANT/]CATEGORY/ID", eventstore.ErrInvalid, name)
+	case 1:
 		name = eventstore.DefaultTenant + "/" + name
 	}
 	s.StreamID, err = eventstore.ParseStreamID(name)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/alecthomas/kong"
@@ -20,6 +21,9 @@ func TestStreamName(t *testing.T) {
 		_, err = parser.Parse([]string{"--stream", given})
 		if (err == nil) != (want != "") || err == nil && flags.Stream.String() != want {
 			t.Errorf("--stream %s is %q, %v; want %q", given, &flags.Stream, err, want)
+		}
+		if !strings.Contains(given, "/") && !strings.Contains(err.Error(), "[TENANT/]CATEGORY/ID") {
+			t.Errorf("--stream %s: %v; want the form that is taken", given, err)
 		}
 	}
 	var none streamName
