@@ -30,7 +30,7 @@ func (n *Node) addRows(t *Tables) (*model, error) {
 	}
 	m := &model{
 		name: t.Name + "-clickhouse", sink: "clickhouse", click: view, sharedRows: t.Shared,
-		runner: projections.NewRunner(source, view, projections.Options{Logger: n.log, Linger: clickHouseLinger, MaxBatch: clickHouseBatch}),
+		runner: projections.NewRunner(source, view, projections.Options{Logger: modelLog(n.log, t.Name+"-clickhouse"), Linger: clickHouseLinger, MaxBatch: clickHouseBatch}),
 	}
 	n.models = append(n.models, m)
 	return m, nil

@@ -17,11 +17,14 @@ func (c *Config) completeDurability(last *Config) {
 }
 
 // lacks says what the durability needs that the node does not have; nothing when it has it.
-func (c *Config) lacks() string {
+func (c *Config) lacks() string { return c.lacksFor(c.Durability) }
+
+// lacksFor is lacks for a durability that a command asks for.
+func (c *Config) lacksFor(durability string) string {
 	switch {
-	case c.Durability != eventstore.Local.String() && c.Kafka == Off:
+	case durability != eventstore.Local.String() && c.Kafka == Off:
 		return "needs Kafka, which is switched off (--kafka)"
-	case c.Durability == eventstore.Peer.String() && len(c.Peers) == 0 && c.Join == "":
+	case durability == eventstore.Peer.String() && len(c.Peers) == 0 && c.Join == "":
 		return "needs another site (--peer)"
 	}
 	return ""

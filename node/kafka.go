@@ -121,10 +121,12 @@ func (n *Node) durable(s eventstore.Store) eventstore.Store {
 	if n.sites.site != nil {
 		keepers[eventstore.Peer] = n.sites.site
 	}
-	if len(keepers) == 0 {
-		return s
+	kept := durable.New(s, keepers)
+	kept.Lacks = map[eventstore.Durability]string{}
+	for _, class := range []eventstore.Durability{eventstore.Kafka, eventstore.Peer} {
+		kept.Lacks[class] = n.config.lacksFor(class.String())
 	}
-	return durable.New(s, keepers)
+	return kept
 }
 
 // run mirrors until ctx ends, once it may begin. A mirror that must not go on says so and stops; commands, and the other one, go on

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -60,6 +61,11 @@ const (
 	clickHouseBatch  = 20_000
 )
 
+// modelLog is the log of what fills a model, and names it: a projection may fill more than one.
+func modelLog(log *slog.Logger, name string) *slog.Logger {
+	return log.With(slog.String("model", name))
+}
+
 func (n *Node) addKeys(p *projections.Projection[projections.Keys], linger time.Duration) (*model, error) {
 	source, err := n.opened()
 	if err != nil {
@@ -72,7 +78,7 @@ func (n *Node) addKeys(p *projections.Projection[projections.Keys], linger time.
 	view := redisview.New(n.redis.client, opening, redisview.Options{Logger: n.log})
 	m := &model{
 		name: p.Name + "-redis", sink: "redis", keys: &opening, redis: view,
-		runner: projections.NewRunner(source, view, projections.Options{Logger: n.log, Linger: linger}),
+		runner: projections.NewRunner(source, view, projections.Options{Logger: modelLog(n.log, p.Name+"-redis"), Linger: linger}),
 	}
 	n.models = append(n.models, m)
 	return m, nil

@@ -26,6 +26,10 @@ type Keeper interface {
 // Store is a store with keepers. See the package comment.
 type Store struct {
 	eventstore.Store
+	// Lacks says of classes without a keeper what there would have to be, such as "needs another site", for who asks for them. It is set
+	// before the store is used.
+	Lacks map[eventstore.Durability]string
+
 	keepers [eventstore.Peer + 1]Keeper // by class
 	timeout time.Duration
 }
@@ -60,7 +64,7 @@ func (s *Store) Begin(ctx context.Context, r eventstore.Request) (
 	class := r.Durability
 	if !s.offers(class) {
 		receipt, err = s.Store.Append(ctx, r) // it refuses what is beyond its disk
-		return s.reached(receipt), nil, err
+		return s.reached(receipt), nil, s.explain(class, err)
 	}
 	if err := s.available(class); err != nil {
 		receipt, err = s.refuse(ctx, &r, err)
@@ -106,7 +110,7 @@ func (s *Store) enqueueRun(ctx context.Context, requests []eventstore.Request, d
 		if receipt := a.Receipt; waits && a.Err == nil {
 			a.Wait = func(ctx context.Context) (eventstore.Receipt, error) { return s.wait(ctx, receipt, class) }
 		}
-		a.Receipt = s.reached(a.Receipt)
+		a.Receipt, a.Err = s.reached(a.Receipt), s.explain(class, a.Err)
 		done(i, a)
 	})
 }
@@ -114,6 +118,14 @@ func (s *Store) enqueueRun(ctx context.Context, requests []eventstore.Request, d
 // offers reports whether there is a keeper for a class.
 func (s *Store) offers(class eventstore.Durability) bool {
 	return class <= eventstore.Peer && s.keepers[class] != nil
+}
+
+// explain adds to the error of a class without a keeper what it lacks.
+func (s *Store) explain(class eventstore.Durability, err error) error {
+	if why := s.Lacks[class]; why != "" && !s.offers(class) && errors.Is(err, eventstore.ErrUnsupported) {
+		return fmt.Errorf("%w, which %s", err, why)
+	}
+	return err
 }
 
 // available returns why a class cannot be reached now.

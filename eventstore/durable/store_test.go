@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -217,6 +218,15 @@ func TestRefusedBeforeItIsRecorded(t *testing.T) {
 	alone := durable.New(memstore.New(memstore.Options{}), map[eventstore.Durability]durable.Keeper{eventstore.Kafka: topic})
 	if _, err := alone.Append(t.Context(), asks(eventstore.Peer, "p")); !errors.Is(err, eventstore.ErrUnsupported) || seq(t, alone) != 0 {
 		t.Errorf("a class that nobody keeps: %v", err)
+	}
+	alone.Lacks = map[eventstore.Durability]string{eventstore.Peer: "needs another site"}
+	_, err := alone.Append(t.Context(), asks(eventstore.Peer, "p"))
+	answered := make(chan error, 1)
+	alone.Enqueue(t.Context(), []eventstore.Request{asks(eventstore.Peer, "q")}, func(_ int, a eventstore.Answer) { answered <- a.Err })
+	for _, err := range []error{err, <-answered} {
+		if !errors.Is(err, eventstore.ErrUnsupported) || !strings.HasSuffix(err.Error(), "durability peer, which needs another site") {
+			t.Errorf("a class that nobody keeps, of which is known why: %v", err)
+		}
 	}
 }
 
