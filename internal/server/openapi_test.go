@@ -68,6 +68,28 @@ func TestOpenAPIFileIsUpToDate(t *testing.T) {
 	}
 }
 
+// Who reads docs/api.md finds every route in it, by its method and path.
+func TestEveryRouteIsTold(t *testing.T) {
+	var doc openAPI
+	if err := json.Unmarshal(fullDocument(t), &doc); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("../../docs/api.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	variable := regexp.MustCompile(`\{[a-z_]+\}`)
+	told := variable.ReplaceAllString(string(text), "{}")
+	for path, item := range doc.Paths {
+		for method := range item {
+			route := strings.ToUpper(method) + " " + variable.ReplaceAllString(path, "{}")
+			if !regexp.MustCompile(regexp.QuoteMeta(route) + `[^/a-z{]`).MatchString(told) {
+				t.Errorf("docs/api.md lacks %s %s", strings.ToUpper(method), path)
+			}
+		}
+	}
+}
+
 // openAPI is as much of a document as the checks need.
 type openAPI struct {
 	OpenAPI    string
