@@ -250,3 +250,26 @@ func TestEndIsNoWarning(t *testing.T) {
 		t.Errorf("it warned of %q", warned)
 	}
 }
+
+// Nor does one that ends while it asks how far the log is.
+func TestEndBesideTheHeadIsNoWarning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source, said := &headless{Store: memstore.New(memstore.Options{})}, newLines()
+		r := projections.NewRunner(source, memview.NewKeys(counters(1)), projections.Options{Logger: slog.New(said)})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- r.Run(ctx) }()
+		await(t, r, count(t, source.Store, 1))
+		synctest.Wait()
+		source.set(func(ctx context.Context) error {
+			cancel()
+			return ctx.Err()
+		})
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+		if warned := said.take(); len(warned) > 0 {
+			t.Errorf("it warned of %q", warned)
+		}
+	})
+}

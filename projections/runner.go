@@ -354,6 +354,8 @@ func (r *Runner) lookAfter(ctx context.Context, f *folder) error {
 	}
 	log, err := r.head(ctx)
 	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
 	case err != nil && down == nil:
 		r.retrying(fmt.Errorf("read the log's head: %w", err), false)
 	case err != nil:

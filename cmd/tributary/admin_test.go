@@ -23,6 +23,17 @@ func TestVerifiedFigures(t *testing.T) {
 	}
 }
 
+// A log that was not asked for is not said to be wrong; one that is wrong is.
+func TestVerifiedLog(t *testing.T) {
+	for _, faults := range [][]string{nil, {"log: lsn 7: corrupt"}} {
+		var out strings.Builder
+		printReport(&globals{out: &out}, &apiv1.VerifyProgress{ReportJson: `{"log":{"events":0,"verified":false},"redis":{"orders":1},"faults":[]}`, Faults: faults})
+		if got := out.String(); strings.Contains(got, "not verified") != (len(faults) > 0) || !strings.Contains(got, "orders 1") {
+			t.Errorf("with faults %q it prints\n%s", faults, got)
+		}
+	}
+}
+
 // Who drops and gets nothing dropped learns that only whole segments go.
 func TestDropOfNothing(t *testing.T) {
 	var out strings.Builder
