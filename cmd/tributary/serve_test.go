@@ -40,7 +40,7 @@ func TestTakenPortNamesItsFlag(t *testing.T) {
 			t.Errorf("%v; want %s", err, flag)
 		}
 	}
-	if err := errors.New("of something else"); withFlag(err) != err {
+	if err := errors.New("of something else"); withFlag(err).Error() != err.Error() {
 		t.Errorf("%v", withFlag(err))
 	}
 }
