@@ -278,7 +278,12 @@ type subscription struct {
 
 // Next implements eventstore.Subscription.
 func (sub *subscription) Next(context.Context) (eventstore.Chunk, error) {
-	log := sub.store.k.s.log
+	s := sub.store.k.s
+	log := s.log
+	if log.Durable().LSN < sub.next {
+		s.w.oracle.violated("the owner", "%s has followed its log up to %d, which ends at %d", s.name, sub.next, log.Durable().LSN)
+		return eventstore.Chunk{}, eventstore.ErrWrongIncarnation
+	}
 	if log.Durable().LSN == sub.next {
 		if err := sub.store.wait(func() bool { return log.Durable().LSN > sub.next }); err != nil {
 			return eventstore.Chunk{}, err
