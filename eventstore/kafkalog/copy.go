@@ -217,7 +217,8 @@ func (w *writer) pack(ctx context.Context, after eventstore.Position, mirrored e
 	}
 }
 
-// gather returns when the log is to be read again that was read to its end at a time; false when ctx has ended.
+// gather returns when the log is to be read again that was read to its end at a time: after Options.Gather, or at once when somebody
+// waits for the mirror or begins to; false when ctx has ended.
 func (w *writer) gather(ctx context.Context, read time.Time, idle <-chan struct{}) bool {
 	select {
 	case <-idle:
@@ -225,17 +226,21 @@ func (w *writer) gather(ctx context.Context, read time.Time, idle <-chan struct{
 		return false
 	}
 	left := w.o.Gather - time.Since(read)
-	if left <= 0 || w.mirror.waiting.Load() > 0 {
+	if left <= 0 {
 		return true
 	}
 	t := time.NewTimer(left)
 	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
+	for w.mirror.waiting.Load() == 0 {
+		select {
+		case <-t.C:
+			return true
+		case <-w.mirror.wake: // who has begun to wait may have ended
+		case <-ctx.Done():
+			return false
+		}
 	}
+	return true
 }
 
 // errNotTaken: the session has ended.

@@ -67,7 +67,8 @@ type Mirror struct {
 	store   eventstore.Reader
 	options Options
 	silence silence
-	waiting atomic.Int64 // calls of Wait
+	waiting atomic.Int64  // calls of Wait
+	wake    chan struct{} // has something when one has begun, maybe since ended
 
 	mu      sync.Mutex // guards what follows
 	status  Status
@@ -76,7 +77,7 @@ type Mirror struct {
 
 // NewMirror returns a mirror of a store. It does nothing until Run.
 func NewMirror(store eventstore.Reader, o Options) *Mirror {
-	return &Mirror{store: store, options: o, status: Status{State: StateStopped}, changed: make(chan struct{})}
+	return &Mirror{store: store, options: o, status: Status{State: StateStopped}, changed: make(chan struct{}), wake: make(chan struct{}, 1)}
 }
 
 // Status returns how the mirror is doing.
@@ -103,6 +104,10 @@ func (m *Mirror) update(change func(*Status)) {
 func (m *Mirror) Wait(ctx context.Context, p eventstore.Position) error {
 	m.waiting.Add(1)
 	defer m.waiting.Add(-1)
+	select {
+	case m.wake <- struct{}{}:
+	default: // it has not been seen yet that another one has begun
+	}
 	return m.until(ctx, "wait for the mirror at "+p.String(), func(s *Status) bool {
 		return p.IsZero() || s.Position.Incarnation == p.Incarnation && s.Position.LSN >= p.LSN
 	})

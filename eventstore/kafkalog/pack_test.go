@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -107,5 +108,31 @@ func TestWhatComesSoonGathers(t *testing.T) {
 	p.ask()
 	if got := p.take(); got != 1 {
 		t.Errorf("while somebody waits a parcel has %d events, want 1", got)
+	}
+}
+
+// Who begins to wait for the mirror while events gather is not kept waiting until they have.
+func TestWhoWaitsEndsTheGathering(t *testing.T) { synctest.Test(t, testWhoWaitsEndsTheGathering) }
+
+func testWhoWaitsEndsTheGathering(t *testing.T) {
+	p := newPacking(t, 1, time.Hour)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := p.writer.mirror.Wait(ended, eventstore.Position{Incarnation: 1, LSN: 2}); err == nil { // nobody mirrors
+		t.Fatal("the mirror has what was never recorded")
+	}
+	for _, waits := range []bool{false, true} {
+		begun := time.Now()
+		p.ask()
+		p.record(1)
+		synctest.Wait() // they gather
+		if waits {
+			go func() {
+				_ = p.writer.mirror.Wait(t.Context(), eventstore.Position{Incarnation: 1, LSN: 3}) // until the test ends
+			}()
+		}
+		if got := p.take(); got != 1 || waits == (time.Since(begun) > 0) {
+			t.Errorf("somebody waits: %v; %d events come after %s", waits, got, time.Since(begun))
+		}
 	}
 }
