@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -251,6 +252,22 @@ func TestAuditWithoutATopic(t *testing.T) {
 	}
 }
 
+// withoutRecords is an answer to a fetch that has none, though there are some.
+func withoutRecords(request kmsg.Request) kmsg.Response {
+	response := request.ResponseKind().(*kmsg.FetchResponse)
+	for _, topic := range request.(*kmsg.FetchRequest).Topics {
+		answer := kmsg.NewFetchResponseTopic()
+		answer.Topic, answer.TopicID = topic.Topic, topic.TopicID
+		for _, partition := range topic.Partitions {
+			p := kmsg.NewFetchResponseTopicPartition()
+			p.Partition, p.HighWatermark, p.LastStableOffset, p.RecordBatches = partition.Partition, 100, 100, []byte{}
+			answer.Partitions = append(answer.Partitions, p)
+		}
+		response.Topics = append(response.Topics, answer)
+	}
+	return response
+}
+
 // Brokers that answer without a record, for whatever reason, are said to.
 func TestAuditOfATopicThatGivesNothing(t *testing.T) {
 	c := cluster(t, kfake.NumBrokers(1))
@@ -262,18 +279,7 @@ func TestAuditOfATopicThatGivesNothing(t *testing.T) {
 	m.stop()
 	c.ControlKey(kmsg.Fetch.Int16(), func(request kmsg.Request) (kmsg.Response, error, bool) {
 		c.KeepControl()
-		response := request.ResponseKind().(*kmsg.FetchResponse)
-		for _, topic := range request.(*kmsg.FetchRequest).Topics {
-			answer := kmsg.NewFetchResponseTopic()
-			answer.Topic, answer.TopicID = topic.Topic, topic.TopicID
-			for _, partition := range topic.Partitions {
-				p := kmsg.NewFetchResponseTopicPartition()
-				p.Partition, p.HighWatermark, p.LastStableOffset, p.RecordBatches = partition.Partition, 100, 100, []byte{}
-				answer.Partitions = append(answer.Partitions, p)
-			}
-			response.Topics = append(response.Topics, answer)
-		}
-		return response, nil, true
+		return withoutRecords(request), nil, true
 	})
 	_, err := kafkalog.Audit(context.Background(), s, fast(addr), nil)
 	if !errors.Is(err, eventstore.ErrUnavailable) {
@@ -281,6 +287,31 @@ func TestAuditOfATopicThatGivesNothing(t *testing.T) {
 	}
 	if text := err.Error(); strings.Contains(text, "%!") || !strings.Contains(text, "answers without a record") {
 		t.Errorf("audit: %s", text)
+	}
+}
+
+// What a topic begins with is asked again of brokers that answer without a record for a moment, as one does that has just become leader.
+func TestFirstOfATopicThatGivesNothingYet(t *testing.T) {
+	c := cluster(t, kfake.NumBrokers(1))
+	addr := c.ListenAddrs()[0]
+	s := newStore(t)
+	fill(t, s, 10)
+	m := runMirror(t, s, fast(addr))
+	waitFor(t, m.Mirror, s)
+	m.stop()
+	var asked atomic.Int64
+	c.ControlKey(kmsg.Fetch.Int16(), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		if asked.Add(1) > 3 {
+			return nil, nil, false
+		}
+		return withoutRecords(request), nil, true
+	})
+	if got, err := m.First(t.Context()); err != nil || got != (eventstore.Dot{Log: head(t, s).ID, Seq: 1}) {
+		t.Errorf("the topic begins with %v, %v; want the first event", got, err)
+	}
+	if asked.Load() < 4 {
+		t.Errorf("it was asked %d times", asked.Load())
 	}
 }
 

@@ -71,20 +71,13 @@ func (m *Mirror) First(ctx context.Context) (eventstore.Dot, error) {
 	if err != nil {
 		return eventstore.Dot{}, err
 	}
-	for from := start; from < end; {
-		records, _, err := c.fetch(ctx, from, minFetchBytes, readWait)
+	for record, err := range c.recordsBy(ctx, start, end, minFetchBytes) {
 		if err != nil {
 			return eventstore.Dot{}, err
 		}
-		if len(records) == 0 {
-			return eventstore.Dot{}, fmt.Errorf("fetch %s/%d: no record at offset %d, though the partition ends at %d", c.topic, c.partition, from, end)
+		if d, ok := sequence(record.Headers); ok {
+			return d, nil
 		}
-		for _, r := range records {
-			if d, ok := sequence(r.Headers); ok {
-				return d, nil
-			}
-		}
-		from = records[len(records)-1].Offset + 1
 	}
 	return eventstore.Dot{}, nil
 }

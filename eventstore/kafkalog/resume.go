@@ -42,10 +42,15 @@ func (s *fetchSize) learn(err error) {
 
 // records yields the records from one offset up to before another.
 func (c *connection) records(ctx context.Context, from, to int64) iter.Seq2[Record, error] {
+	return c.recordsBy(ctx, from, to, fetchBytes)
+}
+
+// recordsBy is records with about so many bytes a fetch.
+func (c *connection) recordsBy(ctx context.Context, from, to int64, size int) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		empty := 0
 		for from < to {
-			records, _, err := c.fetch(ctx, from, fetchBytes, 250*time.Millisecond)
+			records, _, err := c.fetch(ctx, from, size, 250*time.Millisecond)
 			if err == nil && len(records) == 0 {
 				// A broker that has just become leader may not know the partition's end yet.
 				if empty++; empty > 20 {
