@@ -137,6 +137,7 @@ func (k *keeper) goOn() {
 		if !more && st == k.acts {
 			k.acts = nil
 		} else if !more {
+			st.ready = func() bool { return false }
 			return // it was ended
 		}
 	}
@@ -280,17 +281,18 @@ type subscription struct {
 func (sub *subscription) Next(context.Context) (eventstore.Chunk, error) {
 	s := sub.store.k.s
 	log := s.log
-	if log.Durable().LSN < sub.next {
-		s.w.oracle.violated("the owner", "%s has followed its log up to %d, which ends at %d", s.name, sub.next, log.Durable().LSN)
-		return eventstore.Chunk{}, eventstore.ErrWrongIncarnation
-	}
 	if log.Durable().LSN == sub.next {
 		if err := sub.store.wait(func() bool { return log.Durable().LSN > sub.next }); err != nil {
 			return eventstore.Chunk{}, err
 		}
 	}
 	var chunk eventstore.Chunk
-	for _, e := range log.Events()[sub.next:] {
+	events := log.Events()
+	if uint64(len(events)) < log.Durable().LSN {
+		s.w.oracle.violated("the owner", "%s says that its log is durable up to %d, and has %d events that are", s.name, log.Durable().LSN, len(events))
+		return chunk, eventstore.ErrWrongIncarnation
+	}
+	for _, e := range events[sub.next:] {
 		if sub.filter.Matches(&e) {
 			chunk.Events = append(chunk.Events, e)
 		}
