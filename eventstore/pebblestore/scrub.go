@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -126,6 +127,19 @@ func (s *Store) doubt(err error) {
 	select {
 	case s.doubted <- struct{}{}:
 	default:
+	}
+}
+
+// doubtDamaged has it known, too, that Pebble has come upon damage by itself, such as in a compaction, which it tries again and again:
+// once for each table.
+func (s *Store) doubtDamaged(from *pebble.EventListener) {
+	var known sync.Map // paths
+	say := from.DataCorruption
+	from.DataCorruption = func(info pebble.DataCorruptionInfo) {
+		say(info)
+		if _, before := known.LoadOrStore(info.Path, true); !before {
+			s.doubt(fmt.Errorf("%w: %s", eventstore.ErrDamaged, info.Path))
+		}
 	}
 }
 

@@ -166,6 +166,7 @@ func (s *Store) openDatabases(sealed bool) (head logHead, err error) {
 	watched := func(fs vfs.FS, cache *pebble.Cache) *pebble.Options {
 		o := s.opts.logOptions(fs, cache)
 		s.tableList.watch(o.EventListener)
+		s.doubtDamaged(o.EventListener)
 		o.EventListener.TableDeleted = func(info pebble.TableDeleteInfo) {
 			s.tables.deleted(info.FileNum.String())
 			s.tableList.deleted(info.FileNum.String())
