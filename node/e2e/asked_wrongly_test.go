@@ -33,7 +33,8 @@ func TestSitesAskedWrongly(t *testing.T) {
 
 	// Cells of nobody, and cells for a site that takes no writes: nobody could write them.
 	refused(2, "there is no shard shard-00@nobody", "cells", "list", "--home", "shard-00@nobody")
-	refused(2, "is not of the form", "cells", "list", "--home", "nobody")
+	refused(2, "there is no shard shard-00@nobody", "cells", "list", "--home", "nobody")
+	refused(2, "is not of the form", "cells", "list", "--home", "shard-x@nobody")
 	if out := done(t, "cells", "list", "--home", "shard-00@"+s.names[1], "--data", s.data[0]); !strings.Contains(out, s.names[1]) {
 		t.Errorf("cells list of the other site says\n%s", out)
 	}
