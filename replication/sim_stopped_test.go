@@ -31,10 +31,16 @@ func (s *site) stop(d time.Duration) {
 	})
 }
 
-// goOn has the process do what has come meanwhile, in any order.
+// goOn has the process do what has come meanwhile: in the order in which it came, or in any.
 func (s *site) goOn() {
 	late := s.late
 	s.stopped, s.late = false, nil
+	if s.w.chance(0.5) {
+		for _, do := range late {
+			do()
+		}
+		return
+	}
 	s.w.rand.Shuffle(len(late), func(i, j int) { late[i], late[j] = late[j], late[i] })
 	for _, do := range late {
 		do()
