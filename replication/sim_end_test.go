@@ -249,6 +249,7 @@ const mostWait = 10 * time.Second
 
 // run plays a whole history: work and faults, calm, and the sites have to become alike by themselves.
 func (w *world) run() {
+	defer w.endAll() // strands that wait would keep the world
 	w.begin()
 	w.runUntil(w.plan.duration)
 	w.beCalm()
@@ -282,5 +283,12 @@ func (w *world) run() {
 			w.mix(uint64(b.hlc))
 			w.mix(uint64(b.chain[0])<<8 | uint64(b.chain[1]))
 		}
+	}
+}
+
+// endAll ends what the sites' owners still wait for.
+func (w *world) endAll() {
+	for _, s := range w.sites {
+		s.endKeeper()
 	}
 }
