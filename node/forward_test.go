@@ -17,18 +17,9 @@ import (
 // serveAll runs a server of gRPC that does the same whatever it is asked.
 func serveAll(t *testing.T, do func(*grpc.Server, grpc.ServerStream) error) (addr string) {
 	t.Helper()
-	l := listen(t)
 	var s *grpc.Server
 	s = grpc.NewServer(grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error { return do(s, stream) }))
-	ended := make(chan error, 1)
-	go func() { ended <- s.Serve(l) }()
-	t.Cleanup(func() {
-		s.Stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	return l.Addr().String()
+	return serveGRPC(t, s)
 }
 
 // A call that is sent on to another site, and gets no answer there, may have been carried out: it is not said to have left nothing. One

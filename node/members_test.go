@@ -46,10 +46,10 @@ func listen(t *testing.T) net.Listener {
 	return l
 }
 
-// server runs a server of gRPC that answers nothing.
-func (c *called) server(t *testing.T) (addr string) {
+// serveGRPC runs a server until the test ends.
+func serveGRPC(t *testing.T, s *grpc.Server) (addr string) {
 	t.Helper()
-	l, s := listen(t), grpc.NewServer(grpc.StatsHandler(c))
+	l := listen(t)
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(l) }()
 	t.Cleanup(func() {
@@ -59,6 +59,12 @@ func (c *called) server(t *testing.T) (addr string) {
 		}
 	})
 	return l.Addr().String()
+}
+
+// server runs a server of gRPC that answers nothing.
+func (c *called) server(t *testing.T) (addr string) {
+	t.Helper()
+	return serveGRPC(t, grpc.NewServer(grpc.StatsHandler(c)))
 }
 
 // broker takes connections, and answers nothing.

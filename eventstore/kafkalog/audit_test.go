@@ -2,7 +2,9 @@ package kafkalog_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -339,16 +341,12 @@ func TestDamagedBatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	size, err := f.Seek(0, 2)
+	content, err := io.ReadAll(f)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := make([]byte, 1)
-	if _, err := f.ReadAt(b, size/2); err != nil {
-		t.Fatal(err)
-	}
-	b[0] ^= 0x10
-	if _, err := f.WriteAt(b, size/2); err != nil {
+	at := inMiddleBatch(t, content)
+	if _, err := f.WriteAt([]byte{content[at] ^ 0x10}, int64(at)); err != nil {
 		t.Fatal(err)
 	}
 
@@ -373,4 +371,20 @@ func TestDamagedBatch(t *testing.T) {
 		}
 		return
 	}
+}
+
+// inMiddleBatch returns a place among the records of the batch that is in the middle of a broker's file: the checksum is of those, and not
+// of all that a batch begins with.
+func inMiddleBatch(t *testing.T, content []byte) int {
+	t.Helper()
+	const header, lengthAt, head = 12, 8, 61 // before what the length counts; the length; what stands before the records
+	for from := 0; from+head < len(content); {
+		end := from + header + int(binary.BigEndian.Uint32(content[from+lengthAt:]))
+		if end > len(content)/2 && end <= len(content) {
+			return (from + head + end) / 2
+		}
+		from = end
+	}
+	t.Fatal("there is no batch in the middle of the file")
+	return 0
 }
