@@ -72,7 +72,7 @@ func openSites(n *Node) (*sitesPart, error) {
 	o := replication.Options{
 		Config: replication.Config{Site: n.config.Site, Begun: n.config.Life != 0, MaxSkew: n.config.MaxSkew, Leases: true},
 		Store:  n.local, Clock: n.steady, Topic: ownTopic{n.kafka.mirror, p}, Logger: n.log,
-		Links: map[string]replication.Link{}, Peers: map[string]replication.Peer{}, Accord: p, Recorder: n.cells, Homed: n.cells.fence.Homed,
+		Links: map[string]replication.Link{}, Peers: map[string]replication.Peer{}, Accord: p, Recorder: n.cells, Homed: n.cells.fence.Homed, TakenIn: n.cells.fence.TakenIn,
 		Alarms: lastAlarms(n.path(alarmsFile), n.log), KeepAlarms: func(all []replication.Alarm) error { return keepAlarms(n.path(alarmsFile), all) },
 	}
 	for _, other := range n.config.Peers {

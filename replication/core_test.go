@@ -16,6 +16,10 @@ type logStorage struct{ *memstore.Log }
 
 func (s logStorage) Heads() []eventstore.LogHead { return s.DurableHeads() }
 
+func (s logStorage) Durable() uint64 { return s.Log.Durable().LSN }
+
+func (s logStorage) TakenIn() uint64 { return s.Durable() }
+
 func (s logStorage) ChainAt(log eventstore.LogID, seq uint64) (eventstore.Hash, bool) {
 	if seq == 0 {
 		return eventstore.ChainStart(log), true

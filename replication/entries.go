@@ -13,9 +13,21 @@ type Recorder interface {
 	Enter(ctx context.Context, e Entry) error
 }
 
-// OnRecord tells the site events of takeovers that are durable here, in the order of the log, each once: first all that there are.
+// OnRecord tells the site events of takeovers that are durable here, in the order of the log, each once: first all that there are. It returns
+// when the site goes by them.
 func (s *Site) OnRecord(ctx context.Context, events []eventstore.Recorded) error {
-	return s.put(ctx, OnRecord{events})
+	stepped := make(chan struct{})
+	if err := s.put(ctx, OnRecord{events, stepped}); err != nil {
+		return err
+	}
+	select {
+	case <-stepped:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.ended:
+		return ErrStopped
+	}
 }
 
 // TakePart tells the site which sites are on record as taking part.

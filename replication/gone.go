@@ -127,7 +127,7 @@ func (t *track) found(seq uint64) {
 
 // whatIsMissing says what a site has of a log that is not here and may still come; nothing when all is here.
 func (c *Core) whatIsMissing(now Instant, site string, h eventstore.LogHead) string {
-	if h.Log.Site == c.own.Site {
+	if h.Log == c.own {
 		return ""
 	}
 	if t := c.track(h.Log); t.held.Seq < h.Seq && t.broken == "" && c.mayCome(now, eventstore.Dot{Log: h.Log, Seq: t.held.Seq + 1}) {

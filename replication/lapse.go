@@ -26,10 +26,10 @@ func lapsed(lapses []Lapse, d eventstore.Dot) bool {
 	return slices.ContainsFunc(lapses, func(l Lapse) bool { return l.Has(d) })
 }
 
-// Lapses returns those of this site, one for each time that it was taken over from. Before it is known what is on record, all that it has
-// recorded may be in one, and is.
+// Lapses returns those of this site, one for each time that it was taken over from. Before it is known what is on record, in earlier lives
+// of its log, too, all that it has recorded may be in one, and is.
 func (c *Core) Lapses() []Lapse {
-	if c.cfg.Leases && !c.leases.told {
+	if c.cfg.Leases && (!c.leases.told || c.forgotten() != nil) {
 		return []Lapse{{}}
 	}
 	return slices.Clone(c.leases.tenures.of(c.cfg.Site).lapses)

@@ -66,7 +66,7 @@ func TestLapses(t *testing.T) {
 func TestLapsesBeforeTheRecord(t *testing.T) {
 	own := eventstore.LogID{Site: "a", Incarnation: 1}
 	r := newRig("a")
-	c := New(Config{Site: "a", Peers: []string{"b", "c"}, Leases: true, Begun: true}, own, &storage{ctx: t.Context(), store: r.stores["a"]}, Instant{})
+	c := New(Config{Site: "a", Peers: []string{"b", "c"}, Leases: true, Begun: true}, own, &storage{ctx: t.Context(), store: r.stores["a"], takenIn: func() uint64 { return 0 }}, Instant{})
 	holds := func(homed bool) bool {
 		e := elsewhere{held: eventstore.Vector{{Log: own, Seq: 9}}, lapses: c.Lapses()}
 		return e.holds(kept{eventstore.Dot{Log: own, Seq: 3}, homed})

@@ -27,6 +27,8 @@ type leases struct {
 	auto     bool
 	takes    bool
 	tenures  tenures
+	whole    intake              // since Core.Whole is nil
+	voter    intake              // since Core.hasAll
 	attempts map[string]*attempt // by the site whose cells are to be taken
 	binding  *Entry              // said of this site itself, and not on record yet
 }
@@ -39,7 +41,11 @@ type attempt struct {
 }
 
 // OnRecord are events of takeovers that are durable here, each once, in the order of the site's log; the first are all that there were.
-type OnRecord struct{ Events []eventstore.Recorded }
+type OnRecord struct {
+	Events []eventstore.Recorded
+	// stepped, when not nil, is closed by the site when the core has them.
+	stepped chan struct{}
+}
 
 // Members says which sites are on record as taking part, this one among them. Auto: nobody has to ask for a takeover among them, and this
 // site writes what is homed under a lease. Takes: this site may be the one that takes over.
@@ -74,7 +80,7 @@ func (c *Core) onRecord(events []eventstore.Recorded, out *Effects) {
 // grants returns the other sites whose leases this one acknowledges.
 func (c *Core) grants() (out []string) {
 	l := &c.leases
-	if !l.told || c.Writable() != nil || c.Whole() != nil { // it may have agreed to something that it does not know
+	if !l.told || c.Writable() != nil || c.forgotten() != nil { // it may have agreed to something that it does not know
 		return nil
 	}
 	for _, p := range c.peers {
@@ -132,7 +138,7 @@ func (c *Core) lease(now Instant) (until time.Duration, err error) {
 	if !l.told {
 		return 0, fmt.Errorf("%w: what is on record of takeovers is being read", ErrAway)
 	}
-	if err := c.Whole(); err != nil && len(c.peers) > 1 {
+	if err := c.forgotten(); err != nil && len(c.peers) > 1 {
 		return 0, fmt.Errorf("%w: what it has agreed to may be forgotten: %w", ErrAway, err)
 	}
 	if !c.bound() {
@@ -212,13 +218,23 @@ func (c *Core) over(log eventstore.LogID) bool {
 	return p != nil && p.log.Incarnation > log.Incarnation
 }
 
-// mayVote reports whether the site has in this life all that it may have held in an earlier one, and others may have been told that it
-// holds: every other member has answered since it started, and what that had then is here. In its first life it has forgotten nothing. What it
-// says of its leases in a life stands for that, once.
-func (c *Core) mayVote(now Instant) bool {
-	if c.own.Incarnation == 1 || c.leases.tenures.of(c.cfg.Site).where.Log == c.own {
-		return true
+// forgotten returns nil when the site knows of its earlier lives what is to be known (Whole), and that of takeovers, too.
+func (c *Core) forgotten() error {
+	if err := c.Whole(); err != nil || c.own.Incarnation == 1 || c.leases.whole.done(c.store) {
+		return err
 	}
+	return fmt.Errorf("%w: what has come back of earlier lives of %s is being taken in", ErrUnconfirmed, c.own.Site)
+}
+
+// mayVote reports whether the site knows in this life all that it may have known in an earlier one. In its first life it has forgotten
+// nothing. What it says of its leases in a life stands for that, once.
+func (c *Core) mayVote() bool {
+	return c.own.Incarnation == 1 || c.leases.tenures.of(c.cfg.Site).where.Log == c.own || c.leases.voter.done(c.store)
+}
+
+// hasAll reports whether the site has in this life all that it may have held in an earlier one, and others may have been told that it
+// holds: every other member has answered since it started, and what that had then is here.
+func (c *Core) hasAll(now Instant) bool {
 	for _, p := range c.peers {
 		if slices.Contains(c.leases.members, p.name) && !p.knows {
 			return false
@@ -259,7 +275,7 @@ func (l *leases) successor(site string) string {
 // comes of what it proposes itself. What is not on record yet is said again with each heartbeat.
 func (c *Core) standIn(now Instant, out *Effects) {
 	l := &c.leases
-	if !l.told || l.members == nil || c.Writable() != nil || c.Whole() != nil || !c.clock.found && len(c.peers) > 0 {
+	if !l.told || l.members == nil || c.Writable() != nil || c.forgotten() != nil || !c.clock.found && len(c.peers) > 0 {
 		return // by a clock that nobody has seen it would say things of the future, at which the others look when that has come
 	}
 	say := func(e *Entry) *Entry {
@@ -274,7 +290,7 @@ func (c *Core) standIn(now Instant, out *Effects) {
 	switch bind := l.auto && len(l.members) > 2; {
 	case l.binding != nil && again:
 		say(l.binding)
-	case l.binding != nil || !c.mayVote(now):
+	case l.binding != nil || !c.mayVote():
 	case bind && (!own.said.Leased || own.where.Log != c.own) || !bind && own.said.Leased || own.where.Seq > 0 && own.said.Knows < uint64(len(own.done)):
 		l.binding = say(&Entry{c.cfg.Site, TakeoverBound, takeoverNote{Leased: bind, Knows: uint64(len(own.done))}, own.where})
 	}

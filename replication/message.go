@@ -178,4 +178,9 @@ type Storage interface {
 	// ChainAt returns the chain of a log after a seq; held is false when the log is not held that far, or what it has there was
 	// dropped, is archived or cannot be had at present. It is called by who steps the core, and waits for no network.
 	ChainAt(log eventstore.LogID, seq uint64) (chain eventstore.Hash, held bool)
+	// Durable returns the place (eventstore.Position.LSN) up to which the site has its log durably. It is asked where Config.Leases is set.
+	Durable() uint64
+	// TakenIn returns the place up to which what is on record of cells is known to the site's fence, and of takeovers to the core (OnRecord).
+	// It is asked where Config.Leases is set.
+	TakenIn() uint64
 }

@@ -28,6 +28,8 @@ type Fence struct {
 	cells   []Cell        // by number; nil: not known yet
 	digests []CellsDigest // of cells; nil: to be made
 	closing map[uint16]Shard
+
+	takenIn atomic.Uint64 // TakenIn
 }
 
 // NewFence returns the fence of a shard. homed says whether streams of a category are written at their home alone.
@@ -38,7 +40,7 @@ func NewFence(self Shard, homed func(category string) bool) *Fence {
 // Check is an eventstore.Fence.
 func (f *Fence) Check(stream eventstore.StreamID, cell uint16) (epoch uint32, err error) {
 	if eventstore.IsSystemCategory(stream.Category) {
-		return 0, nil
+		return 0, f.givesAway(stream)
 	}
 	homed := f.homed(stream.Category)
 	if why := f.blocks(stream.Category, cell, homed); why != "" {
@@ -62,15 +64,37 @@ func (f *Fence) Check(stream eventstore.StreamID, cell uint16) (epoch uint32, er
 	case c.Home != f.self:
 		return 0, &eventstore.NotHomeError{Stream: stream, Cell: cell, Home: c.Home.String(), Epoch: c.Epoch}
 	}
-	if atHome := f.atHome.Load(); atHome != nil {
-		if err := (*atHome)(); err != nil {
-			return 0, fmt.Errorf("stream %s: %w", stream, err)
-		}
+	if err := f.away(); err != nil {
+		return 0, fmt.Errorf("stream %s: %w", stream, err)
 	}
 	return c.Epoch, nil
 }
 
-// Watch has nothing homed written while atHome, such as Site.AtHome, has an error. It must not block.
+// givesAway returns an error when a cell that is being given away may be somebody else's by now: in an earlier life of its log, or
+// while others took it for gone, the site may have given it away already.
+func (f *Fence) givesAway(stream eventstore.StreamID) error {
+	cell, ok := numberOf(stream)
+	if !ok {
+		return nil
+	}
+	f.mu.RLock()
+	_, closing := f.closing[cell]
+	f.mu.RUnlock()
+	if !closing {
+		return nil
+	}
+	return f.away()
+}
+
+// away returns why others may have what is this shard's; nil: they have not.
+func (f *Fence) away() error {
+	if atHome := f.atHome.Load(); atHome != nil {
+		return (*atHome)()
+	}
+	return nil
+}
+
+// Watch has nothing homed written, and no cell given away or opened, while atHome, such as Site.AtHome, has an error. It must not block.
 func (f *Fence) Watch(atHome func() error) { f.atHome.Store(&atHome) }
 
 // Block holds back what sites do not agree on, in place of what was held back before.
@@ -129,6 +153,9 @@ func (f *Fence) Digest() (digest [16]byte) {
 	return digest
 }
 
+// TakenIn returns the place in the log up to which the fence knows what is on record, and so does who is told of takeovers (Owner.Told).
+func (f *Fence) TakenIn() uint64 { return f.takenIn.Load() }
+
 // set notes who may write a cell.
 func (f *Fence) set(c Cell) {
 	f.mu.Lock()
@@ -162,7 +189,7 @@ type Owner struct {
 	at    eventstore.Position // up to where the log is taken in
 
 	// Told, when not nil, is told events of takeovers: first all that there are, then each, when the fence knows what came with them. It
-	// is set before Run.
+	// returns when they are taken in. It is set before Run.
 	Told   func(context.Context, []eventstore.Recorded) error
 	stands []eventstore.Recorded // what it is told first
 
@@ -213,9 +240,12 @@ func NewOwner(ctx context.Context, f *Fence, r *Ring, store eventstore.Store, lo
 }
 
 // cellOf returns the cell that an event of CellCategory is about.
-func cellOf(e *eventstore.Recorded) (cell uint16, ok bool) {
-	n, err := strconv.ParseUint(e.Stream.ID, 10, 16)
-	return uint16(n), err == nil && n < eventstore.Cells && e.Stream == CellStream(uint16(n))
+func cellOf(e *eventstore.Recorded) (cell uint16, ok bool) { return numberOf(e.Stream) }
+
+// numberOf returns the cell that a stream of CellCategory is of.
+func numberOf(stream eventstore.StreamID) (cell uint16, ok bool) {
+	n, err := strconv.ParseUint(stream.ID, 10, 16)
+	return uint16(n), err == nil && n < eventstore.Cells && stream == CellStream(uint16(n))
 }
 
 // read folds the stream of a cell, and returns the stream's version.
@@ -239,6 +269,7 @@ func (o *Owner) Run(ctx context.Context) error {
 			return err
 		}
 	}
+	o.fence.takenIn.Store(o.at.LSN)
 	for {
 		err := o.follow(ctx)
 		if ctx.Err() != nil {
@@ -288,6 +319,7 @@ func (o *Owner) follow(ctx context.Context) error {
 		}
 		if chunk.Position != (eventstore.Position{}) { // it has gone on
 			o.at = chunk.Position
+			o.fence.takenIn.Store(o.at.LSN)
 		}
 	}
 }
@@ -370,6 +402,9 @@ func (o *Owner) openCell(ctx context.Context, cell uint16) error {
 			return err
 		}
 		e, err := c.open(o.fence.self)
+		if err == nil {
+			err = o.fence.away() // an earlier life of its log may have opened it, and given it away since
+		}
 		if err != nil {
 			return err
 		}
@@ -391,7 +426,8 @@ func (o *Owner) record(ctx context.Context, cell uint16, version uint64, e event
 }
 
 // Move gives a cell of this shard to another, and returns when it is sealed; the other opens it when it has received that. It
-// does not leave when ctx ends before it is known what became of the seal. REQUIRES: there is such a shard.
+// does not leave when ctx ends before it is known what became of the seal. While others may have taken the cell, it is
+// eventstore.ErrUnavailable (Fence.Watch). REQUIRES: there is such a shard.
 func (o *Owner) Move(ctx context.Context, cell uint16, to Shard) error {
 	if cell >= eventstore.Cells {
 		return fmt.Errorf("%w: cell %d; there are %d, from 0 on", eventstore.ErrInvalid, cell, eventstore.Cells)

@@ -420,6 +420,10 @@ type playStorage struct{ *memstore.Log }
 
 func (s playStorage) Heads() []eventstore.LogHead { return s.DurableHeads() }
 
+func (s playStorage) Durable() uint64 { return s.Log.Durable().LSN }
+
+func (s playStorage) TakenIn() uint64 { return s.Durable() }
+
 func (s playStorage) ChainAt(log eventstore.LogID, seq uint64) (chain eventstore.Hash, held bool) {
 	if seq == 0 {
 		return eventstore.ChainStart(log), true

@@ -3,6 +3,7 @@ package replication_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"log/slog"
 	"slices"
@@ -67,6 +68,9 @@ func (s *site) atHome() error {
 	until, err := s.core.AtHome(now)
 	if err == nil && now.Mono >= until {
 		err = replication.ErrAway
+	}
+	if err != nil {
+		err = fmt.Errorf("%w: %w", eventstore.ErrUnavailable, err) // as Site.AtHome has it
 	}
 	return err
 }

@@ -395,6 +395,15 @@ func (v storage) Heads() []eventstore.LogHead {
 	return v.s.heads
 }
 
+func (v storage) Durable() uint64 { return v.s.log.Durable().LSN }
+
+func (v storage) TakenIn() uint64 {
+	if v.s.keeper == nil {
+		return 0
+	}
+	return v.s.keeper.fence.TakenIn()
+}
+
 func (v storage) ChainAt(log eventstore.LogID, seq uint64) (chain eventstore.Hash, held bool) {
 	if seq == 0 {
 		return eventstore.ChainStart(log), true

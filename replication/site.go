@@ -83,8 +83,10 @@ type Options struct {
 	// Accord, when not nil, says what has to be the same at all sites, and judges what they say.
 	Accord Accord
 
-	// Recorder puts on record what the core has to say about takeovers; nil where Config.Leases is not set.
+	// Recorder puts on record what the core has to say about takeovers, and TakenIn is Storage.TakenIn, such as Fence.TakenIn; nil where
+	// Config.Leases is not set.
 	Recorder Recorder
+	TakenIn  func() uint64
 	// Homed says whether the streams of a category are written at one site alone; nil: none are.
 	Homed func(category string) bool
 
@@ -226,7 +228,7 @@ func (s *Site) Run(ctx context.Context) (err error) {
 	s.o.Clock.Hold()
 	s.own, s.start = state.ID, time.Now()
 	_, s.zero, _ = s.o.Clock.Read()
-	storage := &storage{ctx: ctx, store: s.o.Store, log: s.log, damaged: map[eventstore.LogID]damage{}}
+	storage := &storage{ctx: ctx, store: s.o.Store, takenIn: s.o.TakenIn, log: s.log, damaged: map[eventstore.LogID]damage{}}
 	r := &run{Site: s, ctx: ctx, carriers: &carriers, storage: storage, random: rand.New(source{}), with: map[string]context.CancelFunc{}} //nolint:gosec // it chooses whom to ask
 	r.core = New(s.o.Config, state.ID, storage, s.instant())
 	if storage.err != nil {
@@ -288,9 +290,14 @@ func (r *run) loop() error {
 			return &LifeError{r.own, out.Life, out.LifeWhy}
 		}
 		r.do(&out)
-		switch in.(type) {
-		case Heartbeat, OnRecord:
+		switch in := in.(type) {
+		case Heartbeat:
 			r.noteElsewhere()
+		case OnRecord:
+			r.noteElsewhere()
+			if in.stepped != nil {
+				close(in.stepped)
+			}
 		}
 		wake.Reset(out.Wake - r.instant().Mono)
 	}
@@ -306,6 +313,7 @@ func (source) Uint64() uint64 { return rand.Uint64() }
 type storage struct {
 	ctx     context.Context //nolint:containedctx // of Run
 	store   Store
+	takenIn func() uint64
 	log     *slog.Logger
 	damaged map[eventstore.LogID]damage
 	err     error
@@ -328,6 +336,18 @@ func (s *storage) Heads() []eventstore.LogHead {
 	}
 	return heads
 }
+
+// Durable implements Storage.
+func (s *storage) Durable() uint64 {
+	state, err := s.store.Log(s.ctx)
+	if err != nil {
+		s.err = errors.Join(s.err, err)
+	}
+	return state.Durable.LSN
+}
+
+// TakenIn implements Storage.
+func (s *storage) TakenIn() uint64 { return s.takenIn() }
 
 // ChainAt implements Storage. What is archived is left to the Comparer: no heartbeat leaves while an archive is waited for, and others
 // would take over. That a read comes upon damage is known to the store, which has it looked into.

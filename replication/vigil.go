@@ -11,7 +11,8 @@ import (
 // just started. Then they may have taken cells that it was the home of, and what it writes of those is void.
 //
 // INVARIANT: from when the site has not spoken for as long as makes others take it for gone, less a heartbeat, it is not at home, until each
-// other site has answered something that it has said since, and what that site had then is here; or has not answered for Config.Down.
+// other site has answered something that it has said since, and what that site had then is here, and known to its fence; or has not
+// answered for Config.Down.
 //
 // What lay in the sockets of a process that stood still was sent before: to be heard is not enough, to be answered is.
 type vigil struct {
@@ -19,7 +20,26 @@ type vigil struct {
 	spoke time.Duration // when the site last spoke, by Instant.Mono
 	keeps bool
 	since time.Duration // since when it keeps the vigil
+	known intake        // what was here at its end
 }
+
+// intake tells when what a site held at the moment when something became so is known to its fence, and of takeovers to its core: both read
+// the log, a little behind what has become durable.
+type intake struct {
+	so    bool
+	place uint64 // Storage.Durable in that moment
+}
+
+// note takes whether it is so.
+func (i *intake) note(so bool, s Storage) {
+	if so && !i.so {
+		i.place = s.Durable()
+	}
+	i.so = so
+}
+
+// done reports whether it is so, and what was held then is known.
+func (i *intake) done(s Storage) bool { return i.so && s.TakenIn() >= i.place }
 
 // begin begins a vigil: nobody has answered yet.
 func (v *vigil) begin(now Instant, peers []*peer) {
@@ -81,6 +101,11 @@ func (c *Core) settle(now Instant) {
 	if c.vigil.keeps && len(c.awaited(now)) == 0 {
 		c.vigil.keeps = false
 	}
+	if c.cfg.Leases {
+		c.vigil.known.note(!c.vigil.keeps, c.store)
+		c.leases.whole.note(c.Whole() == nil, c.store)
+		c.leases.voter.note(c.hasAll(now), c.store)
+	}
 }
 
 // awaited says what the vigil waits for.
@@ -113,6 +138,9 @@ func (c *Core) AtHome(now Instant) (until time.Duration, err error) {
 	until = c.vigil.spoke + c.cfg.lease()
 	if !c.cfg.Leases {
 		return until, nil
+	}
+	if !c.vigil.known.done(c.store) {
+		return 0, fmt.Errorf("%w: what it has received of others meanwhile is being taken in", ErrAway)
 	}
 	leased, err := c.lease(now)
 	return min(until, leased), err
