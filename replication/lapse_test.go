@@ -79,3 +79,23 @@ func TestLapsesBeforeTheRecord(t *testing.T) {
 		t.Error("nobody has taken over, and what another site has is not acknowledged")
 	}
 }
+
+// A member that proposed to take over, died in the middle of that, and left keeps no other one from doing so.
+func TestProposedByOneWhoLeft(t *testing.T) {
+	all := tenures{}
+	payload, err := json.Marshal(takeoverNote{Taker: "b", Round: 3, Among: []string{"a", "b", "c"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := all.read([]eventstore.Recorded{{
+		Event: eventstore.Event{Type: TakeoverAgreed, Payload: payload}, Stream: TakeoverStream("a"), Dot: eventstore.Dot{Log: eventstore.LogID{Site: "b", Incarnation: 1}, Seq: 1},
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	if n, ok := all.of("a").proposed([]string{"a", "b", "c"}); !ok || n.Taker != "b" || n.Round != 3 {
+		t.Errorf("proposed: %+v, %t", n, ok)
+	}
+	if n, ok := all.of("a").proposed([]string{"a", "c"}); ok {
+		t.Errorf("proposed still, by one that has left: %+v", n)
+	}
+}

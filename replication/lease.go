@@ -351,7 +351,7 @@ func (c *Core) attempt(now Instant, p *peer, t *tenure, a *attempt) {
 		}
 		return
 	}
-	if n, ok := t.proposed(); ok {
+	if n, ok := t.proposed(l.members); ok {
 		if n.Taker != self && c.agrees(now, p.name, n.Taker) {
 			agree(n.Taker, n.Round)
 		}

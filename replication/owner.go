@@ -392,13 +392,13 @@ func (o *Owner) openSealed(ctx context.Context) error {
 	return nil
 }
 
-// openCell opens a cell, if it is sealed for this shard and no takeover is under way by which it was.
+// openCell opens a cell, if it is sealed for this shard, and this site has not agreed to a takeover of the one by which it was.
 func (o *Owner) openCell(ctx context.Context, cell uint16) error {
 	o.moves.Lock()
 	defer o.moves.Unlock()
 	for {
 		c, version, err := o.learnLocked(ctx, cell)
-		if err != nil || !c.Sealed || c.Next != o.fence.self || o.contested(c) {
+		if err != nil || !c.Sealed || c.Next != o.fence.self || o.agreed(c) != "" {
 			return err
 		}
 		e, err := c.open(o.fence.self)

@@ -10,8 +10,8 @@ import (
 
 // Enter implements Recorder.
 //
-// INVARIANT: cells that a site has sealed for this one are not opened while a takeover of that site is under way: what this one has
-// opened before it agreed stands before that in its log, so that the taker knows it.
+// INVARIANT: cells that a site has sealed for this one are not opened from when this one has agreed to a takeover of that site until it has come
+// to an end: what this one has opened before it agreed stands before that in its log, so that the taker knows it.
 func (o *Owner) Enter(ctx context.Context, e Entry) error {
 	o.moves.Lock()
 	defer o.moves.Unlock()
@@ -104,13 +104,6 @@ func (o *Owner) agreed(c Cell) (taker string) {
 		}
 	}
 	return ""
-}
-
-// contested reports whether a takeover of the site is under way by which a cell was sealed.
-func (o *Owner) contested(c Cell) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.tenures.of(c.Home.Region).contested()
 }
 
 // tell takes in what the log says of takeovers, and passes it on.

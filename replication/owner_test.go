@@ -358,6 +358,62 @@ func TestTakenAsTheLogHasIt(t *testing.T) {
 	}
 }
 
+// A cell that its home has sealed for a site is not opened there while that one has agreed that another takes over from the home; that others have
+// is nothing to it: what it opens before it agrees is known to the taker. I16.
+func TestSealedAndAgreed(t *testing.T) {
+	all := homes(t, "bj", "sh", "sz")
+	bj, sh, sz := all[0], all[1], all[2]
+	cell := eventstore.CellOf(bj.streamOf(bj))
+	if err := bj.owner.Move(t.Context(), cell, sh.shard); err != nil {
+		t.Fatal(err)
+	}
+	sh.learnSealed(t, bj)
+	agree := Entry{site: "bj", kind: TakeoverAgreed, note: takeoverNote{Taker: "sz", Round: 1, Among: []string{"bj", "sh", "sz"}}}
+	end := Entry{site: "bj", kind: TakeoverEnded, note: takeoverNote{Taker: "sz", Round: 1}}
+	opened := func() bool {
+		t.Helper()
+		if err := sh.owner.openSealed(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		c, _ := sh.fence.Cell(cell)
+		return c.Home == sh.shard
+	}
+	if err := sh.owner.Enter(t.Context(), agree); err != nil {
+		t.Fatal(err)
+	}
+	if opened() {
+		t.Error("a cell of a home that sz is about to take over from is opened, and sz does not know it")
+	}
+	if err := sh.owner.Enter(t.Context(), end); err != nil {
+		t.Fatal(err)
+	}
+	sh.takeInAll(t)
+
+	if err := sz.owner.Enter(t.Context(), agree); err != nil { // another attempt, to which sh has not agreed yet
+		t.Fatal(err)
+	}
+	sh.learn(t, sz, 10)
+	sh.takeInAll(t)
+	if !opened() {
+		t.Error("a cell is not opened by one that has agreed to nothing")
+	}
+}
+
+// takeInAll has the owner know all that is in its log, as when it follows that.
+func (h *home) takeInAll(t *testing.T) {
+	t.Helper()
+	var all []eventstore.Recorded
+	for e, err := range h.store.ReadAll(t.Context(), eventstore.Position{}, eventstore.Filter{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, e)
+	}
+	if err := h.owner.takeIn(t.Context(), all); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Before it is known who owns the cells, nothing homed is written, and all else is.
 func TestFenceThatKnowsNothing(t *testing.T) {
 	f := NewFence(Shard{1, "bj"}, func(category string) bool { return category == "payment" })

@@ -173,20 +173,11 @@ func (t *tenure) agreements(by string) (out []agreement) {
 	return out
 }
 
-// contested reports whether an attempt is under way, as far as is known.
-func (t *tenure) contested() bool {
-	for who := range t.agreed {
-		if t.open(who) {
-			return true
-		}
-	}
-	return false
-}
-
-// proposed returns an attempt that its taker has proposed, and that has not come to an end; the first by the taker's name.
-func (t *tenure) proposed() (n takeoverNote, ok bool) {
+// proposed returns an attempt that its taker, a member, has proposed, and that has not come to an end; the first by the taker's name. Of one
+// that left in the middle of an attempt nothing more comes.
+func (t *tenure) proposed(members []string) (n takeoverNote, ok bool) {
 	for who, note := range t.agreed {
-		if who.by == who.taker && t.open(who) && (!ok || who.taker < n.Taker) {
+		if who.by == who.taker && t.open(who) && slices.Contains(members, who.taker) && (!ok || who.taker < n.Taker) {
 			n, ok = note.takeoverNote, true
 		}
 	}
