@@ -20,7 +20,9 @@ type earlierTopic []eventstore.LogHead
 
 func (t earlierTopic) Ends(context.Context, func()) ([]eventstore.LogHead, error) { return t, nil }
 
-func (earlierTopic) First(context.Context) (eventstore.Dot, error) { return eventstore.Dot{}, nil }
+func (earlierTopic) Behind(context.Context, eventstore.LogID, []eventstore.LogHead) (through uint64, anything bool, err error) {
+	return 0, false, nil
+}
 
 func (t earlierTopic) Mirrored(ctx context.Context, _ func(context.Context, eventstore.Dot) error) error {
 	<-ctx.Done()

@@ -99,19 +99,34 @@ func (r *run) reread(reread Reread) {
 	if again := r.again[reread.Log.Site]; again != nil {
 		again()
 	}
+	look := reread.Log.Site == r.own.Site && !r.looks[reread.Log]
+	if look {
+		r.looks[reread.Log] = true
+	}
 	r.mu.Unlock()
-	if reread.Log.Site == r.own.Site && r.looking.CompareAndSwap(false, true) {
-		r.carriers.Go(r.lookIntoTopic)
+	if look {
+		r.carriers.Go(func() { r.lookIntoTopic(reread.Log) })
 	}
 }
 
-// lookIntoTopic tells the core what is left in the site's own topic.
-func (r *run) lookIntoTopic() {
-	defer r.looking.Store(false)
-	var has TopicHas
-	var err error
-	if has.Heads, err = r.o.Topic.Ends(r.ctx, nil); err == nil {
-		has.First, err = r.o.Topic.First(r.ctx)
+// lookIntoTopic tells the core whether the site's own topic has more of an earlier life of the log.
+func (r *run) lookIntoTopic(log eventstore.LogID) {
+	defer func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.looks, log)
+	}()
+	has := TopicHas{Log: log}
+	held, err := r.o.Store.Heads(r.ctx)
+	if err == nil {
+		for _, h := range held {
+			if h.Log == log {
+				has.After = h.Seq
+			}
+		}
+		var anything bool
+		has.Through, anything, err = r.o.Topic.Behind(r.ctx, log, held)
+		has.Empty = !anything
 	}
 	if err != nil {
 		r.log.Debug("it is not known what is left in the topic", slog.Any("error", err)) // it is asked again

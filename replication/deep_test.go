@@ -23,7 +23,9 @@ type mirroredTopic struct{ last eventstore.Dot }
 
 func (m mirroredTopic) Ends(context.Context, func()) ([]eventstore.LogHead, error) { return nil, nil }
 
-func (mirroredTopic) First(context.Context) (eventstore.Dot, error) { return eventstore.Dot{}, nil }
+func (mirroredTopic) Behind(context.Context, eventstore.LogID, []eventstore.LogHead) (through uint64, anything bool, err error) {
+	return 0, false, nil
+}
 
 func (m mirroredTopic) Mirrored(ctx context.Context, tell func(context.Context, eventstore.Dot) error) error {
 	if err := tell(ctx, m.last); err != nil {

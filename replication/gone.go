@@ -2,7 +2,6 @@ package replication
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/tributary-es/tributary/eventstore"
 )
@@ -11,11 +10,13 @@ import (
 // site, and from the topic of its site. Who waits for it would wait for ever. Only events of a life that is over can be gone; those of a
 // present one are on the disk of their site, or it begins another life.
 
-// TopicHas answers a Reread of the site's own topic. First is the first event that is still in it, zero when there is none; Heads are how
-// it ends, as in Topic. It is not given while the topic cannot be read.
+// TopicHas answers a Reread of the site's own topic: of Log, which is held up to After, it has whole batches up to Through that can be read,
+// one behind the other; the next one is enough to look for. Empty says that nothing is in it, or it is not there. It is not given while the
+// topic cannot be read.
 type TopicHas struct {
-	First eventstore.Dot
-	Heads []eventstore.LogHead
+	Log            eventstore.LogID
+	After, Through uint64
+	Empty          bool
 }
 
 func (TopicHas) input() {}
@@ -65,7 +66,7 @@ func (c *Core) mourn(out *Effects) {
 			if c.gone(next) {
 				t.known, t.missing = t.held.Seq, false
 			}
-		case t.whole(next.Seq) && c.orphaned(t, next.Seq):
+		case c.origin.topic && t.whole(next.Seq) && c.orphaned(t, next.Seq):
 			c.lament(t, "what it was decided with is nowhere", out)
 		}
 	}
@@ -83,22 +84,17 @@ func (c *Core) orphaned(t *track, seq uint64) bool {
 	return false
 }
 
-// topicHas takes what is left in the site's own topic: events of its earlier lives that are neither there nor at any other site are gone.
+// topicHas takes whether what comes next of an earlier life of the site's own log is left in its topic. What is neither there nor at any other
+// site is gone. How the topic ends, and begins, does not tell: in between it may lack what was never in it again, or cannot be read.
 func (c *Core) topicHas(in *TopicHas, out *Effects) {
-	if len(in.Heads) == 0 {
-		return // it was made anew, and is about to be filled
-	}
-	for _, t := range c.logs {
-		next := eventstore.Dot{Log: t.log, Seq: t.held.Seq + 1}
-		if t.log.Site != c.own.Site || t.known < next.Seq || t.broken != "" || t.writing || t.whole(next.Seq) {
-			continue
-		}
-		last := next.Seq // of the batch, as far as that has come
-		if e := t.waiting[next.Seq]; e != nil {
-			last += uint64(max(e.Batch.Count, 1)) - 1
-		}
-		there := in.First.Seq > 0 && !laterLife(in.First, next) &&
-			slices.ContainsFunc(in.Heads, func(h eventstore.LogHead) bool { return h.Log == t.log && h.Seq >= last })
+	t := c.track(in.Log)
+	next := eventstore.Dot{Log: t.log, Seq: t.held.Seq + 1}
+	switch {
+	case in.Empty: // it was made anew, and is about to be filled
+	case !c.origin.topic || t.log.Site != c.own.Site || in.After != t.held.Seq:
+	case t.known < next.Seq || t.broken != "" || t.writing || t.whole(next.Seq):
+	default:
+		there := in.Through >= next.Seq
 		if !there && c.nobodyHas(next) {
 			c.lament(t, "neither its topic nor any other site has them", out)
 		}

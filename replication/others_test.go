@@ -83,7 +83,9 @@ type emptyTopic struct{}
 
 func (emptyTopic) Ends(context.Context, func()) ([]eventstore.LogHead, error) { return nil, nil }
 
-func (emptyTopic) First(context.Context) (eventstore.Dot, error) { return eventstore.Dot{}, nil }
+func (emptyTopic) Behind(context.Context, eventstore.LogID, []eventstore.LogHead) (through uint64, anything bool, err error) {
+	return 0, false, nil
+}
 
 func (emptyTopic) Mirrored(ctx context.Context, _ func(context.Context, eventstore.Dot) error) error {
 	<-ctx.Done()

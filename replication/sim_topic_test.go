@@ -44,14 +44,19 @@ func (t *topic) heads() (heads []eventstore.LogHead) {
 	return heads
 }
 
-// firstEvent returns the first event that is still there.
-func (t *topic) firstEvent() eventstore.Dot {
+// behind returns up to which seq there are whole batches of a log, one behind the other, after a seq: to the end of the next one.
+func (t *topic) behind(log eventstore.LogID, after uint64) uint64 {
+	next := after + 1
 	for i := range t.records {
-		if r := &t.records[i]; r.beat == nil {
-			return r.event.Dot
+		switch e := &t.records[i].event; {
+		case t.records[i].beat != nil || e.Dot.Log != log || e.Dot.Seq != next:
+		case e.EndsBatch():
+			return next
+		default:
+			next++
 		}
 	}
-	return eventstore.Dot{}
+	return after
 }
 
 // mirror copies a site's own events to its topic, of every life each once and in order. It keeps nothing: when it begins, and
@@ -186,7 +191,8 @@ func (s *site) reread(r replication.Reread) {
 	}
 	s.within(s.w.between(5*time.Millisecond, 300*time.Millisecond), func() {
 		if !s.w.network.topics[s.index][s.index] {
-			s.step(replication.TopicHas{First: s.topic.firstEvent(), Heads: s.topic.heads()})
+			held := s.headOf(r.Log).Seq
+			s.step(replication.TopicHas{Log: r.Log, After: held, Through: s.topic.behind(r.Log, held), Empty: len(s.topic.records) == 0})
 		}
 	})
 }

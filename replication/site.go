@@ -47,8 +47,9 @@ type OwnTopic interface {
 	// Ends returns how the topic ends, for each life of the site's log. What keeps it from that is tried again. It calls answered, when
 	// that is not nil, each time that the brokers have answered anything on the way.
 	Ends(ctx context.Context, answered func()) ([]eventstore.LogHead, error)
-	// First returns the first event that is left in the topic; zero when there is none.
-	First(ctx context.Context) (eventstore.Dot, error)
+	// Behind returns up to which seq the topic has whole batches of an earlier life of the log that can be read, one behind the other, after
+	// what is held of it: to the end of the next one at least. Anything is false when nothing is in it, or it is not there.
+	Behind(ctx context.Context, log eventstore.LogID, held []eventstore.LogHead) (through uint64, anything bool, err error)
 	// Mirrored tells up to which event the topic has the log, each time that it has more, until ctx ends.
 	Mirrored(ctx context.Context, tell func(context.Context, eventstore.Dot) error) error
 }
@@ -149,7 +150,6 @@ type Site struct {
 	home      atomic.Pointer[homeLease]
 	grants    atomic.Pointer[[]string] // of the core
 	entering  atomic.Bool              // an entry is being put on record
-	looking   atomic.Bool              // it is asked what is left in the topic
 	elsewhere elsewhere
 
 	keeping sync.Mutex // held by who keeps the alarms
@@ -161,6 +161,7 @@ type Site struct {
 	apart  map[string]error              // by site, why nothing of it is taken; nil where it has been heard and may be
 	lag    map[eventstore.LogID]time.Duration
 	alarms []Alarm
+	looks  map[eventstore.LogID]bool // it is looked whether the topic has more of them
 }
 
 // NewSite returns a site that is yet to run.
@@ -200,6 +201,7 @@ func NewSite(o Options) (*Site, error) {
 		inbox: make(chan Input, 16), asks: make(chan func(*run)), begun: make(chan struct{}), ended: make(chan struct{}),
 		elsewhere: elsewhere{waits: map[chan struct{}]kept{}},
 		beats:     map[chan Heartbeat]bool{}, again: map[string]context.CancelFunc{}, apart: map[string]error{}, lag: map[eventstore.LogID]time.Duration{},
+		looks:  map[eventstore.LogID]bool{},
 		alarms: slices.Clone(o.Alarms),
 	}
 	unknown := fmt.Errorf("%w: the site has not begun", ErrUnconfirmed)

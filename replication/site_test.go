@@ -30,7 +30,9 @@ func newMemTopic(store *memstore.Store) *memTopic {
 
 func (m *memTopic) Ends(context.Context, func()) ([]eventstore.LogHead, error) { return m.ends, nil }
 
-func (*memTopic) First(context.Context) (eventstore.Dot, error) { return eventstore.Dot{}, nil }
+func (*memTopic) Behind(context.Context, eventstore.LogID, []eventstore.LogHead) (through uint64, anything bool, err error) {
+	return 0, false, nil
+}
 
 func (m *memTopic) Mirrored(ctx context.Context, tell func(context.Context, eventstore.Dot) error) error {
 	sub, err := m.store.Subscribe(ctx, eventstore.Position{}, eventstore.Filter{})

@@ -23,6 +23,7 @@ type connection struct {
 	topic     string
 	partition int
 	answered  func() // when not nil, it is called after each answer to what is read
+	lenient   bool   // findTail passes over what does not verify, as a link does
 }
 
 func connect(o *Options) *connection {

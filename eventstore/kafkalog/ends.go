@@ -56,32 +56,6 @@ func (m *Mirror) optionsOf(ctx context.Context) (Options, eventstore.LogID, erro
 	return o, state.ID, err
 }
 
-// First returns the first event that is left in the topic of a mirror's store; zero when there is none.
-func (m *Mirror) First(ctx context.Context) (eventstore.Dot, error) {
-	o, _, err := m.optionsOf(ctx)
-	if err != nil {
-		return eventstore.Dot{}, err
-	}
-	c := connect(&o)
-	defer c.close()
-	if there, err := c.topicExists(ctx); err != nil || !there {
-		return eventstore.Dot{}, err
-	}
-	start, end, err := c.offsets(ctx)
-	if err != nil {
-		return eventstore.Dot{}, err
-	}
-	for record, err := range c.recordsBy(ctx, start, end, minFetchBytes) {
-		if err != nil {
-			return eventstore.Dot{}, err
-		}
-		if d, ok := sequence(record.Headers); ok {
-			return d, nil
-		}
-	}
-	return eventstore.Dot{}, nil
-}
-
 // writtenLife is the part of a topic that was written in one life of its log.
 type writtenLife struct {
 	life     uint32

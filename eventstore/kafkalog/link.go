@@ -87,11 +87,9 @@ func (s *linkSession) run(ctx context.Context, held func(context.Context) ([]eve
 	if err != nil {
 		return &takerError{err}
 	}
-	s.held = make(map[eventstore.LogID]uint64, len(heads))
-	for _, h := range heads {
-		s.held[h.Log] = h.Seq
-	}
+	s.held = heldOf(heads)
 	c := connect(s.o)
+	c.lenient = true // a record that does not verify is left out when its turn comes
 	defer c.close()
 	offset, err := s.locate(ctx, c)
 	if err != nil {
@@ -154,13 +152,12 @@ func (s *linkSession) locate(ctx context.Context, c *connection) (int64, error) 
 	if err != nil {
 		return 0, err
 	}
+	// What keeps the end from being read is tried again: without the lives of the log its earlier ones would be taken for held.
 	t, found, err := c.findTail(ctx, low, high, func(int64, Entry) error { return nil })
-	// At the end may stand a record that does not verify, which is left out when its turn comes. Any other error is tried again: without
-	// the lives of the log its earlier ones would be taken for held.
-	if err != nil && !errors.Is(err, eventstore.ErrCorrupt) {
+	if err != nil {
 		return 0, err
 	}
-	if err == nil && found && t.log().Incarnation > 1 {
+	if found && t.log().Incarnation > 1 {
 		lives, err := c.lives(ctx, low, high)
 		if err != nil {
 			return 0, err

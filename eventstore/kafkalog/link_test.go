@@ -208,7 +208,8 @@ func TestLinkThroughTrouble(t *testing.T) {
 	})
 }
 
-// Of a life that is over a site may have lost the end, while it has the next one whole: the link gives that end. Shows R5.
+// Of a life that is over a site may have lost the end, while it has the next one whole: the link gives that end, as far as it can be read.
+// Shows R5.
 func TestLinkGivesTheEndOfAnEarlierLife(t *testing.T) {
 	addr := openEmbedded(t)
 	first := newStore(t)
@@ -219,37 +220,53 @@ func TestLinkGivesTheEndOfAnEarlierLife(t *testing.T) {
 	log, topic := head(t, first).ID, topicOf(t, first)
 	second, _ := recovered(t, addr, log, topic)
 	fill(t, second, 600)
-	waitFor(t, runMirror(t, second, fast(addr)).Mirror, second)
-
-	o := fast(addr)
-	o.Topic = topic
-	l, err := kafkalog.NewLink(o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	m = runMirror(t, second, fast(addr))
+	waitFor(t, m.Mirror, second)
 	later := log
 	later.Incarnation = 2
-	ctx, cancel := context.WithTimeout(t.Context(), within)
-	defer cancel()
-	var got []eventstore.Dot
-	err = l.Follow(ctx, func(context.Context) ([]eventstore.LogHead, error) {
-		return []eventstore.LogHead{{Log: log, Seq: 250}, {Log: later, Seq: 600}}, nil
-	}, func(_ context.Context, events []eventstore.Recorded) error {
-		for i := range events {
-			got = append(got, events[i].Dot)
+	given := func() (got []eventstore.Dot) {
+		t.Helper()
+		o := fast(addr)
+		o.Topic = topic
+		l, err := kafkalog.NewLink(o)
+		if err != nil {
+			t.Fatal(err)
 		}
-		return nil
-	}, func(_ context.Context, h eventstore.LogHead) error {
-		if h.Log == later && h.Seq == 600 {
-			cancel()
+		ctx, cancel := context.WithTimeout(t.Context(), within)
+		defer cancel()
+		err = l.Follow(ctx, func(context.Context) ([]eventstore.LogHead, error) {
+			return []eventstore.LogHead{{Log: log, Seq: 250}, {Log: later, Seq: 600}}, nil
+		}, func(_ context.Context, events []eventstore.Recorded) error {
+			for i := range events {
+				got = append(got, events[i].Dot)
+			}
+			return nil
+		}, func(_ context.Context, h eventstore.LogHead) error {
+			if h.Log == later && h.Seq == 600 {
+				cancel()
+			}
+			return nil
+		})
+		if ctx.Err() != context.Canceled {
+			t.Fatalf("the link does not come to the end: %v, %v", ctx.Err(), err)
 		}
-		return nil
-	})
-	if ctx.Err() == nil {
-		t.Fatal(err)
+		return got
 	}
-	if len(got) != 50 || got[0] != (eventstore.Dot{Log: log, Seq: 251}) {
+	if got := given(); len(got) != 50 || got[0] != (eventstore.Dot{Log: log, Seq: 251}) {
 		t.Errorf("the link gives %d events, the first %v; want the 50 that are missing", len(got), got[:min(1, len(got))])
+	}
+
+	m.stop()
+	records := rawRecords(t, addr, topic)
+	last := slices.IndexFunc(records, func(r *kgo.Record) bool {
+		return slices.ContainsFunc(r.Headers, func(h kgo.RecordHeader) bool { return string(h.Value) == eventstore.Dot{Log: log, Seq: 300}.String() })
+	})
+	records[last].Value[0]++
+	deleteTopic(t, addr, topic)
+	eventually(t, "the topic is made again", func() bool { return tryMakeTopic(admin(t, addr), topic, nil) == nil })
+	copyRecords(t, addr, topic, records...)
+	if got := given(); len(got) != 49 || got[0] != (eventstore.Dot{Log: log, Seq: 251}) {
+		t.Errorf("the link gives %d events, the first %v; want the 50 that are missing, but for the one that was changed", len(got), got[:min(1, len(got))])
 	}
 }
 
@@ -274,13 +291,6 @@ func TestEndsOfATopic(t *testing.T) {
 			}
 			return got
 		}
-		begins := func(want eventstore.Dot) {
-			t.Helper()
-			if got, err := kafkalog.NewMirror(s, fast(addr)).First(t.Context()); err != nil || got != want {
-				t.Errorf("the topic begins with %v, %v; want %v", got, err, want)
-			}
-		}
-		begins(eventstore.Dot{})
 		if got := ends(s); got != nil {
 			t.Errorf("a topic that is not there ends with %v", got)
 		}
@@ -306,13 +316,7 @@ func TestEndsOfATopic(t *testing.T) {
 			if got := ends(s); !slices.Equal(got, want) {
 				t.Errorf("the topic ends with %v, want %v", got, want)
 			}
-			begins(eventstore.Dot{Log: first.ID, Seq: 1})
 		}
-		only := slices.DeleteFunc(slices.Clone(records), func(r *kgo.Record) bool { return !isEvent(r) })
-		deleteTopic(t, addr, topic)
-		eventually(t, "the topic is made again", func() bool { return tryMakeTopic(admin(t, addr), topic, nil) == nil })
-		copyRecords(t, addr, topic, slices.DeleteFunc(slices.Clone(records), func(r *kgo.Record) bool { return r.Offset < only[300].Offset })...)
-		begins(eventstore.Dot{Log: first.ID, Seq: 301})
 		deleteTopic(t, addr, topic)
 		eventually(t, "the topic is made again", func() bool { return tryMakeTopic(admin(t, addr), topic, nil) == nil })
 		copyRecords(t, addr, topic, records...)

@@ -21,7 +21,9 @@ type stillTopic struct{}
 
 func (stillTopic) Ends(context.Context, func()) ([]eventstore.LogHead, error) { return nil, nil }
 
-func (stillTopic) First(context.Context) (eventstore.Dot, error) { return eventstore.Dot{}, nil }
+func (stillTopic) Behind(context.Context, eventstore.LogID, []eventstore.LogHead) (through uint64, anything bool, err error) {
+	return 0, false, nil
+}
 
 func (stillTopic) Mirrored(ctx context.Context, _ func(context.Context, eventstore.Dot) error) error {
 	<-ctx.Done()

@@ -93,7 +93,11 @@ func (c *connection) findTail(ctx context.Context, start, end int64, visit func(
 				return tail{}, false, err
 			}
 			entry, err := d.decode(record)
-			if err != nil && !errors.Is(err, ErrForeign) {
+			switch {
+			case err == nil || errors.Is(err, ErrForeign):
+			case c.lenient && errors.Is(err, eventstore.ErrCorrupt):
+				continue
+			default:
 				return tail{}, false, err
 			}
 			switch e := entry.(type) {

@@ -28,7 +28,9 @@ type wholeTopic struct{ store *memstore.Store }
 
 func (w wholeTopic) Ends(context.Context, func()) ([]eventstore.LogHead, error) { return nil, nil }
 
-func (wholeTopic) First(context.Context) (eventstore.Dot, error) { return eventstore.Dot{}, nil }
+func (wholeTopic) Behind(context.Context, eventstore.LogID, []eventstore.LogHead) (through uint64, anything bool, err error) {
+	return 0, false, nil
+}
 
 func (w wholeTopic) Mirrored(ctx context.Context, tell func(context.Context, eventstore.Dot) error) error {
 	state, err := w.store.Log(ctx)
