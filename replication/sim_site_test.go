@@ -49,6 +49,7 @@ type site struct {
 
 	// What the oracle knows of it.
 	view view
+	says string // of its clock, to who reads along
 }
 
 type replicaHead = eventstore.LogHead

@@ -3,6 +3,7 @@ package replication_test
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/replication"
@@ -13,10 +14,30 @@ func (s *site) traceStep(in replication.Input, out *replication.Effects) {
 	if s.w.trace == nil {
 		return
 	}
+	s.traceClock()
 	what := input(in)
 	done := outcome(out)
 	if what != "" || done != "" {
 		s.w.tracef("%s: %s → %s", s.name, what, done)
+	}
+}
+
+// traceClock says how wrong a site's clock is, and what the site knows of it, when either has changed.
+func (s *site) traceClock() {
+	if s.core == nil {
+		return
+	}
+	status := s.core.Status(s.instant())
+	c, records := status.Clock, "records"
+	if err := s.core.Writable(); err != nil {
+		records = "records nothing"
+	}
+	round := func(d time.Duration) time.Duration { return d.Round(100 * time.Millisecond) }
+	says := fmt.Sprintf("%s goes by a clock that is off by %s, finds it %s ahead and %s behind, its log %s in the future, and %s",
+		s.name, round(s.wrongBy()), round(c.Ahead), round(c.Behind), round(c.Future), records)
+	if says != s.says {
+		s.says = says
+		s.w.tracef("%s", says)
 	}
 }
 
