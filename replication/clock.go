@@ -13,13 +13,13 @@ import (
 // clockGuard watches the site's clock. What is recorded by a clock that is ahead is held back at the other sites until its time has come, and
 // so is all that is recorded after, for a log's time does not go back.
 //
-// INVARIANT: a site that hears others records nothing while its clock is known to be ahead of theirs; and nothing after a start before it is
-// known that it is not, or nobody was heard for Config.ClockWait. It goes by a clock that does not jump (hlc.Steady), so that one that is right
-// stays so.
+// INVARIANT: a site that hears others records nothing while its clock is known to be ahead of theirs; and nothing after a start, or a jump that
+// it has followed, before it is known that it is not, or nobody was heard for Config.ClockWait. It goes by a clock that does not jump
+// (hlc.Steady), so that one that is right stays so.
 //
 // What is known are bounds (reading). To be refused, or called wrong, a clock has to be off whatever the truth between them is.
 type clockGuard struct {
-	began    time.Duration // when the site started, by Instant.Mono
+	began    time.Duration // when the site started, or followed a jump to where it may be ahead, by Instant.Mono
 	compared bool          // it was found not to be ahead, or that was not waited for any longer
 	found    bool          // it was found not to be ahead by what others have said
 	origin   time.Time     // Instant.Wall when Instant.Mono was 0
@@ -73,6 +73,9 @@ func (g *clockGuard) shift(now Instant, peers []*peer) {
 	if g.Ahead > 0 {
 		g.Ahead = max(g.Ahead+by, 0)
 	}
+	if g.late > 0 {
+		g.late = max(g.late-by, 0)
+	}
 	for _, p := range peers {
 		p.clock.shift(by)
 	}
@@ -81,9 +84,6 @@ func (g *clockGuard) shift(now Instant, peers []*peer) {
 // judge compares the site's clock with those of the others.
 func (g *clockGuard) judge(now Instant, c *Core, out *Effects) {
 	g.Jump = now.Jump
-	if now.Jump != 0 && c.agree(now.Jump) {
-		out.Follow = now.Jump
-	}
 	var heard []*peer
 	for _, p := range c.peers {
 		if p.ever && now.Mono-p.heard < c.cfg.Suspect && p.clock.best() != nil {
@@ -96,7 +96,38 @@ func (g *clockGuard) judge(now Instant, c *Core, out *Effects) {
 	} else {
 		g.compared = g.found || waited
 	}
+	if now.Jump != 0 && g.follow(now, c.peers, c.cfg.MaxStray) {
+		out.Follow = now.Jump
+	}
 	g.look(now, c, out)
+}
+
+// follow reports whether most of the other sites, as they were last heard, agree with a jump of the machine's time of day. Then it forgets what
+// does not hold of a clock that follows it: that others have moved and it has not; and that it was found not to be ahead, unless what is known of
+// them shows that of where it goes, too.
+func (g *clockGuard) follow(now Instant, peers []*peer, most time.Duration) bool {
+	lows, agree := []time.Duration{0}, 0
+	for _, p := range peers {
+		r := p.clock.best()
+		if r == nil {
+			continue
+		}
+		lows = append(lows, r.low-now.Jump)
+		if p.clock.agrees(now.Jump, most) {
+			agree++
+		}
+	}
+	if 2*agree <= len(lows)-1 {
+		return false
+	}
+	for _, p := range peers {
+		p.clock.moved = false
+	}
+	slices.Sort(lows)
+	if lows[(len(lows)-1)/2] < -most { // it is as after a start
+		g.found, g.compared, g.began = false, false, now.Mono
+	}
+	return true
 }
 
 // compare compares the clock with others', of which each counts as much as the own one. Having waited, it takes a clock that may be ahead, and
@@ -142,23 +173,6 @@ func beyond(d, most time.Duration) time.Duration {
 		return 0
 	}
 	return d
-}
-
-// agree reports whether the machine's time of day, which is ahead by a jump of what the site goes by, is nearer to that of the others' machines.
-// It is machines that are compared: sites that have all jumped alike, and none of which has followed, would never agree else.
-func (c *Core) agree(jump time.Duration) bool {
-	var sure []time.Duration // how far others are at least where the jump leads
-	for _, p := range c.peers {
-		switch r := p.clock.best(); {
-		case r == nil:
-		case jump > 0:
-			sure = append(sure, r.low+p.clock.jump)
-		default:
-			sure = append(sure, -r.high-p.clock.jump)
-		}
-	}
-	slices.Sort(sure)
-	return len(sure) > 0 && sure[(len(sure)-1)/2] > jump.Abs()/2
 }
 
 // look says what is wrong when it has been so for a while.

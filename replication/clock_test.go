@@ -309,6 +309,109 @@ func TestJumpsAreAgreedOn(t *testing.T) {
 	}
 }
 
+// A jump that leads ahead of what the others go by is not followed, unless their machines are there: who stays behind is kept from nothing. Nor
+// is one that leads to where no other machine is, though it may be nearer to them than what all go by. It shows R24.
+func TestJumpsBeyondAreNotFollowed(t *testing.T) {
+	for _, by := range []time.Duration{time.Hour + 10*time.Second, time.Hour - 10*time.Second, time.Hour} {
+		a, b, c := newSite(t, "a", "b", "c"), newSite(t, "b", "a", "c"), newSite(t, "c", "a", "b")
+		a.starts(-time.Hour, "b", "c")
+		for range 10 {
+			a.sync(ms, ms, 20*ms, b, c)
+			a.sync(ms, ms, 200*ms, c, b)
+		}
+		a.jumps(by)
+		a.follows(t, by <= time.Hour)
+		a.sync(ms, ms, 20*ms, b, c)
+		if err := a.core.Writable(); err != nil {
+			t.Errorf("the machine of a site that was an hour behind has jumped by %s, and the site answers %v", by, err)
+		}
+	}
+	a, b := newSite(t, "a", "b"), newSite(t, "b", "a")
+	for range 10 {
+		a.sync(ms, ms, 20*ms, b)
+		b.sync(ms, ms, 200*ms, a)
+	}
+	b.jumps(time.Hour)
+	a.sync(ms, ms, 20*ms, b)
+	a.jumps(35 * time.Minute)
+	a.follows(t, false)
+	a.takes(t, true, Normal)
+	a.jumps(25 * time.Minute)
+	a.follows(t, true)
+}
+
+// A site that has followed a jump knows no more of its clock than one that has started: where the others have not said that it is not ahead, it
+// records nothing until they do; and it is not the others that have moved. It shows R25.
+func TestFollowedClockIsFoundAgain(t *testing.T) {
+	a, b := newSite(t, "a", "b"), newSite(t, "b", "a")
+	meet := func() {
+		for range 10 {
+			a.sync(ms, ms, 20*ms, b)
+			b.sync(ms, ms, 200*ms, a)
+		}
+	}
+	meet()
+	b.starts(time.Hour, "a")
+	meet()
+	a.takes(t, true, Normal) // it is b that has moved
+	for range 20 {           // b does not hear a any more: how far it is ahead at most is not known
+		a.pass(250 * ms)
+		b.pass(250 * ms)
+		a.step(*b.speak())
+	}
+	a.jumps(time.Hour + 10*time.Minute)
+	a.follows(t, true)
+	if err := a.core.Writable(); !errors.Is(err, ErrClock) {
+		t.Errorf("the site has followed a jump that may lead ahead of the others, and answers %v before they have said more", err)
+	}
+	a.step(*b.speak())
+	a.takes(t, false, Unconfirmed)
+	a.sync(ms, ms, 20*ms, b)
+	a.takes(t, false, FencedClock)
+
+	// What others are ahead by has become less: it is not to be dragged by what it takes from them.
+	a, b = newSite(t, "a", "b"), newSite(t, "b", "a")
+	a.starts(-time.Hour, "b")
+	meet()
+	b.now.Wall = b.now.Wall.Add(30 * time.Minute)
+	b.write(t, "1", 1)
+	for range 10 {
+		a.pass(time.Second) // b is not heard
+	}
+	a.jumps(time.Hour)
+	a.follows(t, true)
+	a.step(Arrived{b.log.OfLog(b.log.ID(), 0, 1)})
+	if held(a, b.log.ID()) != 0 {
+		t.Error("a site that was behind, and has followed a jump, takes what is of the future")
+	}
+}
+
+// A site that starts with a clock that is far ahead has moved, which its first message tells: it does not make one of four, which two others say
+// is ahead, right. It shows R25.
+func TestMessageTellsThatAClockHasMoved(t *testing.T) {
+	a, b := newSite(t, "a", "b", "c", "d"), newSite(t, "b", "a", "c", "d")
+	c, d := newSite(t, "c", "a", "b", "d"), newSite(t, "d", "a", "b", "c")
+	meet := func() {
+		for range 10 {
+			a.sync(ms, ms, 10*ms, b, c, d)
+			a.sync(ms, ms, 10*ms, c, b, d)
+			a.sync(ms, ms, 200*ms, d, b, c)
+		}
+	}
+	a.starts(2*time.Minute, "b", "c", "d")
+	for range 3 {
+		meet()
+	}
+	c.starts(-15*time.Minute, "a", "b", "d")
+	meet()
+	a.takes(t, false, FencedClock)
+	b.starts(time.Hour, "a", "c", "d")
+	a.step(*b.speak())
+	a.takes(t, false, FencedClock)
+	meet()
+	a.takes(t, false, FencedClock)
+}
+
 // A log that ends in the future is named, once, when it is known that it is not the clock that is behind; what comes of others does not drag it
 // further than it is. It shows R26.
 func TestLogOfTheFuture(t *testing.T) {

@@ -50,17 +50,28 @@ func (o *otherClock) around() (ahead, within time.Duration) {
 	}
 }
 
+// agrees reports whether another site agrees with a jump of this one's machine. It does where the jump leads to that site's machine: sites that
+// were all set right at once, each holding its own, go by none of their machines, and would never agree else. Or where it leads nearer to what
+// that site goes by, and not ahead of that: who is behind is kept from nothing, who is ahead is.
+func (o *otherClock) agrees(jump, most time.Duration) bool {
+	clock := *o.best()
+	machine := reading{low: clock.low + o.jump, high: clock.high + o.jump}
+	nearer := func(r reading) bool { return jump > 0 && r.low > jump/2 || jump < 0 && r.high < jump/2 }
+	return nearer(machine) && machine.low <= jump+most && machine.high >= jump-most ||
+		nearer(clock) && clock.high >= jump-most
+}
+
 // take takes another reading.
 func (o *otherClock) take(r reading, c *Config) {
 	if best := o.best(); best != nil && (r.low > best.high || r.high < best.low) {
 		o.readings = nil // they are of another clock
 	}
+	if last := o.last; last != nil && (r.low-last.high > c.MaxStray || last.low-r.high > c.MaxStray) {
+		o.moved = true // ahead also where it has not answered, for no delay makes it look so
+	}
 	if r.width() < unbounded {
-		switch last := o.last; {
-		case r.low <= c.MaxStray && r.high >= -c.MaxStray:
+		if r.low <= c.MaxStray && r.high >= -c.MaxStray {
 			o.moved = false
-		case last != nil && (r.low-last.high > c.MaxStray || last.low-r.high > c.MaxStray):
-			o.moved = true
 		}
 		kept := r
 		o.last = &kept
