@@ -1,6 +1,7 @@
 package replication_test
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -11,7 +12,6 @@ import (
 
 // newClock makes the clock of a process that has just started.
 func (s *site) newClock() *hlc.Clock {
-	s.wasAt(s.w.now)
 	s.steady = hlc.NewSteady(hlc.SteadyOptions{Read: func() (time.Time, time.Duration) {
 		at := s.clock.at(s.w.now)
 		return at.Wall, at.Mono
@@ -29,7 +29,6 @@ func (s *site) instant() replication.Instant {
 
 // follow has the site's time of day follow a jump of its machine's.
 func (s *site) follow(jump time.Duration) {
-	s.wasAt(s.w.now)
 	if !s.steady.Follow(jump) {
 		s.w.tracef("%s does not follow a jump by %s: there was another one", s.name, jump)
 		return
@@ -40,13 +39,6 @@ func (s *site) follow(jump time.Duration) {
 
 // wrongBy is how far what the site goes by is ahead of the world's time.
 func (s *site) wrongBy() time.Duration { return s.steady.Now().Sub(epoch) - s.w.now }
-
-// wasAt notes what the site has gone by up to now.
-func (s *site) wasAt(now time.Duration) {
-	if s.steady != nil {
-		s.was, s.until = s.wrongBy(), now
-	}
-}
 
 // startWrong has the site's process end, and start with a time of day that is off.
 func (f *faults) startWrong(s *site) {
@@ -113,15 +105,63 @@ func (o *oracle) heldBack(s *site, log eventstore.LogID) {
 // heldNumber is what the oracle calls an event that is held back for long.
 const heldNumber = "R25"
 
-// latest is what no event is beyond that a site takes: by no clock that it goes by, or that others do, is it of the future.
-func (o *oracle) latest(s *site) time.Duration {
-	latest := s.view.latest.Time().Sub(epoch) // a log that is in the future goes on there
-	for _, other := range o.w.sites {
-		wrong := other.wrongBy()
-		if o.w.now-other.until < mostHeld {
-			wrong = max(wrong, other.was)
-		}
-		latest = max(latest, o.w.now+wrong)
+// said is how wrong another site's clock was when that spoke, as was heard at a moment of one's own monotonic clock, and of the world's.
+type said struct{ wrong, at, world time.Duration }
+
+// suspect is for how long a site counts as heard, by the monotonic clock of who hears it.
+const suspect = 2 * time.Second
+
+// hear notes what the site is told of another one's clock: of what a site has said, the last that was heard and what came shortly before that
+// may be what it goes by.
+func (s *site) hear(from *site, wrong time.Duration) {
+	if s.core == nil {
+		return
 	}
-	return latest + mostSkew
+	now, heard := s.instant().Mono, &s.said[from.index]
+	*heard = append(*heard, said{wrong, now, s.w.now})
+	*heard = slices.DeleteFunc(*heard, func(h said) bool { return h.at < now-suspect })
 }
+
+// listen notes which sites are heard. While none is, those that last were tell what time it is.
+func (s *site) listen(now replication.Instant) {
+	var hears []int
+	for _, p := range s.core.Status(now).Peers {
+		for _, o := range s.w.sites {
+			if o.name == p.Site && p.Up {
+				hears = append(hears, o.index)
+			}
+		}
+	}
+	if len(hears) > 0 {
+		s.hears = hears
+	}
+}
+
+// early checks that a site takes nothing that is of the future by its own clock and by most of the clocks that it has heard of: those of others
+// as they were when they spoke, which may have been set back since.
+func (o *oracle) early(s *site, takes []replication.Receive) {
+	now := s.instant().Mono
+	wrong := []time.Duration{s.wrongBy()}
+	for _, i := range s.hears {
+		most := time.Duration(math.MinInt64)
+		for _, h := range s.said[i] {
+			drifts := now - h.at - (o.w.now - h.world)
+			most = max(most, h.wrong+drifts)
+		}
+		wrong = append(wrong, most)
+	}
+	slices.Sort(wrong)
+	by := max(s.wrongBy(), wrong[len(wrong)/2])
+	latest := max(o.w.now+by, s.view.latest.Time().Sub(epoch)) // a log that is in the future goes on there
+	for _, r := range takes {
+		for i := range r.Events {
+			if e := &r.Events[i]; e.Time().Sub(epoch)-latest > mostSkew {
+				o.violated("skew", "%s takes %s, which is %s in the future by most clocks that it has heard of", s.name, e.Dot, e.Time().Sub(epoch)-latest)
+				return
+			}
+		}
+	}
+}
+
+// mostSkew is how far in the future an event may be that a site takes.
+const mostSkew = 500 * time.Millisecond

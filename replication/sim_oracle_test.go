@@ -3,7 +3,6 @@ package replication_test
 import (
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/internal/hlc"
@@ -226,18 +225,12 @@ func (o *oracle) taken(s *site, t *truth, e *eventstore.Recorded) {
 	if b.chain != e.Chain || b.hlc != e.HLC {
 		o.violated("I2", "%s has another event as %s than was born", s.name, e.Dot)
 	}
-	if early := e.Time().Sub(epoch) - o.latest(s); early > 0 && !s.view.anew {
-		o.violated("skew", "%s has taken %s, which is %s in the future by every clock", s.name, e.Dot, early)
-	}
 	for i, seq := range b.known {
 		if o.logs[i] != t && s.view.held.at(i) < seq {
 			o.violated("I3", "%s has %s before %s/%d, which its site had", s.name, e.Dot, o.logs[i].id, seq)
 		}
 	}
 }
-
-// mostSkew is how far in the future an event may be that a site takes.
-const mostSkew = 500 * time.Millisecond
 
 // peered checks what a core says of what is durable at another site too. Who is put back to an earlier state has said more
 // than is true.

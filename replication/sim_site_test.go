@@ -26,8 +26,9 @@ type site struct {
 	hlc    *hlc.Clock // of the log
 	log    *memstore.Log
 	core   *replication.Core
-	// was is how far what it went by was ahead up to until, before it followed a jump or started.
-	was, until time.Duration
+	// said is what it has heard of others' clocks since its core has begun, by their indexes; hears are those that it last heard, if any.
+	said  [][]said
+	hears []int
 	// keeper is nil where nothing is written at one site alone.
 	keeper *keeper
 
@@ -135,6 +136,7 @@ func (s *site) beginCore() {
 		}
 	}
 	s.ticking = 0
+	s.said, s.hears = make([][]said, len(s.w.sites)), nil
 	c := s.w.plan.config
 	c.Site, c.Peers = s.name, peers
 	s.core = replication.New(c, s.log.ID(), storage{s}, s.instant())
@@ -188,11 +190,13 @@ func (s *site) step(in replication.Input) {
 	}
 	now := s.instant()
 	effects := s.core.Step(now, s.w.rand, in)
+	s.listen(now)
 	s.w.note(noteStep, uint64(s.index), uint64(len(effects.Receive)), uint64(len(effects.Pulls)), uint64(effects.Wake))
 	s.traceStep(in, &effects)
 	for _, a := range effects.Alarms {
 		s.w.oracle.alarm(s, a)
 	}
+	s.w.oracle.early(s, effects.Receive)
 	if effects.Follow != 0 {
 		s.follow(effects.Follow)
 	}
@@ -247,7 +251,11 @@ func (s *site) beat(b replication.Heartbeat) {
 	b.Direct = true
 	for _, p := range s.w.sites {
 		if p != s {
-			s.w.send(s, p, func() { p.step(b) })
+			wrong := b.Wall.Sub(epoch) - s.w.now
+			s.w.send(s, p, func() {
+				p.hear(s, wrong)
+				p.step(b)
+			})
 		}
 	}
 }
