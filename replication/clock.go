@@ -84,19 +84,23 @@ func (g *clockGuard) shift(now Instant, peers []*peer) {
 // judge compares the site's clock with those of the others.
 func (g *clockGuard) judge(now Instant, c *Core, out *Effects) {
 	g.Jump = now.Jump
-	var heard []*peer
+	var heard, known []*peer
 	for _, p := range c.peers {
-		if p.ever && now.Mono-p.heard < c.cfg.Suspect && p.clock.best() != nil {
+		if p.clock.best() == nil {
+			continue
+		}
+		known = append(known, p)
+		if now.Mono-p.heard < c.cfg.Suspect {
 			heard = append(heard, p)
 		}
 	}
 	waited := now.Mono-g.began >= c.cfg.ClockWait
 	if len(heard) > 0 { // else what was found stands
-		g.compare(heard, c.cfg.MaxStray, waited)
+		g.compare(heard, known, c.cfg.MaxStray, waited)
 	} else {
 		g.compared = g.found || waited
 	}
-	if now.Jump != 0 && g.follow(now, c.peers, c.cfg.MaxStray) {
+	if now.Jump != 0 && g.follow(now, known, c.cfg.MaxStray) {
 		out.Follow = now.Jump
 	}
 	g.look(now, c, out)
@@ -105,22 +109,18 @@ func (g *clockGuard) judge(now Instant, c *Core, out *Effects) {
 // follow reports whether most of the other sites, as they were last heard, agree with a jump of the machine's time of day. Then it forgets what
 // does not hold of a clock that follows it: that others have moved and it has not; and that it was found not to be ahead, unless what is known of
 // them shows that of where it goes, too.
-func (g *clockGuard) follow(now Instant, peers []*peer, most time.Duration) bool {
+func (g *clockGuard) follow(now Instant, known []*peer, most time.Duration) bool {
 	lows, agree := []time.Duration{0}, 0
-	for _, p := range peers {
-		r := p.clock.best()
-		if r == nil {
-			continue
-		}
-		lows = append(lows, r.low-now.Jump)
+	for _, p := range known {
+		lows = append(lows, p.clock.best().low-now.Jump)
 		if p.clock.agrees(now.Jump, most) {
 			agree++
 		}
 	}
-	if 2*agree <= len(lows)-1 {
+	if 2*agree <= len(known) {
 		return false
 	}
-	for _, p := range peers {
+	for _, p := range known {
 		p.clock.moved = false
 	}
 	slices.Sort(lows)
@@ -131,28 +131,49 @@ func (g *clockGuard) follow(now Instant, peers []*peer, most time.Duration) bool
 }
 
 // compare compares the clock with others', of which each counts as much as the own one. Having waited, it takes a clock that may be ahead, and
-// may not be, for all that the others have answered, for one that is not.
-func (g *clockGuard) compare(heard []*peer, most time.Duration, waited bool) {
+// may not be, for all that the others have answered, for one that is not. Known are all that were heard at any time: silence sets no clock right,
+// so one that was found to be ahead is that as long as it is ahead of them, as they were last heard.
+func (g *clockGuard) compare(heard, known []*peer, most time.Duration, waited bool) {
 	answered := !slices.ContainsFunc(heard, func(p *peer) bool { return p.clock.best().width() >= unbounded })
-	lows, highs := bounds(heard)
-	lower, upper := (len(lows)-1)/2, len(lows)/2
-	g.found = g.found || lows[lower] >= -most || waited && answered
+	lows, _ := bounds(heard)
+	g.found = g.found || lows[(len(lows)-1)/2] >= -most || waited && answered
 	g.compared = g.found // by patience only as long as nobody is heard
-	g.late = beyond(lows[upper], most)
+	g.late = beyond(lows[len(lows)/2], most)
+	now := offOf(heard, most)
+	if now.moved && g.Ahead > 0 {
+		return // it was found to be ahead before they moved
+	}
+	g.Behind = now.behind
+	ahead := now.ahead
+	if ahead == 0 && g.Ahead > 0 {
+		ahead = offOf(known, most).ahead
+	}
+	if ahead > 0 || answered || now.right { // else what was found stands
+		g.Ahead = ahead
+	}
+}
+
+// off is how far a clock is ahead or behind at least, where that is more than is put up with; right says that it is surely not ahead, moved that
+// this is so because all others have moved.
+type off struct {
+	ahead, behind time.Duration
+	right, moved  bool
+}
+
+// offOf compares the clock with the median of some sites and itself.
+func offOf(peers []*peer, most time.Duration) off {
+	lows, highs := bounds(peers)
+	lower, upper := (len(lows)-1)/2, len(lows)/2
+	moved := false
 	if (highs[lower] < -most) != (highs[upper] < -most) || (lows[lower] > most) != (lows[upper] > most) {
 		// Half of the sites say so and half do not, as always where there are two. This clock does not move by itself: those that have moved
 		// since they were read first are the wrong ones.
-		stayed := slices.DeleteFunc(heard, func(p *peer) bool { return p.clock.moved })
-		if len(stayed) == 0 && g.Ahead > 0 {
-			return // it was found to be ahead before they moved
-		}
+		stayed := slices.DeleteFunc(slices.Clone(peers), func(p *peer) bool { return p.clock.moved })
+		moved = len(stayed) == 0
 		lows, highs = bounds(stayed)
 		lower, upper = (len(lows)-1)/2, len(lows)/2
 	}
-	g.Behind = beyond(lows[upper], most)
-	if ahead := beyond(-highs[lower], most); ahead > 0 || answered || lows[lower] >= -most { // else what was found stands
-		g.Ahead = ahead
-	}
+	return off{beyond(-highs[lower], most), beyond(lows[upper], most), lows[lower] >= -most, moved}
 }
 
 // bounds returns the bounds of how far clocks are ahead of this one, itself among them, each in order.

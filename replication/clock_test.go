@@ -412,6 +412,29 @@ func TestMessageTellsThatAClockHasMoved(t *testing.T) {
 	a.takes(t, false, FencedClock)
 }
 
+// A site that most others have found ahead is that still when one of them has fallen silent, and another is further ahead. It shows R25.
+func TestSilenceSetsNoClockRight(t *testing.T) {
+	a, b := newSite(t, "a", "b", "c", "d"), newSite(t, "b", "a", "c", "d")
+	c, d := newSite(t, "c", "a", "b", "d"), newSite(t, "d", "a", "b", "c")
+	a.starts(30*time.Second, "b", "c", "d")
+	c.starts(2*time.Minute, "a", "b", "d")
+	for range 30 {
+		a.sync(ms, ms, 10*ms, b, c, d)
+		a.sync(ms, ms, 10*ms, c, b, d)
+		a.sync(ms, ms, 200*ms, d, b, c)
+	}
+	a.takes(t, false, FencedClock)
+	for range 20 { // b is silent
+		a.sync(ms, ms, 10*ms, c, b, d)
+		a.sync(ms, ms, 200*ms, d, b, c)
+		a.takes(t, false, FencedClock)
+	}
+	a.jumps(-30 * time.Second)
+	a.follows(t, true)
+	a.sync(ms, ms, 200*ms, d, b, c)
+	a.takes(t, true, Degraded)
+}
+
 // A log that ends in the future is named, once, when it is known that it is not the clock that is behind; what comes of others does not drag it
 // further than it is. It shows R26.
 func TestLogOfTheFuture(t *testing.T) {
