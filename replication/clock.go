@@ -131,8 +131,9 @@ func (g *clockGuard) follow(now Instant, known []*peer, most time.Duration) bool
 }
 
 // compare compares the clock with others', of which each counts as much as the own one. Having waited, it takes a clock that may be ahead, and
-// may not be, for all that the others have answered, for one that is not. Known are all that were heard at any time: silence sets no clock right,
-// so one that was found to be ahead is that as long as it is ahead of them, as they were last heard.
+// may not be, for all that the others have answered, for one that is not. Known are all that were heard at any time: neither silence nor what others
+// do to their clocks sets this one right, so where it was found to be ahead it is that as long as it is ahead of those that have not moved, as they
+// were last heard, and not behind of most that are heard.
 func (g *clockGuard) compare(heard, known []*peer, most time.Duration, waited bool) {
 	answered := !slices.ContainsFunc(heard, func(p *peer) bool { return p.clock.best().width() >= unbounded })
 	lows, _ := bounds(heard)
@@ -145,8 +146,8 @@ func (g *clockGuard) compare(heard, known []*peer, most time.Duration, waited bo
 	}
 	g.Behind = now.behind
 	ahead := now.ahead
-	if ahead == 0 && g.Ahead > 0 {
-		ahead = offOf(known, most).ahead
+	if g.Ahead > 0 && ahead == 0 && now.behind == 0 {
+		ahead = offOf(stayed(known), most).ahead
 	}
 	if ahead > 0 || answered || now.right { // else what was found stands
 		g.Ahead = ahead
@@ -168,12 +169,17 @@ func offOf(peers []*peer, most time.Duration) off {
 	if (highs[lower] < -most) != (highs[upper] < -most) || (lows[lower] > most) != (lows[upper] > most) {
 		// Half of the sites say so and half do not, as always where there are two. This clock does not move by itself: those that have moved
 		// since they were read first are the wrong ones.
-		stayed := slices.DeleteFunc(slices.Clone(peers), func(p *peer) bool { return p.clock.moved })
-		moved = len(stayed) == 0
-		lows, highs = bounds(stayed)
+		peers = stayed(peers)
+		moved = len(peers) == 0
+		lows, highs = bounds(peers)
 		lower, upper = (len(lows)-1)/2, len(lows)/2
 	}
 	return off{beyond(-highs[lower], most), beyond(lows[upper], most), lows[lower] >= -most, moved}
+}
+
+// stayed returns those of some sites whose clocks have not moved.
+func stayed(peers []*peer) []*peer {
+	return slices.DeleteFunc(slices.Clone(peers), func(p *peer) bool { return p.clock.moved })
 }
 
 // bounds returns the bounds of how far clocks are ahead of this one, itself among them, each in order.

@@ -412,7 +412,8 @@ func TestMessageTellsThatAClockHasMoved(t *testing.T) {
 	a.takes(t, false, FencedClock)
 }
 
-// A site that most others have found ahead is that still when one of them has fallen silent, and another is further ahead. It shows R25.
+// A site that most others have found ahead is that still when one of them has fallen silent, and another is further ahead, or starts anew there; but
+// not when most are. It shows R25.
 func TestSilenceSetsNoClockRight(t *testing.T) {
 	a, b := newSite(t, "a", "b", "c", "d"), newSite(t, "b", "a", "c", "d")
 	c, d := newSite(t, "c", "a", "b", "d"), newSite(t, "d", "a", "b", "c")
@@ -433,6 +434,26 @@ func TestSilenceSetsNoClockRight(t *testing.T) {
 	a.follows(t, true)
 	a.sync(ms, ms, 200*ms, d, b, c)
 	a.takes(t, true, Degraded)
+
+	a, b, c = newSite(t, "a", "b", "c"), newSite(t, "b", "a", "c"), newSite(t, "c", "a", "b")
+	a.starts(30*time.Second, "b", "c")
+	meet := func() {
+		for range 10 {
+			a.sync(ms, ms, 10*ms, b, c)
+			a.sync(ms, ms, 200*ms, c, b)
+		}
+	}
+	meet()
+	a.takes(t, false, FencedClock)
+	c.starts(2*time.Minute, "a", "b")
+	meet()
+	a.takes(t, false, FencedClock)
+	b.starts(2*time.Minute, "a", "c")
+	meet()
+	a.takes(t, true, FencedClock)
+	if got := a.core.Status(a.now).Clock; got.Ahead != 0 || got.Behind < time.Minute {
+		t.Errorf("most others are ahead, and the clock is said to be %+v", got)
+	}
 }
 
 // A log that ends in the future is named, once, when it is known that it is not the clock that is behind; what comes of others does not drag it
