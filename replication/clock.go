@@ -146,10 +146,13 @@ func (g *clockGuard) compare(heard, known []*peer, most time.Duration, waited bo
 	}
 	g.Behind = now.behind
 	ahead := now.ahead
+	right := now.right
 	if g.Ahead > 0 && ahead == 0 && now.behind == 0 {
-		ahead = offOf(stayed(known), most).ahead
+		last := offOf(stayed(known), most)
+		ahead, right = last.ahead, last.right
+		answered = answered && right
 	}
-	if ahead > 0 || answered || now.right { // else what was found stands
+	if ahead > 0 || answered || right { // else what was found stands
 		g.Ahead = ahead
 	}
 }

@@ -456,6 +456,34 @@ func TestSilenceSetsNoClockRight(t *testing.T) {
 	}
 }
 
+// A site that was found ahead and stood still comes upon messages that lay in its sockets, the first from one that has moved further ahead: what
+// others have not answered since does not set it right. It shows R25.
+func TestStandingStillSetsNoClockRight(t *testing.T) {
+	a, b, c := newSite(t, "a", "b", "c"), newSite(t, "b", "a", "c"), newSite(t, "c", "a", "b")
+	a.starts(30*time.Second, "b", "c")
+	for range 10 {
+		a.sync(ms, ms, 10*ms, b, c)
+		a.sync(ms, ms, 200*ms, c, b)
+	}
+	a.takes(t, false, FencedClock)
+	c.starts(2*time.Minute, "a", "b")
+	pass := func(d time.Duration) {
+		for _, s := range []*site{a, b, c} {
+			s.now.Mono += d
+			s.now.Wall = s.now.Wall.Add(d)
+		}
+	}
+	pass(3 * time.Second)
+	late := []Heartbeat{*b.speak(), *c.speak()}
+	pass(2 * time.Second)
+	for _, m := range late {
+		a.step(m)
+	}
+	a.takes(t, false, FencedClock)
+	a.sync(ms, ms, 200*ms, b, c)
+	a.takes(t, false, FencedClock)
+}
+
 // A log that ends in the future is named, once, when it is known that it is not the clock that is behind; what comes of others does not drag it
 // further than it is. It shows R26.
 func TestLogOfTheFuture(t *testing.T) {

@@ -70,9 +70,19 @@ func (s *site) others() (wrong []time.Duration) {
 }
 
 // timed notes, when a site is about to record, that nobody could know its clock to be ahead: the site has heard nobody since it started, or
-// more that were as wrong. Whatever comes after that is of such a time, too.
+// more that were as wrong when they spoke. Who has spoken and not answered anything yet tells less than who has. Whatever comes after that is
+// of such a time, too.
 func (o *oracle) timed(s *site) {
-	if wrong := s.others(); wrong[(len(wrong)-1)/2] > mostWrong/2 {
+	heard, answered := s.heard(s.instant())
+	if len(answered) > 0 {
+		heard = answered
+	}
+	wrong := []time.Duration{s.wrongBy()}
+	for _, i := range heard {
+		wrong = append(wrong, s.hasSaid(i))
+	}
+	slices.Sort(wrong)
+	if wrong[(len(wrong)-1)/2] > mostWrong/2 {
 		o.forgiven = max(o.forgiven, hlc.At(s.steady.Now()))
 	}
 }
@@ -122,33 +132,45 @@ func (s *site) hear(from *site, wrong time.Duration) {
 	*heard = slices.DeleteFunc(*heard, func(h said) bool { return h.at < now-suspect })
 }
 
-// listen notes which sites are heard. While none is, those that last were tell what time it is.
-func (s *site) listen(now replication.Instant) {
-	var hears []int
+// hasSaid returns the most that another site's clock was wrong by when that spoke, in the last while in which it was heard.
+func (s *site) hasSaid(i int) time.Duration {
+	now, most := s.instant().Mono, time.Duration(math.MinInt64)
+	for _, h := range s.said[i] {
+		drifts := now - h.at - (s.w.now - h.world)
+		most = max(most, h.wrong+drifts)
+	}
+	return most
+}
+
+// heard returns the sites that are heard, and those of them that have answered.
+func (s *site) heard(now replication.Instant) (all, answered []int) {
 	for _, p := range s.core.Status(now).Peers {
 		for _, o := range s.w.sites {
-			if o.name == p.Site && p.Up {
-				hears = append(hears, o.index)
+			if o.name != p.Site || !p.Up {
+				continue
+			}
+			all = append(all, o.index)
+			if p.Within >= 0 {
+				answered = append(answered, o.index)
 			}
 		}
 	}
-	if len(hears) > 0 {
-		s.hears = hears
+	return all, answered
+}
+
+// listen notes which sites are heard. While none is, those that last were tell what time it is.
+func (s *site) listen(now replication.Instant) {
+	if heard, _ := s.heard(now); len(heard) > 0 {
+		s.hears = heard
 	}
 }
 
 // early checks that a site takes nothing that is of the future by its own clock and by most of the clocks that it has heard of: those of others
 // as they were when they spoke, which may have been set back since.
 func (o *oracle) early(s *site, takes []replication.Receive) {
-	now := s.instant().Mono
 	wrong := []time.Duration{s.wrongBy()}
 	for _, i := range s.hears {
-		most := time.Duration(math.MinInt64)
-		for _, h := range s.said[i] {
-			drifts := now - h.at - (o.w.now - h.world)
-			most = max(most, h.wrong+drifts)
-		}
-		wrong = append(wrong, most)
+		wrong = append(wrong, s.hasSaid(i))
 	}
 	slices.Sort(wrong)
 	by := max(s.wrongBy(), wrong[len(wrong)/2])
