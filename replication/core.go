@@ -229,6 +229,13 @@ func (c *Core) peer(name string) *peer {
 	return nil
 }
 
+// overtaken reports whether a heartbeat was sent before one that has come, by the same process: one that stood still takes what lay in its
+// sockets in any order, and messages take different ways. What it says is not so any more: a wait for what the site has had since would end.
+// Another process counts from another moment, by which it is told apart.
+func (p *peer) overtaken(in *Heartbeat, c *Config) bool {
+	return in.Sent < p.sent && p.sent-in.Sent < uint64(2*c.Down)
+}
+
 // heard takes what a site says of itself.
 func (c *Core) heard(now Instant, in *Heartbeat, out *Effects) {
 	p := c.peer(in.Site)
@@ -237,6 +244,9 @@ func (c *Core) heard(now Instant, in *Heartbeat, out *Effects) {
 	}
 	if in.Partial {
 		c.heardMore(now, p, in)
+		return
+	}
+	if in.Direct && p.overtaken(in, &c.cfg) {
 		return
 	}
 	if in.Direct {

@@ -311,3 +311,24 @@ func TestSiteThatJoinsIsNotSilent(t *testing.T) {
 		}
 	}
 }
+
+// What a site said before does not take back what it has said since: a site that has just started waits for all that another one had when it
+// answered, though an earlier message of that comes late. It shows R22.
+func TestOvertakenHeartbeat(t *testing.T) {
+	a, b := newSite(t, "a", "b"), newSite(t, "b", "a")
+	before := *b.speak()
+	b.pass(250 * time.Millisecond)
+	events := b.write(t, "1", 2)
+	b.step(*a.speak())
+	a.step(*b.speak())
+	for _, late := range []Input{Tick{}, before} {
+		a.step(late)
+		if _, err := a.core.AtHome(a.now); err == nil {
+			t.Errorf("after %T, of before, the site that has just started is at home, and lacks what another one had when it answered", late)
+		}
+	}
+	a.step(Arrived{events})
+	if _, err := a.core.AtHome(a.now); err != nil {
+		t.Errorf("a site that has all that others had when they answered says %v", err)
+	}
+}
