@@ -51,16 +51,18 @@ func (r *run) carryTopic() {
 			if err != nil {
 				return err
 			}
-			if len(heads) == 0 && !r.o.Begun {
+			// One without events is as good as empty: it may have been made anew by this site's mirror, in a start that has come to no end.
+			empty := !slices.ContainsFunc(heads, func(h eventstore.LogHead) bool { return h.Seq > 0 })
+			if empty && !r.o.Begun {
 				if err := r.put(ctx, TopicAnswers{Empty: true}); err != nil {
 					return err
 				}
 			}
 			// An empty topic of a log that has events was made anew, and tells nothing of what others may have; unless nobody can
 			// have anything of this life that is not here.
-			if len(heads) > 0 || state.Seq == 0 || r.o.Begun {
+			if !empty || state.Seq == 0 || r.o.Begun {
 				// A new site looks like one that has lost its disk together with its topic: the others tell them apart.
-				if len(heads) == 0 && !r.o.Begun {
+				if empty && !r.o.Begun {
 					if err := r.allHeard(ctx); err != nil {
 						return err
 					}

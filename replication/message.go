@@ -74,12 +74,12 @@ type Refused struct {
 type Mirrored struct{ eventstore.Dot }
 
 // TopicAnswers: on the way to its end, the site's own topic has answered more than it ever had since the site has started. Empty says that
-// nothing is in it, or it is not there, and that this alone tells nothing.
+// no event is in it, or it is not there, and that this alone tells nothing.
 type TopicAnswers struct{ Empty bool }
 
 // Topic says how the site's own topic ends, after it was read to there: for each life of the site's log the last event, with
-// the chain after it. It is given once, and not at all where the topic cannot be read, or is empty although the store has
-// events of its own: it then tells nothing of what others may have.
+// the chain after it. It is given once, and not at all where the topic cannot be read, or has no event although the store has
+// some of its own: it then tells nothing of what others may have.
 type Topic struct{ Heads []eventstore.LogHead }
 
 // Others says which other sites there are from now on, in place of Config.Peers.

@@ -3,6 +3,7 @@ package replication_test
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -38,6 +39,7 @@ type site struct {
 
 	syncing bool
 	stalled bool // the disk takes its time
+	begun   bool // the log has begun the life that it is in since it was opened
 	stopped bool // the process does not run; what is to happen in it lies in late
 	late    []func()
 	gone    []absence        // since it went on, what others had done while they may have taken it for gone
@@ -123,6 +125,7 @@ func (s *site) start() {
 	s.log = s.log.Copy(s.newClock())
 	s.mirror, s.waiting, s.syncing, s.heads = mirror{}, nil, false, nil
 	s.stopped, s.late, s.gone, s.peering = false, nil, nil, nil
+	s.begun = false
 	s.w.oracle.opened(s)
 	s.beginCore()
 }
@@ -157,11 +160,30 @@ func (s *site) readOwnTopic() {
 		}
 		s.compareTopic()
 		heads := s.topic.heads()
-		// An empty topic tells that nothing was ever published only where nothing ever was in it.
-		if own := s.view.own(s.w, s.name); len(heads) > 0 || own == 0 && s.topic.end() == 0 {
+		// A topic without events tells that nothing was ever published only where nothing ever was in it, or nothing could be; else the
+		// others have to be heard, where the log has none either.
+		events := slices.ContainsFunc(heads, func(h eventstore.LogHead) bool { return h.Seq > 0 })
+		switch own := s.view.own(s.w, s.name); {
+		case events, s.begun, own == 0 && s.topic.end() == 0:
 			s.step(replication.Topic{Heads: heads})
+		case own == 0:
+			s.whenAllHeard(func() { s.step(replication.Topic{Heads: heads}) })
 		}
 		s.wakeMirror()
+	})
+}
+
+// whenAllHeard has something done when every other site has been heard since the core began.
+func (s *site) whenAllHeard(do func()) {
+	core := s.core
+	s.within(10*time.Millisecond, func() {
+		switch {
+		case s.core != core || core == nil:
+		case slices.ContainsFunc(core.Status(s.instant()).Peers, func(p replication.PeerStatus) bool { return p.Heard < 0 }):
+			s.whenAllHeard(do)
+		default:
+			do()
+		}
 	})
 }
 
@@ -381,6 +403,7 @@ func (s *site) live(incarnation uint32) {
 		s.w.oracle.durable(s)
 		s.log.Live(incarnation)
 		s.isDurable()
+		s.begun = true
 		s.beginCore()
 	})
 }

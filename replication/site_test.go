@@ -467,3 +467,40 @@ func TestLostDiskIsNoNewSite(t *testing.T) {
 		}
 	}
 }
+
+// A site without events whose topic is there, and has none either, may have begun on the empty disk of one that had: it is a new one only
+// when all others are heard, as where there is no topic. R4.
+func TestTopicWithoutEventsTellsNothing(t *testing.T) {
+	for _, ends := range [][]eventstore.LogHead{nil, {{Log: eventstore.LogID{Site: "a", Incarnation: 1}}}} {
+		store := memstore.New(memstore.Options{LogID: eventstore.LogID{Site: "a", Incarnation: 1}})
+		topic := newMemTopic(store)
+		topic.ends = ends
+		peer := &lazyPeer{}
+		peer.away.Store(true)
+		site, err := NewSite(Options{
+			Config: Config{Site: "a", Heartbeat: 10 * time.Millisecond, ClockWait: -1, TopicPatience: 200 * time.Millisecond},
+			Store:  store, Topic: topic, Peers: map[string]Peer{"b": peer},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		peer.site.Store(site)
+		ended := make(chan error, 1)
+		go func() { ended <- site.Run(t.Context()) }()
+		for begun := time.Now(); ; {
+			select {
+			case err := <-ended:
+				var life *LifeError
+				if !errors.As(err, &life) || life.Incarnation < 3 {
+					t.Errorf("the topic ends with %v, and the site with %v; want a life that nobody has heard of", ends, err)
+				}
+			default:
+				if site.Writable() != nil && time.Since(begun) < time.Minute {
+					continue
+				}
+				t.Fatalf("the topic ends with %v, no other site was heard, and after %s the site takes writes: %t", ends, time.Since(begun), site.Writable() == nil)
+			}
+			break
+		}
+	}
+}
