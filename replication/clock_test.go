@@ -126,6 +126,9 @@ func TestLateHeartbeats(t *testing.T) {
 	a.sync(ms, ms, 10*ms, b)
 	a.sync(300*ms, 300*ms, 10*ms, b)
 	a.takes(t, false, FencedClock)
+	if p := a.core.Status(a.now).Peers[0]; p.Within < 0 || p.Within > 2*ms {
+		t.Errorf("a message that was quick told of the other clock, and a slow one has come since: it is said to be ahead by %s ± %s", p.Ahead, p.Within)
+	}
 }
 
 // After a start nothing is recorded before another site has said what time it is: the first that it says is enough when it says that the

@@ -44,6 +44,7 @@ var noticers = []noticer{
 	}},
 	{regexp.MustCompile(`^replication/(clock|reading)\.go$`), "replication", []string{
 		"TestReadingsHoldTheTruth", "TestLateHeartbeats", "TestJumpsAreAgreedOn", "TestClocksOfTwo", "TestClocksOfThree", "TestStartWaitsForAnother",
+		"TestJumpsBeyondAreNotFollowed", "TestFollowedClockIsFoundAgain", "TestMessageTellsThatAClockHasMoved", "TestSilenceSetsNoClockRight",
 	}},
 	{regexp.MustCompile(`^replication/(comparer|models)\.go$`), "replication", []string{"TestPassesFindAndMend", "TestModelsAreComparedAtOneMoment"}},
 	{regexp.MustCompile(`^replication/`), "replication", []string{"TestPeerIsTheOtherSitesDisk", "TestNobodyToWaitFor", "TestMoreCountsAfterAll"}},
