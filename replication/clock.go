@@ -142,15 +142,14 @@ func (g *clockGuard) compare(heard, known []*peer, most time.Duration, waited bo
 	g.late = beyond(lows[len(lows)/2], most)
 	now := offOf(heard, most)
 	if now.moved && g.Ahead > 0 {
-		return // it was found to be ahead before they moved
+		return // what was found stands: it was so before they moved
 	}
 	g.Behind = now.behind
 	ahead := now.ahead
 	right := now.right
 	if g.Ahead > 0 && ahead == 0 && now.behind == 0 {
 		last := offOf(stayed(known), most)
-		ahead, right = last.ahead, last.right
-		answered = answered && right
+		ahead, right, answered = last.ahead, right && last.right, answered && last.right
 	}
 	if ahead > 0 || answered || right { // else what was found stands
 		g.Ahead = ahead
@@ -158,7 +157,7 @@ func (g *clockGuard) compare(heard, known []*peer, most time.Duration, waited bo
 }
 
 // off is how far a clock is ahead or behind at least, where that is more than is put up with; right says that it is surely not ahead, moved that
-// this is so because all others have moved.
+// half of the sites say one thing and half another, and some that have moved were left out.
 type off struct {
 	ahead, behind time.Duration
 	right, moved  bool
@@ -172,8 +171,9 @@ func offOf(peers []*peer, most time.Duration) off {
 	if (highs[lower] < -most) != (highs[upper] < -most) || (lows[lower] > most) != (lows[upper] > most) {
 		// Half of the sites say so and half do not, as always where there are two. This clock does not move by itself: those that have moved
 		// since they were read first are the wrong ones.
-		peers = stayed(peers)
-		moved = len(peers) == 0
+		left := stayed(peers)
+		moved = len(left) < len(peers)
+		peers = left
 		lows, highs = bounds(peers)
 		lower, upper = (len(lows)-1)/2, len(lows)/2
 	}

@@ -487,6 +487,27 @@ func TestStandingStillSetsNoClockRight(t *testing.T) {
 	a.takes(t, false, FencedClock)
 }
 
+// Of four sites two are ahead, and not alike: neither takes itself for right because one of the others, which says that it is not, was set a
+// little otherwise. It shows R25.
+func TestMovingOtherwiseSetsNoClockRight(t *testing.T) {
+	a, b := newSite(t, "a", "b", "c", "d"), newSite(t, "b", "a", "c", "d")
+	c, d := newSite(t, "c", "a", "b", "d"), newSite(t, "d", "a", "b", "c")
+	c.starts(31*time.Second, "a", "b", "d")
+	a.starts(30*time.Second, "b", "c", "d")
+	meet := func() {
+		for range 10 {
+			a.sync(ms, ms, 10*ms, b, c, d)
+			a.sync(ms, ms, 10*ms, c, b, d)
+			a.sync(ms, ms, 200*ms, d, b, c)
+		}
+	}
+	meet()
+	a.takes(t, false, FencedClock)
+	b.starts(-600*ms, "a", "c", "d")
+	meet()
+	a.takes(t, false, FencedClock)
+}
+
 // A log that ends in the future is named, once, when it is known that it is not the clock that is behind; what comes of others does not drag it
 // further than it is. It shows R26.
 func TestLogOfTheFuture(t *testing.T) {
