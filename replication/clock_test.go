@@ -485,6 +485,19 @@ func TestStandingStillSetsNoClockRight(t *testing.T) {
 	a.takes(t, false, FencedClock)
 	a.sync(ms, ms, 200*ms, b, c)
 	a.takes(t, false, FencedClock)
+
+	// Of two the other one starts anew, and is not as far behind as it was: its first message tells that it has moved, and no more.
+	a, b = newSite(t, "a", "b"), newSite(t, "b", "a")
+	a.starts(30*time.Second, "b")
+	for range 10 {
+		a.sync(ms, ms, 200*ms, b)
+	}
+	a.takes(t, false, FencedClock)
+	b.starts(20*time.Second, "a")
+	a.step(*b.speak())
+	a.takes(t, false, FencedClock)
+	a.sync(ms, ms, 200*ms, b)
+	a.takes(t, false, FencedClock)
 }
 
 // Of four sites two are ahead, and not alike: neither takes itself for right because one of the others, which says that it is not, was set a
