@@ -70,16 +70,16 @@ func (s *site) others() (wrong []time.Duration) {
 }
 
 // timed notes, when a site is about to record, that nobody could know its clock to be ahead: the site has heard nobody since it started, or
-// more that were as wrong when they spoke. Who has spoken and not answered anything yet tells less than who has. Whatever comes after that is
-// of such a time, too.
+// more that were as wrong when they spoke. Who has spoken and not answered anything yet, where others have, tells only that its clock is as far
+// on as it said. Whatever comes after that is of such a time, too.
 func (o *oracle) timed(s *site) {
 	heard, answered := s.heard(s.instant())
-	if len(answered) > 0 {
-		heard = answered
-	}
-	wrong := []time.Duration{s.wrongBy()}
+	own := s.wrongBy()
+	wrong := []time.Duration{own}
 	for _, i := range heard {
-		wrong = append(wrong, s.hasSaid(i))
+		if says := s.hasSaid(i); len(answered) == 0 || slices.Contains(answered, i) || says >= own-mostWrong/2 {
+			wrong = append(wrong, says)
+		}
 	}
 	slices.Sort(wrong)
 	if wrong[(len(wrong)-1)/2] > mostWrong/2 {

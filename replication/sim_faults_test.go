@@ -144,6 +144,11 @@ func drawPlan(random *rand.Rand) plan {
 	return p
 }
 
+// topicsForget reports whether topics lose what they had: no disk does then without saying so.
+func (p *plan) topicsForget() bool {
+	return slices.Contains(p.kinds, topicTailLost) || slices.Contains(p.kinds, topicRecreated)
+}
+
 // faults has things go wrong, and counts them.
 type faults struct {
 	counts [numberFaults]int

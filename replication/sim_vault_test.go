@@ -122,7 +122,7 @@ func (w *world) forgetCopies() {
 	w.faults.end(w.between(300*time.Millisecond, time.Second), func() {
 		if other.up {
 			w.faults.cutFor(partition, home, other, 8*time.Second)
-			w.faults.putBack(other, other.backups[len(other.backups)-1], w.chance(0.5))
+			w.faults.putBack(other, other.backups[len(other.backups)-1], w.chance(0.5) || w.plan.topicsForget())
 		}
 	})
 }
@@ -146,7 +146,7 @@ func (w *world) tookOver(taker *site, from string) {
 			if s.name != from && s.up {
 				w.faults.count(votesForgotten)
 				w.tracef("%s: %s", s.name, faultNames[votesForgotten])
-				w.faults.putBack(s, s.backups[len(s.backups)-1], w.chance(0.5))
+				w.faults.putBack(s, s.backups[len(s.backups)-1], w.chance(0.5) || w.plan.topicsForget())
 			}
 		}
 	})
