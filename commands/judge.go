@@ -74,7 +74,7 @@ func (b *Bus) Judge(category string, events []eventstore.Recorded) (Judgement, e
 	if a := b.categories[category]; a != nil {
 		return a.judge(events)
 	}
-	return (&judge{kind: ByHome, events: events}).run(nil)
+	return judged(ByHome, events, nil)
 }
 
 // Void says which events of a stream do not count, and why: its events that are void, by their dots, as Judge has it. It reads
@@ -118,14 +118,23 @@ func Fold[S, C, E any](a Aggregate[S, C, E], events []eventstore.Recorded) (S, J
 	return i.state, j, err
 }
 
+func (t *typed[S, C, E]) judging() func(*eventstore.Recorded, *Outcome) (string, error) {
+	return newInstance(&t.Aggregate).judging()
+}
+
 func (t *typed[S, C, E]) judge(events []eventstore.Recorded) (Judgement, error) {
 	return newInstance(&t.Aggregate).judge(events)
 }
 
 // judge folds all events of a stream. REQUIRES: nothing is folded.
 func (i *typedInstance[S, C, E]) judge(events []eventstore.Recorded) (Judgement, error) {
+	return judged(i.rules.kind, events, i.judging())
+}
+
+// judging returns what folds events that are judged, as judge.fold has it.
+func (i *typedInstance[S, C, E]) judging() func(*eventstore.Recorded, *Outcome) (void string, err error) {
 	writers := map[string]eventstore.Dot{} // of each field, the last event that set it
-	return (&judge{kind: i.rules.kind, events: events}).run(func(r *eventstore.Recorded, o *Outcome) (void string, err error) {
+	return func(r *eventstore.Recorded, o *Outcome) (void string, err error) {
 		if !settles(&r.Event) && (i.rules.fields != nil || i.rules.review != nil && o != nil) {
 			e, err := i.aggregate.Codec.Decode(r)
 			if err != nil {
@@ -139,7 +148,7 @@ func (i *typedInstance[S, C, E]) judge(events []eventstore.Recorded) (Judgement,
 			}
 		}
 		return i.fold(r, o == nil || i.rules.kind.Branchwise())
-	})
+	}
 }
 
 // overwrite notes that an event sets fields, and in its outcome, if it has one, whose it sets without having known of them.
@@ -159,66 +168,137 @@ func (o *Outcome) review(reason string) {
 	}
 }
 
-// judge goes through a stream.
-type judge struct {
-	kind   ResolverKind
-	events []eventstore.Recorded
+// Judging judges a stream event by event, where what becomes of an event is settled by it and those before it in canonical order.
+// It is for those who judge streams again and again as they grow. It is used by one goroutine.
+type Judging struct {
+	aggregate aggregate
+	judge     *judge
+	digests   map[eventstore.Dot]Digest
 }
 
-// run judges. fold, unless it is nil, folds an event that the branches leave standing, and says why it is void after all; the
-// outcome is that of its conflict, nil when it has none.
-func (j *judge) run(fold func(*eventstore.Recorded, *Outcome) (void string, err error)) (Judgement, error) {
-	var out Judgement
-	var folded eventstore.Vector
-	var branches branch
-	if j.kind.Branchwise() {
-		branches = branchOf(j.kind, j.events)
-		out.Open = branches.open
+// Judging begins to judge a stream of a category; nil where one branch of a stream counts, for there any event may change what
+// becomes of all others.
+func (b *Bus) Judging(category string) *Judging {
+	a := b.categories[category]
+	if a == nil || a.resolver().Branchwise() {
+		return nil
 	}
-	known := newKnowledge(j.events)
-	for n := range j.events {
-		r := &j.events[n]
-		var o *Outcome
-		if !knowsAll(r, folded, uint64(n)) {
-			o = &Outcome{Event: r.Dot, Resolver: j.kind, Verdict: Merged}
-			known.describe(o, r, folded)
-		}
-		void := ""
-		if branches.void != nil {
-			void = branches.void[n]
-		}
-		if void == "" && fold != nil {
-			var err error
-			if void, err = fold(r, o); err != nil {
-				return Judgement{}, &AggregateError{Stream: r.Stream, Version: uint64(n) + 1, Err: err}
-			}
+	j := &Judging{aggregate: a, digests: map[eventstore.Dot]Digest{}}
+	j.Restart()
+	return j
+}
+
+// Restart begins anew with the first event of the stream, because one has come before others that were judged.
+func (j *Judging) Restart() {
+	j.judge = &judge{kind: j.aggregate.resolver(), fold: j.aggregate.judging(), digests: j.digests}
+}
+
+// Next judges the event that comes next in canonical order, and returns what came of its conflict, as Judge would have it in
+// Judgement.Outcomes; nil when it has none. After an error, or a panic of the aggregate's, it is of no use.
+func (j *Judging) Next(r *eventstore.Recorded) (*Outcome, error) {
+	o, _, err := j.judge.next(r, true)
+	return o, err
+}
+
+// Skip is Next for those who have the outcome already.
+func (j *Judging) Skip(r *eventstore.Recorded) error {
+	_, _, err := j.judge.next(r, false)
+	return err
+}
+
+// judge goes through a stream.
+type judge struct {
+	kind ResolverKind
+	// fold, unless it is nil, folds an event that the branches leave standing, and says why it is void after all; the outcome is that
+	// of its conflict, nil when it has none.
+	fold func(*eventstore.Recorded, *Outcome) (void string, err error)
+	// events are all of them, and branches what counts of them, where one branch does; else both are empty.
+	events   []eventstore.Recorded
+	branches branch
+
+	// done is how many events were judged: known has them, and folded covers them.
+	done   int
+	known  knowledge
+	folded eventstore.Vector
+	// digests, unless it is nil, has those of events that were judged, here or before.
+	digests map[eventstore.Dot]Digest
+}
+
+// judged judges all events of a stream.
+func judged(kind ResolverKind, events []eventstore.Recorded, fold func(*eventstore.Recorded, *Outcome) (string, error)) (Judgement, error) {
+	var out Judgement
+	j := &judge{kind: kind, fold: fold}
+	if kind.Branchwise() {
+		j.events, j.branches = events, branchOf(kind, events)
+		out.Open = j.branches.open
+	}
+	for n := range events {
+		o, void, err := j.next(&events[n], true)
+		if err != nil {
+			return Judgement{}, err
 		}
 		if void != "" {
-			out.Void = append(out.Void, Void{r.Dot, void})
-		} else {
-			known.counts(r)
+			out.Void = append(out.Void, Void{events[n].Dot, void})
 		}
 		if o != nil {
-			j.conclude(o, r, n, void, &branches)
-			o.Result = known.counted
 			out.Outcomes = append(out.Outcomes, *o)
 		}
-		folded = cover(folded, r.Dot)
 	}
 	return out, nil
 }
 
+// digest returns the digest of an event.
+func (j *judge) digest(dot eventstore.Dot) Digest {
+	if j.digests == nil {
+		return digestOf(dot)
+	}
+	d, ok := j.digests[dot]
+	if !ok {
+		d = digestOf(dot)
+		j.digests[dot] = d
+	}
+	return d
+}
+
+// next judges one more event. The outcome says what both sides had where described asks for it.
+func (j *judge) next(r *eventstore.Recorded, described bool) (o *Outcome, void string, err error) {
+	n, digest := j.done, j.digest(r.Dot)
+	if !knowsAll(r, j.folded, uint64(n)) {
+		o = &Outcome{Event: r.Dot, Resolver: j.kind, Verdict: Merged}
+		if described {
+			j.known.describe(o, r, digest)
+		}
+	}
+	if j.branches.void != nil {
+		void = j.branches.void[n]
+	}
+	if void == "" && j.fold != nil {
+		if void, err = j.fold(r, o); err != nil {
+			return nil, "", &AggregateError{Stream: r.Stream, Version: uint64(n) + 1, Err: err}
+		}
+	}
+	j.known.add(r, digest, void == "")
+	if o != nil {
+		j.conclude(o, r, n, void)
+		o.Result = j.known.counted
+	}
+	j.folded = cover(j.folded, r.Dot)
+	j.done++
+	return o, void, nil
+}
+
 // conclude gives a conflict its verdict.
-func (j *judge) conclude(o *Outcome, r *eventstore.Recorded, n int, void string, branches *branch) {
+func (j *judge) conclude(o *Outcome, r *eventstore.Recorded, n int, void string) {
 	if void != "" {
 		o.Verdict, o.Void = Voided, []Void{{r.Dot, void}}
 	}
 	if !j.kind.Branchwise() {
 		return
 	}
+	branches := &j.branches
 	open := branches.unsettled(n)
 	for m := range n {
-		if e := &j.events[m]; !r.Knew(e) && branches.void[m] != "" {
+		if e := &j.events[m]; branches.void[m] != "" && !r.Knew(e) {
 			open = open || branches.unsettled(m)
 			if void == "" {
 				o.Verdict = Winner

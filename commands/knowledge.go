@@ -32,9 +32,10 @@ func digestOf(dot eventstore.Dot) Digest {
 }
 
 // knowledge says of the events of a stream which others they were decided with the knowledge of. That is of each log all up to
-// some event, so that sums along each log give the digest of any of it.
+// some event, so that sums along each log give the digest of any of it. What an event was decided with the knowledge of stands before
+// it in canonical order, in which they are added.
 type knowledge struct {
-	logs []eventstore.LogID
+	logs []eventstore.LogID // in order
 	of   map[eventstore.LogID]*logSums
 	// counted is the digest of the events that count.
 	counted Digest
@@ -42,29 +43,30 @@ type knowledge struct {
 
 // logSums are the events of one log, by seq, and the digests of them up to each.
 type logSums struct {
-	events []*eventstore.Recorded
-	sums   []Digest // one more than events; the first is empty
+	events  []*eventstore.Recorded
+	digests []Digest // of each
+	sums    []Digest // one more than events; the first is empty
 }
 
-func newKnowledge(events []eventstore.Recorded) *knowledge {
-	k := &knowledge{of: map[eventstore.LogID]*logSums{}}
-	for i := range events {
-		r := &events[i]
-		l := k.of[r.Dot.Log]
-		if l == nil {
-			l = &logSums{sums: make([]Digest, 1)}
-			k.of[r.Dot.Log] = l
-			k.logs = append(k.logs, r.Dot.Log)
+// add adds the next event, by its digest, which counts or does not.
+func (k *knowledge) add(r *eventstore.Recorded, digest Digest, counts bool) {
+	l := k.of[r.Dot.Log]
+	if l == nil {
+		if k.of == nil {
+			k.of = map[eventstore.LogID]*logSums{}
 		}
-		l.events = append(l.events, r)
-		l.sums = append(l.sums, l.sums[len(l.sums)-1].plus(digestOf(r.Dot)))
+		l = &logSums{sums: make([]Digest, 1)}
+		k.of[r.Dot.Log] = l
+		at, _ := slices.BinarySearchFunc(k.logs, r.Dot.Log, eventstore.LogID.Compare)
+		k.logs = slices.Insert(k.logs, at, r.Dot.Log)
 	}
-	slices.SortFunc(k.logs, eventstore.LogID.Compare)
-	return k
+	l.events = append(l.events, r)
+	l.digests = append(l.digests, digest)
+	l.sums = append(l.sums, l.sums[len(l.sums)-1].plus(digest))
+	if counts {
+		k.counted = k.counted.plus(digest)
+	}
 }
-
-// counts adds an event to those that count.
-func (k *knowledge) counts(r *eventstore.Recorded) { k.counted = k.counted.plus(digestOf(r.Dot)) }
 
 // upTo returns how many events of a log stand up to a seq.
 func (k *knowledge) upTo(log eventstore.LogID, seq uint64) int {
@@ -104,22 +106,21 @@ func (k *knowledge) digest(counts []int) (d Digest) {
 	return d
 }
 
-// describe fills in what both sides of a conflict had: of the event r, and of those that folded covers and r did not know.
-func (k *knowledge) describe(o *Outcome, r *eventstore.Recorded, folded eventstore.Vector) {
+// describe fills in what both sides of a conflict had: of the event r, which comes next, and of those before it that it did not know.
+func (k *knowledge) describe(o *Outcome, r *eventstore.Recorded, digest Digest) {
 	own := k.known(r)
 	base := slices.Clone(own)
-	o.Branches = append(o.Branches, Side{r.Dot.Log, k.digest(own).plus(digestOf(r.Dot))})
+	o.Branches = append(o.Branches, Side{r.Dot.Log, k.digest(own).plus(digest)})
 	for i, log := range k.logs {
-		last := k.upTo(log, folded.At(log))
+		l := k.of[log]
+		last := len(l.events)
 		if log == r.Dot.Log || own[i] >= last {
 			continue
 		}
-		events := k.of[log].events
-		for j, n := range k.known(events[own[i]]) {
+		for j, n := range k.known(l.events[own[i]]) {
 			base[j] = min(base[j], n)
 		}
-		end := events[last-1]
-		o.Branches = append(o.Branches, Side{log, k.digest(k.known(end)).plus(digestOf(end.Dot))})
+		o.Branches = append(o.Branches, Side{log, k.digest(k.known(l.events[last-1])).plus(l.digests[last-1])})
 	}
 	o.Base = k.digest(base)
 }

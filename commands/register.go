@@ -87,9 +87,10 @@ type aggregate interface {
 	newInstance() instance
 	// snapshots returns the version of the fold and how many events lie between two snapshots; not ok where none are taken.
 	snapshots() (fold uint32, every int, ok bool)
-	// resolver names the aggregate's resolver, and judge says what it makes of a stream.
+	// resolver names the aggregate's resolver, and judge says what it makes of a stream; judging begins with one, as judge.fold.
 	resolver() ResolverKind
 	judge(events []eventstore.Recorded) (Judgement, error)
+	judging() func(*eventstore.Recorded, *Outcome) (void string, err error)
 }
 
 // typed erases the type parameters of an aggregate, once.

@@ -29,7 +29,7 @@ func (n *Node) conflicts() (Domain, error) {
 			return []Service{{&sitesv1.Conflicts_ServiceDesc, &conflictview.Queries{}}}
 		}}, err
 	}
-	o := conflictview.Options{Streams: dropping{n.sealed, n.local}, Judge: n.bus.Judge, Site: n.config.Site, Life: n.life, Timeout: conflictTimeout}
+	o := conflictview.Options{Streams: dropping{n.sealed, n.local}, Judge: n.bus.Judge, Judging: n.bus.Judging, Site: n.config.Site, Life: n.life, Timeout: conflictTimeout}
 	keys := conflictview.Keys(o)
 	return Domain{
 		Name: conflictview.Name,

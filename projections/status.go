@@ -34,7 +34,8 @@ type Status struct {
 	// Position is how far the log is folded; Head is how far it was last seen to be durable.
 	Position eventstore.Position `json:"position"`
 	Head     eventstore.Position `json:"head"`
-	// LagEvents is how many entries of the log lie between; LagSeconds is the age of the oldest of them that is known.
+	// LagEvents is how many entries of the log lie between; of a model that is being filled, and answers nobody until it has all, it is
+	// how many are not in it yet. LagSeconds is the age of the oldest of them that is known.
 	LagEvents  uint64  `json:"lag_events"`
 	LagSeconds float64 `json:"lag_seconds"`
 	// Events counts the entries of the log that were folded since the runner was made, EventsPerSecond those of the
@@ -142,6 +143,9 @@ func (b *board) read() Status {
 		s.LagEvents = s.Head.LSN
 		if s.Position.Incarnation == s.Head.Incarnation {
 			s.LagEvents = s.Head.LSN - s.Position.LSN
+		}
+		if s.State == Rebuilding && s.Rebuild != nil {
+			s.LagEvents = max(1, s.Head.LSN-min(s.Head.LSN, s.Rebuild.Done))
 		}
 		since := b.behindSince
 		if !b.oldest.IsZero() && (since.IsZero() || b.oldest.Before(since)) {

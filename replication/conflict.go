@@ -38,43 +38,68 @@ type Span struct {
 // Conflicts returns the conflicts among the events of one stream, which are given in canonical order.
 func Conflicts(events []*eventstore.Recorded) []Conflict {
 	var conflicts []Conflict
-	var logs []streamLog // of the events so far
+	var s StreamConflicts
 	for _, f := range events {
-		var with []Span
-		kind := Concurrent
-		own := -1
-		for i := range logs {
-			l := &logs[i]
-			if l.log == f.Dot.Log {
-				own = i
-				continue
-			}
-			unknown, _ := slices.BinarySearchFunc(l.events, f, func(e, f *eventstore.Recorded) int {
-				if f.Knew(e) {
-					return -1
-				}
-				return 1
-			})
-			others := l.events[unknown:]
-			if len(others) == 0 {
-				continue
-			}
-			with = append(with, Span{l.log, others[0].Dot.Seq, others[len(others)-1].Dot.Seq})
-			if slices.ContainsFunc(others, func(e *eventstore.Recorded) bool { return f.CommandID != "" && e.CommandID == f.CommandID }) {
-				kind = DuplicateCommand
-			}
+		s.Add(f)
+		if c, ok := s.Of(f); ok {
+			conflicts = append(conflicts, c)
 		}
-		if len(with) > 0 {
-			slices.SortFunc(with, func(a, b Span) int { return a.Log.Compare(b.Log) })
-			conflicts = append(conflicts, Conflict{f.Dot, f.Stream, f.HLC, kind, with})
-		}
-		if own < 0 {
-			logs = append(logs, streamLog{log: f.Dot.Log})
-			own = len(logs) - 1
-		}
-		logs[own].events = append(logs[own].events, f)
 	}
 	return conflicts
+}
+
+// StreamConflicts says of events of one stream what they are in conflict with, as more of them come. The zero value has none.
+type StreamConflicts struct {
+	logs []streamLog // in order
+	// commands has the events of each command, in the order in which they were added.
+	commands map[string][]*eventstore.Recorded
+}
+
+// Add adds an event. REQUIRES: those of its log that stand before it were added. It is kept, and not changed.
+func (s *StreamConflicts) Add(e *eventstore.Recorded) {
+	at, found := slices.BinarySearchFunc(s.logs, e.Dot.Log, func(l streamLog, id eventstore.LogID) int { return l.log.Compare(id) })
+	if !found {
+		s.logs = slices.Insert(s.logs, at, streamLog{log: e.Dot.Log})
+	}
+	s.logs[at].events = append(s.logs[at].events, e)
+	if e.CommandID != "" {
+		if s.commands == nil {
+			s.commands = map[string][]*eventstore.Recorded{}
+		}
+		s.commands[e.CommandID] = append(s.commands[e.CommandID], e)
+	}
+}
+
+// Of returns the conflict of an event with those of the events added that stand before it in canonical order; not ok when it knew
+// all of them. It takes a time that grows with the logarithm of the stream.
+func (s *StreamConflicts) Of(f *eventstore.Recorded) (Conflict, bool) {
+	var with []Span
+	for i := range s.logs {
+		l := &s.logs[i]
+		if l.log == f.Dot.Log {
+			continue
+		}
+		before, _ := slices.BinarySearchFunc(l.events, f, (*eventstore.Recorded).CompareCanonical)
+		unknown, _ := slices.BinarySearchFunc(l.events[:before], f, func(e, f *eventstore.Recorded) int {
+			if f.Knew(e) {
+				return -1
+			}
+			return 1
+		})
+		if unknown < before {
+			with = append(with, Span{l.log, l.events[unknown].Dot.Seq, l.events[before-1].Dot.Seq})
+		}
+	}
+	if len(with) == 0 {
+		return Conflict{}, false
+	}
+	kind := Concurrent
+	if f.CommandID != "" && slices.ContainsFunc(s.commands[f.CommandID], func(e *eventstore.Recorded) bool {
+		return e.CompareCanonical(f) < 0 && !f.Knew(e)
+	}) {
+		kind = DuplicateCommand
+	}
+	return Conflict{f.Dot, f.Stream, f.HLC, kind, with}, true
 }
 
 // streamLog has the events of a stream that were born in one log, in order.

@@ -98,7 +98,7 @@ func laggards(st *apiv1.Status) string {
 	}
 	for _, p := range st.GetProjections() {
 		if before(p.GetPosition(), st.GetDurable()) {
-			out = append(out, fmt.Sprintf("%s is %s at %s %s", p.GetName(), p.GetState(), p.GetPosition(), p.GetLastError()))
+			out = append(out, fmt.Sprintf("%s is %s at %s, %d events behind %s", p.GetName(), p.GetState(), p.GetPosition(), p.GetLagEvents(), p.GetLastError()))
 		}
 	}
 	for _, s := range st.GetSagas() {

@@ -36,29 +36,39 @@ func NewKnown(log eventstore.Reader) *Known {
 // Concurrent reports whether an event was decided without the knowledge of one that its stream had before it in the log. Of a log
 // that is Dropping it can be told of every event; of another one an error matches projections.ErrUndecided where events were dropped.
 func (k *Known) Concurrent(ctx context.Context, e *eventstore.Recorded) (bool, error) {
-	if projections.KnewLog(e) {
-		return false, nil
+	concurrent, _, err := k.Look(ctx, e)
+	return concurrent, err
+}
+
+// Look is Concurrent, and returns the place of the event in its stream in the order of the log as well, where it had to be looked up;
+// else 0.
+func (k *Known) Look(ctx context.Context, e *eventstore.Recorded) (concurrent bool, place uint64, err error) {
+	before, remembered := k.get(e.Stream)
+	knew := projections.KnewLog(e)
+	if knew && !remembered {
+		return false, 0, nil
 	}
-	place, err := k.log.VersionAt(ctx, e.Stream, e.Position)
-	if err != nil {
-		return false, fmt.Errorf("place of the event at %s in its stream: %w", e.Position, err)
+	if place, err = k.log.VersionAt(ctx, e.Stream, e.Position); err != nil {
+		return false, 0, fmt.Errorf("place of the event at %s in its stream: %w", e.Position, err)
 	}
-	before := known{}
-	if place > 1 {
-		var ok bool
-		// What was remembered may be of another place: of a reader that is behind or ahead, or before events that were not shown here.
-		if before, ok = k.get(e.Stream); !ok || before.count != place-1 {
+	// What is remembered may be of another place: of a reader that is behind or ahead, or before events that were not shown here.
+	if !remembered || before.count != place-1 {
+		switch {
+		case knew:
+			return false, place, nil
+		case place == 1:
+			before = known{}
+		default:
 			if before, err = k.read(ctx, e, place-1); err != nil {
-				return false, err
+				return false, 0, err
 			}
 		}
 	}
-	concurrent := false
 	for _, d := range before.last {
 		concurrent = concurrent || d.Log != e.Dot.Log && !e.Knew(&eventstore.Recorded{Dot: d})
 	}
 	k.put(e.Stream, known{place, before.last.With(e.Dot)})
-	return concurrent, nil
+	return concurrent && !knew, place, nil
 }
 
 func (k *Known) get(stream eventstore.StreamID) (known, bool) {

@@ -103,7 +103,7 @@ func newSite(t *testing.T, name string, skew time.Duration, resolver commands.Re
 }
 
 func (s *site) options() conflictview.Options {
-	return conflictview.Options{Streams: s.store, Judge: s.bus.Judge, Site: s.name, Life: context.Background(), Timeout: time.Minute}
+	return conflictview.Options{Streams: s.store, Judge: s.bus.Judge, Judging: s.bus.Judging, Site: s.name, Life: context.Background(), Timeout: time.Minute}
 }
 
 // write writes a note on a page, knowing what is there, or blindly.

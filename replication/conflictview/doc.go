@@ -9,4 +9,8 @@
 // event may change what came of conflicts before it, too: with each that is concurrent with others, or settles, all records of
 // the stream are written anew. Sites that hold the same events have the same records, but for Position and SeenBy, which say when
 // and where one was written last.
+//
+// Streams in conflict are held, so that an event that comes costs itself and the records that it changes: it is judged behind what was
+// judged, or, where it stands before some of that, with the stream folded again. Where one branch counts, all of the stream is judged
+// with each such event. Streams that nobody wrote at once are neither read nor held.
 package conflictview

@@ -1,15 +1,12 @@
 package conflictview
 
 import (
-	"context"
 	"encoding/hex"
 	"fmt"
-	"reflect"
 	"slices"
 
 	"github.com/tributary-es/tributary/commands"
 	"github.com/tributary-es/tributary/eventstore"
-	"github.com/tributary-es/tributary/projections/counting"
 	"github.com/tributary-es/tributary/replication"
 )
 
@@ -70,11 +67,8 @@ type Branch struct {
 // Judge says what becomes of a stream's events; commands.Bus.Judge is one.
 type Judge func(category string, events []eventstore.Recorded) (commands.Judgement, error)
 
-// finder finds the conflicts that an event brings about.
-type finder struct {
-	Options
-	known *counting.Known
-}
+// Judging begins to judge a stream event by event, as Judge does it; nil where that cannot be. commands.Bus.Judging is one.
+type Judging func(category string) *commands.Judging
 
 // maxJudged bounds the streams of which it is said what came of their conflicts: judging takes a time and a memory that grow with
 // the square of what sites have written at once. maxListed bounds the events that a record names as void, and as overwritten.
@@ -89,97 +83,8 @@ const NotJudged commands.Verdict = "not_judged"
 // unjudged is the reason of a record of a stream that is too long.
 var unjudged = fmt.Sprintf("the stream has more than %d events: what came of the conflict is not on record, the state of the aggregate has it", maxJudged)
 
-// of returns the records that an event brings about or changes, as its stream is up to the event. One that knew all before it
-// changes none, unless a person says with it what counts: it stands behind them, and has no branch of its own.
-func (f *finder) of(e *eventstore.Recorded) ([]Record, error) {
-	if eventstore.IsSystemCategory(e.Stream.Category) {
-		return nil, nil
-	}
-	ctx, cancel := context.WithTimeout(f.Life, f.Timeout)
-	defer cancel()
-	concurrent, err := f.known.Concurrent(ctx, e)
-	if err != nil || !concurrent && e.Kind != eventstore.KindResolution {
-		return nil, err
-	}
-	events, err := f.stream(ctx, e)
-	if err != nil {
-		return nil, err
-	}
-	after, err := f.records(events)
-	if err != nil || len(after) == 0 {
-		return nil, err
-	}
-	// What was on record before is what its stream without it gives: so that what is written depends on the log alone.
-	at := slices.IndexFunc(events, func(r eventstore.Recorded) bool { return r.Dot == e.Dot })
-	before, err := f.records(slices.Delete(events, at, at+1))
-	if err != nil {
-		return nil, err
-	}
-	had := make(map[string]*Record, len(before))
-	for i := range before {
-		had[before[i].ID] = &before[i]
-	}
-	changed := after[:0]
-	for i := range after {
-		if r := &after[i]; had[r.ID] == nil || !reflect.DeepEqual(had[r.ID], r) {
-			changed = append(changed, *r)
-		}
-	}
-	for i := range changed {
-		changed[i].Position, changed[i].SeenBy = e.Position.String(), f.Site
-	}
-	return changed, nil
-}
-
-// records returns the records of a stream, but for when and where they are written.
-func (f *finder) records(events []eventstore.Recorded) ([]Record, error) {
-	pointers := make([]*eventstore.Recorded, len(events))
-	places := make(map[eventstore.Dot]int, len(events))
-	for i := range events {
-		pointers[i], places[events[i].Dot] = &events[i], i
-	}
-	conflicts := replication.Conflicts(pointers)
-	outcomes := make(map[eventstore.Dot]*commands.Outcome, len(conflicts))
-	if len(conflicts) > 0 && len(events) <= maxJudged {
-		judged, err := f.Judge(events[0].Stream.Category, events)
-		if err != nil {
-			return nil, fmt.Errorf("judge stream %s: %w", events[0].Stream, err)
-		}
-		for i := range judged.Outcomes {
-			outcomes[judged.Outcomes[i].Event] = &judged.Outcomes[i]
-		}
-	}
-	records := make([]Record, 0, len(conflicts))
-	for i := range conflicts {
-		c := &conflicts[i]
-		o := outcomes[c.Event]
-		if o == nil {
-			o = &commands.Outcome{Event: c.Event}
-			if len(events) > maxJudged {
-				o.Verdict, o.Reason = NotJudged, unjudged
-			}
-		}
-		records = append(records, record(c, &events[places[c.Event]], o))
-	}
-	return records, nil
-}
-
-// stream returns the events of e's stream that the log had when it had come to e, in canonical order.
-func (f *finder) stream(ctx context.Context, e *eventstore.Recorded) ([]eventstore.Recorded, error) {
-	var events []eventstore.Recorded
-	for r, err := range f.Streams.Read(ctx, e.Stream, 1) {
-		if err != nil {
-			return nil, fmt.Errorf("read stream %s: %w", e.Stream, err)
-		}
-		if r.Position.LSN <= e.Position.LSN {
-			events = append(events, r)
-		}
-	}
-	return events, nil
-}
-
-func record(c *replication.Conflict, e *eventstore.Recorded, o *commands.Outcome) Record {
-	r := Record{
+func record(c *replication.Conflict, e *eventstore.Recorded, o *commands.Outcome) *Record {
+	r := &Record{
 		ID: c.Event.String(), Stream: c.Stream.String(), Category: c.Stream.Category, Type: e.Type,
 		HLC: uint64(c.HLC), AtMs: c.HLC.Time().UnixMilli(), Kind: string(c.Kind),
 		Resolver: string(o.Resolver), Verdict: string(o.Verdict), Reason: o.Reason,
@@ -198,4 +103,13 @@ func record(c *replication.Conflict, e *eventstore.Recorded, o *commands.Outcome
 		r.Branches = append(r.Branches, Branch{b.Log.String(), hex.EncodeToString(b.Digest[:])})
 	}
 	return r
+}
+
+// same reports whether two records of a conflict differ in nothing but when and where they were written.
+func (r *Record) same(other *Record) bool {
+	return r.ID == other.ID && r.Stream == other.Stream && r.Category == other.Category && r.Type == other.Type && r.HLC == other.HLC &&
+		r.AtMs == other.AtMs && r.Kind == other.Kind && slices.Equal(r.With, other.With) && r.Resolver == other.Resolver &&
+		r.Verdict == other.Verdict && r.Reason == other.Reason && slices.Equal(r.Void, other.Void) &&
+		slices.Equal(r.Overwritten, other.Overwritten) && r.Base == other.Base && slices.Equal(r.Branches, other.Branches) &&
+		r.Result == other.Result
 }

@@ -20,10 +20,14 @@ func TestLongStreamsAreNotJudged(t *testing.T) {
 		}
 		last := &events[len(events)-1]
 		last.Dot = eventstore.Dot{Log: eventstore.LogID{Site: "sh", Incarnation: 1}, Seq: 1} // it knows of none of them
-		f := finder{Options: Options{Judge: func(string, []eventstore.Recorded) (commands.Judgement, error) {
+		o := Options{Judge: func(string, []eventstore.Recorded) (commands.Judgement, error) {
 			return commands.Judgement{Outcomes: []commands.Outcome{{Event: last.Dot, Verdict: commands.NeedsReview}}}, nil
-		}}}
-		records, err := f.records(events)
+		}}
+		s := newStream(&o, last.Stream)
+		for i := range events[:len(events)-1] {
+			s.insert(&events[i])
+		}
+		records, err := s.add(last)
 		if err != nil {
 			t.Fatal(err)
 		}

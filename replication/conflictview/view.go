@@ -32,11 +32,14 @@ func recordKey(id string) string         { return "conflict:" + id }
 func streamKey(stream string) string     { return "conflicts:stream:" + stream }
 func categoryKey(category string) string { return "conflicts:category:" + category }
 
-// Options of the projections. All are required.
+// Options of the projections. All are required but Judging.
 type Options struct {
 	// Streams reads the log that the projections follow, with sealed fields opened where the judge needs them.
 	Streams eventstore.Reader
 	Judge   Judge
+	// Judging is Judge's, event by event. Without it, and where it says nothing of a category, streams are judged as a whole each
+	// time.
+	Judging Judging
 	// Site is this site's name.
 	Site string
 	// Life ends what is being read of the log, so that a slow archive does not hold up whoever runs the projections; it ends no
@@ -52,8 +55,8 @@ func (o Options) finder() *finder {
 
 // Keys returns the projection into Redis. Queries reads it.
 //
-// Unlike other projections it reads the log beside the event that it is given: the event's stream, up to the event. So what it
-// writes is a function of the log up to the event all the same.
+// Unlike other projections it reads the log beside the event that it is given: the event's stream, up to the event, where it does
+// not hold it. So what it writes is a function of the log up to the event all the same.
 func Keys(o Options) projections.Projection[projections.Keys] {
 	f := o.finder()
 	return projections.Projection[projections.Keys]{
@@ -62,8 +65,7 @@ func Keys(o Options) projections.Projection[projections.Keys] {
 			if err != nil {
 				return err
 			}
-			for i := range records {
-				r := &records[i]
+			for _, r := range records {
 				value, err := json.Marshal(r)
 				if err != nil {
 					return fmt.Errorf("encode conflict %s: %w", r.ID, err)
@@ -88,8 +90,7 @@ func Rows(o Options) projections.Projection[projections.Rows] {
 			if err != nil {
 				return err
 			}
-			for i := range records {
-				r := &records[i]
+			for _, r := range records {
 				void, reasons := make([]string, len(r.Void)), make([]string, len(r.Void))
 				for j, v := range r.Void {
 					void[j], reasons[j] = v.Event, v.Reason

@@ -1,0 +1,194 @@
+package conflictview
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	"github.com/tributary-es/tributary/commands"
+	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/replication"
+)
+
+// stream is the events of a stream up to some place in the log, with the records of its conflicts.
+//
+// A record is a function of the event that it is of and of those before it in canonical order, where the resolver folds event by
+// event: one that comes then changes its own record and those behind it. Where one branch counts, it may change all. A stream of more
+// than maxJudged events is not judged: one that comes changes those behind it that did not know it.
+type stream struct {
+	o         *Options
+	id        eventstore.StreamID
+	events    []*event // in canonical order
+	conflicts replication.StreamConflicts
+	records   int
+	// judging has judged the first events; nil where that cannot be done event by event.
+	judging *commands.Judging
+	judged  int
+
+	// personal: some event holds what may be erased. payloads are the bytes of all.
+	personal bool
+	payloads int
+	weight   int // as the finder holds it
+}
+
+// event is one of a stream. It has a record when it is in conflict with others.
+type event struct {
+	eventstore.Recorded
+	record *Record
+}
+
+// newStream returns one without events.
+func newStream(o *Options, id eventstore.StreamID) *stream {
+	s := &stream{o: o, id: id}
+	if o.Judging != nil {
+		s.judging = o.Judging(id.Category)
+	}
+	return s
+}
+
+// place returns the place in the stream that an event has, or would have.
+func (s *stream) place(r *eventstore.Recorded) int {
+	if n := len(s.events); n == 0 || s.events[n-1].CompareCanonical(r) < 0 {
+		return n // as mostly
+	}
+	at, _ := slices.BinarySearchFunc(s.events, r, func(e *event, r *eventstore.Recorded) int { return e.CompareCanonical(r) })
+	return at
+}
+
+// insert puts the event that the log has next in its place, and returns that. It is all that an event asks for which knew those before
+// it, and is no person's choice: it changes no record. r is the caller's, with all that it refers to.
+func (s *stream) insert(r *eventstore.Recorded) int {
+	e := &event{Recorded: *r}
+	e.Payload, e.Opened = bytes.Clone(r.Payload), bytes.Clone(r.Opened)
+	at := s.place(r)
+	s.events = slices.Insert(s.events, at, e)
+	s.conflicts.Add(&e.Recorded)
+	s.personal = s.personal || personal(r)
+	s.payloads += len(r.Payload) + len(r.Opened)
+	if len(s.events) > maxJudged {
+		s.strip(e)
+	}
+	if len(s.events) == maxJudged+1 {
+		for _, e := range s.events {
+			s.strip(e)
+		}
+		s.judging, s.personal = nil, false
+	}
+	return at
+}
+
+// strip forgets of an event what only judging needs.
+func (s *stream) strip(e *event) {
+	s.payloads -= len(e.Payload) + len(e.Opened)
+	e.Payload, e.Opened, e.Tags, e.Metadata = nil, nil, nil, eventstore.Metadata{}
+}
+
+// personal reports whether a part of an event may be erased.
+func personal(r *eventstore.Recorded) bool { return r.KeyRef != 0 || r.Opened != nil }
+
+// takes reports whether the event that the log has next can be added as it comes, without being read as the judge needs it.
+func (s *stream) takes(r *eventstore.Recorded) bool { return !personal(r) || len(s.events) > maxJudged }
+
+// add adds the event that the log has next, and returns the records that it brings about or changes, in canonical order. After an
+// error the stream is of no use.
+func (s *stream) add(r *eventstore.Recorded) ([]*Record, error) {
+	at := s.insert(r)
+	changed, err := s.update(at, len(s.events) == maxJudged+1)
+	for _, c := range changed {
+		c.Position, c.SeenBy = r.Position.String(), s.o.Site
+	}
+	return changed, err
+}
+
+// update writes the records anew that the event at a place has changed, or all, and returns those that differ now.
+func (s *stream) update(at int, all bool) (changed []*Record, err error) {
+	long := len(s.events) > maxJudged
+	from := at
+	if all {
+		from = 0
+	}
+	outcome := func(int) *commands.Outcome { return &commands.Outcome{Verdict: NotJudged, Reason: unjudged} }
+	if !long {
+		if s.records == 0 && !s.conflicting(from) {
+			return nil, nil
+		}
+		if outcome, err = s.judge(&from); err != nil {
+			return nil, fmt.Errorf("judge stream %s: %w", s.id, err)
+		}
+	}
+	for i, f := range s.events[from:] {
+		if i += from; long && !all && i > at && f.Knew(&s.events[at].Recorded) {
+			continue
+		}
+		c, ok := s.conflicts.Of(&f.Recorded)
+		if !ok {
+			continue
+		}
+		o := outcome(i)
+		if o == nil {
+			o = &commands.Outcome{}
+		}
+		r := record(&c, &f.Recorded, o)
+		switch {
+		case f.record == nil:
+			s.records++
+		case f.record.same(r):
+			continue
+		}
+		f.record = r
+		changed = append(changed, r)
+	}
+	return changed, nil
+}
+
+// conflicting reports whether an event from a place on is in conflict with others.
+func (s *stream) conflicting(from int) bool {
+	return slices.ContainsFunc(s.events[from:], func(f *event) bool {
+		_, ok := s.conflicts.Of(&f.Recorded)
+		return ok
+	})
+}
+
+// judge judges the stream, of which the records before a place stand, and returns what came of the conflicts of the events from
+// there on; the place is the first one, where they do not stand.
+func (s *stream) judge(from *int) (outcome func(place int) *commands.Outcome, err error) {
+	if s.judging == nil {
+		*from = 0
+		return s.judgeWhole()
+	}
+	first := *from
+	if first < s.judged {
+		s.judging.Restart()
+		s.judged = 0
+	}
+	for ; s.judged < first; s.judged++ {
+		if err := s.judging.Skip(&s.events[s.judged].Recorded); err != nil {
+			return nil, err
+		}
+	}
+	outcomes := make([]*commands.Outcome, len(s.events)-first)
+	for i := range outcomes {
+		if outcomes[i], err = s.judging.Next(&s.events[first+i].Recorded); err != nil {
+			return nil, err
+		}
+	}
+	s.judged = len(s.events)
+	return func(place int) *commands.Outcome { return outcomes[place-first] }, nil
+}
+
+// judgeWhole judges the stream at once.
+func (s *stream) judgeWhole() (outcome func(place int) *commands.Outcome, err error) {
+	events := make([]eventstore.Recorded, len(s.events))
+	for i, e := range s.events {
+		events[i] = e.Recorded
+	}
+	judged, err := s.o.Judge(s.id.Category, events)
+	if err != nil {
+		return nil, err
+	}
+	outcomes := make(map[eventstore.Dot]*commands.Outcome, len(judged.Outcomes))
+	for i := range judged.Outcomes {
+		outcomes[judged.Outcomes[i].Event] = &judged.Outcomes[i]
+	}
+	return func(place int) *commands.Outcome { return outcomes[s.events[place].Dot] }, nil
+}
