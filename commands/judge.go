@@ -80,7 +80,7 @@ func (b *Bus) Judge(category string, events []eventstore.Recorded) (Judgement, e
 // Void says which events of a stream do not count, and why: its events that are void, by their dots, as Judge has it. It reads
 // the stream, unless its resolver has all events count. Streams of Tributary's own have rules of their own.
 func (b *Bus) Void(ctx context.Context, stream eventstore.StreamID) (map[eventstore.Dot]string, error) {
-	if a := b.categories[stream.Category]; a != nil && (a.resolver() == ByLastWriter || a.resolver() == ByEscrow) ||
+	if a := b.categories[stream.Category]; a != nil && (a.resolver() == ByCRDT || a.resolver() == ByLastWriter || a.resolver() == ByEscrow) ||
 		eventstore.IsSystemCategory(stream.Category) {
 		return nil, nil
 	}

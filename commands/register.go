@@ -93,9 +93,6 @@ type aggregate interface {
 	judging() func(*eventstore.Recorded, *Outcome) (void string, err error)
 }
 
-// foldsOnce is part of the version of a fold that leaves out what was done twice: a snapshot of one that counted it says another thing.
-const foldsOnce = 1 << 31
-
 // typed erases the type parameters of an aggregate, once.
 type typed[S, C, E any] struct{ Aggregate[S, C, E] }
 
@@ -114,11 +111,7 @@ func (t *typed[S, C, E]) snapshots() (fold uint32, every int, ok bool) {
 	if t.Snapshots == nil {
 		return 0, 0, false
 	}
-	fold = t.Snapshots.Version
-	if t.rules().kind == ByCRDT {
-		fold |= foldsOnce
-	}
-	return fold, cmp.Or(t.Snapshots.Every, DefaultSnapshotEvery), true
+	return t.Snapshots.Version, cmp.Or(t.Snapshots.Every, DefaultSnapshotEvery), true
 }
 
 func (t *typed[S, C, E]) newInstance() instance {
@@ -157,7 +150,6 @@ type typedInstance[S, C, E any] struct {
 	rules     rules[S, E]
 	state     S
 	beginnings
-	doubles doubles // where all else counts
 }
 
 // beginnings are the events that began an instance, where the resolver tells them: the one that counts, and void ones. Of one
@@ -226,11 +218,6 @@ func (i *typedInstance[S, C, E]) fold(r *eventstore.Recorded, knowing bool) (voi
 	if err != nil {
 		return "", err
 	}
-	if i.rules.kind == ByCRDT {
-		if void, err = i.doubles.void(r, knowing); void != "" || err != nil {
-			return void, err
-		}
-	}
 	begins := i.rules.begins != nil && i.rules.begins(e)
 	if !knowing && i.rules.holds != nil {
 		if i.unnamed {
@@ -261,7 +248,6 @@ func (i *typedInstance[S, C, E]) snapshot() ([]byte, error) {
 }
 
 func (i *typedInstance[S, C, E]) restore(encoded []byte) (err error) {
-	i.doubles.unnamed = true
 	i.state, err = i.aggregate.Snapshots.Decode(encoded)
 	return err
 }

@@ -32,8 +32,7 @@ const (
 type Home[S, E any] struct{}
 
 // CRDT is for events that commute: whatever the order in which Evolve is given those that were decided at once, the state is
-// the same. All count, but for those of a command that another site had done as well, before them in canonical order, and of which
-// their decider had not heard: they are void. Evolve accepts each of the others in every state.
+// the same. All count. Evolve accepts each of them in every state.
 type CRDT[S, E any] struct{}
 
 // LastWriter is for events that set fields: of two that set the same one at once, the later one in canonical order does.

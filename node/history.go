@@ -70,7 +70,7 @@ func rulesOf(b *commands.Bus) counting.Rules {
 	return counting.Rules{
 		AllCount: func(category string) bool {
 			switch resolvers()[category] {
-			case commands.ByLastWriter, commands.ByEscrow:
+			case commands.ByCRDT, commands.ByLastWriter, commands.ByEscrow:
 				return true
 			}
 			return false

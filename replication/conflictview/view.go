@@ -19,8 +19,8 @@ const Name = "conflicts"
 const Table = "conflicts"
 
 const (
-	keysVersion = 5
-	rowsVersion = 6
+	keysVersion = 4
+	rowsVersion = 5
 )
 
 // Keys of the model in Redis.
