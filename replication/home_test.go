@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -152,5 +153,76 @@ func TestReceivedAndNotTakenIn(t *testing.T) {
 		if lapses := c.Lapses(); len(lapses) > 0 {
 			t.Errorf("life %d: lapses %v", life, lapses)
 		}
+	}
+}
+
+// What came between a start and the answers of the others has to be known before the site votes, also when it is told who takes part only after
+// they have answered.
+func TestVotesWhenItKnows(t *testing.T) {
+	for _, early := range []bool{true, false} {
+		own := eventstore.LogID{Site: "a", Incarnation: 2}
+		s := &lateStorage{Storage: &storage{ctx: t.Context(), store: newRig("a").stores["a"]}, durable: 3, takenIn: 3}
+		c := New(Config{Site: "a", Peers: []string{"b", "c"}, Leases: true, Begun: true}, own, s, Instant{})
+		at, random := Instant{}, rand.New(rand.NewPCG(1, 1))
+		tellMembers := func(now bool) {
+			if now {
+				c.Step(at, random, Members{Sites: []string{"a", "b", "c"}, Auto: true, Takes: true})
+			}
+		}
+		tellMembers(early)
+		c.Step(at, random, OnRecord{})
+		c.Step(at, random, Topic{})
+		at.Mono = c.cfg.Heartbeat
+		sent := c.Step(at, random, Tick{}).Beat.Sent
+		hear := func(seq uint64, echoes ...Echo) {
+			for _, site := range []string{"b", "c"} {
+				log := eventstore.LogID{Site: site, Incarnation: 1}
+				c.Step(at, random, Heartbeat{Site: site, Log: log, Direct: true, Read: true, Sent: seq, Heads: []eventstore.LogHead{{Log: log, Seq: 3}}, Echoes: echoes})
+			}
+		}
+		hear(1)
+		for _, site := range []string{"b", "c"} {
+			c.track(eventstore.LogID{Site: site, Incarnation: 1}).held.Seq = 3
+		}
+		s.durable = 9
+		at.Mono += time.Millisecond
+		hear(2, Echo{Site: "a", Sent: sent})
+		tellMembers(!early)
+		if c.mayVote() {
+			t.Errorf("members told first: %t: the site votes, and does not know what is on record of what it held when all had answered", early)
+		}
+		s.takenIn = 9
+		c.Step(at, random, Tick{})
+		if !c.mayVote() {
+			t.Errorf("members told first: %t: the site knows all, and does not vote", early)
+		}
+	}
+}
+
+// What the fence says that it has taken in, the one who is told of takeovers has taken in, too.
+func TestTakenInWhenTold(t *testing.T) {
+	all := homes(t, "bj", "sh", "sz")
+	bj := all[0]
+	told := make(chan bool, 1)
+	bj.owner.Told = func(_ context.Context, events []eventstore.Recorded) error {
+		if len(events) > 0 {
+			told <- bj.fence.TakenIn() >= events[len(events)-1].Position.LSN
+		}
+		return nil
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- bj.owner.Run(ctx) }()
+	agree := Entry{site: "sh", kind: TakeoverAgreed, note: takeoverNote{Taker: "sz", Round: 1, Among: []string{"bj", "sh", "sz"}}}
+	if err := bj.owner.Enter(t.Context(), agree); err != nil {
+		t.Fatal(err)
+	}
+	if <-told {
+		t.Error("the fence has taken in what nobody was told yet")
+	}
+	waitFor(t, "it is taken in", func() bool { state, err := bj.store.Log(t.Context()); return err == nil && bj.fence.TakenIn() >= state.Durable.LSN })
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Error(err)
 	}
 }

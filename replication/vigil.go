@@ -104,7 +104,7 @@ func (c *Core) settle(now Instant) {
 	if c.cfg.Leases {
 		c.vigil.known.note(!c.vigil.keeps, c.store)
 		c.leases.whole.note(c.Whole() == nil, c.store)
-		c.leases.voter.note(c.hasAll(now), c.store)
+		c.leases.voter.note(c.leases.members != nil && c.hasAll(now), c.store)
 	}
 }
 
