@@ -404,11 +404,13 @@ func (n *Node) siteHealth(ctx context.Context) []server.Dependency {
 	for _, p := range o.Peers {
 		d := server.Dependency{Name: "site " + p.Site, Mode: n.grpcOf(p.Site), Up: p.Up}
 		if !d.Up {
-			d.Problem = "it has never been heard"
+			d.Problem = "it has not been heard since this site started"
 			if p.Heard >= 0 {
 				d.Problem = fmt.Sprintf("it was heard last %s ago", p.Heard.Round(time.Second))
 			}
-			d.Problem += "; commands go on here"
+			if own.Up {
+				d.Problem += "; commands go on here"
+			}
 		}
 		out = append(out, d)
 	}

@@ -49,7 +49,12 @@ func (s *Site) Compare(ctx context.Context) ([]Comparison, error) {
 			if p.Heard >= 0 {
 				when = fmt.Sprintf("was heard last %s ago", p.Heard.Round(time.Second))
 			}
-			all = append(all, Comparison{Log: s.own, Site: p.Site, Away: fmt.Sprintf("site %s %s: what it holds can be compared when it is back", p.Site, when)})
+			at := slices.IndexFunc(heads, func(h eventstore.LogHead) bool { return h.Log == s.own })
+			here := uint64(0)
+			if at >= 0 {
+				here = heads[at].Seq
+			}
+			all = append(all, Comparison{Log: s.own, Here: here, Site: p.Site, Away: fmt.Sprintf("site %s %s: what it holds can be compared when it is back", p.Site, when)})
 			continue
 		}
 		logs := map[eventstore.LogID]*Comparison{}

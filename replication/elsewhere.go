@@ -183,11 +183,16 @@ func (r *run) warn(f *follower, now time.Duration) {
 		return
 	}
 	f.warned = late
-	if !late {
+	others := slices.ContainsFunc(r.elsewhere.followers, func(o follower) bool { return o.site != f.site && o.ever && !o.warned && now-o.heard < r.o.Suspect })
+	switch {
+	case !late:
 		r.log.Info("a site keeps up with this one again", slog.String("site", f.site))
 		return
+	case others:
+		r.log.Info("a site falls behind this one; another one keeps up with it", slog.String("site", f.site), slog.Uint64("events", f.behind), slog.Duration("for", f.lag(now)))
+		return
 	}
-	r.log.Warn("a site falls behind this one: soon nothing is acknowledged as being there, and appends that ask for it are refused",
+	r.log.Warn("a site falls behind this one, and no other keeps up with it: soon nothing is acknowledged as being there, and appends that ask for it are refused",
 		slog.String("site", f.site), slog.Uint64("events", f.behind), slog.Duration("for", f.lag(now)))
 }
 

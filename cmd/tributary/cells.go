@@ -138,11 +138,7 @@ func eachCell(ctx context.Context, g *globals, client sitesv1.CellsClient, named
 		if err != nil {
 			return fmt.Errorf("list cells: %w", err)
 		}
-		for _, cell := range list.GetCells() {
-			if cell.GetMovingTo() == "" && (most == 0 || len(named) < most) {
-				named = append(named, cell.GetCell())
-			}
-		}
+		named = some(list.GetCells(), most)
 		if len(named) == 0 {
 			return fmt.Errorf("%w: %s owns no cells", eventstore.ErrNotFound, of)
 		}
@@ -153,7 +149,10 @@ func eachCell(ctx context.Context, g *globals, client sitesv1.CellsClient, named
 		cell, err := do(number)
 		if err != nil {
 			bar.end()
-			return fmt.Errorf("cell %d, after %d others: %w", number, len(out.GetCells()), err)
+			if i > 0 {
+				return fmt.Errorf("cell %d, when %s %s: %w", number, counted(i, "other"), did.several, err)
+			}
+			return fmt.Errorf("cell %d: %w", number, err)
 		}
 		out.Cells = append(out.Cells, cell)
 		bar.set(int64(i)+1, int64(len(named)))
@@ -172,6 +171,18 @@ func eachCell(ctx context.Context, g *globals, client sitesv1.CellsClient, named
 			fmt.Fprintf(g.out, "%d cells %s: %s, epoch %d (%s)\n", len(s.cells), did.several, home, epoch, ranges(s.cells))
 		}
 	})
+}
+
+// some returns the numbers of some cells, 0 for all, of those that do not move: first of those that were taken, for they are to be given back.
+func some(cells []*sitesv1.Cell, most int) (numbers []uint32) {
+	for _, taken := range []bool{true, false} {
+		for _, cell := range cells {
+			if cell.GetMovingTo() == "" && (cell.GetTaken() != "") == taken && (most == 0 || len(numbers) < most) {
+				numbers = append(numbers, cell.GetCell())
+			}
+		}
+	}
+	return numbers
 }
 
 // cellShare is what is alike of some cells, by which they are summed up for people.

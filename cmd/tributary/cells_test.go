@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -130,6 +131,16 @@ func TestShardName(t *testing.T) {
 		var s shardName
 		if err := s.UnmarshalText([]byte(given)); err != nil || s != want {
 			t.Errorf("%q is %q, %v; want %q", given, s, err, want)
+		}
+	}
+}
+
+// Of the cells of a shard those that it has taken are given away first, and none that is on its way.
+func TestTakenCellsGoFirst(t *testing.T) {
+	cells := []*sitesv1.Cell{{Cell: 1}, {Cell: 2, Taken: "it was killed"}, {Cell: 3, MovingTo: "shard-00@sz"}, {Cell: 4, Taken: "it was killed"}, {Cell: 5}}
+	for most, want := range map[int][]uint32{0: {2, 4, 1, 5}, 1: {2}, 3: {2, 4, 1}} {
+		if got := some(cells, most); !slices.Equal(got, want) {
+			t.Errorf("at most %d: %v, want %v", most, got, want)
 		}
 	}
 }

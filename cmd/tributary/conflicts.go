@@ -18,7 +18,7 @@ type conflictsCmd struct {
 	Category string        `help:"Only those of a category." placeholder:"NAME"`
 	Kind     string        `help:"Only those of a kind: concurrent, duplicate_command." placeholder:"KIND"`
 	Verdict  string        `help:"Only those that ended so: merged, winner, voided, needs_review, not_judged." placeholder:"VERDICT"`
-	Since    time.Duration `help:"Only those of the last …, such as 1h." placeholder:"TIME"`
+	Since    time.Duration `help:"Only those of the last …, such as 1h." placeholder:"DURATION"`
 	Limit    uint32        `help:"How many to show at most." default:"100"`
 	readAfterFlag
 	target `set:"stopped=, else the folder is opened if its site has no others"`

@@ -55,6 +55,7 @@ func (c *demoCmd) check() error {
 	}
 	fault(c.How == "" || slices.Contains(drill.Hows, drill.How(c.How)), "--how %s: use reset, silent or deaf", c.How)
 	fault(c.Site+c.Kafka+c.Redis+c.Source+c.Feed == "", "--site, --kafka, --redis, --source and --feed are for one site; with --sites all is embedded, or --real")
+	fault(c.HTTP+c.GRPC+c.Keys+c.MasterKeyFile == "", "--http, --grpc, --keys and --master-key-file are for one site; with --sites each has ports of its own, and tells them")
 	fault(c.ClickHouse == "" || c.ClickHouse == node.Off && !c.Real, "--clickhouse can only be off with --sites, and not with --real")
 	return errors.Join(faults...)
 }

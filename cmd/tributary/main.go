@@ -21,9 +21,11 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/alecthomas/kong"
+	"github.com/vbauerster/mpb/v8"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -81,6 +83,8 @@ type globals struct {
 	out io.Writer
 	err io.Writer
 	log *slog.Logger
+
+	bars atomic.Pointer[mpb.Progress] // what is shown at present; nil: nothing
 }
 
 func main() {

@@ -30,8 +30,16 @@ func (g *globals) print(v any, text func()) error {
 	return err
 }
 
-// say writes a line for a person, to stderr, so that stdout stays for the answer.
-func (g *globals) say(format string, args ...any) { fmt.Fprintf(g.err, format+"\n", args...) }
+// say writes a line for a person, to stderr, so that stdout stays for the answer; above the bar where one is shown, which would draw over it.
+func (g *globals) say(format string, args ...any) {
+	line := fmt.Appendf(nil, format+"\n", args...)
+	if bars := g.bars.Load(); bars != nil {
+		if _, err := bars.Write(line); err == nil {
+			return // else they have just ended
+		}
+	}
+	_, _ = g.err.Write(line) // stderr is gone: nobody to tell
+}
 
 // table writes rows in columns to stdout.
 // counted returns a number with the word for what is counted, whose plural ends with s.

@@ -42,6 +42,7 @@ func (p *progress) set(done, total int64) {
 	}
 	if p.bar == nil {
 		p.pool = mpb.New(mpb.WithOutput(p.g.err), mpb.WithWidth(40), mpb.WithAutoRefresh())
+		p.g.bars.Store(p.pool)
 		p.bar = p.pool.AddBar(total,
 			mpb.PrependDecorators(decor.Name(p.name+" ")),
 			mpb.AppendDecorators(decor.CountersNoUnit("%d/%d "), decor.AverageSpeed(0, "%.0f "+p.unit+"/s "), decor.AverageETA(decor.ET_STYLE_GO)))
@@ -74,6 +75,7 @@ func (p *progress) end() {
 		return
 	}
 	p.bar.SetTotal(-1, true)
+	p.g.bars.CompareAndSwap(p.pool, nil)
 	p.pool.Wait()
 	p.bar = nil
 }

@@ -198,7 +198,7 @@ var texts = map[string]string{
 	"tributary.api.v1.ParkedInstance.tenant":                               "Tenant of the instance.",
 	"tributary.api.v1.ParkedInstance.waiting":                              "Triggers that have come for it since.",
 	"tributary.api.v1.ProjectionStatus":                                    "ProjectionStatus says how far a projection is.",
-	"tributary.api.v1.ProjectionStatus.lag_events":                         "Events behind the durable position.",
+	"tributary.api.v1.ProjectionStatus.lag_events":                         "Events behind the durable position; while the model is filled, those that are left.",
 	"tributary.api.v1.ProjectionStatus.lag_seconds":                        "Age of the oldest event that is not yet in the model, in seconds.",
 	"tributary.api.v1.ProjectionStatus.last_error":                         "Last error; empty when all is well.",
 	"tributary.api.v1.ProjectionStatus.name":                               "Name of the projection.",

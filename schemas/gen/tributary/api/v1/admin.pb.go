@@ -624,7 +624,7 @@ type ProjectionStatus struct {
 	State string `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
 	// How far it has come.
 	Position string `protobuf:"bytes,4,opt,name=position,proto3" json:"position,omitempty"`
-	// Events behind the durable position.
+	// Events behind the durable position; while the model is filled, those that are left.
 	LagEvents uint64 `protobuf:"varint,5,opt,name=lag_events,json=lagEvents,proto3" json:"lag_events,omitempty"`
 	// Age of the oldest event that is not yet in the model, in seconds.
 	LagSeconds float64 `protobuf:"fixed64,6,opt,name=lag_seconds,json=lagSeconds,proto3" json:"lag_seconds,omitempty"`
