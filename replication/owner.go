@@ -432,9 +432,6 @@ func (o *Owner) Move(ctx context.Context, cell uint16, to Shard) error {
 	if cell >= eventstore.Cells {
 		return fmt.Errorf("%w: cell %d; there are %d, from 0 on", eventstore.ErrInvalid, cell, eventstore.Cells)
 	}
-	if to == o.fence.self {
-		return fmt.Errorf("%w: cell %d would move to where it is", eventstore.ErrInvalid, cell)
-	}
 	o.moves.Lock()
 	defer o.moves.Unlock()
 	c, version, err := o.read(ctx, cell)
@@ -442,7 +439,10 @@ func (o *Owner) Move(ctx context.Context, cell uint16, to Shard) error {
 		return err
 	}
 	e, err := c.seal(o.fence.self, to)
-	if err != nil || c.Sealed {
+	switch {
+	case err == nil && to == o.fence.self:
+		return fmt.Errorf("%w: cell %d would move to where it is", eventstore.ErrInvalid, cell)
+	case err != nil || c.Sealed:
 		return err
 	}
 	// INVARIANT: nothing of the cell is accepted after the seal: the fence is closed before the store is given the seal, and

@@ -415,8 +415,8 @@ func (a *audit) compare(r Record, e *eventstore.Recorded, own eventstore.Dot) {
 	want := *e
 	if at, ok := positionOf(r.Headers); ok && at.Incarnation >= e.Dot.Log.Incarnation && at.Incarnation < want.Position.Incarnation {
 		want.Position.Incarnation = at.Incarnation
-		if e.Dot.Log.Incarnation < a.state.ID.Incarnation && at.LSN < want.Position.LSN {
-			want.Position.LSN = at.LSN // it was lost, and came back from another site, to a later place
+		if e.Dot.Log.Incarnation < a.state.ID.Incarnation {
+			want.Position.LSN = at.LSN // it was lost, and may have come back from another site, to another place
 		}
 	}
 	if diff := differences(a.enc.event(&want, a.frame.of(e)), r); len(diff) > 0 {

@@ -157,3 +157,30 @@ func TestAuditOfALifeWithoutItsTopic(t *testing.T) {
 		t.Errorf("the audit says %+v, want 25 records and 10 events that came back", r)
 	}
 }
+
+// TestAuditOfALifeAtEarlierPlaces: events of an earlier life come back from another site without those of others that stood before them, so
+// that their places are earlier ones than the topic has. That is no change.
+func TestAuditOfALifeAtEarlierPlaces(t *testing.T) {
+	addr := openEmbedded(t)
+	first, other := newStore(t), memstore.New(memstore.Options{LogID: eventstore.LogID{Site: "sh", Incarnation: 1}})
+	defer other.Close()
+	fill(t, other, 7)
+	receiveFrom(t, first, other)
+	fill(t, first, 20)
+	m := runMirror(t, first, fast(addr))
+	waitFor(t, m.Mirror, first)
+	if err := m.end(); err != nil {
+		t.Fatal(err)
+	}
+	id := head(t, first).ID
+	id.Incarnation++
+	second := memstore.New(memstore.Options{LogID: id})
+	defer second.Close()
+	receiveFrom(t, second, first)
+	fill(t, second, 5)
+	m = runMirror(t, second, fast(addr))
+	waitFor(t, m.Mirror, second)
+	if r := audit(t, addr, second, topicOf(t, second)); !r.OK() || r.Records != 25 {
+		t.Errorf("the audit says %+v, want 25 records and nothing that is changed", r)
+	}
+}
