@@ -220,7 +220,10 @@ func TestTakenInWhenTold(t *testing.T) {
 	if <-told {
 		t.Error("the fence has taken in what nobody was told yet")
 	}
-	waitFor(t, "it is taken in", func() bool { state, err := bj.store.Log(t.Context()); return err == nil && bj.fence.TakenIn() >= state.Durable.LSN })
+	waitFor(t, "it is taken in", func() bool {
+		state, err := bj.store.Log(t.Context())
+		return err == nil && bj.fence.TakenIn() >= state.Durable.LSN
+	})
 	cancel()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Error(err)

@@ -17,9 +17,9 @@ func TestWhatATopicHasBehind(t *testing.T) {
 	log, topic := head(t, first).ID, topicOf(t, first)
 	behind := func(s eventstore.Reader, log eventstore.LogID, want uint64, anything bool, held ...eventstore.LogHead) {
 		t.Helper()
-		got, any, err := kafkalog.NewMirror(s, fast(addr)).Behind(t.Context(), log, held)
-		if err != nil || got != want || any != anything {
-			t.Errorf("behind %v the topic has %s up to seq %d, anything: %t, %v; want %d, %t", held, log, got, any, err, want, anything)
+		got, found, err := kafkalog.NewMirror(s, fast(addr)).Behind(t.Context(), log, held)
+		if err != nil || got != want || found != anything {
+			t.Errorf("behind %v the topic has %s up to seq %d, anything: %t, %v; want %d, %t", held, log, got, found, err, want, anything)
 		}
 	}
 	behind(first, log, 0, false)
