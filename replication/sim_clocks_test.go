@@ -70,19 +70,23 @@ func (s *site) others() (wrong []time.Duration) {
 }
 
 // timed notes, when a site is about to record, that nobody could know its clock to be ahead: the site has heard nobody since it started, or
-// more that were as wrong when they spoke. Who has spoken and not answered anything yet, where others have, tells only that its clock is as far
-// on as it said. Whatever comes after that is of such a time, too.
+// more that were as wrong when they spoke. Once somebody has answered it, who has spoken and not answered lately tells only that its clock is as
+// far on as it said; and where half say one thing and half another, and some have moved, those may be the wrong ones. Whatever comes after that is
+// of such a time, too.
 func (o *oracle) timed(s *site) {
 	heard, answered := s.heard(s.instant())
 	own := s.wrongBy()
-	wrong := []time.Duration{own}
+	wrong, median := []time.Duration{own}, 0
 	for _, i := range heard {
-		if says := s.hasSaid(i); len(answered) == 0 || slices.Contains(answered, i) || says >= own-mostWrong/2 {
+		if s.moved[i] {
+			median = 1
+		}
+		if says := s.hasSaid(i); !s.answered || slices.Contains(answered, i) || says >= own-mostWrong/2 {
 			wrong = append(wrong, says)
 		}
 	}
 	slices.Sort(wrong)
-	if wrong[(len(wrong)-1)/2] > mostWrong/2 {
+	if wrong[(len(wrong)-1+median)/2] > mostWrong/2 {
 		o.forgiven = max(o.forgiven, hlc.At(s.steady.Now()))
 	}
 }
@@ -128,6 +132,9 @@ func (s *site) hear(from *site, wrong time.Duration) {
 		return
 	}
 	now, heard := s.instant().Mono, &s.said[from.index]
+	if len(*heard) > 0 && ((*heard)[len(*heard)-1].wrong-wrong).Abs() > mostWrong/4 {
+		s.moved[from.index] = true
+	}
 	*heard = append(*heard, said{wrong, now, s.w.now})
 	*heard = slices.DeleteFunc(*heard, func(h said) bool { return h.at < now-suspect })
 }
@@ -158,11 +165,13 @@ func (s *site) heard(now replication.Instant) (all, answered []int) {
 	return all, answered
 }
 
-// listen notes which sites are heard. While none is, those that last were tell what time it is.
+// listen notes which sites are heard, and that one has answered. While none is, those that last were tell what time it is.
 func (s *site) listen(now replication.Instant) {
-	if heard, _ := s.heard(now); len(heard) > 0 {
+	heard, answered := s.heard(now)
+	if len(heard) > 0 {
 		s.hears = heard
 	}
+	s.answered = s.answered || len(answered) > 0
 }
 
 // early checks that a site takes nothing that is of the future by its own clock and by most of the clocks that it has heard of: those of others

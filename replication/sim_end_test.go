@@ -273,6 +273,7 @@ func (w *world) run() {
 		w.alike = w.now - w.calmAt
 		if w.now <= w.oracle.forgiven.Time().Sub(epoch) && w.waitsForItsTime() {
 			waited = w.now
+			w.mostSteps += mostSteps / 1000
 		}
 		if w.now-waited > most {
 			w.oracle.violated("I5", "the sites are not alike after %s of calm: %s", most, w.behind())

@@ -28,8 +28,11 @@ type site struct {
 	log    *memstore.Log
 	core   *replication.Core
 	// said is what it has heard of others' clocks since its core has begun, by their indexes; hears are those that it last heard, if any.
-	said  [][]said
-	hears []int
+	said [][]said
+	// answered says that some site has answered since, moved by index which have moved.
+	answered bool
+	moved    []bool
+	hears    []int
 	// keeper is nil where nothing is written at one site alone.
 	keeper *keeper
 
@@ -139,7 +142,8 @@ func (s *site) beginCore() {
 		}
 	}
 	s.ticking = 0
-	s.said, s.hears = make([][]said, len(s.w.sites)), nil
+	s.said, s.hears, s.answered = make([][]said, len(s.w.sites)), nil, false
+	s.moved = make([]bool, len(s.w.sites))
 	c := s.w.plan.config
 	c.Site, c.Peers = s.name, peers
 	s.core = replication.New(c, s.log.ID(), storage{s}, s.instant())

@@ -25,10 +25,10 @@ type world struct {
 	oracle  *oracle
 
 	// calm begins when nothing is to go wrong any more.
-	calm          bool
-	calmAt, alike time.Duration // since when, and how long the sites then took to be alike
-	steps         int
-	putBack       bool // a disk was put back to an earlier state
+	calm             bool
+	calmAt, alike    time.Duration // since when, and how long the sites then took to be alike
+	steps, mostSteps int
+	putBack          bool // a disk was put back to an earlier state
 
 	digest uint64 // of all that happened, in order
 	trace  func(line string)
@@ -38,7 +38,7 @@ type world struct {
 var epoch = time.Date(2010, 12, 1, 8, 26, 0, 0, time.UTC)
 
 func newWorld(seed uint64, trace func(line string)) *world {
-	w := &world{rand: rand.New(rand.NewPCG(seed, 0x7472696275746172)), trace: trace, digest: seed}
+	w := &world{rand: rand.New(rand.NewPCG(seed, 0x7472696275746172)), trace: trace, digest: seed, mostSteps: mostSteps}
 	w.plan = drawPlan(w.rand)
 	if w.plan.drawVaults(seed); w.plan.vaults {
 		w.ring = rings[w.plan.sites]
@@ -79,11 +79,11 @@ func (w *world) after(d time.Duration, do func()) { w.queue.push(w.now+max(d, 0)
 
 // runUntil lets everything happen that is due by then.
 func (w *world) runUntil(end time.Duration) {
-	for w.queue.due(end) && !w.oracle.enough() && w.steps < mostSteps {
+	for w.queue.due(end) && !w.oracle.enough() && w.steps < w.mostSteps {
 		at, do := w.queue.pop()
 		w.now = max(w.now, at)
-		if w.steps++; w.steps == mostSteps {
-			w.oracle.violated("the core", "%d steps have brought the world to %s only", mostSteps, w.now)
+		if w.steps++; w.steps == w.mostSteps {
+			w.oracle.violated("the core", "%d steps have brought the world to %s only", w.mostSteps, w.now)
 			return
 		}
 		do()
@@ -91,7 +91,7 @@ func (w *world) runUntil(end time.Duration) {
 	w.now = max(w.now, end)
 }
 
-// mostSteps is what no history needs: one that takes more goes in circles.
+// mostSteps is what no history needs, but for one that waits long for a time to come: one that takes more goes in circles.
 const mostSteps = 200_000
 
 // upTo draws a time below d, between one above low and below high.
