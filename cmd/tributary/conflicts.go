@@ -98,7 +98,11 @@ func conflictRows(k *sitesv1.Conflict) [][]string {
 		{"kind", k.GetKind()},
 	}
 	for _, s := range k.GetWith() {
-		rows = append(rows, []string{"did not know", fmt.Sprintf("%s, seq %d to %d", s.GetLog(), s.GetFrom(), s.GetTo())})
+		last := fmt.Sprintf("to %d", s.GetTo())
+		if s.GetTo() == 0 { // the stream is too long to say it
+			last = "on, up to its place"
+		}
+		rows = append(rows, []string{"did not know", fmt.Sprintf("%s, seq %d %s", s.GetLog(), s.GetFrom(), last)})
 	}
 	rows = append(rows, []string{"resolver, verdict", k.GetResolver() + ", " + k.GetVerdict()})
 	if k.GetReason() != "" {

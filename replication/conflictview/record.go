@@ -39,11 +39,20 @@ type Record struct {
 	SeenBy   string `json:"seen_by"`
 }
 
-// Span is a run of the stream's events within one log, by seq.
+// Span is a run of the stream's events within one log, by seq. To is 0 in a stream that is too long to be judged: all from From on that
+// stand before the event.
 type Span struct {
 	Log  string `json:"log"`
 	From uint64 `json:"from"`
-	To   uint64 `json:"to"`
+	To   uint64 `json:"to,omitempty"`
+}
+
+// String returns the span as it stands in ClickHouse: log/from-to, or log/from- without a To.
+func (s Span) String() string {
+	if s.To == 0 {
+		return fmt.Sprintf("%s/%d-", s.Log, s.From)
+	}
+	return fmt.Sprintf("%s/%d-%d", s.Log, s.From, s.To)
 }
 
 // Void is an event that does not count.

@@ -117,7 +117,7 @@ func (s *stream) update(at int, all bool) (changed []*Record, err error) {
 		}
 	}
 	for i, f := range s.events[from:] {
-		if i += from; long && !all && i > at && f.Knew(&s.events[at].Recorded) {
+		if i += from; long && !all && i > at && !f.concerns(&s.events[at].Recorded) {
 			continue
 		}
 		c, ok := s.conflicts.Of(&f.Recorded)
@@ -127,6 +127,11 @@ func (s *stream) update(at int, all bool) (changed []*Record, err error) {
 		o := outcome(i)
 		if o == nil {
 			o = &commands.Outcome{}
+		}
+		if long {
+			for i := range c.With {
+				c.With[i].To = 0
+			}
 		}
 		r := record(&c, &f.Recorded, o)
 		switch {
@@ -139,6 +144,18 @@ func (s *stream) update(at int, all bool) (changed []*Record, err error) {
 		changed = append(changed, r)
 	}
 	return changed, nil
+}
+
+// concerns reports whether an event that comes to stand before another one may change the record of that, which is not judged: it did
+// not know it, and knows already of nothing else of its log that it did not know. Who did one command is said of all such.
+func (f *event) concerns(before *eventstore.Recorded) bool {
+	if f.record != nil && (f.CommandID == "" || f.CommandID != before.CommandID) {
+		log := before.Dot.Log.String()
+		if slices.ContainsFunc(f.record.With, func(s Span) bool { return s.Log == log }) {
+			return false
+		}
+	}
+	return !f.Knew(before)
 }
 
 // conflicting reports whether an event from a place on is in conflict with others.

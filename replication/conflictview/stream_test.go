@@ -136,6 +136,9 @@ func whole(t *testing.T, judge Judge, events []eventstore.Recorded) map[string]*
 		o := outcomes[conflicts[i].Event]
 		if len(events) > maxJudged {
 			o = &commands.Outcome{Verdict: NotJudged, Reason: unjudged}
+			for n := range conflicts[i].With {
+				conflicts[i].With[n].To = 0
+			}
 		}
 		r := record(&conflicts[i], places[conflicts[i].Event], o)
 		records[r.ID] = r

@@ -19,8 +19,8 @@ const Name = "conflicts"
 const Table = "conflicts"
 
 const (
-	keysVersion = 4
-	rowsVersion = 5
+	keysVersion = 5
+	rowsVersion = 6
 )
 
 // Keys of the model in Redis.
@@ -97,7 +97,7 @@ func Rows(o Options) projections.Projection[projections.Rows] {
 				}
 				with := make([]string, len(r.With))
 				for j, s := range r.With {
-					with[j] = fmt.Sprintf("%s/%d-%d", s.Log, s.From, s.To)
+					with[j] = s.String()
 				}
 				w.Insert(Table, r.ID, r.Stream, r.Category, r.Type, r.Kind, with, r.Resolver, r.Verdict, r.Reason, void, reasons,
 					uint64(len(r.Overwritten)), r.Base, r.Result, e.Time(), r.SeenBy)
