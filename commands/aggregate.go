@@ -25,6 +25,9 @@ type Aggregate[S, C, E any] struct {
 	Codec Codec[E]
 	// Resolver says what becomes of events that several sites decided at once; nil means Home.
 	Resolver Resolver[S, E]
+	// AtEverySite, when set, says why the streams of the category are written at every site, as in "the stock of a code is sold at
+	// each": they cannot be homed then. Those of an Escrow never can.
+	AtEverySite string
 	// Tags, when set, returns the tags of an event ("key:value"; no personal data).
 	Tags func(E) []string
 	// Snapshots, when set, says how states are kept on disk, where the bus has a place for them. It is for aggregates whose

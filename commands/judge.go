@@ -111,6 +111,17 @@ func (b *Bus) Resolvers() map[string]ResolverKind {
 	return out
 }
 
+// AtEverySite says of the categories whose streams are written at every site, and cannot be homed, why that is so.
+func (b *Bus) AtEverySite() map[string]string {
+	out := map[string]string{}
+	for category, a := range b.categories {
+		if why := a.atEverySite(); why != "" {
+			out[category] = why
+		}
+	}
+	return out
+}
+
 // Fold folds all events of a stream, in canonical order, and returns the state together with the judgement on them.
 func Fold[S, C, E any](a Aggregate[S, C, E], events []eventstore.Recorded) (S, Judgement, error) {
 	i := newInstance(&a)

@@ -89,6 +89,8 @@ type aggregate interface {
 	snapshots() (fold uint32, every int, ok bool)
 	// resolver names the aggregate's resolver, and judge says what it makes of a stream; judging begins with one, as judge.fold.
 	resolver() ResolverKind
+	// atEverySite says why the streams are written at every site; empty: they may be written at one.
+	atEverySite() string
 	judge(events []eventstore.Recorded) (Judgement, error)
 	judging() func(*eventstore.Recorded, *Outcome) (void string, err error)
 }
@@ -97,6 +99,13 @@ type aggregate interface {
 type typed[S, C, E any] struct{ Aggregate[S, C, E] }
 
 func (t *typed[S, C, E]) resolver() ResolverKind { return t.rules().kind }
+
+func (t *typed[S, C, E]) atEverySite() string {
+	if t.AtEverySite == "" && t.resolver() == ByEscrow {
+		return "each site uses what it has the rights to"
+	}
+	return t.AtEverySite
+}
 
 func (t *typed[S, C, E]) streamID(cmd any) string { return t.ID(cmd.(C)) }
 

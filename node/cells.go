@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -157,6 +158,24 @@ func (c *Config) validateHomed(fault func(format string, args ...any)) {
 			fault("--homed %s is given twice", category)
 		}
 	}
+}
+
+// refuseHomed refuses to home what every site has to write: with it, no site could bring to an end what it has begun.
+func (n *Node) refuseHomed() error {
+	fixed := n.bus.AtEverySite()
+	for _, s := range n.sagas {
+		for _, category := range []string{s.name, s.name + "." + n.config.Site} {
+			fixed[category] = "each site records there what its sagas have done"
+		}
+	}
+	var faults []error
+	for _, category := range n.config.Homed {
+		if why := fixed[category]; why != "" {
+			faults = append(faults, fmt.Errorf("%w: --homed %s: it is written at every site: %s; start all sites with a list without it (--homed off: nothing)",
+				eventstore.ErrInvalid, category, why))
+		}
+	}
+	return errors.Join(faults...)
 }
 
 // cells implements the service Cells.

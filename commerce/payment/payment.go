@@ -29,12 +29,13 @@ const (
 // Aggregate returns the aggregate of the payment.
 func Aggregate() commands.Aggregate[State, Command, Event] {
 	return commands.Aggregate[State, Command, Event]{
-		Category: Category,
-		ID:       Command.paymentID,
-		Validate: validate,
-		Decide:   decide,
-		Evolve:   evolve,
-		Codec:    Codec(),
+		Category:    Category,
+		ID:          Command.paymentID,
+		Validate:    validate,
+		Decide:      decide,
+		Evolve:      evolve,
+		Codec:       Codec(),
+		AtEverySite: "the site that took an order or a return moves its money",
 	}
 }
 
