@@ -128,13 +128,19 @@ func (s *Store) explain(class eventstore.Durability, err error) error {
 	return err
 }
 
-// available returns why a class cannot be reached now.
+// available returns why a class cannot be reached now. A store that takes nothing itself says so first: what keeps it from that, such as
+// a full disk, may be what ails a keeper as well.
 func (s *Store) available(class eventstore.Durability) error {
 	for c, k := range s.keepers[:class+1] {
 		if k == nil {
 			continue
 		}
 		if err := k.Available(); err != nil {
+			if below, ok := s.Store.(interface{ Writable() error }); ok {
+				if refused := below.Writable(); refused != nil {
+					return refused
+				}
+			}
 			return fmt.Errorf("durability %s: %w", eventstore.Durability(c), err)
 		}
 	}

@@ -275,3 +275,24 @@ func TestEnqueuedWaitForTheirClasses(t *testing.T) {
 		t.Errorf("the log has %d events, want 7", got)
 	}
 }
+
+// full is a store that takes nothing.
+type full struct{ eventstore.Store }
+
+func (full) Writable() error { return fmt.Errorf("%w: the disk is full", eventstore.ErrReadOnly) }
+
+func (f full) Append(context.Context, eventstore.Request) (eventstore.Receipt, error) {
+	return eventstore.Receipt{}, f.Writable()
+}
+
+// A store with a full disk says so, whatever class is asked for, and does not name a keeper that is on the same disk.
+func TestAFullDiskIsNamed(t *testing.T) {
+	topic := newShelf()
+	topic.set(0, fmt.Errorf("%w: the broker does not answer", eventstore.ErrUnavailable))
+	s := durable.New(full{memstore.New(memstore.Options{})}, map[eventstore.Durability]durable.Keeper{eventstore.Kafka: topic})
+	for _, class := range []eventstore.Durability{eventstore.Local, eventstore.Kafka} {
+		if _, err := s.Append(t.Context(), asks(class, "")); !errors.Is(err, eventstore.ErrReadOnly) || !strings.Contains(err.Error(), "disk is full") || strings.Contains(err.Error(), "broker") {
+			t.Errorf("%s: %v; want it refused for the disk", class, err)
+		}
+	}
+}
