@@ -66,17 +66,22 @@ func (r *Runner) messages(status Status) []Message {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var out []Message
+	// An instance that had ended, and was opened again, has its messages in both: as it has them now counts.
+	seen := map[[2]string]bool{}
 	add := func(messages []*Message) {
-		for _, m := range messages {
-			if status == "" || m.Status == status {
-				out = append(out, *m)
+		for _, m := range slices.Backward(messages) {
+			if id := [2]string{m.Tenant, m.ID}; !seen[id] {
+				seen[id] = true
+				if status == "" || m.Status == status {
+					out = append(out, *m)
+				}
 			}
 		}
 	}
-	add(r.recent)
 	for _, i := range r.instances {
 		add(i.messages)
 	}
+	add(r.recent)
 	slices.SortStableFunc(out, func(a, b Message) int {
 		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.ID, b.ID))
 	})
