@@ -26,7 +26,7 @@ func (p *sitesPart) takesCells(ctx context.Context, site string) error {
 	case err != nil || s.GetWritesRefused() == "":
 		return nil //nolint:nilerr // who is away is given cells as well: they are taken from it if it does not come back
 	case s.GetMode() == string(replication.ReadOnly):
-		return fmt.Errorf("%w: site %s takes no writes, and nobody could write the cells that it is given: have it take them first (tributary sites readonly off, asked there), or name another site: %s",
+		return fmt.Errorf("%w: site %s takes no writes, and nobody could write the cells that it is given: have it take them first (where an operator has said it: tributary sites readonly off, asked there), or name another site: %s",
 			eventstore.ErrInvalid, site, s.GetWritesRefused())
 	}
 	return fmt.Errorf("%w: site %s takes no writes at present (%s), and nobody could write the cells that it is given: ask again when it does (tributary sites status, asked there): %s",

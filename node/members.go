@@ -336,6 +336,9 @@ func (m members) rosterMessage(r replication.Roster) *sitesv1.Roster {
 // JoinSite has another site take part.
 func (m members) JoinSite(ctx context.Context, r *sitesv1.JoinSiteRequest) (*sitesv1.Roster, error) {
 	joins := replication.Member{Site: r.GetMember().GetSite(), GRPC: r.GetMember().GetGrpc(), Kafka: r.GetMember().GetKafka()}
+	if joins.Site == "" {
+		return nil, fmt.Errorf("%w: the name of the site that joins is missing (member.site)", eventstore.ErrInvalid)
+	}
 	if m.n.sites.site == nil {
 		return nil, fmt.Errorf("%w: site %s runs alone: start it again with --peer %s=%s,%s, and the new one with --peer",
 			eventstore.ErrUnsupported, m.n.config.Site, joins.Site, joins.GRPC, joins.Kafka)

@@ -134,3 +134,22 @@ func (r *readOnly) refuses(ctx context.Context, request *eventstore.Request) err
 	}
 	return nil
 }
+
+// TakesNone says why the node takes no commands at present; empty: it takes them.
+func (n *Node) TakesNone() string {
+	if err := n.sites.refused(); err != nil {
+		return err.Error()
+	}
+	return n.takesNone()
+}
+
+// takesNone says why the site takes no writes: because an operator says so, or because there is no room for them; empty: it takes them.
+func (n *Node) takesNone() string {
+	if why := n.sites.readOnly.reason(); why != "" {
+		return why
+	}
+	if full := n.local.Disk().Full; full != nil {
+		return full.Error()
+	}
+	return ""
+}

@@ -352,7 +352,7 @@ func (g *guardedStore) Enqueue(ctx context.Context, requests []eventstore.Reques
 // registerSites offers what sites say to each other, and of each other.
 func (n *Node) registerSites() error {
 	s := &peers.Service{
-		Site: n.sites.site, Name: n.config.Site, Peers: n.sites.names, Log: n.local.Log, ReadOnly: n.sites.readOnly.reason,
+		Site: n.sites.site, Name: n.config.Site, Peers: n.sites.names, Log: n.local.Log, ReadOnly: n.takesNone,
 		Comparer: n.sites.comparer, Takeovers: n.cells.takeovers, Models: modelDigester{n},
 	}
 	if n.kafka.mirror != nil {
@@ -396,21 +396,27 @@ func (n *Node) siteHealth(ctx context.Context) []server.Dependency {
 		own.Up, own.Problem = false, err.Error()
 		return append(blocked, own)
 	}
-	own.Mode = string(replication.ModeOf(o.Mode, len(n.blocked()) > 0, n.sites.readOnly.reason() != ""))
+	own.Mode = string(replication.ModeOf(o.Mode, len(n.blocked()) > 0, n.takesNone() != ""))
 	out := append(append([]server.Dependency{own}, blocked...), clockHealth(&o)...)
 	if err := n.sites.site.Whole(); err != nil && own.Up {
 		out = append(out, server.Dependency{Name: "earlier lives", Mode: "replicated", Problem: err.Error() + "; what is held in escrow is refused here"})
 	}
 	for _, p := range o.Peers {
 		d := server.Dependency{Name: "site " + p.Site, Mode: n.grpcOf(p.Site), Up: p.Up}
+		why := o.Unmet[p.Site]
 		if !d.Up {
 			d.Problem = "it has not been heard since this site started"
 			if p.Heard >= 0 {
 				d.Problem = fmt.Sprintf("it was heard last %s ago", p.Heard.Round(time.Second))
 			}
+			if why != nil {
+				d.Problem += " (" + why.Error() + ")"
+			}
 			if own.Up {
 				d.Problem += "; commands go on here"
 			}
+		} else if why != nil {
+			d.Up, d.Problem = false, "what it publishes is not followed: "+why.Error()
 		}
 		out = append(out, d)
 	}
@@ -476,7 +482,7 @@ func (n *Node) siteSample(ctx context.Context) *server.SitesSample {
 	}
 	blocked := n.blocked()
 	differences, _ := n.cells.registrar.Differences()
-	readOnly := n.sites.readOnly.reason() != ""
+	readOnly := n.takesNone() != ""
 	out := &server.SitesSample{
 		Mode: string(replication.ModeOf(o.Mode, len(blocked) > 0, readOnly)), Writable: n.sites.refused() == nil && !readOnly, Blocked: len(blocked) > 0,
 		ClockAheadSeconds: (o.Clock.Ahead - o.Clock.Behind).Seconds(), ClockJumpSeconds: o.Clock.Jump.Seconds(), FutureSeconds: o.Clock.Future.Seconds(),

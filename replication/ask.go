@@ -2,8 +2,8 @@ package replication
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -20,8 +20,11 @@ type Overview struct {
 	Writable error
 	// Lease is the one under which the site writes what is homed.
 	Lease LeaseStatus
-	// Lag is, for each log, how old its last event was when it had been received.
+	// Lag is, for each log, how old its last event was when it had been received, and 0 when that is long ago and nothing is missing;
+	// while something is, it grows with the time.
 	Lag map[eventstore.LogID]time.Duration
+	// Unmet says of other sites why they are not met, or their topics not followed, where that has failed in the last seconds.
+	Unmet map[string]error
 	// Alarms are the last ones, in order.
 	Alarms []Alarm
 }
@@ -36,8 +39,45 @@ func (s *Site) Overview(ctx context.Context) (Overview, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	o.Lag, o.Alarms = maps.Clone(s.lag), slices.Clone(s.alarms)
+	o.Alarms, o.Lag = slices.Clone(s.alarms), make(map[eventstore.LogID]time.Duration, len(o.Logs))
+	for _, l := range o.Logs {
+		came, ok := s.came[l.Log]
+		if !ok {
+			came.at = s.start
+		}
+		o.Lag[l.Log] = came.lag(time.Since(came.at), l.Held < l.Known)
+	}
+	o.Unmet = map[string]error{}
+	for _, p := range o.Peers {
+		met := error(nil)
+		if !p.Up {
+			met = s.ails(siteAt, p.Site)
+		}
+		if err := errors.Join(met, s.ails(linkTo, p.Site)); err != nil {
+			o.Unmet[p.Site] = err
+		}
+	}
 	return o, nil
+}
+
+// came says when the last event of a log was received, and how old it was then.
+type came struct {
+	at  time.Time
+	age time.Duration
+}
+
+// quiet is after what time nothing is said any more of how old the last event was.
+const quiet = 5 * time.Second
+
+// lag returns how far the log is behind, a time after its last event came.
+func (c came) lag(after time.Duration, missing bool) time.Duration {
+	switch {
+	case missing:
+		return c.age + after
+	case after > quiet:
+		return 0
+	}
+	return c.age
 }
 
 // ask has the goroutine of the core do something.

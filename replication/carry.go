@@ -176,10 +176,12 @@ func (r *run) keep(ctx context.Context, what, name string, do func(context.Conte
 		since := time.Now()
 		for {
 			begun := time.Now()
+			r.attempt(what, name, begun, nil)
 			err := do(ctx)
 			if ctx.Err() != nil {
 				return
 			}
+			r.attempt(what, name, begun, err)
 			if time.Since(begun) > steady {
 				said, pause = "", 20*time.Millisecond
 			}
@@ -196,6 +198,36 @@ func (r *run) keep(ctx context.Context, what, name string, do func(context.Conte
 			pause = min(2*pause, r.o.MaxBackoff)
 		}
 	})
+}
+
+// trouble is what the last attempts at something with another site have come to.
+type trouble struct {
+	begun time.Time // of the attempt that is under way, or has ended last
+	err   error     // of the last one that has ended; nil when it had gone on for some time
+}
+
+// attempt notes that an attempt has begun, or how it has ended.
+func (s *Site) attempt(what, name string, begun time.Time, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := [2]string{name, what}
+	t := trouble{begun, s.troubles[key].err}
+	switch {
+	case time.Since(begun) > steady:
+		t.err = nil
+	case err != nil:
+		t.err = err
+	}
+	s.troubles[key] = t
+}
+
+// ails returns why something with another site does not work at present; nil when it does, as far as is known.
+func (s *Site) ails(what, name string) error {
+	t := s.troubles[[2]string{name, what}]
+	if time.Since(t.begun) > steady {
+		return nil
+	}
+	return t.err
 }
 
 // brought takes what a link brings, when there is room for it.
@@ -249,7 +281,7 @@ func (r *run) receive(receive Receive) {
 		var head eventstore.LogHead
 		if head, err = r.headOf(receive.Log, seq); err == nil {
 			r.pace.received(head)
-			r.lagged(receive.Log, time.Since(born))
+			r.lagged(receive.Log, born)
 			r.sayHeld(head)
 			in = Received{head}
 		}
@@ -290,8 +322,9 @@ func (r *run) pull(pull Pull) {
 	_ = r.put(r.ctx, answer) // the run ends
 }
 
-func (r *run) lagged(log eventstore.LogID, lag time.Duration) {
+func (r *run) lagged(log eventstore.LogID, born time.Time) {
+	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.lag[log] = max(lag, 0)
+	r.came[log] = came{now, max(now.Sub(born), 0)}
 }

@@ -274,6 +274,9 @@ func (c *Core) heard(now Instant, in *Heartbeat, out *Effects) {
 			c.compareOwn(h, in.Site, out)
 			continue
 		}
+		if in.Direct {
+			c.doubled(h.Log, in.Site, out)
+		}
 		t := c.track(h.Log)
 		t.found(h.Seq)
 		c.compare(t, h, in.Site, out)

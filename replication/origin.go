@@ -28,6 +28,7 @@ type originLog struct {
 	empty     bool   // the topic was read, and has nothing
 	topic     bool   // the topic was read
 	known     uint32 // the highest incarnation of the site's log that anybody has spoken of
+	doubled   uint32 // the one of which it was said that another process writes it
 	inTopic
 	// ends is how the topic ended for earlier lives: the others are told, for nobody else may know that there is so much.
 	ends    []eventstore.LogHead

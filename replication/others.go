@@ -30,6 +30,8 @@ func (s *Site) changeOthers(ctx context.Context, name string, change func()) err
 		s.mu.Lock()
 		change()
 		delete(s.apart, name)
+		delete(s.troubles, [2]string{name, siteAt})
+		delete(s.troubles, [2]string{name, linkTo})
 		others = slices.Collect(maps.Keys(s.o.Peers))
 		s.mu.Unlock()
 		r.carryOther(name)
@@ -56,13 +58,19 @@ func (s *Site) other(name string) (link Link, peer Peer) {
 	return s.o.Links[name], s.o.Peers[name]
 }
 
+// What is kept going with each other site: its topic is followed, and it is met itself.
+const (
+	linkTo = "link"
+	siteAt = "site"
+)
+
 // carryOther starts what carries from and to a site, if there is such a one.
 func (r *run) carryOther(name string) {
 	link, peer := r.other(name)
 	ctx, cancel := context.WithCancel(r.ctx)
 	r.with[name] = cancel
 	if link != nil {
-		r.keep(ctx, "link", name, func(ctx context.Context) error {
+		r.keep(ctx, linkTo, name, func(ctx context.Context) error {
 			if peer != nil {
 				if err := r.mayFollow(ctx, name); err != nil {
 					return err
@@ -80,7 +88,7 @@ func (r *run) carryOther(name string) {
 		})
 	}
 	if peer != nil {
-		r.keep(ctx, "site", name, func(ctx context.Context) error {
+		r.keep(ctx, siteAt, name, func(ctx context.Context) error {
 			beats, leave := r.subscribe()
 			defer leave()
 			return peer.Meet(ctx, beats, func(ctx context.Context, h Heartbeat) error {

@@ -26,14 +26,13 @@ const (
 	FencedClock Mode = "fenced-clock"
 	// WriteBlocked: something that has to be the same at all sites is not, and what it concerns is not written.
 	WriteBlocked Mode = "write-blocked"
-	// ReadOnly: an operator has the site take no writes.
+	// ReadOnly: an operator has the site take no writes, or its disk has no room for them.
 	ReadOnly Mode = "read-only"
 	// Unconfirmed: this site takes no writes, until it is known whether its log is all there, and its clock not ahead.
 	Unconfirmed Mode = "unconfirmed"
 )
 
-// ModeOf is the mode of a site that is in one as far as its core knows, when something homed is blocked, or when an operator has it
-// take no writes.
+// ModeOf is the mode of a site that is in one as far as its core knows, when something homed is blocked, or when it is read-only.
 func ModeOf(m Mode, blocked, readOnly bool) Mode {
 	switch {
 	case m == Unconfirmed || m == FencedClock:

@@ -39,3 +39,15 @@ func (p *peer) turn(now Instant, before, log eventstore.LogID, out *Effects) {
 			"Stop the one that should not run; what that has acknowledged may be in its folder alone", p.name, min(before.Incarnation, log.Incarnation), max(before.Incarnation, log.Incarnation))
 	}
 }
+
+// doubled notes that another site has a later life of this site's log than the one that it writes, and knows to be its own: somebody else
+// goes on under its name, such as a process with an empty folder or a copy of this one. It is said once for each life.
+func (c *Core) doubled(log eventstore.LogID, site string, out *Effects) {
+	o := &c.origin
+	if !o.confirmed || log.Site != c.own.Site || log.Shard != c.own.Shard || log.Incarnation <= max(c.own.Incarnation, o.doubled) {
+		return
+	}
+	o.doubled = log.Incarnation
+	out.alarm(AlarmTwins, log, c.cfg.Site, "site %s has events of life %d of this site's log, and this is life %d: another process calls itself site %s, with another folder, and others may "+
+		"acknowledge its lease and not this one's. Stop the one that should not run; what that has acknowledged may be in its folder alone", site, log.Incarnation, c.own.Incarnation, c.cfg.Site)
+}

@@ -43,3 +43,25 @@ func TestTwinsAreNoticed(t *testing.T) {
 		})
 	}
 }
+
+// A site that hears that its log goes on in a later life, which it does not write, says so: another process has its name. Shows it once for
+// each life, and not for the lives that it has begun itself.
+func TestTwinWithAnotherFolderIsNoticed(t *testing.T) {
+	s := newSite(t, "bj", "sh")
+	told := 0
+	for _, life := range []uint32{1, 2, 2, 1, 5, 5} {
+		log := eventstore.LogID{Site: "bj", Incarnation: life}
+		s.now.Mono += time.Second
+		out := s.step(Heartbeat{Site: "sh", Direct: true, Sent: uint64(s.now.Mono), Log: eventstore.LogID{Site: "sh", Incarnation: 1}, Heads: []eventstore.LogHead{
+			{Log: log, Seq: uint64(life / 2), Chain: eventstore.Hash{byte(life)}},
+		}})
+		for _, a := range out.Alarms {
+			if a.Kind == AlarmTwins && a.Site == "bj" && a.Log == log {
+				told++
+			}
+		}
+	}
+	if told != 2 {
+		t.Errorf("said %d times, want once for each of two later lives", told)
+	}
+}

@@ -101,11 +101,14 @@ func (c *cellsMoveCmd) Run(ctx context.Context, g *globals) error {
 		return fmt.Errorf("%w: name cells, or say how many with --count and whose with --from", eventstore.ErrInvalid)
 	}
 	return c.cells(ctx, g, c.connect, func(client sitesv1.CellsClient) error {
-		return eachCell(ctx, g, client, c.Cell, string(c.From), c.Count, words{"move cells", "moves", "move"}, func(cell uint32) (*sitesv1.Cell, error) {
+		return eachCell(ctx, g, client, once(c.Cell), string(c.From), c.Count, words{"move cells", "moves", "move"}, func(cell uint32) (*sitesv1.Cell, error) {
 			return client.MoveCell(ctx, &sitesv1.MoveCellRequest{Cell: cell, To: string(c.To)})
 		})
 	})
 }
+
+// once returns cells without those that are named twice, in order.
+func once(cells []uint32) []uint32 { return slices.Compact(slices.Sorted(slices.Values(cells))) }
 
 type cellsTakeCmd struct {
 	Cell   []uint32  `arg:"" optional:"" help:"Numbers of cells."`
@@ -120,7 +123,7 @@ func (c *cellsTakeCmd) Run(ctx context.Context, g *globals) error {
 		return fmt.Errorf("%w: name cells, or the shard whose cells are taken with --from", eventstore.ErrInvalid)
 	}
 	return c.cells(ctx, g, c.connect, func(client sitesv1.CellsClient) error {
-		return eachCell(ctx, g, client, c.Cell, string(c.From), 0, words{"take cells", "is taken", "are taken"}, func(cell uint32) (*sitesv1.Cell, error) {
+		return eachCell(ctx, g, client, once(c.Cell), string(c.From), 0, words{"take cells", "is taken", "are taken"}, func(cell uint32) (*sitesv1.Cell, error) {
 			return client.TakeCell(ctx, &sitesv1.TakeCellRequest{Cell: cell, Reason: c.Reason})
 		})
 	})

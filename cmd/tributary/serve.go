@@ -220,6 +220,9 @@ func announce(g *globals, n *node.Node, data string) error {
 			{"  Redis", orDash(b.Redis)},
 			{"  ClickHouse", clickHouseRow(b.ClickHouse, n)},
 		})
+		if why := n.TakesNone(); why != "" {
+			fmt.Fprintf(g.out, "\nIt takes no commands at present (tributary sites status says when it does): %s\n", why)
+		}
 	})
 }
 

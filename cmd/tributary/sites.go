@@ -101,6 +101,11 @@ func (g *globals) sitesStatus(s *sitesv1.SitesStatus) {
 		})
 	}
 	g.table(rows)
+	for _, p := range s.GetPeers() {
+		if why := p.GetProblem(); why != "" {
+			fmt.Fprintf(g.out, "site %s: %s\n", p.GetSite(), why)
+		}
+	}
 	for _, l := range s.GetLogs() {
 		if l.GetBroken() != "" {
 			fmt.Fprintf(g.out, "%s is not received any further: %s\n", l.GetLog(), l.GetBroken())
@@ -296,20 +301,18 @@ func (g *globals) comparisons(r *sitesv1.CompareSitesResponse) {
 	}
 	rows := [][]string{{"LOG", "SITE", "HERE", "THERE", "CHAIN", "VERDICT"}}
 	for _, c := range r.GetComparisons() {
-		verdict := "the same"
+		verdict, there, chain := "the same", strconv.FormatUint(c.GetThere(), 10), c.GetChainHere()[:min(16, len(c.GetChainHere()))]
 		switch {
 		case c.GetProblem() != "":
 			verdict = c.GetProblem()
 		case c.GetAway() != "":
-			verdict = "not compared: " + c.GetAway()
+			verdict, there, chain = "not compared: "+c.GetAway(), "-", "-"
 		case c.GetChainHere() == "":
 			verdict = "nothing to compare: what both have last was dropped by a policy"
 		case c.GetHere() != c.GetThere():
 			verdict = "the same as far as both have it"
 		}
-		rows = append(rows, []string{
-			c.GetLog(), c.GetSite(), strconv.FormatUint(c.GetHere(), 10), strconv.FormatUint(c.GetThere(), 10), c.GetChainHere()[:min(16, len(c.GetChainHere()))], verdict,
-		})
+		rows = append(rows, []string{c.GetLog(), c.GetSite(), strconv.FormatUint(c.GetHere(), 10), there, chain, verdict})
 	}
 	g.table(rows)
 	for _, c := range r.GetComparisons() {

@@ -63,7 +63,7 @@ var (
 	siteBlocked  = prometheus.NewDesc("tributary_site_write_blocked", "1 when something homed is not written because sites differ in what has to be the same.", nil, nil)
 	siteDiffers  = prometheus.NewDesc("tributary_site_differs", "1 for what has to be the same at another site and is not.", []string{"site", "what"}, nil)
 	siteLogLag   = prometheus.NewDesc("tributary_site_log_missing_events", "Events of a log of another site that are known and not here.", []string{"log"}, nil)
-	siteLogAge   = prometheus.NewDesc("tributary_site_log_lag_seconds", "How old the last event of a log was when it had been received.", []string{"log"}, nil)
+	siteLogAge   = prometheus.NewDesc("tributary_site_log_lag_seconds", "How old the last event of a log was when it had been received; it grows while events are missing.", []string{"log"}, nil)
 	sitePeerUp   = prometheus.NewDesc("tributary_site_peer_up", "1 when another site is heard.", []string{"site"}, nil)
 	siteAhead    = prometheus.NewDesc("tributary_site_clock_ahead_seconds", "How far the site's clock is ahead of the median of all at least, or behind when negative; 0 when it is not known to be off.", nil, nil)
 	siteJump     = prometheus.NewDesc("tributary_site_clock_jump_seconds", "How far the machine's time of day has jumped in a way that the site does not follow.", nil, nil)

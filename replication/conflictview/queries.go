@@ -3,6 +3,7 @@ package conflictview
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -76,6 +77,9 @@ func (q *Queries) GetConflict(ctx context.Context, r *sitesv1.GetConflictRequest
 		return nil, err
 	}
 	record, err := q.record(ctx, r.GetId())
+	if errors.Is(err, queries.ErrNotFound) {
+		return nil, fmt.Errorf("%w: there is no conflict of the event %q; list those that there are", queries.ErrNotFound, r.GetId())
+	}
 	if err != nil {
 		return nil, fmt.Errorf("conflict %q: %w", r.GetId(), err)
 	}

@@ -26,7 +26,7 @@ type Service struct {
 	Peers func() []string
 	// Registrar says what has to be the same at all sites and is not; nil: nothing has to be.
 	Registrar *replication.Registrar
-	// ReadOnly says why an operator has the site take no writes; nil or nothing: it takes them.
+	// ReadOnly says why the site takes no writes, as when an operator has it so or its disk is full; nil or nothing: it takes them.
 	ReadOnly func() string
 	// Takeovers are those that are on record; nil: there are none.
 	Takeovers func() []replication.Takeover
@@ -183,9 +183,13 @@ func (s *Service) GetSites(ctx context.Context, _ *sitesv1.GetSitesRequest) (*si
 		})
 	}
 	for _, p := range o.Peers {
-		out.Peers = append(out.Peers, &sitesv1.PeerStatus{
+		other := &sitesv1.PeerStatus{
 			Site: p.Site, Up: p.Up, HeardSeconds: p.Heard.Seconds(), AheadSeconds: p.Ahead.Seconds(), Behind: p.Behind, AheadWithinSeconds: p.Within.Seconds(),
-		})
+		}
+		if why := o.Unmet[p.Site]; why != nil {
+			other.Problem = why.Error()
+		}
+		out.Peers = append(out.Peers, other)
 	}
 	for _, a := range o.Alarms {
 		out.Alarms = append(out.Alarms, &sitesv1.Alarm{Kind: string(a.Kind), Log: a.Log.String(), Site: a.Site, Text: a.Text, At: timestamppb.New(a.At)})

@@ -1495,7 +1495,8 @@ type LogStatus struct {
 	Known uint64 `protobuf:"varint,3,opt,name=known,proto3" json:"known,omitempty"`
 	// How many events beyond are here and wait for others.
 	Waiting uint64 `protobuf:"varint,4,opt,name=waiting,proto3" json:"waiting,omitempty"`
-	// How old the last event was when it had been received, in seconds.
+	// How old the last event was when it had been received, in seconds; it grows while events are missing here, and is 0 when none has been
+	// for a while.
 	LagSeconds float64 `protobuf:"fixed64,5,opt,name=lag_seconds,json=lagSeconds,proto3" json:"lag_seconds,omitempty"`
 	// Why it is not received any further; empty when it is.
 	Broken string `protobuf:"bytes,6,opt,name=broken,proto3" json:"broken,omitempty"`
@@ -1597,8 +1598,10 @@ type PeerStatus struct {
 	Behind uint64 `protobuf:"varint,5,opt,name=behind,proto3" json:"behind,omitempty"`
 	// How far ahead_seconds may be off; negative when the site has not answered lately, and ahead_seconds is the least that it may be.
 	AheadWithinSeconds float64 `protobuf:"fixed64,6,opt,name=ahead_within_seconds,json=aheadWithinSeconds,proto3" json:"ahead_within_seconds,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// Why it is not met, or its topic not followed, where that has failed in the last seconds; empty when both work.
+	Problem       string `protobuf:"bytes,7,opt,name=problem,proto3" json:"problem,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PeerStatus) Reset() {
@@ -1671,6 +1674,13 @@ func (x *PeerStatus) GetAheadWithinSeconds() float64 {
 		return x.AheadWithinSeconds
 	}
 	return 0
+}
+
+func (x *PeerStatus) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
 }
 
 // Alarm is something that people should know.
@@ -3005,7 +3015,7 @@ const file_tributary_sites_v1_sites_proto_rawDesc = "" +
 	"\vlag_seconds\x18\x05 \x01(\x01R\n" +
 	"lagSeconds\x12\x16\n" +
 	"\x06broken\x18\x06 \x01(\tR\x06broken\x12#\n" +
-	"\rearly_seconds\x18\a \x01(\x01R\fearlySeconds\"\xc4\x01\n" +
+	"\rearly_seconds\x18\a \x01(\x01R\fearlySeconds\"\xde\x01\n" +
 	"\n" +
 	"PeerStatus\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x0e\n" +
@@ -3013,7 +3023,8 @@ const file_tributary_sites_v1_sites_proto_rawDesc = "" +
 	"\rheard_seconds\x18\x03 \x01(\x01R\fheardSeconds\x12#\n" +
 	"\rahead_seconds\x18\x04 \x01(\x01R\faheadSeconds\x12\x16\n" +
 	"\x06behind\x18\x05 \x01(\x04R\x06behind\x120\n" +
-	"\x14ahead_within_seconds\x18\x06 \x01(\x01R\x12aheadWithinSeconds\"\x81\x01\n" +
+	"\x14ahead_within_seconds\x18\x06 \x01(\x01R\x12aheadWithinSeconds\x12\x18\n" +
+	"\aproblem\x18\a \x01(\tR\aproblem\"\x81\x01\n" +
 	"\x05Alarm\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x10\n" +
 	"\x03log\x18\x02 \x01(\tR\x03log\x12\x12\n" +
