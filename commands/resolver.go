@@ -32,7 +32,9 @@ const (
 type Home[S, E any] struct{}
 
 // CRDT is for events that commute: whatever the order in which Evolve is given those that were decided at once, the state is
-// the same. All count. Evolve accepts each of them in every state.
+// the same. All count. Evolve accepts each of them in every state. So does a command that was done at two sites (DuplicateCommand in
+// package replication), unless its events say that they are one: give what they add an id that is made of Meta.ID, and have what was
+// taken out stay out, as a cart of the shop does.
 type CRDT[S, E any] struct{}
 
 // LastWriter is for events that set fields: of two that set the same one at once, the later one in canonical order does.

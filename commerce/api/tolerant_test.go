@@ -9,6 +9,7 @@ import (
 
 	"github.com/tributary-es/tributary/commands"
 	"github.com/tributary-es/tributary/commerce/api"
+	"github.com/tributary-es/tributary/commerce/cart"
 	"github.com/tributary-es/tributary/eventstore"
 	commerceapiv1 "github.com/tributary-es/tributary/schemas/gen/tributary/commerce/api/v1"
 )
@@ -61,6 +62,28 @@ func TestCart(t *testing.T) {
 	}
 	if _, err := q.GetCart(ctx, &commerceapiv1.GetCartRequest{}); !errors.Is(err, eventstore.ErrInvalid) {
 		t.Errorf("error is %v, want it invalid", err)
+	}
+}
+
+// A command that is done again at another site, with the same key, adds the same line there; another one adds another line.
+func TestLineOfARepeatedCommand(t *testing.T) {
+	lineOf := func(key string, quantity int64) string {
+		c, s := spied()
+		ctx := call(t)
+		if key != "" {
+			ctx = call(t, "idempotency-key", key)
+		}
+		if _, err := c.AddToCart(ctx, &commerceapiv1.AddToCartRequest{Id: "C-1", StockCode: "MUG", Quantity: quantity}); err != nil {
+			t.Fatal(err)
+		}
+		return s.cmd.(cart.Add).Line
+	}
+	first := lineOf("k", 1)
+	if again := lineOf("k", 1); again != first {
+		t.Errorf("the same command adds line %q at one site and %q at another", first, again)
+	}
+	if other, more, none := lineOf("l", 1), lineOf("k", 2), lineOf("", 1); other == first || more == first || none != "made" {
+		t.Errorf("line %q; with another key %q, of more units %q, without a key %q, want them all different, the last one made", first, other, more, none)
 	}
 }
 

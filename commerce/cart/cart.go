@@ -36,8 +36,20 @@ var codec = commands.ProtoCodec(map[string]Event{
 })
 
 // State is what is in a cart.
+//
+// INVARIANT: a line that was taken out does not come back. A command that was done at two sites adds one line twice: it is there once, and
+// who takes it out takes both, in whatever order the events come.
 type State struct {
 	lines map[string]Line // by their ids
+	gone  map[string]bool // ids of lines that were taken out
+}
+
+// take takes lines out.
+func (s State) take(ids []string) {
+	for _, id := range ids {
+		delete(s.lines, id)
+		s.gone[id] = true
+	}
 }
 
 // Line is a number of units of a stock code.
@@ -76,7 +88,7 @@ func Aggregate() commands.Aggregate[State, Command, Event] {
 	return commands.Aggregate[State, Command, Event]{
 		Category: Category,
 		ID:       Command.cartID,
-		Zero:     func() State { return State{lines: map[string]Line{}} },
+		Zero:     func() State { return State{lines: map[string]Line{}, gone: map[string]bool{}} },
 		Validate: validate,
 		Decide:   decide,
 		Evolve:   evolve,
@@ -129,18 +141,16 @@ func refuseFull(id string) error {
 	return commands.Reject(CodeFull, fmt.Sprintf("cart %s has %d lines: set the units of what is in it instead", id, MaxLines))
 }
 
-// evolve changes s in place: its map is its own.
+// evolve changes s in place: its maps are its own.
 func evolve(s State, e Event) State {
 	switch e := e.(type) {
 	case *commercev1.CartLineAdded:
-		for _, id := range e.GetReplaces() {
-			delete(s.lines, id)
+		s.take(e.GetReplaces())
+		if !s.gone[e.GetLine()] {
+			s.lines[e.GetLine()] = Line{e.GetStockCode(), e.GetQuantity()}
 		}
-		s.lines[e.GetLine()] = Line{e.GetStockCode(), e.GetQuantity()}
 	case *commercev1.CartLinesRemoved:
-		for _, id := range e.GetLines() {
-			delete(s.lines, id)
-		}
+		s.take(e.GetLines())
 	}
 	return s
 }

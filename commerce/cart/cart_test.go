@@ -97,41 +97,71 @@ func TestChangedAtTwoSites(t *testing.T) {
 		When(set("l3", "MUG", 2)).Then()
 }
 
-// TestEventsCommute: events that are decided at once lead to the same cart in either order.
+// TestDoneAtTwoSites: a command that was done at two sites adds its line once, and the line is gone when it was taken out after either.
+func TestDoneAtTwoSites(t *testing.T) {
+	carts(t).At("bj").Given(added("l0", "MUG", 1)).Apart().
+		At("bj").When(add("k", "PEN", 2)).Then(added("k", "PEN", 2)).
+		At("sh").When(add("k", "PEN", 2)).Then(added("k", "PEN", 2)).
+		Together().Void().Outcomes(commands.Merged).
+		When(set("l1", "PEN", 2)).Then().
+		When(set("l1", "PEN", 3)).Then(added("l1", "PEN", 3, "k"))
+	carts(t).At("bj").Given(added("l0", "MUG", 1)).Apart().
+		At("bj").When(add("k", "PEN", 2)).Then(added("k", "PEN", 2)).
+		At("bj").When(cart.Empty{ID: "1", At: at}).Then(removed("k", "l0")).
+		At("sh").When(add("k", "PEN", 2)).Then(added("k", "PEN", 2)).
+		Together().
+		When(cart.Empty{ID: "1", At: at}).Then()
+}
+
+// TestEventsCommute: events that are decided at once lead to the same cart in either order, also where the sites begin with the same
+// command.
 func TestEventsCommute(t *testing.T) {
 	a := cart.Aggregate()
 	rapid.Check(t, func(t *rapid.T) {
-		var history []cart.Event
-		fold := func(more ...cart.Event) cart.State {
+		fold := func(events []cart.Event) cart.State {
 			state := a.Zero()
-			for _, e := range slices.Concat(history, more) {
+			for _, e := range events {
 				state = a.Evolve(state, e)
 			}
 			return state
 		}
 		n := 0
-		decide := func() []cart.Event {
+		command := func() cart.Command {
 			n++
 			code, line := rapid.SampledFrom([]string{"MUG", "PEN"}).Draw(t, "code"), fmt.Sprint("l", n)
 			units := rapid.Int64Range(0, 3).Draw(t, "units")
-			var c cart.Command = set(line, code, units)
 			switch kind := rapid.IntRange(0, 3).Draw(t, "kind"); {
 			case kind == 0:
-				c = cart.Empty{ID: "1", At: at}
+				return cart.Empty{ID: "1", At: at}
 			case kind < 3:
-				c = add(line, code, units+1)
+				return add(line, code, units+1)
 			}
-			events, err := a.Decide(fold(), c)
-			if err != nil {
-				t.Fatal(err)
+			return set(line, code, units)
+		}
+		// after returns what commands lead to, one after the other, after a history.
+		after := func(history []cart.Event, all ...cart.Command) (events []cart.Event) {
+			for _, c := range all {
+				more, err := a.Decide(fold(slices.Concat(history, events)), c)
+				if err != nil {
+					t.Fatal(err)
+				}
+				events = append(events, more...)
 			}
 			return events
 		}
-		for range rapid.IntRange(0, 8).Draw(t, "history") {
-			history = append(history, decide()...)
+		some := func(least, most int, name string) (all []cart.Command) {
+			for range rapid.IntRange(least, most).Draw(t, name) {
+				all = append(all, command())
+			}
+			return all
 		}
-		bj, sh := decide(), decide()
-		if one, other := fold(slices.Concat(bj, sh)...).Lines(), fold(slices.Concat(sh, bj)...).Lines(); !slices.Equal(one, other) {
+		history := after(nil, some(0, 8, "history")...)
+		atBJ, atSH := some(1, 2, "at bj"), some(1, 2, "at sh")
+		if rapid.Bool().Draw(t, "the same first") {
+			atSH[0] = atBJ[0]
+		}
+		bj, sh := after(history, atBJ...), after(history, atSH...)
+		if one, other := fold(slices.Concat(history, bj, sh)).Lines(), fold(slices.Concat(history, sh, bj)).Lines(); !slices.Equal(one, other) {
 			t.Fatalf("after %v and %v the cart has %v one way and %v the other", bj, sh, one, other)
 		}
 	})

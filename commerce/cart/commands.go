@@ -26,7 +26,8 @@ type Command interface {
 type Add struct {
 	// ID is the cart's; the caller makes it, and the first command makes the cart.
 	ID string
-	// Line is the id of the line, which no other line of the cart may ever have.
+	// Line is the id of the line, which no other line of the cart may ever have; but a command that is done again at another site has the
+	// same one there, so that both count as one.
 	Line string
 	// StockCode is taken as it is written; case matters.
 	StockCode string
@@ -38,7 +39,7 @@ type Add struct {
 // Set says how many units of a stock code are in a cart.
 type Set struct {
 	ID string
-	// Line is the id of a line that stands for them.
+	// Line is the id of a line that stands for them, as that of Add.
 	Line      string
 	StockCode string
 	// Quantity is in units, 0 to MaxQuantity; 0 takes the stock code out.
