@@ -9,7 +9,9 @@ import (
 // twice.
 func TestOutboxListsAMessageOnce(t *testing.T) {
 	at := time.UnixMilli(1)
-	message := func(id string, status Status, at time.Time) *Message { return &Message{ID: id, Tenant: "t", Status: status, At: at} }
+	message := func(id string, status Status, at time.Time) *Message {
+		return &Message{ID: id, Tenant: "t", Status: status, At: at}
+	}
 	r := &Runner{instances: map[instanceKey]*instance{{"t", "open"}: {messages: []*Message{message("b", StatusPending, at)}}}}
 	r.recent = []*Message{message("a", StatusPending, at), message("b", StatusSent, at), message("a", StatusSent, at)}
 	for status, want := range map[Status]string{"": "a sent b pending ", StatusSent: "a sent ", StatusPending: "b pending "} {

@@ -11,10 +11,11 @@ import (
 )
 
 // heldEvents bounds the events of the streams that a finder holds: all streams together, but for the one that it has looked at last.
-// What payloads take is counted as so many events.
+// What payloads take is counted as so many events, and so is each record.
 const (
-	heldEvents   = 1 << 15
+	heldEvents   = 1 << 16
 	payloadBytes = 1 << 10
+	recordEvents = 2
 )
 
 // finder finds the conflicts that an event brings about. What it says of an event is a function of the log up to the event; the
@@ -133,7 +134,7 @@ func (f *finder) put(s *stream) {
 	if f.held == nil {
 		f.held = map[eventstore.StreamID]*list.Element{}
 	}
-	s.weight = len(s.events) + s.payloads/payloadBytes
+	s.weight = len(s.events) + recordEvents*s.records + s.payloads/payloadBytes
 	f.held[s.id] = f.recent.PushFront(s)
 	f.weight += s.weight
 	for f.weight > heldEvents && f.recent.Len() > 1 {

@@ -40,6 +40,12 @@ func TestFinderHolds(t *testing.T) {
 	for f.recent.Len() > 0 {
 		f.drop(f.recent.Back())
 	}
+	s := stream("in conflict", 10, 0)
+	s.records = 9
+	if f.put(s); f.weight != 10+9*recordEvents {
+		t.Errorf("a stream of 10 events with 9 records counts as %d events", f.weight)
+	}
+	f.take(s.id)
 	if f.weight != 0 || len(f.held) != 0 {
 		t.Errorf("when nothing is held %d is counted, in %d streams", f.weight, len(f.held))
 	}
