@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/tributary-es/tributary/commands"
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/replication"
 	"github.com/tributary-es/tributary/replication/peers"
@@ -116,8 +117,8 @@ func (p *cellsPart) shards() (out []replication.Shard) {
 	return out
 }
 
-// takePart names the sites that take part, this one first.
-func (n *Node) takePart() []string {
+// participants names the sites that take part, this one first.
+func (n *Node) participants() []string {
 	out := []string{n.config.Site}
 	for _, s := range n.cells.shards() {
 		if s.Region != n.config.Site {
@@ -131,7 +132,7 @@ func (n *Node) takePart() []string {
 // given.
 func (n *Node) takers(ctx context.Context) ([]string, error) {
 	out := []string{n.config.Site}
-	for _, site := range n.takePart()[1:] {
+	for _, site := range n.participants()[1:] {
 		heard, err := n.sites.hears(ctx, site)
 		if err != nil {
 			return nil, err
@@ -160,22 +161,35 @@ func (c *Config) validateHomed(fault func(format string, args ...any)) {
 	}
 }
 
-// refuseHomed refuses to home what every site has to write: with it, no site could bring to an end what it has begun.
-func (n *Node) refuseHomed() error {
-	fixed := n.bus.AtEverySite()
-	for _, s := range n.sagas {
-		for _, category := range []string{s.name, s.name + "." + n.config.Site} {
-			fixed[category] = "each site records there what its sagas have done"
-		}
-	}
+// refuseHomed refuses to home what every site has to write: with it, no site could bring to an end what it has begun. bus has the
+// domains' aggregates; what sagas record is known when they are made.
+func (n *Node) refuseHomed(bus *commands.Bus) error {
+	fixed := bus.AtEverySite()
 	var faults []error
 	for _, category := range n.config.Homed {
-		if why := fixed[category]; why != "" {
+		why := fixed[category]
+		if slices.ContainsFunc(n.sagas, func(s sagaRunner) bool { return category == s.name || strings.HasPrefix(category, s.name+".") }) {
+			why = "each site records there what its sagas have done"
+		}
+		if why != "" {
 			faults = append(faults, fmt.Errorf("%w: --homed %s: it is written at every site: %s; start all sites with a list without it (--homed off: nothing)",
 				eventstore.ErrInvalid, category, why))
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// refuseHomedEarly is refuseHomed before there is a bus: before another site puts this one on record.
+func (n *Node) refuseHomedEarly() error {
+	bus := commands.NewBus(eventstore.Store(nil), commands.Options{})
+	for _, d := range n.config.Domains {
+		if d.Register != nil {
+			if err := d.Register(bus); err != nil {
+				return fmt.Errorf("domain %s: %w", d.Name, err)
+			}
+		}
+	}
+	return n.refuseHomed(bus)
 }
 
 // cells implements the service Cells.

@@ -125,7 +125,7 @@ func (n *Node) add(d Domain) error {
 	if len(d.Queries) > 0 && d.Keys == nil {
 		return fmt.Errorf("%w: domain %s has queries but no read model in Redis to answer them from (Keys)", eventstore.ErrInvalid, d.Name)
 	}
-	parts := &Parts{Bus: n.bus, Log: n.sealed, Now: n.steady.Now, Sites: n.takePart, Takers: n.takers, Logger: n.log}
+	parts := &Parts{Bus: n.bus, Log: n.sealed, Now: n.steady.Now, Sites: n.participants, Takers: n.takers, Logger: n.log}
 	if d.Keys != nil {
 		m, err := n.addKeys(d.Keys, d.KeysLinger)
 		if err != nil {

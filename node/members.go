@@ -129,6 +129,9 @@ func (n *Node) joinOthers(ctx context.Context) error {
 	if n.config.Join == "" || len(n.config.Peers) > 0 {
 		return nil
 	}
+	if err := n.refuseHomedEarly(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
 	at, err := peers.Dial(n.config.Site, n.config.Join)
@@ -281,7 +284,8 @@ func (p *sitesPart) meet(ctx context.Context, r replication.Roster) error {
 	return nil
 }
 
-// takePart tells the site who takes part by a roster, and whether they take over from each other by themselves.
+// takePart tells the site who takes part by a roster, and whether they take over from each other by themselves. One that an operator has
+// read-only takes over nothing; a full disk shows when a takeover is to be recorded, and is not asked for here.
 func (p *sitesPart) takePart(ctx context.Context, on func() replication.Roster) error {
 	p.telling.Lock()
 	defer p.telling.Unlock()

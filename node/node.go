@@ -161,7 +161,7 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 	if err := n.assemble(); err != nil {
 		return nil, err
 	}
-	if err := n.refuseHomed(); err != nil && !config.Look {
+	if err := n.refuseHomed(n.bus); err != nil && !config.Look {
 		return nil, err
 	}
 	n.sites.escrows(n.bus.Resolvers())

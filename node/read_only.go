@@ -140,16 +140,17 @@ func (n *Node) TakesNone() string {
 	if err := n.sites.refused(); err != nil {
 		return err.Error()
 	}
-	return n.takesNone()
+	return n.readOnlyFor()
 }
 
-// takesNone says why the site takes no writes: because an operator says so, or because there is no room for them; empty: it takes them.
-func (n *Node) takesNone() string {
+// readOnlyFor says why the site is read-only: because an operator says so, or because its store takes nothing, for want of room, or of the
+// end of the log; empty: it is not.
+func (n *Node) readOnlyFor() string {
 	if why := n.sites.readOnly.reason(); why != "" {
 		return why
 	}
-	if full := n.local.Disk().Full; full != nil {
-		return full.Error()
+	if err := n.local.Writable(); errors.Is(err, eventstore.ErrReadOnly) {
+		return err.Error()
 	}
 	return ""
 }

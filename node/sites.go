@@ -352,7 +352,7 @@ func (g *guardedStore) Enqueue(ctx context.Context, requests []eventstore.Reques
 // registerSites offers what sites say to each other, and of each other.
 func (n *Node) registerSites() error {
 	s := &peers.Service{
-		Site: n.sites.site, Name: n.config.Site, Peers: n.sites.names, Log: n.local.Log, ReadOnly: n.takesNone,
+		Site: n.sites.site, Name: n.config.Site, Peers: n.sites.names, Log: n.local.Log, ReadOnly: n.readOnlyFor,
 		Comparer: n.sites.comparer, Takeovers: n.cells.takeovers, Models: modelDigester{n},
 	}
 	if n.kafka.mirror != nil {
@@ -396,7 +396,7 @@ func (n *Node) siteHealth(ctx context.Context) []server.Dependency {
 		own.Up, own.Problem = false, err.Error()
 		return append(blocked, own)
 	}
-	own.Mode = string(replication.ModeOf(o.Mode, len(n.blocked()) > 0, n.takesNone() != ""))
+	own.Mode = string(replication.ModeOf(o.Mode, len(n.blocked()) > 0, n.readOnlyFor() != ""))
 	out := append(append([]server.Dependency{own}, blocked...), clockHealth(&o)...)
 	if err := n.sites.site.Whole(); err != nil && own.Up {
 		out = append(out, server.Dependency{Name: "earlier lives", Mode: "replicated", Problem: err.Error() + "; what is held in escrow is refused here"})
@@ -482,7 +482,7 @@ func (n *Node) siteSample(ctx context.Context) *server.SitesSample {
 	}
 	blocked := n.blocked()
 	differences, _ := n.cells.registrar.Differences()
-	readOnly := n.takesNone() != ""
+	readOnly := n.readOnlyFor() != ""
 	out := &server.SitesSample{
 		Mode: string(replication.ModeOf(o.Mode, len(blocked) > 0, readOnly)), Writable: n.sites.refused() == nil && !readOnly, Blocked: len(blocked) > 0,
 		ClockAheadSeconds: (o.Clock.Ahead - o.Clock.Behind).Seconds(), ClockJumpSeconds: o.Clock.Jump.Seconds(), FutureSeconds: o.Clock.Future.Seconds(),

@@ -2,7 +2,6 @@ package replication
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -20,10 +19,10 @@ type Overview struct {
 	Writable error
 	// Lease is the one under which the site writes what is homed.
 	Lease LeaseStatus
-	// Lag is, for each log, how old its last event was when it had been received, and 0 when that is long ago and nothing is missing;
-	// while something is, it grows with the time.
+	// Lag is, for each log, how old its last event was when it had been received, 0 when that is long ago, and at least for how long events
+	// have been missing.
 	Lag map[eventstore.LogID]time.Duration
-	// Unmet says of other sites why they are not met, or their topics not followed, where that has failed in the last seconds.
+	// Unmet says of other sites why they are not met, else why their topics are not followed, where the last attempt has failed.
 	Unmet map[string]error
 	// Alarms are the last ones, in order.
 	Alarms []Alarm
@@ -41,23 +40,27 @@ func (s *Site) Overview(ctx context.Context) (Overview, error) {
 	defer s.mu.Unlock()
 	o.Alarms, o.Lag = slices.Clone(s.alarms), make(map[eventstore.LogID]time.Duration, len(o.Logs))
 	for _, l := range o.Logs {
-		came, ok := s.came[l.Log]
-		if !ok {
-			came.at = s.start
-		}
-		o.Lag[l.Log] = came.lag(time.Since(came.at), l.Held < l.Known)
+		o.Lag[l.Log] = max(l.Missing, s.came[l.Log].lag(time.Now()))
 	}
 	o.Unmet = map[string]error{}
 	for _, p := range o.Peers {
-		met := error(nil)
-		if !p.Up {
-			met = s.ails(siteAt, p.Site)
-		}
-		if err := errors.Join(met, s.ails(linkTo, p.Site)); err != nil {
+		if err := s.unmet(p); err != nil {
 			o.Unmet[p.Site] = err
 		}
 	}
 	return o, nil
+}
+
+// unmet returns why another site is not met, else why its topic is not followed. REQUIRES: s.mu is held.
+func (s *Site) unmet(p PeerStatus) error {
+	met, follows := s.troubles[[2]string{p.Site, siteAt}], s.troubles[[2]string{p.Site, linkTo}]
+	if err := met.persists(); err != nil && !p.Up {
+		return err
+	}
+	if link, ok := s.o.Links[p.Site].(interface{ Problem() error }); ok && link.Problem() != nil {
+		return link.Problem()
+	}
+	return follows.persists()
 }
 
 // came says when the last event of a log was received, and how old it was then.
@@ -69,12 +72,9 @@ type came struct {
 // quiet is after what time nothing is said any more of how old the last event was.
 const quiet = 5 * time.Second
 
-// lag returns how far the log is behind, a time after its last event came.
-func (c came) lag(after time.Duration, missing bool) time.Duration {
-	switch {
-	case missing:
-		return c.age + after
-	case after > quiet:
+// lag returns how old it was, or 0 when that is long ago.
+func (c came) lag(now time.Time) time.Duration {
+	if now.Sub(c.at) > quiet {
 		return 0
 	}
 	return c.age

@@ -176,12 +176,12 @@ func (r *run) keep(ctx context.Context, what, name string, do func(context.Conte
 		since := time.Now()
 		for {
 			begun := time.Now()
-			r.attempt(what, name, begun, nil)
+			r.begins(ctx, [2]string{name, what})
 			err := do(ctx)
 			if ctx.Err() != nil {
 				return
 			}
-			r.attempt(what, name, begun, err)
+			r.fails(ctx, [2]string{name, what}, err)
 			if time.Since(begun) > steady {
 				said, pause = "", 20*time.Millisecond
 			}
@@ -200,31 +200,34 @@ func (r *run) keep(ctx context.Context, what, name string, do func(context.Conte
 	})
 }
 
-// trouble is what the last attempts at something with another site have come to.
+// trouble is how the last attempts at something with another site have gone.
 type trouble struct {
-	begun time.Time // of the attempt that is under way, or has ended last
-	err   error     // of the last one that has ended; nil when it had gone on for some time
+	begun time.Time     // the attempt that is under way
+	err   error         // of the last one
+	took  time.Duration // until it had failed
 }
 
-// attempt notes that an attempt has begun, or how it has ended.
-func (s *Site) attempt(what, name string, begun time.Time, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	key := [2]string{name, what}
-	t := trouble{begun, s.troubles[key].err}
-	switch {
-	case time.Since(begun) > steady:
-		t.err = nil
-	case err != nil:
-		t.err = err
+// begins notes that an attempt is under way, and fails how it has ended. What is said of a site goes when the site goes.
+func (r *run) begins(ctx context.Context, what [2]string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if t := r.troubles[what]; ctx.Err() == nil {
+		t.begun = time.Now()
+		r.troubles[what] = t
 	}
-	s.troubles[key] = t
 }
 
-// ails returns why something with another site does not work at present; nil when it does, as far as is known.
-func (s *Site) ails(what, name string) error {
-	t := s.troubles[[2]string{name, what}]
-	if time.Since(t.begun) > steady {
+func (r *run) fails(ctx context.Context, what [2]string, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if t := r.troubles[what]; ctx.Err() == nil {
+		r.troubles[what] = trouble{t.begun, err, time.Since(t.begun)}
+	}
+}
+
+// persists returns the error of the last attempt, unless the one that is under way has gone on for longer.
+func (t *trouble) persists() error {
+	if time.Since(t.begun) > t.took+time.Second {
 		return nil
 	}
 	return t.err

@@ -88,6 +88,7 @@ func (c *Core) Step(now Instant, random *rand.Rand, in Input) Effects {
 	}
 	for _, t := range c.logs {
 		c.seek(now, random, t, &out)
+		t.behind(now)
 	}
 	c.settle(now)
 	c.standIn(now, &out)
@@ -275,7 +276,7 @@ func (c *Core) heard(now Instant, in *Heartbeat, out *Effects) {
 			continue
 		}
 		if in.Direct {
-			c.doubled(h.Log, in.Site, out)
+			c.doubled(now, h, in.Site, out)
 		}
 		t := c.track(h.Log)
 		t.found(h.Seq)

@@ -28,7 +28,7 @@ type originLog struct {
 	empty     bool   // the topic was read, and has nothing
 	topic     bool   // the topic was read
 	known     uint32 // the highest incarnation of the site's log that anybody has spoken of
-	doubled   uint32 // the one of which it was said that another process writes it
+	doubled   uint32 // of which it was said that another process writes it
 	inTopic
 	// ends is how the topic ended for earlier lives: the others are told, for nobody else may know that there is so much.
 	ends    []eventstore.LogHead
@@ -163,7 +163,7 @@ func (c *Core) topicRead(heads []eventstore.LogHead, out *Effects) {
 		o.add(c.own, eventstore.Dot{Log: h.Log, Seq: h.Seq})
 	}
 	if o.known > c.own.Incarnation {
-		c.lose(out, c.cfg.Site, fmt.Sprintf("its topic has events of its life %d, and this is life %d", o.known, c.own.Incarnation))
+		c.lose(out, c.cfg.Site, fmt.Sprintf("its topic, or another site, has events of its life %d, and this is life %d", o.known, c.own.Incarnation))
 	}
 	o.confirmed = o.lost == ""
 }

@@ -26,7 +26,7 @@ const (
 	FencedClock Mode = "fenced-clock"
 	// WriteBlocked: something that has to be the same at all sites is not, and what it concerns is not written.
 	WriteBlocked Mode = "write-blocked"
-	// ReadOnly: an operator has the site take no writes, or its disk has no room for them.
+	// ReadOnly: an operator has the site take no writes, or its store takes none.
 	ReadOnly Mode = "read-only"
 	// Unconfirmed: this site takes no writes, until it is known whether its log is all there, and its clock not ahead.
 	Unconfirmed Mode = "unconfirmed"
@@ -60,6 +60,8 @@ type LogStatus struct {
 	// beyond Held are here and have to wait.
 	Held, Known uint64
 	Waiting     int
+	// Missing is for how long, at least, an event has been known to exist that is not held.
+	Missing time.Duration
 	// Early is how long the next event waits for its time, as this site's clock has it.
 	Early time.Duration
 	// Broken, when set, says why it is not received any further.
@@ -90,7 +92,11 @@ func (c *Core) Status(now Instant) Status {
 		if t.skewed {
 			early = max(t.until-now.Mono, 0)
 		}
-		s.Logs = append(s.Logs, LogStatus{t.log, t.held.Seq, t.known, len(t.waiting), early, t.broken})
+		missing := time.Duration(0)
+		if t.mark > 0 {
+			missing = now.Mono - t.marked
+		}
+		s.Logs = append(s.Logs, LogStatus{t.log, t.held.Seq, t.known, len(t.waiting), missing, early, t.broken})
 	}
 	for _, p := range c.peers {
 		heard := time.Duration(-1)

@@ -30,6 +30,10 @@ type track struct {
 	skewed bool
 	until  time.Duration
 
+	// mark is a seq that was known to exist at marked, and is not held yet; 0: all that is known is held.
+	mark   uint64
+	marked time.Duration
+
 	// missing says that the event after held is not here, since when it is not.
 	missing bool
 	since   time.Duration
@@ -46,6 +50,16 @@ type track struct {
 
 	// broken says why the log is not received any further.
 	broken string
+}
+
+// behind notes since when, at least, something is known that is not held.
+func (t *track) behind(now Instant) {
+	switch {
+	case t.known <= t.held.Seq:
+		t.mark = 0
+	case t.held.Seq >= t.mark: // what was waited for is here
+		t.mark, t.marked = t.known, now.Mono
+	}
 }
 
 // claim is what a site has of a log.

@@ -16,6 +16,8 @@ const (
 	manyTurns = 8
 	// turnsWithin is how long one turn may come after the other.
 	turnsWithin = 5 * time.Second
+	// doubledAfter is how long after a process has started events of another life are no more of a process before, with clocks that differ.
+	doubledAfter = 5 * time.Second
 )
 
 // twins is what is known of a peer that may run twice.
@@ -40,14 +42,18 @@ func (p *peer) turn(now Instant, before, log eventstore.LogID, out *Effects) {
 	}
 }
 
-// doubled notes that another site has a later life of this site's log than the one that it writes, and knows to be its own: somebody else
-// goes on under its name, such as a process with an empty folder or a copy of this one. It is said once for each life.
-func (c *Core) doubled(log eventstore.LogID, site string, out *Effects) {
-	o := &c.origin
-	if !o.confirmed || log.Site != c.own.Site || log.Shard != c.own.Shard || log.Incarnation <= max(c.own.Incarnation, o.doubled) {
+// doubled notes that another site has events of another life of this site's log that were recorded since this site runs: somebody else goes
+// on under its name, such as a process with an empty folder, or with a copy of this one. It is said once for each life. What is older is
+// this site's own past, whatever its number.
+func (c *Core) doubled(now Instant, theirs eventstore.LogHead, site string, out *Effects) {
+	o, log := &c.origin, theirs.Log
+	started := now.Wall.Add(o.since - now.Mono)
+	if !o.confirmed || log == c.own || log.Site != c.own.Site || log.Shard != c.own.Shard || log.Incarnation == o.doubled ||
+		theirs.HLC.Time().Before(started.Add(doubledAfter)) {
 		return
 	}
 	o.doubled = log.Incarnation
-	out.alarm(AlarmTwins, log, c.cfg.Site, "site %s has events of life %d of this site's log, and this is life %d: another process calls itself site %s, with another folder, and others may "+
-		"acknowledge its lease and not this one's. Stop the one that should not run; what that has acknowledged may be in its folder alone", site, log.Incarnation, c.own.Incarnation, c.cfg.Site)
+	out.alarm(AlarmTwins, log, c.cfg.Site, "site %s has events of life %d of this site's log that are younger than this process, which writes life %d: another process calls itself site %s, "+
+		"with another folder, and others may acknowledge its lease and not this one's. Stop the one that should not run; what that has acknowledged may be in its folder alone",
+		site, log.Incarnation, c.own.Incarnation, c.cfg.Site)
 }

@@ -208,6 +208,10 @@ func announce(g *globals, n *node.Node, data string) error {
 		"health": "http://" + n.HTTPAddr() + "/v1/health", "openapi": "http://" + n.HTTPAddr() + "/openapi.json",
 		"kafka": b.Kafka, "redis": b.Redis, "clickhouse": b.ClickHouse,
 	}
+	why := n.TakesNone()
+	if why != "" {
+		addresses["takes_no_commands"] = why
+	}
 	return g.print(addresses, func() {
 		fmt.Fprintf(g.out, "\nTributary is ready. Ctrl-C stops it; the data %s.\n\n", data)
 		g.table([][]string{
@@ -220,7 +224,7 @@ func announce(g *globals, n *node.Node, data string) error {
 			{"  Redis", orDash(b.Redis)},
 			{"  ClickHouse", clickHouseRow(b.ClickHouse, n)},
 		})
-		if why := n.TakesNone(); why != "" {
+		if why != "" {
 			fmt.Fprintf(g.out, "\nIt takes no commands at present (tributary sites status says when it does): %s\n", why)
 		}
 	})

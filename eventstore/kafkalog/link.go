@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -14,7 +15,16 @@ import (
 // stop where events are missing, as a Reader does: what came is given, and whoever takes it sees what is missing, and has it
 // from elsewhere. Its methods are safe for concurrent use.
 type Link struct {
-	o Options
+	o       Options
+	problem atomic.Pointer[error]
+}
+
+// Problem returns why the topic is not followed at present, while Follow tries again; nil when it is, or nobody follows it.
+func (l *Link) Problem() error {
+	if err := l.problem.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // NewLink returns a link over a topic. Options.Topic and Options.Brokers are required.
@@ -26,7 +36,7 @@ func NewLink(o Options) (*Link, error) {
 	if o.Feed {
 		return nil, fmt.Errorf("%w: sites replicate from topics of own events, not from feeds", eventstore.ErrInvalid)
 	}
-	return &Link{o}, nil
+	return &Link{o: o}, nil
 }
 
 // Follow gives events what the topic has after that which held says is held, in the order of the topic and in pieces of
@@ -41,9 +51,11 @@ func (l *Link) Follow(ctx context.Context, held func(context.Context) ([]eventst
 	logger := l.o.Logger.With("topic", l.o.Topic, "partition", l.o.Partition)
 	pauses := backoff{max: l.o.MaxBackoff}
 	var size fetchSize
+	defer l.problem.Store(nil)
 	for down := (time.Time{}); ; {
 		s := linkSession{o: &l.o, events: events, said: said, size: &size, begun: func() {
 			pauses.reset()
+			l.problem.Store(nil)
 			if !down.IsZero() {
 				logger.Info("link is back", "after", time.Since(down).Round(time.Millisecond))
 				down = time.Time{}
@@ -60,6 +72,7 @@ func (l *Link) Follow(ctx context.Context, held func(context.Context) ([]eventst
 			down = time.Now()
 			logger.Warn("link is interrupted and tries again", "error", err)
 		}
+		l.problem.Store(&err)
 		select {
 		case <-time.After(pauses.pause()):
 		case <-ctx.Done():

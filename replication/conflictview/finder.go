@@ -3,6 +3,7 @@ package conflictview
 import (
 	"container/list"
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -32,7 +33,8 @@ type finder struct {
 }
 
 // of returns the records that an event brings about or changes, as its stream is up to the event. One that knew all before it
-// changes none, unless a person says with it what counts: it stands behind them, and has no branch of its own.
+// changes none, unless a person says with it what counts, or the stream becomes too long to be judged with it: it stands behind them, and
+// has no branch of its own.
 func (f *finder) of(e *eventstore.Recorded) ([]*Record, error) {
 	if eventstore.IsSystemCategory(e.Stream.Category) {
 		return nil, nil
@@ -43,7 +45,8 @@ func (f *finder) of(e *eventstore.Recorded) ([]*Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	changes := concurrent || e.Kind == eventstore.KindResolution
+	crosses := e.Version == maxJudged+1
+	changes := concurrent || e.Kind == eventstore.KindResolution || crosses
 	s := f.take(e.Stream)
 	if s == nil && !changes {
 		return nil, nil
@@ -65,7 +68,9 @@ func (f *finder) of(e *eventstore.Recorded) ([]*Record, error) {
 		f.put(s)
 		return nil, nil
 	case s == nil:
-		if s, e, err = f.read(ctx, e); err != nil {
+		if s, e, err = f.read(ctx, e); crosses && !concurrent && errors.Is(err, eventstore.ErrTruncated) {
+			return nil, nil // what it may have had of conflicts is not to be told any more
+		} else if err != nil {
 			return nil, err
 		}
 	}

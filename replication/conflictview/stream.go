@@ -14,7 +14,8 @@ import (
 //
 // A record is a function of the event that it is of and of those before it in canonical order, where the resolver folds event by
 // event: one that comes then changes its own record and those behind it. Where one branch counts, it may change all. A stream of more
-// than maxJudged events is not judged: one that comes changes those behind it that did not know it.
+// than maxJudged events is not judged, and its records say of each log only from where on it was not known: one that comes changes those
+// behind it that did not know it, and had known all of its log before. So a record is written once for each log, not once for each event.
 type stream struct {
 	o         *Options
 	id        eventstore.StreamID

@@ -890,7 +890,7 @@ var texts = map[string]string{
 	"tributary.sites.v1.PeerStatus.ahead_seconds":                          "How far its clock is ahead of this site's.",
 	"tributary.sites.v1.PeerStatus.ahead_within_seconds":                   "How far ahead_seconds may be off; negative when the site has not answered lately, and ahead_seconds is the least that it may be.",
 	"tributary.sites.v1.PeerStatus.behind":                                 "How many events of this site's log it has not yet.",
-	"tributary.sites.v1.PeerStatus.problem":                                "Why it is not met, or its topic not followed, where that has failed in the last seconds; empty when both work.",
+	"tributary.sites.v1.PeerStatus.problem":                                "Why it is not met, else why its topic is not followed, where the last attempt has failed; empty when both work.",
 	"tributary.sites.v1.PeerStatus.up":                                     "Whether it was heard in the last seconds, and how long ago; negative when it never was.",
 	"tributary.sites.v1.PromoteSiteRequest":                                "PromoteSiteRequest names the site that is gone, and says why it is thought to be.",
 	"tributary.sites.v1.PromoteSiteRequest.reason":                         "Why, for the record.",

@@ -1598,7 +1598,7 @@ type PeerStatus struct {
 	Behind uint64 `protobuf:"varint,5,opt,name=behind,proto3" json:"behind,omitempty"`
 	// How far ahead_seconds may be off; negative when the site has not answered lately, and ahead_seconds is the least that it may be.
 	AheadWithinSeconds float64 `protobuf:"fixed64,6,opt,name=ahead_within_seconds,json=aheadWithinSeconds,proto3" json:"ahead_within_seconds,omitempty"`
-	// Why it is not met, or its topic not followed, where that has failed in the last seconds; empty when both work.
+	// Why it is not met, else why its topic is not followed, where the last attempt has failed; empty when both work.
 	Problem       string `protobuf:"bytes,7,opt,name=problem,proto3" json:"problem,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
