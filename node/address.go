@@ -1,13 +1,18 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
+	"github.com/tributary-es/tributary/internal/server"
 	"github.com/tributary-es/tributary/projections/clickview"
 	"github.com/tributary-es/tributary/projections/redisview"
 )
@@ -28,6 +33,18 @@ func onLoopback(addr string) error {
 		return nil
 	}
 	return errors.New("is not a loopback address; the server has no authentication yet, so put a proxy that has in front of it")
+}
+
+// portsFree returns an error when a port of a server in a new folder cannot be taken: before anything is made there, which would name the site
+// for good.
+func (c *Config) portsFree(ctx context.Context) error {
+	if _, err := os.Stat(filepath.Join(c.Data, storeFolder)); c.Look || !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err := server.Free(ctx, c.HTTP, "HTTP"); err != nil {
+		return err
+	}
+	return server.Free(ctx, c.GRPC, "gRPC")
 }
 
 // hostPort says what is wrong with an address of a server.

@@ -74,3 +74,19 @@ func TestWrongAddressesAreRefusedBeforeAnythingIsKept(t *testing.T) {
 		}
 	}
 }
+
+// A taken port is found before a folder is made, which would be of a site by the name that was given for good.
+func TestTakenPortLeavesNoFolder(t *testing.T) {
+	taken := listen(t).Addr().String()
+	data := filepath.Join(t.TempDir(), "data")
+	for _, c := range []Config{{HTTP: taken, GRPC: "127.0.0.1:0"}, {HTTP: "127.0.0.1:0", GRPC: taken}} {
+		c.Data, c.Kafka, c.ClickHouse = data, Off, Off
+		var e *TakenError
+		if _, err := Open(t.Context(), c); !errors.As(err, &e) || e.Addr != taken {
+			t.Errorf("error is %v, want it to say that %s is taken", err, taken)
+		}
+	}
+	if _, err := os.Stat(data); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the folder is there: %v", err)
+	}
+}

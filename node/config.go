@@ -152,6 +152,7 @@ func (c *Config) complete() error {
 	if c.Look {
 		c.look()
 	}
+	named := cmp.Or(c.Site, last.Site) != ""
 	c.Site = cmp.Or(c.Site, last.Site, "local")
 	c.HTTP = cmp.Or(c.HTTP, last.HTTP, "127.0.0.1:8080")
 	c.GRPC = cmp.Or(c.GRPC, last.GRPC, "127.0.0.1:9090")
@@ -186,6 +187,9 @@ func (c *Config) complete() error {
 	}
 	if err := c.checkArchivePolicy(); err != nil {
 		return err
+	}
+	if !named && len(c.Peers)+len(c.Join) > 0 {
+		return fmt.Errorf("%w: --site is missing: other sites (--peer, --join) know this one by its name, which its folder keeps for good", eventstore.ErrInvalid)
 	}
 	return c.validate(last)
 }

@@ -73,3 +73,21 @@ func TestDurabilityIsKept(t *testing.T) {
 	uses(Config{Durability: "local", Remember: true}, "local")
 	uses(Config{}, "local")
 }
+
+// A site that others know by its name has one: it is not called local for want of it, which its folder would keep for good.
+func TestSiteOfOthersIsNamed(t *testing.T) {
+	peers := []Peer{{"sh", "127.0.0.1:9190", "127.0.0.1:9192"}}
+	for _, c := range []Config{{Peers: peers}, {Join: "127.0.0.1:9190"}} {
+		c.Data = t.TempDir()
+		if err := c.complete(); !errors.Is(err, eventstore.ErrInvalid) || !strings.Contains(err.Error(), "--site") {
+			t.Errorf("%+v: %v, want it to ask for the name", c, err)
+		}
+	}
+	dir := t.TempDir() // of a site that was called local before it had others
+	for _, c := range []Config{{}, {Peers: peers}} {
+		c.Data = dir
+		if err := errors.Join(c.complete(), c.save()); err != nil || c.Site != "local" {
+			t.Errorf("site %q, %v", c.Site, err)
+		}
+	}
+}

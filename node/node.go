@@ -80,6 +80,9 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 	if err := config.expectLog(); err != nil {
 		return nil, err
 	}
+	if err := config.portsFree(ctx); err != nil {
+		return nil, err
+	}
 	if err := makeDataFolder(config.Data); err != nil {
 		return nil, err
 	}

@@ -166,8 +166,10 @@ func (c *Core) lease(now Instant) (until time.Duration, err error) {
 		until = acknowledged[len(acknowledged)-need] + c.cfg.Lease
 	}
 	if now.Mono >= until {
+		others := only(l.members, []string{c.cfg.Site})
+		silent := only(others, c.acknowledging(now))
 		return 0, fmt.Errorf("%w: of the %d other sites, %d do not acknowledge that it is there, and may let another one take over: %s",
-			ErrAway, len(l.members)-1, len(l.members)-1-len(c.acknowledging(now)), strings.Join(only(l.members, append(c.acknowledging(now), c.cfg.Site)), ", "))
+			ErrAway, len(others), len(silent), strings.Join(silent, ", "))
 	}
 	return until, nil
 }

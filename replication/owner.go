@@ -299,17 +299,17 @@ func (o *Owner) follow(ctx context.Context) error {
 		return fmt.Errorf("follow who owns the cells: %w", err)
 	}
 	defer sub.Close()
-	told := false // that some cannot be opened
+	var told time.Time // that some cannot be opened
 	for {
 		err := o.openSealed(ctx)
 		later := err != nil && (passes(err) || errors.Is(err, eventstore.ErrReadOnly))
 		switch {
 		case err != nil && !later || ctx.Err() != nil:
 			return err
-		case later && !told:
+		case later && time.Since(told) > sayAgain:
+			told = time.Now()
 			o.log.Warn("cells that this site is given are not opened yet, and are tried again", "error", err)
 		}
-		told = later
 		chunk, err := next(ctx, sub, later)
 		if err != nil {
 			return fmt.Errorf("follow who owns the cells: %w", err)
@@ -323,6 +323,9 @@ func (o *Owner) follow(ctx context.Context) error {
 		}
 	}
 }
+
+// sayAgain is after what time it is said again that cells cannot be opened, for each of which it may be so for a moment.
+const sayAgain = time.Minute
 
 // openAgain is after what time it is tried again to open what could not be opened.
 const openAgain = 100 * time.Millisecond

@@ -150,7 +150,7 @@ func (c *sitesLeaveCmd) leave(ctx context.Context, g *globals, members sitesv1.M
 				for _, what := range r.GetKept() {
 					fmt.Fprintln(g.out, "stays with the site:", what)
 				}
-				fmt.Fprintf(g.out, "Site %s has left. What it has written stays at all sites; its server may be stopped when they have it (sites verify).\n", c.Site)
+				fmt.Fprintf(g.out, "Site %s has left. What it has written stays at all sites. Its server may be stopped when they have its log up to here, as sites status says there; what it still records of itself nobody needs.\n", c.Site)
 			})
 		}
 		if r.GetCells() != said && len(roster.GetHomed()) > 0 && !g.JSON {

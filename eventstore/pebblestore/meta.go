@@ -121,7 +121,7 @@ func writeMeta(db *pebble.DB, m meta) error {
 // fits says what of an existing store is not as the options ask.
 func (m meta) fits(o *Options) error {
 	if o.Site != "" && o.Site != m.Site {
-		return fmt.Errorf("%w: the folder holds the log of site %q, not of %q", eventstore.ErrInvalid, m.Site, o.Site)
+		return fmt.Errorf("%w: the folder holds the log of site %q, not of %q: name that site, or another folder", eventstore.ErrInvalid, m.Site, o.Site)
 	}
 	if o.Shard != m.Shard {
 		return fmt.Errorf("%w: the folder holds the log of shard %d, not of %d", eventstore.ErrInvalid, m.Shard, o.Shard)

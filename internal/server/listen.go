@@ -34,6 +34,15 @@ func (s *Server) Listen(ctx context.Context) error {
 	return nil
 }
 
+// Free returns an error when a port cannot be taken, a *TakenError when another program has it.
+func Free(ctx context.Context, addr, protocol string) error {
+	l, err := listen(ctx, addr, protocol)
+	if err != nil {
+		return err
+	}
+	return l.Close()
+}
+
 func listen(ctx context.Context, addr, protocol string) (net.Listener, error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", addr)
