@@ -79,18 +79,20 @@ type Judge func(category string, events []eventstore.Recorded) (commands.Judgeme
 // Judging begins to judge a stream event by event, as Judge does it; nil where that cannot be. commands.Bus.Judging is one.
 type Judging func(category string) *commands.Judging
 
-// maxJudged bounds the streams of which it is said what came of their conflicts: judging takes a time and a memory that grow with
-// the square of what sites have written at once. maxListed bounds the events that a record names as void, and as overwritten.
+// maxJudged bounds the streams of which it is said what came of their conflicts, and maxConflicts their events that are in conflict: judging
+// takes a time and a memory that grow with the square of what sites have written at once, and each event that comes late changes the
+// records of those behind it. maxListed bounds the events that a record names as void, and as overwritten.
 const (
-	maxJudged = 1000
-	maxListed = 100
+	maxJudged    = 1000
+	maxConflicts = 200
+	maxListed    = 100
 )
 
 // NotJudged is the verdict on conflicts of which nobody has said what came of them.
 const NotJudged commands.Verdict = "not_judged"
 
 // unjudged is the reason of a record of a stream that is too long.
-var unjudged = fmt.Sprintf("the stream has more than %d events: what came of the conflict is not on record, the state of the aggregate has it", maxJudged)
+var unjudged = fmt.Sprintf("the stream has more than %d events, or more than %d that sites wrote at once: what came of the conflict is not on record, the state of the aggregate has it", maxJudged, maxConflicts)
 
 func record(c *replication.Conflict, e *eventstore.Recorded, o *commands.Outcome) *Record {
 	r := &Record{

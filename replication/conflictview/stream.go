@@ -14,14 +14,18 @@ import (
 //
 // A record is a function of the event that it is of and of those before it in canonical order, where the resolver folds event by
 // event: one that comes then changes its own record and those behind it. Where one branch counts, it may change all. A stream of more
-// than maxJudged events is not judged, and its records say of each log only from where on it was not known: one that comes changes those
-// behind it that did not know it, and had known all of its log before. So a record is written once for each log, not once for each event.
+// than maxJudged events, or more than maxConflicts of which are in conflict, is not judged, and its records say of each log only from where
+// on it was not known: one that comes changes those behind it that did not know it, and had known all of its log before. So a record is
+// written once for each log, not once for each event.
 type stream struct {
 	o         *Options
 	id        eventstore.StreamID
 	events    []*event // in canonical order
 	conflicts replication.StreamConflicts
-	records   int
+	records   int  // as many as there are events in conflict
+	long      bool // it is not judged
+	// bits has one for each log, up to 64 of them.
+	bits map[eventstore.LogID]uint64
 	// judging has judged the first events; nil where that cannot be done event by event.
 	judging *commands.Judging
 	judged  int
@@ -36,11 +40,13 @@ type stream struct {
 type event struct {
 	eventstore.Recorded
 	record *Record
+	// with are the bits of the logs that the record names, in a stream that is not judged.
+	with uint64
 }
 
 // newStream returns one without events.
 func newStream(o *Options, id eventstore.StreamID) *stream {
-	s := &stream{o: o, id: id}
+	s := &stream{o: o, id: id, bits: map[eventstore.LogID]uint64{}}
 	if o.Judging != nil {
 		s.judging = o.Judging(id.Category)
 	}
@@ -66,16 +72,24 @@ func (s *stream) insert(r *eventstore.Recorded) int {
 	s.conflicts.Add(&e.Recorded)
 	s.personal = s.personal || personal(r)
 	s.payloads += len(r.Payload) + len(r.Opened)
-	if len(s.events) > maxJudged {
-		s.strip(e)
+	if _, ok := s.bits[e.Dot.Log]; !ok && len(s.bits) < 64 {
+		s.bits[e.Dot.Log] = 1 << len(s.bits)
 	}
-	if len(s.events) == maxJudged+1 {
-		for _, e := range s.events {
-			s.strip(e)
-		}
-		s.judging, s.personal = nil, false
+	switch {
+	case s.long:
+		s.strip(e)
+	case len(s.events) > maxJudged:
+		s.lengthen()
 	}
 	return at
+}
+
+// lengthen has the stream judged no more.
+func (s *stream) lengthen() {
+	for _, e := range s.events {
+		s.strip(e)
+	}
+	s.long, s.judging, s.personal = true, nil, false
 }
 
 // strip forgets of an event what only judging needs.
@@ -88,13 +102,14 @@ func (s *stream) strip(e *event) {
 func personal(r *eventstore.Recorded) bool { return r.KeyRef != 0 || r.Opened != nil }
 
 // takes reports whether the event that the log has next can be added as it comes, without being read as the judge needs it.
-func (s *stream) takes(r *eventstore.Recorded) bool { return !personal(r) || len(s.events) > maxJudged }
+func (s *stream) takes(r *eventstore.Recorded) bool { return !personal(r) || s.long }
 
 // add adds the event that the log has next, and returns the records that it brings about or changes, in canonical order. After an
 // error the stream is of no use.
 func (s *stream) add(r *eventstore.Recorded) ([]*Record, error) {
+	before := s.long
 	at := s.insert(r)
-	changed, err := s.update(at, len(s.events) == maxJudged+1)
+	changed, err := s.update(at, s.long && !before)
 	for _, c := range changed {
 		c.Position, c.SeenBy = r.Position.String(), s.o.Site
 	}
@@ -103,36 +118,42 @@ func (s *stream) add(r *eventstore.Recorded) ([]*Record, error) {
 
 // update writes the records anew that the event at a place has changed, or all, and returns those that differ now.
 func (s *stream) update(at int, all bool) (changed []*Record, err error) {
-	long := len(s.events) > maxJudged
 	from := at
 	if all {
 		from = 0
 	}
-	outcome := func(int) *commands.Outcome { return &commands.Outcome{Verdict: NotJudged, Reason: unjudged} }
-	if !long {
-		if s.records == 0 && !s.conflicting(from) {
+	if !s.long {
+		more := s.unrecorded(from)
+		if s.records+more > maxConflicts {
+			s.lengthen()
+			from, all = 0, true
+		} else if s.records+more == 0 {
 			return nil, nil
 		}
+	}
+	outcome := func(int) *commands.Outcome { return &commands.Outcome{Verdict: NotJudged, Reason: unjudged} }
+	if !s.long {
 		if outcome, err = s.judge(&from); err != nil {
 			return nil, fmt.Errorf("judge stream %s: %w", s.id, err)
 		}
 	}
 	for i, f := range s.events[from:] {
-		if i += from; long && !all && i > at && !f.concerns(&s.events[at].Recorded) {
+		if i += from; s.long && !all && i > at && !s.concerns(&s.events[at].Recorded, f) {
 			continue
 		}
 		c, ok := s.conflicts.Of(&f.Recorded)
 		if !ok {
 			continue
 		}
+		if s.long {
+			for n := range c.With {
+				c.With[n].To = 0
+				f.with |= s.bits[c.With[n].Log]
+			}
+		}
 		o := outcome(i)
 		if o == nil {
 			o = &commands.Outcome{}
-		}
-		if long {
-			for i := range c.With {
-				c.With[i].To = 0
-			}
 		}
 		r := record(&c, &f.Recorded, o)
 		switch {
@@ -147,24 +168,25 @@ func (s *stream) update(at int, all bool) (changed []*Record, err error) {
 	return changed, nil
 }
 
-// concerns reports whether an event that comes to stand before another one may change the record of that, which is not judged: it did
+// concerns reports whether an event that has come to stand before another one may change the record of that, which is not judged: it did
 // not know it, and knows already of nothing else of its log that it did not know. Who did one command is said of all such.
-func (f *event) concerns(before *eventstore.Recorded) bool {
-	if f.record != nil && (f.CommandID == "" || f.CommandID != before.CommandID) {
-		log := before.Dot.Log.String()
-		if slices.ContainsFunc(f.record.With, func(s Span) bool { return s.Log == log }) {
-			return false
-		}
+func (s *stream) concerns(before *eventstore.Recorded, f *event) bool {
+	if f.with&s.bits[before.Dot.Log] != 0 && (f.CommandID == "" || f.CommandID != before.CommandID) {
+		return false
 	}
 	return !f.Knew(before)
 }
 
-// conflicting reports whether an event from a place on is in conflict with others.
-func (s *stream) conflicting(from int) bool {
-	return slices.ContainsFunc(s.events[from:], func(f *event) bool {
-		_, ok := s.conflicts.Of(&f.Recorded)
-		return ok
-	})
+// unrecorded counts the events from a place on that are in conflict with others, and have no record of it.
+func (s *stream) unrecorded(from int) (n int) {
+	for _, f := range s.events[from:] {
+		if f.record == nil {
+			if _, ok := s.conflicts.Of(&f.Recorded); ok {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // judge judges the stream, of which the records before a place stand, and returns what came of the conflicts of the events from

@@ -3,6 +3,7 @@ package conflictview
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -40,9 +41,9 @@ var everyResolver = []commands.Resolver[words, said]{
 	},
 }
 
-// talk returns the log of a third site, which has heard what two others say at once, now and then of each other: in the order in which
-// it came.
-func talk(t *testing.T, random *rand.Rand, events, streams int) *memstore.Store {
+// talk returns the log of a third site, which has heard what two others say at once, now and then of each other, the oftener the more they
+// listen: in the order in which it came.
+func talk(t *testing.T, random *rand.Rand, events, streams, listen int) *memstore.Store {
 	t.Helper()
 	now := time.UnixMilli(1000)
 	newSite := func(name string) *memstore.Store {
@@ -95,7 +96,7 @@ func talk(t *testing.T, random *rand.Rand, events, streams int) *memstore.Store 
 				t.Fatal(err)
 			}
 		}
-		for range random.IntN(3) {
+		for range random.IntN(listen) {
 			if by, of := random.IntN(3), random.IntN(3); by != of {
 				hear(by, of, 1+random.IntN(8))
 			}
@@ -123,7 +124,8 @@ func whole(t *testing.T, judge Judge, events []eventstore.Recorded) map[string]*
 	}
 	conflicts := replication.Conflicts(pointers)
 	outcomes := map[eventstore.Dot]*commands.Outcome{}
-	if len(conflicts) > 0 && len(events) <= maxJudged {
+	long := len(events) > maxJudged || len(conflicts) > maxConflicts
+	if len(conflicts) > 0 && !long {
 		judged, err := judge("talk", events)
 		if err != nil {
 			t.Fatal(err)
@@ -135,7 +137,7 @@ func whole(t *testing.T, judge Judge, events []eventstore.Recorded) map[string]*
 	records := map[string]*Record{}
 	for i := range conflicts {
 		o := outcomes[conflicts[i].Event]
-		if len(events) > maxJudged {
+		if long {
 			o = &commands.Outcome{Verdict: NotJudged, Reason: unjudged}
 			for n := range conflicts[i].With {
 				conflicts[i].With[n].To = 0
@@ -153,51 +155,72 @@ func TestRecordsComeFromTheWholeStream(t *testing.T) {
 	for n, resolver := range everyResolver {
 		for seed := range uint64(4) {
 			random := rand.New(rand.NewPCG(seed, uint64(n))) //nolint:gosec // a test that can be repeated
-			store := talk(t, random, 120, 3)
+			store := talk(t, random, 120, 3, 3)
 			compareWithWhole(t, store, resolver, random, fmt.Sprintf("%T, seed %d", resolver, seed))
 		}
 	}
 }
 
-// A stream that becomes too long to be judged says so in all its records, at the event with which it does, whether that is in conflict or
-// not, and goes on with the rest.
+// A stream that becomes too long to be judged, by its events or by those in conflict, says so in all its records, at the event with which it
+// does, whether that is in conflict or not, and goes on with the rest.
 func TestRecordsOfAStreamThatBecomesTooLong(t *testing.T) {
-	crossed := map[bool]bool{} // by whether the event was in conflict
-	for seed := uint64(0); seed < 20 && len(crossed) < 2; seed++ {
+	crossed := map[string]int{}
+	for seed := uint64(0); seed < 40 && len(crossed) < 3; seed++ {
 		random := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a test that can be repeated
-		store := talk(t, random, maxJudged+40, 1)
-		concurrent := false
-		for e, err := range store.ReadAll(t.Context(), eventstore.Position{Incarnation: 1, LSN: maxJudged}, eventstore.Filter{}) {
-			if err != nil {
-				t.Fatal(err)
-			}
-			if concurrent, err = counting.NewKnown(store).Concurrent(t.Context(), &e); err != nil {
-				t.Fatal(err)
-			}
-			break
-		}
-		if !crossed[concurrent] {
-			crossed[concurrent] = true
-			compareWithWhole(t, tail{store, maxJudged - 20}, everyResolver[2], random, fmt.Sprint("a long stream, seed ", seed))
+		store := talk(t, random, maxJudged+200, 1, 3+int(seed%2)*40)
+		at, how := crossing(t, store)
+		if crossed[how]++; crossed[how] == 1 {
+			compareWithWhole(t, tail{store, at - 20, at + 20}, everyResolver[2], random, fmt.Sprintf("a long stream, by %s, seed %d", how, seed))
 		}
 	}
-	if len(crossed) < 2 {
-		t.Errorf("of the streams that became too long some did with an event in conflict, some without: %v", crossed)
+	if len(crossed) != 3 {
+		t.Errorf("streams became too long in these ways: %v, want all of three", crossed)
 	}
 }
 
-// tail is a log of which the first events are not shown.
+// crossing returns with which event of a log its stream becomes too long, and how.
+func crossing(t *testing.T, store *memstore.Store) (at uint64, how string) {
+	t.Helper()
+	var stream []*eventstore.Recorded
+	conflicts := map[eventstore.Dot]bool{}
+	var known replication.StreamConflicts
+	for e, err := range store.ReadAll(t.Context(), eventstore.Position{}, eventstore.Filter{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		known.Add(&e)
+		stream = append(stream, &e)
+		for _, f := range stream {
+			if _, ok := known.Of(f); ok {
+				conflicts[f.Dot] = true
+			}
+		}
+		concurrent, err := counting.NewKnown(store).Concurrent(t.Context(), &e)
+		switch {
+		case err != nil:
+			t.Fatal(err)
+		case len(conflicts) > maxConflicts:
+			return e.Position.LSN, "conflicts"
+		case len(stream) > maxJudged:
+			return e.Position.LSN, fmt.Sprint("events, the last one in conflict ", concurrent)
+		}
+	}
+	t.Fatal("no stream becomes too long")
+	return 0, ""
+}
+
+// tail is a log of which the first events, and the last ones, are not shown.
 type tail struct {
 	eventstore.Reader
-	after uint64
+	after, upTo uint64
 }
 
 func compareWithWhole(t *testing.T, store eventstore.Reader, resolver commands.Resolver[words, said], random *rand.Rand, name string) {
 	t.Helper()
 	full := store
-	after := eventstore.Position{}
+	after, upTo := eventstore.Position{}, uint64(math.MaxUint64)
 	if cut, ok := store.(tail); ok {
-		full, after = cut.Reader, eventstore.Position{Incarnation: 1, LSN: cut.after}
+		full, after, upTo = cut.Reader, eventstore.Position{Incarnation: 1, LSN: cut.after}, cut.upTo
 	}
 	bus := commands.NewBus(full.(eventstore.Store), commands.Options{})
 	if err := commands.Register(bus, commands.Aggregate[words, say, said]{
@@ -218,6 +241,9 @@ func compareWithWhole(t *testing.T, store eventstore.Reader, resolver commands.R
 	for e, err := range full.ReadAll(t.Context(), after, eventstore.Filter{}) {
 		if err != nil {
 			t.Fatal(err)
+		}
+		if e.Position.LSN > upTo {
+			break
 		}
 		shown = append(shown, e)
 		var with, without []eventstore.Recorded
