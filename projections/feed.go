@@ -17,7 +17,9 @@ const (
 
 // piece is a chunk that was checked, with only the events that the projection wants.
 type piece struct {
-	events  []eventstore.Recorded
+	events []eventstore.Recorded
+	// seqs are those of the log's own events at each of the events (Cursor.Seq).
+	seqs    []uint64
 	bytes   int
 	to      Cursor
 	durable eventstore.Position
@@ -66,7 +68,7 @@ func startFeed(ctx context.Context, source Source, log eventstore.LogID, name st
 	}
 	go func() {
 		defer close(f.done)
-		err := f.read(ctx, source, newSequence(name, log, after), wants)
+		err := f.read(ctx, source, log, newSequence(name, log, after), wants)
 		f.mu.Lock()
 		f.err = err
 		f.mu.Unlock()
@@ -81,7 +83,7 @@ func (f *feed) stop() {
 	<-f.done
 }
 
-func (f *feed) read(ctx context.Context, source Source, order *sequence, wants wanted) error {
+func (f *feed) read(ctx context.Context, source Source, log eventstore.LogID, order *sequence, wants wanted) error {
 	// Nothing is filtered by the source: only so can every gap be seen.
 	sub, err := source.Subscribe(ctx, order.at.Position, eventstore.Filter{MaxChunk: f.limit / 2})
 	if err != nil {
@@ -93,15 +95,31 @@ func (f *feed) read(ctx context.Context, source Source, order *sequence, wants w
 		if err != nil {
 			return fmt.Errorf("read after %s: %w", order.at.Position, err)
 		}
+		seq := order.at.Seq
 		if err := order.check(&c); err != nil {
 			return err
 		}
 		p := piece{events: wants.of(c.Events), to: Cursor{Position: c.Position, Seq: c.Seq}, durable: c.Durable}
+		p.seqs = seqsAt(p.events, c.Events, log, seq)
 		p.bytes = weigh(p.events)
 		if err := f.put(ctx, p); err != nil {
 			return err
 		}
 	}
+}
+
+// seqsAt returns the seqs of the log's own events at some of the events that it has behind a seq.
+func seqsAt(some, all []eventstore.Recorded, log eventstore.LogID, seq uint64) []uint64 {
+	seqs := make([]uint64, 0, len(some))
+	for i := range all {
+		if all[i].Dot.Log == log {
+			seq = all[i].Dot.Seq
+		}
+		if n := len(seqs); n < len(some) && some[n].Position == all[i].Position {
+			seqs = append(seqs, seq)
+		}
+	}
+	return seqs
 }
 
 // wanted says which events a sink wants.
@@ -212,9 +230,9 @@ func (f *feed) take(limit int) (b batch, ok bool, err error) {
 	}
 	b.piece = f.queue[n-1]
 	if n > 1 {
-		b.events = make([]eventstore.Recorded, 0, events)
+		b.events, b.seqs = make([]eventstore.Recorded, 0, events), make([]uint64, 0, events)
 		for _, p := range f.queue[:n] {
-			b.events = append(b.events, p.events...)
+			b.events, b.seqs = append(b.events, p.events...), append(b.seqs, p.seqs...)
 		}
 	}
 	b.read = b.to.Position.LSN - f.taken.Position.LSN

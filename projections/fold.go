@@ -20,8 +20,25 @@ type Recorder interface {
 	Reverse(mark int)
 }
 
-// Lot is what a sink must know of its parked events to fold on.
+// Sized is a Recorder that says about how many bytes were written.
+type Sized interface {
+	Size() int
+}
+
+// TooMuchError is Fold's, and so Commit's, when events write more than a sink takes at once (Lot.Most): nothing was committed, and the first
+// Fits of the events are to be committed by themselves.
+type TooMuchError struct{ Fits int }
+
+// Error says how many events are too many.
+func (e *TooMuchError) Error() string {
+	return fmt.Sprintf("%d events write more than is committed at once", e.Fits)
+}
+
+// Lot is what a sink must know of its parked events to fold on, and how much it takes.
 type Lot struct {
+	// Most bounds what is written, in bytes, where the recorder is Sized: what goes beyond ends with a *TooMuchError before the next
+	// batch of the log. Zero is no bound.
+	Most int
 	// Waiting holds the streams that have parked events; their later events queue behind. Fold adds to it.
 	Waiting map[eventstore.StreamID]bool
 	// Skipped holds the positions of events that an operator said to skip.
@@ -54,6 +71,9 @@ func Fold[W any](ctx context.Context, p *Projection[W], w W, rec Recorder, lot *
 			mark := rec.Mark()
 			err := p.take(ctx, w, rec, lot, e)
 			if err == nil {
+				if sized, ok := rec.(Sized); ok && lot.Most > 0 && i+1 < len(events) && !together(e, &events[i+1]) && sized.Size() > lot.Most {
+					return nil, &TooMuchError{Fits: i + 1}
+				}
 				continue
 			}
 			var unread *unreadError
@@ -74,6 +94,9 @@ func Fold[W any](ctx context.Context, p *Projection[W], w W, rec Recorder, lot *
 	}
 	return parked, nil
 }
+
+// together reports whether two events were appended at once.
+func together(e, f *eventstore.Recorded) bool { return e.Dot.Log == f.Dot.Log && e.Batch == f.Batch }
 
 // passing reports whether an error of Apply says nothing of the event.
 func passing(err error) bool {

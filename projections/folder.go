@@ -64,12 +64,29 @@ func final(ctx context.Context, err error) bool {
 	return false
 }
 
-// commit applies a batch, again and again while the sink cannot be reached. The cursor alone is not stored: see flush.
+// commit applies a batch, again and again while the sink cannot be reached, in parts where it writes more than the sink takes at once. The
+// cursor alone is not stored: see flush.
 func (f *folder) commit(ctx context.Context, b *batch) error {
-	if len(b.events) > 0 {
-		if err := f.store(ctx, b.to, b.events); err != nil {
+	for done, most := 0, len(b.events); done < len(b.events); {
+		n, to := len(b.events), b.to
+		if done+most < n {
+			n = done + most
+			for n < len(b.events) && together(&b.events[n-1], &b.events[n]) {
+				n++
+			}
+		}
+		if n < len(b.events) {
+			to = Cursor{Position: b.events[n-1].Position, Seq: b.seqs[n-1]}
+		}
+		var much *TooMuchError
+		switch err := f.store(ctx, to, b.events[done:n]); {
+		case errors.As(err, &much) && much.Fits > 0 && much.Fits < n-done:
+			most = much.Fits
+			continue
+		case err != nil:
 			return err
 		}
+		f.at, done, most = to, n, 2*most
 	}
 	f.at = b.to
 	f.well()
@@ -112,7 +129,7 @@ func (f *folder) store(ctx context.Context, to Cursor, events []eventstore.Recor
 			return nil
 		}
 		err = fmt.Errorf("commit %s up to %s: %w", f.name, to, err)
-		if final(ctx, err) {
+		if much := (*TooMuchError)(nil); final(ctx, err) || errors.As(err, &much) {
 			return err
 		}
 		f.tell(err, true)
@@ -231,7 +248,7 @@ func (b *batch) cut(target Cursor) {
 		return
 	}
 	n := sort.Search(len(b.events), func(i int) bool { return b.events[i].Position.Compare(target.Position) > 0 })
-	b.events, b.to = b.events[:n], target
+	b.events, b.seqs, b.to = b.events[:n], b.seqs[:n], target
 }
 
 // fits reports whether a cursor can be of the log: of its incarnation and not beyond its head.

@@ -27,7 +27,8 @@ type Sink interface {
 	// Commit applies the events and moves the cursor from one to the next, in one atomic step: after a crash either all
 	// of it has happened, or a repeated Commit makes it so. Events that cannot be applied are parked within the same
 	// step and returned. ErrCursorMoved when the cursor is not at from (such as when an earlier Commit of which the
-	// answer was lost had gone through), ErrNoCursor when the model is gone; then nothing was applied.
+	// answer was lost had gone through), ErrNoCursor when the model is gone, a *TooMuchError when fewer are to be committed at once;
+	// then nothing was applied.
 	Commit(ctx context.Context, from, to Cursor, events []eventstore.Recorded) ([]Parked, error)
 	// Digest returns a hash over the model's content, the same for equal models whatever way they came about. It is for
 	// a model at rest. ErrNoCursor when there is none; sinks may also answer as for an empty one.

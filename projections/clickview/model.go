@@ -249,6 +249,9 @@ func (m *model) tally(ctx context.Context, rows map[string]uint64, s *step) erro
 	return nil
 }
 
+// maxStep is how many bytes of rows a step inserts, about: it is held, stored as its intent, and inserted as a whole.
+const maxStep = 16 << 20
+
 // own reports whether a table is bookkeeping.
 func own(table string) bool {
 	return strings.HasPrefix(table, "projection_") || strings.HasPrefix(table, "schema_")
@@ -266,7 +269,7 @@ func (m *model) commit(ctx context.Context, from, to projections.Cursor, events 
 	if at != from {
 		return nil, fmt.Errorf("%w: at %s, the commit is from %s", projections.ErrCursorMoved, at, from)
 	}
-	lot := projections.Lot{Waiting: maps.Clone(m.state.lot.Waiting), Skipped: m.state.lot.Skipped}
+	lot := projections.Lot{Waiting: maps.Clone(m.state.lot.Waiting), Skipped: m.state.lot.Skipped, Most: maxStep}
 	step, parked, err := m.fold(ctx, &lot, events)
 	if err != nil {
 		return nil, err

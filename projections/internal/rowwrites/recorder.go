@@ -99,6 +99,14 @@ func (r *Recorder) fault(format string, args ...any) {
 	}
 }
 
+// Size is part of projections.Sized.
+func (r *Recorder) Size() (bytes int) {
+	for i := range r.payload {
+		bytes += len(r.payload[i].Data)
+	}
+	return bytes
+}
+
 // Mark is part of projections.Recorder.
 func (r *Recorder) Mark() int { return len(r.inserts) }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -182,4 +183,27 @@ func FuzzPayload(f *testing.F) {
 			t.Fatalf("%+v comes back as %+v, %v", p, again, err)
 		}
 	})
+}
+
+// What is folded ends before it writes more than a sink takes at once, behind whole batches of the log.
+func TestFoldEndsWhenItIsTooMuch(t *testing.T) {
+	p := projections.Projection[projections.Rows]{Name: "rows", Version: 1, Apply: func(w projections.Rows, _ *eventstore.Recorded) error {
+		w.Insert("t", strings.Repeat("x", 100))
+		return nil
+	}}
+	var events []eventstore.Recorded
+	for lsn := uint64(1); lsn <= 9; lsn++ {
+		events = append(events, eventstore.Recorded{
+			Position: eventstore.Position{Incarnation: 1, LSN: lsn},
+			Dot:      eventstore.Dot{Log: eventstore.LogID{Site: "bj", Incarnation: 1}, Seq: lsn}, Batch: eventstore.Batch{FirstSeq: (lsn-1)/3*3 + 1, Count: 3},
+		})
+	}
+	for most, fits := range map[int]int{1: 3, 350: 6, 100_000: 0, 0: 0} {
+		rec := NewRecorder(&p)
+		_, err := projections.Fold[projections.Rows](t.Context(), &p, rec, rec, &projections.Lot{Most: most}, events)
+		var much *projections.TooMuchError
+		if errors.As(err, &much) != (fits > 0) || fits > 0 && much.Fits != fits || fits == 0 && err != nil {
+			t.Errorf("of up to %d bytes: %v, want that %d events fit", most, err, fits)
+		}
+	}
 }
