@@ -1,7 +1,10 @@
 package api
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -48,7 +51,7 @@ type Commands struct {
 func (c *Commands) PlaceOrder(ctx context.Context, r *commerceapiv1.PlaceOrderRequest) (*commerceapiv1.Receipt, error) {
 	currency := orDefault(r.GetCurrency(), DefaultCurrency)
 	cmd := order.Place{
-		ID: c.idFor(r.GetId()), CustomerID: r.GetCustomerId(), Country: r.GetCountry(), Currency: currency, At: c.at(r.GetPlacedAt()),
+		ID: c.idFor(ctx, r), CustomerID: r.GetCustomerId(), Country: r.GetCountry(), Currency: currency, At: c.at(r.GetPlacedAt()),
 		Delivery: contactOf(r.GetDelivery()),
 	}
 	var faults []error
@@ -98,7 +101,7 @@ func (c *Commands) CancelOrder(ctx context.Context, r *commerceapiv1.CancelOrder
 func (c *Commands) ReceiveReturn(ctx context.Context, r *commerceapiv1.ReceiveReturnRequest) (*commerceapiv1.Receipt, error) {
 	currency := orDefault(r.GetCurrency(), DefaultCurrency)
 	cmd := returns.Receive{
-		ID: c.idFor(r.GetId()), CustomerID: r.GetCustomerId(), Country: r.GetCountry(), Currency: currency, At: c.at(r.GetReceivedAt()),
+		ID: c.idFor(ctx, r), CustomerID: r.GetCustomerId(), Country: r.GetCountry(), Currency: currency, At: c.at(r.GetReceivedAt()),
 	}
 	var faults []error
 	for i, l := range r.GetLines() {
@@ -224,11 +227,23 @@ func (e *PendingError) Unwrap() error { return e.Err }
 // Answer gives the server the receipt, which goes to the client together with the error.
 func (e *PendingError) Answer() proto.Message { return e.Receipt }
 
-func (c *Commands) idFor(id string) string {
-	if id != "" {
-		return id
+// idFor returns the id that a request names, else one that is made for it.
+func (c *Commands) idFor(ctx context.Context, r interface {
+	proto.Message
+	GetId() string
+}) string {
+	return cmp.Or(r.GetId(), c.madeFor(ctx, r))
+}
+
+// madeFor makes an id for what a request makes. One with an Idempotency-Key has the same one at every site that it is done at, so that what is
+// made there is one thing.
+func (c *Commands) madeFor(ctx context.Context, r proto.Message) string {
+	m, err := metaOf(ctx, r)
+	if err != nil || m.ID == "" { // what is wrong with it dispatch says
+		return c.NewID()
 	}
-	return c.NewID()
+	sum := sha256.Sum256(append([]byte(m.ID+"\x00"), m.Hash[:]...))
+	return hex.EncodeToString(sum[:16])
 }
 
 func (c *Commands) at(t *timestamppb.Timestamp) time.Time {

@@ -2,11 +2,7 @@ package api
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-
-	"google.golang.org/protobuf/proto"
 
 	"github.com/tributary-es/tributary/commands"
 	"github.com/tributary-es/tributary/commerce/cart"
@@ -20,24 +16,14 @@ import (
 // AddToCart puts units into a cart.
 func (c *Commands) AddToCart(ctx context.Context, r *commerceapiv1.AddToCartRequest) (*commerceapiv1.Receipt, error) {
 	return c.dispatch(ctx, r, r.GetId(), cart.Add{
-		ID: r.GetId(), Line: c.line(ctx, r), StockCode: r.GetStockCode(), Quantity: r.GetQuantity(), At: c.Now(),
+		ID: r.GetId(), Line: c.madeFor(ctx, r), StockCode: r.GetStockCode(), Quantity: r.GetQuantity(), At: c.Now(),
 	})
-}
-
-// line returns the id of the line that a command adds. One with an Idempotency-Key has the same one at every site that it is done at.
-func (c *Commands) line(ctx context.Context, r proto.Message) string {
-	m, err := metaOf(ctx, r)
-	if err != nil || m.ID == "" { // what is wrong with it dispatch says
-		return c.NewID()
-	}
-	sum := sha256.Sum256(append([]byte(m.ID+"\x00"), m.Hash[:]...))
-	return hex.EncodeToString(sum[:16])
 }
 
 // SetInCart says how many units of a stock code are in a cart.
 func (c *Commands) SetInCart(ctx context.Context, r *commerceapiv1.SetInCartRequest) (*commerceapiv1.Receipt, error) {
 	return c.dispatch(ctx, r, r.GetId(), cart.Set{
-		ID: r.GetId(), Line: c.line(ctx, r), StockCode: r.GetStockCode(), Quantity: r.GetQuantity(), At: c.Now(),
+		ID: r.GetId(), Line: c.madeFor(ctx, r), StockCode: r.GetStockCode(), Quantity: r.GetQuantity(), At: c.Now(),
 	})
 }
 

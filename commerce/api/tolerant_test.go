@@ -10,6 +10,8 @@ import (
 	"github.com/tributary-es/tributary/commands"
 	"github.com/tributary-es/tributary/commerce/api"
 	"github.com/tributary-es/tributary/commerce/cart"
+	"github.com/tributary-es/tributary/commerce/order"
+	"github.com/tributary-es/tributary/commerce/returns"
 	"github.com/tributary-es/tributary/eventstore"
 	commerceapiv1 "github.com/tributary-es/tributary/schemas/gen/tributary/commerce/api/v1"
 )
@@ -84,6 +86,30 @@ func TestLineOfARepeatedCommand(t *testing.T) {
 	}
 	if other, more, none := lineOf("l", 1), lineOf("k", 2), lineOf("", 1); other == first || more == first || none != "made" {
 		t.Errorf("line %q; with another key %q, of more units %q, without a key %q, want them all different, the last one made", first, other, more, none)
+	}
+}
+
+// So an order or a return without an id of its own is one, too; one that is named keeps its name.
+func TestIdOfARepeatedCommand(t *testing.T) {
+	place := func(id, key string) string {
+		c, s := spied()
+		if _, err := c.PlaceOrder(call(t, "idempotency-key", key), &commerceapiv1.PlaceOrderRequest{Id: id, CustomerId: "9", Country: "EIRE"}); err != nil {
+			t.Fatal(err)
+		}
+		return s.cmd.(order.Place).ID
+	}
+	receive := func(key string) string {
+		c, s := spied()
+		if _, err := c.ReceiveReturn(call(t, "idempotency-key", key), &commerceapiv1.ReceiveReturnRequest{CustomerId: "9", Country: "EIRE"}); err != nil {
+			t.Fatal(err)
+		}
+		return s.cmd.(returns.Receive).ID
+	}
+	if first, again, other, named := place("", "k"), place("", "k"), place("", "l"), place("A", "k"); first != again || first == other || named != "A" {
+		t.Errorf("orders %q and again %q, with another key %q, with a name %q", first, again, other, named)
+	}
+	if first, again, other := receive("k"), receive("k"), receive("l"); first != again || first == other || first == place("", "k") {
+		t.Errorf("returns %q and again %q, with another key %q, and an order %q", first, again, other, place("", "k"))
 	}
 }
 
