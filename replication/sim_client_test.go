@@ -70,7 +70,7 @@ func (s *site) handle(cmd *command, answer func(done bool)) {
 	if s.w.chance(0.15) { // and much may come in between
 		thinks += s.w.upTo(200 * time.Millisecond)
 	}
-	s.within(thinks, func() {
+	s.decided(thinks, func() {
 		if !s.takesWrites() {
 			answer(false)
 			return

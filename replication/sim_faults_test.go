@@ -246,7 +246,11 @@ func (f *faults) happen(kind fault) {
 		s.stalled = true
 		f.end(w.between(time.Second, 3*time.Second), func() { s.stalled = false })
 	case stoppedProcess:
-		s.stop(w.between(200*time.Millisecond, 6*time.Second))
+		if d := w.between(200*time.Millisecond, 6*time.Second); w.chance(0.5) {
+			s.stops = d // in the middle of a command
+		} else {
+			s.stop(d)
+		}
 	case wrongStart:
 		f.startWrong(s)
 	case linkFromStart:

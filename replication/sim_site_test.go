@@ -44,7 +44,8 @@ type site struct {
 	stalled bool // the disk takes its time
 	begun   bool // the log has begun the life that it is in since it was opened
 	stopped bool // the process does not run; what is to happen in it lies in late
-	late    []func()
+	late    []lateWork
+	stops   time.Duration    // for how long the process is to stand still when it decides on a command; 0: it is not to
 	gone    []absence        // since it went on, what others had done while they may have taken it for gone
 	peering []eventstore.Dot // of vaults, born here in any life, which no other site is known to have
 	waiting []promise        // for the log to be durable, in the order of place
@@ -121,13 +122,28 @@ func (s *site) within(d time.Duration, do func()) {
 	})
 }
 
+// decided has what a command has led to recorded when some time has passed, if the site has not crashed by then.
+func (s *site) decided(d time.Duration, do func()) {
+	boot := s.boot
+	s.w.after(d, func() {
+		s.runsWork(lateWork{decided: true, do: func() {
+			if s.up && s.boot == boot {
+				do()
+			}
+		}})
+	})
+	if s.stops > 0 {
+		s.stop(s.stops)
+	}
+}
+
 // start opens the site over what its disk has.
 func (s *site) start() {
 	s.boot++
 	s.up = true
 	s.log = s.log.Copy(s.newClock())
 	s.mirror, s.waiting, s.syncing, s.heads = mirror{}, nil, false, nil
-	s.stopped, s.late, s.gone, s.peering = false, nil, nil, nil
+	s.stopped, s.stops, s.late, s.gone, s.peering = false, 0, nil, nil, nil
 	s.begun = false
 	s.w.oracle.opened(s)
 	s.beginCore()

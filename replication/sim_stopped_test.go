@@ -7,18 +7,26 @@ import (
 	"github.com/tributary-es/tributary/eventstore"
 )
 
+// lateWork is what a process that stands still does when it goes on.
+type lateWork struct {
+	do      func()
+	decided bool // what a command has led to is to be recorded
+}
+
 // runs has something done in the site's process: at once, or when it goes on.
-func (s *site) runs(do func()) {
+func (s *site) runs(do func()) { s.runsWork(lateWork{do: do}) }
+
+func (s *site) runsWork(work lateWork) {
 	if s.stopped {
-		s.late = append(s.late, do)
+		s.late = append(s.late, work)
 		return
 	}
-	do()
+	work.do()
 }
 
 // stop has the site's process stand still for a while. Its clocks do not, and what comes to it lies in its sockets.
 func (s *site) stop(d time.Duration) {
-	s.stopped = true
+	s.stopped, s.stops = true, 0
 	boot := s.boot
 	s.w.after(d, func() {
 		if !s.stopped || s.boot != boot {
@@ -31,19 +39,31 @@ func (s *site) stop(d time.Duration) {
 	})
 }
 
-// goOn has the process do what has come meanwhile: in the order in which it came, or in any.
+// goOn has the process do what has come meanwhile: in the order in which it came, or in any; at times what it had decided on comes first,
+// before it looks at its clock or its sockets.
 func (s *site) goOn() {
 	late := s.late
 	s.stopped, s.late = false, nil
 	if s.w.chance(0.5) {
-		for _, do := range late {
-			do()
+		for _, work := range late {
+			work.do()
 		}
 		return
 	}
 	s.w.rand.Shuffle(len(late), func(i, j int) { late[i], late[j] = late[j], late[i] })
-	for _, do := range late {
-		do()
+	if s.w.chance(0.5) {
+		slices.SortStableFunc(late, func(a, b lateWork) int {
+			switch {
+			case a.decided == b.decided:
+				return 0
+			case a.decided:
+				return -1
+			}
+			return 1
+		})
+	}
+	for _, work := range late {
+		work.do()
 	}
 }
 
