@@ -82,6 +82,35 @@ func FindServer(ctx context.Context, data string) (Beacon, bool, error) {
 	return b, true, nil
 }
 
+// ServersBeside returns the folders beside data, in the order of their names, on which servers run: those that somebody may have meant who
+// named a folder without one.
+func ServersBeside(ctx context.Context, data string) ([]string, error) {
+	data, err := filepath.Abs(data)
+	if err != nil {
+		return nil, fmt.Errorf("look beside %s: %w", data, err)
+	}
+	entries, err := os.ReadDir(filepath.Dir(data))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look beside %s: %w", data, err)
+	}
+	var out []string
+	for _, e := range entries {
+		beside := filepath.Join(filepath.Dir(data), e.Name())
+		if beside == data {
+			continue
+		}
+		if _, runs, err := FindServer(ctx, beside); ctx.Err() != nil {
+			return nil, err
+		} else if runs && err == nil { // a folder that cannot be looked into is not one to name
+			out = append(out, beside)
+		}
+	}
+	return out, nil
+}
+
 // liveAnswer is what a server says of itself.
 type liveAnswer struct {
 	Run    string `json:"run"`

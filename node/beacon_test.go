@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/tributary-es/tributary/node"
@@ -43,6 +44,11 @@ func TestServerIsFoundByItsFolderAlone(t *testing.T) {
 	second, found, err2 := node.FindServer(t.Context(), copied)
 	if err != nil || err2 != nil || !found || first.GRPC == second.GRPC {
 		t.Errorf("the original is served by %+v (%v), the copy by %+v (%v)", first, err, second, err2)
+	}
+	// Who names a folder without a server is told of those beside it.
+	beside, err := node.ServersBeside(t.Context(), filepath.Join(dir, "other"))
+	if want := []string{copied, data, linked}; err != nil || !slices.Equal(beside, want) {
+		t.Errorf("servers beside: %q, %v; want %q", beside, err, want)
 	}
 }
 

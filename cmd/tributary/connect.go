@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
+	"unicode"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -103,7 +105,7 @@ func (t *target) settled(ctx context.Context, g *globals) (*session, error) {
 	s, err := t.open(ctx, g, func(c *node.Config) error {
 		others, err := node.PeersOf(t.Data)
 		if err == nil && len(others) > 0 {
-			err = fmt.Errorf("%w: no server runs on %s, and a site that has others is not started for a look: start it (tributary serve --data %s), and ask again", eventstore.ErrInvalid, t.Data, t.Data)
+			err = fmt.Errorf("%w: no server runs on %s, and a site that has others is not started for a look: start it (tributary serve --data %s), and ask again", eventstore.ErrInvalid, t.Data, pasted(t.Data))
 		}
 		return err
 	})
@@ -129,7 +131,7 @@ func (t *target) open(ctx context.Context, g *globals, prepare func(*node.Config
 		return dial(b.GRPC)
 	}
 	if !node.HasData(t.Data) {
-		return nil, fmt.Errorf("%w: there is no data in %s and no server is named; start one with: tributary serve --data %s", eventstore.ErrInvalid, t.Data, t.Data)
+		return nil, noServer(ctx, t.Data)
 	}
 	config := t.config(g, t.Data)
 	config.HTTP, config.GRPC = "127.0.0.1:0", "127.0.0.1:0"
@@ -151,7 +153,39 @@ func runningServer(ctx context.Context, addr, data string) (*session, error) {
 	if running {
 		return dial(b.GRPC)
 	}
-	return nil, fmt.Errorf("%w: no server runs on %s; name one with --addr, or start it with: tributary serve --data %s", eventstore.ErrInvalid, data, data)
+	return nil, noServer(ctx, data)
+}
+
+// noServer says what to do where no server runs on a folder. One is to be started where there is data; where there is none, a server that
+// runs on another folder is likelier to be meant than a new one.
+func noServer(ctx context.Context, data string) error {
+	if node.HasData(data) {
+		return fmt.Errorf("%w: no server runs on %s; start it with: tributary serve --data %s, or name another with --data FOLDER or --addr HOST:PORT", eventstore.ErrInvalid, data, pasted(data))
+	}
+	beside, err := node.ServersBeside(ctx, data)
+	if err != nil {
+		return err
+	}
+	if len(beside) == 0 {
+		return fmt.Errorf("%w: no server runs on %s, and there is no data in it; name the server that is meant with --data FOLDER or --addr HOST:PORT (gRPC), or start a new one with: tributary serve --data %s",
+			eventstore.ErrInvalid, data, pasted(data))
+	}
+	for i, folder := range beside {
+		beside[i] = "--data " + pasted(folder)
+	}
+	return fmt.Errorf("%w: no server runs on %s, and there is no data in it; name the one that is meant, by its folder or with --addr HOST:PORT (gRPC): there is %s",
+		eventstore.ErrInvalid, data, strings.Join(beside, " and "))
+}
+
+// pasted writes an argument as a shell takes it.
+func pasted(arg string) string {
+	special := func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("/._-+=:,@%", r)
+	}
+	if arg != "" && !strings.ContainsFunc(arg, special) {
+		return arg
+	}
+	return "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
 }
 
 // startSession runs a node for as long as the session lasts.

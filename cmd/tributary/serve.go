@@ -225,7 +225,7 @@ func announce(g *globals, n *node.Node, data string) error {
 			{"  ClickHouse", clickHouseRow(b.ClickHouse, n)},
 		})
 		if why != "" {
-			fmt.Fprintf(g.out, "\nIt takes no commands at present (tributary sites status says when it does): %s\n", why)
+			fmt.Fprintf(g.out, "\nIt takes no commands at present (tributary sites status --data %s says when it does): %s\n", pasted(n.Data()), why)
 		}
 	})
 }
