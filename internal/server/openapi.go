@@ -123,12 +123,13 @@ func (d *document) parameters(rt *route) []any {
 	return params
 }
 
+// parameter describes a parameter. One in the path is required, and one whose comment ends so.
 func parameter(name, in string, schema object, says string) object {
 	p := object{"name": name, "in": in, "schema": schema}
 	if says != "" {
 		p["description"] = says
 	}
-	if in == "path" {
+	if in == "path" || strings.HasSuffix(says, "Required.") {
 		p["required"] = true
 	}
 	return p

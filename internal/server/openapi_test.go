@@ -161,6 +161,11 @@ func TestOpenAPIIsWellFormed(t *testing.T) {
 			}
 		}
 	}
+	for _, p := range doc.Paths["/v1/sites/compare-log"]["get"].Parameters {
+		if p.Required != (p.Name == "log" || p.Name == "site") {
+			t.Errorf("compare-log: parameter %q is required: %t", p.Name, p.Required)
+		}
+	}
 	schemas := doc.Components["schemas"]
 	for name, s := range schemas {
 		if s.(map[string]any)["description"] == nil {

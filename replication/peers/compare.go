@@ -3,10 +3,10 @@ package peers
 import (
 	"context"
 	"encoding/hex"
+	"errors"
+	"fmt"
 	"time"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -44,7 +44,16 @@ func (s *Service) RepairLog(ctx context.Context, r *sitesv1.RepairLogRequest) (*
 
 // comparePart compares a part of a log, by its name, with another site.
 func (s *Service) comparePart(ctx context.Context, site, name string, after uint64, repair bool) (through uint64, out []*sitesv1.Deviation, err error) {
-	if err := s.hasOthers(); err != nil {
+	if s.Site == nil {
+		return 0, nil, fmt.Errorf("%w: site %s replicates with no other, so there is none to compare with", eventstore.ErrUnsupported, s.Name)
+	}
+	if name == "" {
+		err = fmt.Errorf("%w: log is empty: name a log, such as shard-00@%s/1, as GET /v1/sites lists them", eventstore.ErrInvalid, s.Name)
+	}
+	if site == "" {
+		err = errors.Join(err, fmt.Errorf("%w: site is empty: name the other site", eventstore.ErrInvalid))
+	}
+	if err != nil {
 		return 0, nil, err
 	}
 	log, err := s.logNamed(ctx, name)
@@ -56,13 +65,6 @@ func (s *Service) comparePart(ctx context.Context, site, name string, after uint
 		out = append(out, deviation(&findings[i]))
 	}
 	return through, out, err
-}
-
-func (s *Service) hasOthers() error {
-	if s.Site == nil {
-		return status.Error(codes.FailedPrecondition, "site "+s.Name+" has no others")
-	}
-	return nil
 }
 
 // logNamed returns the log of a name, such as shard-00@sh/1.
@@ -79,7 +81,7 @@ func (s *Service) logNamed(ctx context.Context, name string) (eventstore.LogID, 
 			return l.Log, nil
 		}
 	}
-	return eventstore.LogID{}, status.Errorf(codes.NotFound, "log %q is not held here", name)
+	return eventstore.LogID{}, fmt.Errorf("%w: log %q is not held here; GET /v1/sites lists those that are", eventstore.ErrNotFound, name)
 }
 
 func deviation(f *replication.Finding) *sitesv1.Deviation {

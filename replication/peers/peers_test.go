@@ -3,6 +3,7 @@ package peers_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net"
 	"slices"
 	"strings"
@@ -245,5 +246,43 @@ func TestSiteThatHasLeftIsHeardNoMore(t *testing.T) {
 	})
 	if status.Code(err) != codes.PermissionDenied || !strings.Contains(err.Error(), `site "a" is not one of those`) {
 		t.Errorf("the stream ends with %v, want it refused", err)
+	}
+}
+
+// Who compares a log is told which parameters are missing, and what is not there.
+func TestCompareLogAskedWrongly(t *testing.T) {
+	store := memstore.New(memstore.Options{LogID: eventstore.LogID{Site: "bj", Incarnation: 1}})
+	site, err := replication.NewSite(replication.Options{Config: replication.Config{Site: "bj"}, Store: store, Topic: wholeTopic{store}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := site.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	defer running.Wait()
+	defer cancel()
+	service := &peers.Service{Site: site, Name: "bj", Log: store.Log}
+	for _, c := range []struct {
+		log, site string
+		want      error
+		names     []string
+	}{
+		{"", "", eventstore.ErrInvalid, []string{"log is empty", "site is empty"}},
+		{"shard-00@bj/1", "", eventstore.ErrInvalid, []string{"site is empty"}},
+		{"shard-00@sz/1", "sh", eventstore.ErrNotFound, []string{"shard-00@sz/1"}},
+	} {
+		_, err := service.CompareLog(t.Context(), &sitesv1.CompareLogRequest{Log: c.log, Site: c.site})
+		for _, name := range c.names {
+			if !errors.Is(err, c.want) || !strings.Contains(err.Error(), name) {
+				t.Errorf("log %q, site %q: %v, want %v and %q", c.log, c.site, err, c.want, name)
+			}
+		}
+	}
+	if _, err := (&peers.Service{Name: "bj"}).RepairLog(t.Context(), &sitesv1.RepairLogRequest{}); !errors.Is(err, eventstore.ErrUnsupported) {
+		t.Errorf("without other sites: %v, want ErrUnsupported", err)
 	}
 }

@@ -1765,9 +1765,9 @@ func (x *Alarm) GetAt() *timestamppb.Timestamp {
 // CompareLogRequest names a log and a site.
 type CompareLogRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Such as shard-00@sh/1.
+	// Such as shard-00@sh/1. Required.
 	Log string `protobuf:"bytes,1,opt,name=log,proto3" json:"log,omitempty"`
-	// The other site.
+	// The other site. Required.
 	Site string `protobuf:"bytes,2,opt,name=site,proto3" json:"site,omitempty"`
 	// Events after this seq: at first 0, then where the last answer ended.
 	After         uint64 `protobuf:"varint,3,opt,name=after,proto3" json:"after,omitempty"`
@@ -1962,9 +1962,9 @@ func (x *Deviation) GetLeft() string {
 // RepairLogRequest names a log and a site, as CompareLogRequest does.
 type RepairLogRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Such as shard-00@sh/1.
+	// Such as shard-00@sh/1. Required.
 	Log string `protobuf:"bytes,1,opt,name=log,proto3" json:"log,omitempty"`
-	// The other site.
+	// The other site. Required.
 	Site string `protobuf:"bytes,2,opt,name=site,proto3" json:"site,omitempty"`
 	// Events after this seq: at first 0, then where the last answer ended.
 	After         uint64 `protobuf:"varint,3,opt,name=after,proto3" json:"after,omitempty"`
