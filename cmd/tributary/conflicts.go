@@ -60,18 +60,25 @@ func (c *conflictsCmd) Run(ctx context.Context, g *globals) (err error) {
 			break
 		}
 	}
-	return g.print(all, func() {
-		rows := [][]string{{"AT", "STREAM", "EVENT", "KIND", "RESOLVER", "VERDICT", "REASON"}}
-		for _, k := range all.GetConflicts() {
-			rows = append(rows, []string{
-				k.GetAt().AsTime().Format(time.DateTime), k.GetStream(), k.GetType() + " " + k.GetId(), k.GetKind(), k.GetResolver(), k.GetVerdict(), reasonOf(k),
-			})
-		}
-		g.table(rows)
-		if all.GetNextPage() != "" {
-			fmt.Fprintln(g.out, "there are more: use --limit, or ask for fewer")
-		}
-	})
+	return g.print(all, func() { g.conflicts(all) })
+}
+
+// conflicts lists conflicts, or says that there are none.
+func (g *globals) conflicts(all *sitesv1.ListConflictsResponse) {
+	if len(all.GetConflicts()) == 0 {
+		fmt.Fprintln(g.out, "there are no such conflicts")
+		return
+	}
+	rows := [][]string{{"AT", "STREAM", "EVENT", "KIND", "RESOLVER", "VERDICT", "REASON"}}
+	for _, k := range all.GetConflicts() {
+		rows = append(rows, []string{
+			k.GetAt().AsTime().Format(time.DateTime), k.GetStream(), k.GetType() + " " + k.GetId(), k.GetKind(), k.GetResolver(), k.GetVerdict(), reasonOf(k),
+		})
+	}
+	g.table(rows)
+	if all.GetNextPage() != "" {
+		fmt.Fprintln(g.out, "there are more: use --limit, or ask for fewer")
+	}
 }
 
 // reasonOf says in a line what there is to say of a conflict.

@@ -47,3 +47,14 @@ func TestVerifyOfASiteWithoutOthers(t *testing.T) {
 		t.Errorf("it is said that\n%s", got)
 	}
 }
+
+// Where there are no conflicts it is said so, and nothing else.
+func TestNoConflicts(t *testing.T) {
+	for n, want := range map[int]string{0: "there are no such conflicts\n", 1: "AT "} {
+		var out strings.Builder
+		(&globals{out: &out}).conflicts(&sitesv1.ListConflictsResponse{Conflicts: make([]*sitesv1.Conflict, n)})
+		if got := out.String(); !strings.HasPrefix(got, want) || n == 0 && got != want {
+			t.Errorf("of %d conflicts it is said that\n%s", n, got)
+		}
+	}
+}

@@ -433,6 +433,7 @@ func TestQueries(t *testing.T) {
 	}{
 		{&sitesv1.ListConflictsRequest{Stream: "default/page/1"}, 1},
 		{&sitesv1.ListConflictsRequest{Stream: "default/page/9"}, 0},
+		{&sitesv1.ListConflictsRequest{Stream: "page/1"}, 1},
 		{&sitesv1.ListConflictsRequest{Category: "page", Verdict: "voided"}, 2},
 		{&sitesv1.ListConflictsRequest{Category: "order"}, 0},
 		{&sitesv1.ListConflictsRequest{Kind: "duplicate_command"}, 1},
@@ -443,6 +444,13 @@ func TestQueries(t *testing.T) {
 			t.Errorf("%v gives %d conflicts, want %d", test.q, len(got), test.want)
 		}
 	}
+	anHourLater := a.service()
+	anHourLater.Now = func() time.Time { return all[0].GetAt().AsTime().Add(time.Hour) }
+	for ago, want := range map[string]int{"59m": 0, "1h": 1, "2h": 2} {
+		if got, err := anHourLater.ListConflicts(t.Context(), &sitesv1.ListConflictsRequest{Since: ago}); err != nil || len(got.GetConflicts()) != want {
+			t.Errorf("of the last %s there are %d conflicts, %v; want %d", ago, len(got.GetConflicts()), err, want)
+		}
+	}
 	one, err := a.service().GetConflict(t.Context(), &sitesv1.GetConflictRequest{Id: all[0].GetId()})
 	if err != nil || !cmp.Equal(one, all[0], protocmp.Transform()) {
 		t.Errorf("the conflict by its id: %v, %v", one, err)
@@ -451,7 +459,7 @@ func TestQueries(t *testing.T) {
 		t.Errorf("a conflict that is not there: %v", err)
 	}
 	for _, q := range []*sitesv1.ListConflictsRequest{
-		{Limit: 5000}, {Category: "Page"}, {Page: "x"}, {Page: "-1"}, {Kind: "odd"}, {Verdict: "odd"}, {Stream: "odd"}, {Since: "yesterday"},
+		{Limit: 5000}, {Category: "Page"}, {Page: "x"}, {Page: "-1"}, {Kind: "odd"}, {Verdict: "odd"}, {Stream: "odd"}, {Stream: "Odd/1"}, {Since: "yesterday"}, {Since: "-1h"},
 	} {
 		if _, err := a.service().ListConflicts(t.Context(), q); !errors.Is(err, eventstore.ErrInvalid) {
 			t.Errorf("%v: %v", q, err)

@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/metadata"
@@ -33,6 +34,8 @@ type Queries struct {
 	Model queries.KeyReader
 	// Progress says how far the model is; nil where there are no other sites, and so no conflicts.
 	Progress queries.Progress
+	// Now is the clock by which conflicts of the last hour, say, are found; nil: the machine's.
+	Now func() time.Time
 }
 
 // record reads a record.
@@ -92,7 +95,11 @@ func (q *Queries) ListConflicts(ctx context.Context, r *sitesv1.ListConflictsReq
 	if err != nil {
 		return nil, err
 	}
-	since, err := sinceOf(r)
+	stream, err := streamOf(r.GetStream())
+	if err != nil {
+		return nil, err
+	}
+	since, err := q.since(r.GetSince())
 	if err != nil {
 		return nil, err
 	}
@@ -103,8 +110,8 @@ func (q *Queries) ListConflicts(ctx context.Context, r *sitesv1.ListConflictsReq
 	out := &sitesv1.ListConflictsResponse{Position: at.String()}
 	set := allKey
 	switch {
-	case r.GetStream() != "":
-		set = streamKey(r.GetStream())
+	case stream != "":
+		set = streamKey(stream)
 	case r.GetCategory() != "":
 		set = categoryKey(r.GetCategory())
 	}
@@ -157,11 +164,6 @@ func checked(r *sitesv1.ListConflictsRequest) (limit, offset int, err error) {
 	case !slices.Contains(verdicts, r.GetVerdict()):
 		return 0, 0, fmt.Errorf("%w: verdict %q is not one of %v", eventstore.ErrInvalid, r.GetVerdict(), verdicts[1:])
 	}
-	if r.GetStream() != "" {
-		if _, err := eventstore.ParseStreamID(r.GetStream()); err != nil {
-			return 0, 0, err
-		}
-	}
 	if r.GetCategory() != "" {
 		filter := eventstore.Filter{Categories: []string{r.GetCategory()}}
 		if err := filter.Validate(); err != nil {
@@ -171,16 +173,38 @@ func checked(r *sitesv1.ListConflictsRequest) (limit, offset int, err error) {
 	return limit, offset, nil
 }
 
-// sinceOf returns the time from which conflicts are wanted, in Unix milliseconds.
-func sinceOf(r *sitesv1.ListConflictsRequest) (int64, error) {
-	if r.GetSince() == "" {
+// streamOf returns the whole name of a stream, as records have it; empty where none is named. CATEGORY/ID is of the default tenant.
+func streamOf(name string) (string, error) {
+	if name == "" {
+		return "", nil
+	}
+	if strings.Count(name, "/") == 1 {
+		name = eventstore.DefaultTenant + "/" + name
+	}
+	id, err := eventstore.ParseStreamID(name)
+	if err != nil {
+		return "", err
+	}
+	return id.String(), nil
+}
+
+// since returns the time from which conflicts are wanted, in Unix milliseconds: one that is named, or so long ago.
+func (q *Queries) since(named string) (int64, error) {
+	if named == "" {
 		return math.MinInt64, nil
 	}
-	t, err := time.Parse(time.RFC3339Nano, r.GetSince())
-	if err != nil {
-		return 0, fmt.Errorf("%w: since %q is not a time such as 2026-03-04T05:06:07Z", eventstore.ErrInvalid, r.GetSince())
+	if t, err := time.Parse(time.RFC3339Nano, named); err == nil {
+		return t.UnixMilli(), nil
 	}
-	return t.UnixMilli(), nil
+	ago, err := time.ParseDuration(named)
+	if err != nil || ago < 0 {
+		return 0, fmt.Errorf("%w: since %q is neither a time such as 2026-03-04T05:06:07Z nor how long ago, such as 1h", eventstore.ErrInvalid, named)
+	}
+	now := time.Now
+	if q.Now != nil {
+		now = q.Now
+	}
+	return now().Add(-ago).UnixMilli(), nil
 }
 
 func (r *Record) wanted(q *sitesv1.ListConflictsRequest) bool {

@@ -26,7 +26,7 @@ const (
 // ListConflictsRequest says which conflicts are wanted. All that is said must hold.
 type ListConflictsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Only those of a stream, tenant/category/id; empty: of all.
+	// Only those of a stream, tenant/category/id, or category/id of the default tenant; empty: of all.
 	Stream string `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
 	// Only those of a category; empty: of all.
 	Category string `protobuf:"bytes,2,opt,name=category,proto3" json:"category,omitempty"`
@@ -34,7 +34,7 @@ type ListConflictsRequest struct {
 	Kind string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
 	// Only those that ended in a way: merged, winner, voided, needs_review, not_judged; empty: in any.
 	Verdict string `protobuf:"bytes,4,opt,name=verdict,proto3" json:"verdict,omitempty"`
-	// Only those of events from this time on, RFC 3339; empty: from any.
+	// Only those of events from this time on, RFC 3339, or of the time since, such as 1h; empty: from any.
 	Since string `protobuf:"bytes,5,opt,name=since,proto3" json:"since,omitempty"`
 	// How many to return at most, up to 1000; 0 means 100.
 	Limit uint32 `protobuf:"varint,6,opt,name=limit,proto3" json:"limit,omitempty"`
