@@ -91,19 +91,34 @@ type cellsMoveCmd struct {
 	Cell  []uint32  `arg:"" optional:"" help:"Numbers of cells."`
 	To    shardName `help:"The shard that gets them." required:"" placeholder:"[shard-00@]SITE"`
 	Count int       `help:"In place of numbers: so many of those that this site owns." placeholder:"N"`
-	From  shardName `help:"With --count: the shard of this site." placeholder:"[shard-00@]SITE"`
+	From  shardName `help:"With --count: the shard of this site, where it has several." placeholder:"[shard-00@]SITE"`
 	target
 }
 
 // Run moves.
-func (c *cellsMoveCmd) Run(ctx context.Context, g *globals) error {
-	if (len(c.Cell) > 0) == (c.Count > 0) || (c.Count > 0) != (c.From != "") {
-		return fmt.Errorf("%w: name cells, or say how many with --count and whose with --from", eventstore.ErrInvalid)
+func (c *cellsMoveCmd) Run(ctx context.Context, g *globals) (err error) {
+	if (len(c.Cell) > 0) == (c.Count > 0) || c.Count == 0 && c.From != "" {
+		return fmt.Errorf("%w: name cells, or say how many with --count", eventstore.ErrInvalid)
 	}
-	return c.cells(ctx, g, c.connect, func(client sitesv1.CellsClient) error {
-		return eachCell(ctx, g, client, once(c.Cell), string(c.From), c.Count, words{"move cells", "moves", "move"}, func(cell uint32) (*sitesv1.Cell, error) {
-			return client.MoveCell(ctx, &sitesv1.MoveCellRequest{Cell: cell, To: string(c.To)})
-		})
+	s, err := c.connect(ctx, g)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.stop()) }()
+	return c.move(ctx, g, sitesv1.NewCellsClient(s.conn), sitesv1.NewSitesClient(s.conn))
+}
+
+// move moves: of a number of cells that are not named, those of the site that is asked.
+func (c *cellsMoveCmd) move(ctx context.Context, g *globals, client sitesv1.CellsClient, sites sitesv1.SitesClient) error {
+	if c.Count > 0 && c.From == "" {
+		asked, err := sites.GetSites(ctx, &sitesv1.GetSitesRequest{})
+		if err != nil {
+			return fmt.Errorf("ask whose cells these are: %w", err)
+		}
+		c.From = shardName("shard-00@" + asked.GetSite())
+	}
+	return eachCell(ctx, g, client, once(c.Cell), string(c.From), c.Count, words{"move cells", "moves", "move"}, func(cell uint32) (*sitesv1.Cell, error) {
+		return client.MoveCell(ctx, &sitesv1.MoveCellRequest{Cell: cell, To: string(c.To)})
 	})
 }
 
@@ -152,10 +167,14 @@ func eachCell(ctx context.Context, g *globals, client sitesv1.CellsClient, named
 		cell, err := do(number)
 		if err != nil {
 			bar.end()
-			if i > 0 {
-				return fmt.Errorf("cell %d, when %s %s: %w", number, counted(i, "other"), did.several, err)
+			what := fmt.Sprintf("cell %d", number)
+			if strings.Contains(err.Error(), what) { // it says so itself
+				what = did.doing
 			}
-			return fmt.Errorf("cell %d: %w", number, err)
+			if i > 0 {
+				return fmt.Errorf("%s, when %s %s: %w", what, counted(i, "other"), did.several, err)
+			}
+			return fmt.Errorf("%s: %w", what, err)
 		}
 		out.Cells = append(out.Cells, cell)
 		bar.set(int64(i)+1, int64(len(named)))

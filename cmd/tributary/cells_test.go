@@ -3,11 +3,14 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"slices"
 	"strings"
 	"testing"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	sitesv1 "github.com/tributary-es/tributary/schemas/gen/tributary/sites/v1"
 )
@@ -19,9 +22,30 @@ type fakeSites struct {
 	cells []*sitesv1.Cell
 	homed []string
 	left  int // calls of LeaveSite
+	moved []uint32
+	of    string // whose cells were asked for
 }
 
-func (f *fakeSites) ListCells(context.Context, *sitesv1.ListCellsRequest, ...grpc.CallOption) (*sitesv1.ListCellsResponse, error) {
+// askedSite is the site that is asked.
+type askedSite struct{ sitesv1.SitesClient }
+
+func (askedSite) GetSites(context.Context, *sitesv1.GetSitesRequest, ...grpc.CallOption) (*sitesv1.SitesStatus, error) {
+	return &sitesv1.SitesStatus{Site: "bj"}, nil
+}
+
+func (f *fakeSites) MoveCell(_ context.Context, r *sitesv1.MoveCellRequest, _ ...grpc.CallOption) (*sitesv1.Cell, error) {
+	if r.GetCell() > 1023 {
+		return nil, status.Errorf(codes.InvalidArgument, "cell %d; there are 1024", r.GetCell())
+	}
+	if r.GetCell() == 13 {
+		return nil, status.Error(codes.Unavailable, "no answer")
+	}
+	f.moved = append(f.moved, r.GetCell())
+	return &sitesv1.Cell{Cell: r.GetCell(), Home: r.GetTo()}, nil
+}
+
+func (f *fakeSites) ListCells(_ context.Context, r *sitesv1.ListCellsRequest, _ ...grpc.CallOption) (*sitesv1.ListCellsResponse, error) {
+	f.of = r.GetHome()
 	return &sitesv1.ListCellsResponse{Cells: f.cells}, nil
 }
 
@@ -122,6 +146,27 @@ func TestMovedCellHasItsNextEpoch(t *testing.T) {
 	}
 	if want := "cell 944 moves: shard-00@sh, epoch 3\ncell 945 moves: shard-00@sh, epoch 3\n"; out.String() != want {
 		t.Errorf("it is said that\n%s, want\n%s", out.String(), want)
+	}
+}
+
+// A number of cells are those of the site that is asked, where no other shard is named.
+func TestCellsThatMoveAreThoseOfTheSiteAsked(t *testing.T) {
+	for from, want := range map[shardName]string{"": "shard-00@bj", "shard-01@bj": "shard-01@bj"} {
+		f := &fakeSites{cells: []*sitesv1.Cell{{Cell: 1}, {Cell: 2}, {Cell: 3}}}
+		move := cellsMoveCmd{Count: 2, From: from, To: "shard-00@sh"}
+		if err := move.move(t.Context(), &globals{out: io.Discard, err: io.Discard}, f, askedSite{}); err != nil || f.of != want || !slices.Equal(f.moved, []uint32{1, 2}) {
+			t.Errorf("from %q: cells %v of %s move, %v; want 1 and 2 of %s", from, f.moved, f.of, err, want)
+		}
+	}
+}
+
+// A cell that is not moved is named once.
+func TestCellIsNamedOnce(t *testing.T) {
+	for cell, want := range map[uint32]string{13: "cell 13: no answer", 9999: "move cells: cell 9999; there are 1024"} {
+		move := cellsMoveCmd{Cell: []uint32{cell}, To: "shard-00@sh"}
+		if err := move.move(t.Context(), &globals{out: io.Discard, err: io.Discard}, &fakeSites{}, askedSite{}); err == nil || inWords(err) != want {
+			t.Errorf("cell %d: %v, want %q", cell, err, want)
+		}
 	}
 }
 
