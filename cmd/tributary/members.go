@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -61,7 +62,7 @@ type sitesJoinCmd struct {
 func (c *sitesJoinCmd) Run(ctx context.Context, g *globals) error {
 	joins, err := node.ParsePeers([]string{c.Peer})
 	if err != nil || len(joins) != 1 {
-		return errors.Join(err, fmt.Errorf("%w: name the new site as SITE=GRPC_ADDR,KAFKA_ADDR", eventstore.ErrInvalid))
+		return fmt.Errorf("%w: %q: name the new site with its addresses, SITE=GRPC_ADDR,KAFKA_ADDR, both as HOST:PORT; those of a site that has left are not kept, and have to be named again", eventstore.ErrInvalid, c.Peer)
 	}
 	m := &sitesv1.Member{Site: joins[0].Site, Grpc: joins[0].GRPC, Kafka: joins[0].Kafka}
 	return c.members(ctx, func(members sitesv1.MembersClient) error {
@@ -79,19 +80,28 @@ func (c *sitesJoinCmd) Run(ctx context.Context, g *globals) error {
 				fmt.Fprintf(g.out, "Site %s takes part again, with the folder that it has: if its server runs it goes on by itself, else start it as before.\n", m.GetSite())
 				return
 			}
-			start := "tributary serve --site " + m.GetSite() + " --grpc " + m.GetGrpc()
-			for _, other := range roster.GetMembers() {
-				if other.GetSite() != m.GetSite() {
-					start += " --peer " + other.GetSite() + "=" + other.GetGrpc() + "," + other.GetKafka()
-				}
-			}
-			for _, category := range roster.GetHomed() {
-				start += " --homed " + category
-			}
-			_, port, _ := strings.Cut(m.GetKafka(), ":")
-			fmt.Fprintf(g.out, "Start it with an empty folder: %s --kafka %s\nWhere its Kafka is the embedded one, --kafka-port %s stands in place of --kafka; where port 8080 is taken, add --http HOST:PORT.\n", start, m.GetKafka(), port)
+			fmt.Fprint(g.out, startLines(m, roster))
 		})
 	})
+}
+
+// startLines say how a site is started that is on record: with an embedded Kafka where that may be what is at its address, or with a real one.
+func startLines(m *sitesv1.Member, roster *sitesv1.Roster) string {
+	flags := ""
+	for _, other := range roster.GetMembers() {
+		if other.GetSite() != m.GetSite() {
+			flags += " --peer " + other.GetSite() + "=" + other.GetGrpc() + "," + other.GetKafka()
+		}
+	}
+	for _, category := range roster.GetHomed() {
+		flags += " --homed " + category
+	}
+	start := fmt.Sprintf("  tributary serve --site %s --data %s --http 127.0.0.1:0 --grpc %s", m.GetSite(), m.GetSite(), m.GetGrpc())
+	out := fmt.Sprintf("Start it with an empty folder, and an HTTP port of your choice (0: a free one); with brokers that run at %s:\n%s --kafka %s%s\n", m.GetKafka(), start, m.GetKafka(), flags)
+	if host, port, err := net.SplitHostPort(m.GetKafka()); err == nil && !strings.Contains(host, ",") {
+		out += fmt.Sprintf("or with the embedded Kafka:\n%s --kafka-port %s%s\n", start, port, flags)
+	}
+	return out
 }
 
 type sitesFoundCmd struct {
@@ -188,15 +198,15 @@ func (c *sitesPromoteCmd) Run(ctx context.Context, g *globals) error {
 }
 
 type sitesReadonlyCmd struct {
-	Off    string `arg:"" optional:"" help:"off: take writes again." enum:"off," default:""`
+	Off    string `arg:"" optional:"" help:"off: take writes again."`
 	Reason string `help:"Why the site takes no writes, for those who are refused." placeholder:"TEXT"`
 	siteTarget
 }
 
 // Run says it.
 func (c *sitesReadonlyCmd) Run(ctx context.Context, g *globals) error {
-	if (c.Off == "") == (c.Reason == "") {
-		return fmt.Errorf("%w: say why with --reason, or off to take writes again", eventstore.ErrInvalid)
+	if c.Off != "" && c.Off != "off" || (c.Off == "") == (c.Reason == "") {
+		return fmt.Errorf("%w: say why the site is to take no writes with --reason TEXT, or off to have it take them again", eventstore.ErrInvalid)
 	}
 	return c.members(ctx, func(members sitesv1.MembersClient) error {
 		r, err := members.SetReadOnly(ctx, &sitesv1.SetReadOnlyRequest{Reason: c.Reason})
