@@ -144,7 +144,7 @@ func (c *Commands) AdjustStock(ctx context.Context, r *commerceapiv1.AdjustStock
 // MoveStockRights gives units to another site to sell. Units that a site has which takes no part would be lost to all.
 func (c *Commands) MoveStockRights(ctx context.Context, r *commerceapiv1.MoveStockRightsRequest) (*commerceapiv1.Receipt, error) {
 	if sites := c.Sites(); !slices.Contains(sites, r.GetToSite()) {
-		return nil, fmt.Errorf("%w: to_site %q is no site that takes part; there are %s", eventstore.ErrInvalid, r.GetToSite(), strings.Join(sites, ", "))
+		return nil, fmt.Errorf("%w: to_site %q is not the name of a site that takes part: name one of %s, without a shard", eventstore.ErrInvalid, r.GetToSite(), strings.Join(sites, ", "))
 	}
 	return c.dispatch(ctx, r, r.GetStockCode(), inventory.MoveRights{Code: r.GetStockCode(), To: r.GetToSite(), Quantity: r.GetQuantity(), At: c.Now()})
 }

@@ -123,9 +123,11 @@ func TestCommandsBecomeEvents(t *testing.T) {
 func TestStockIsMovedToSitesThatTakePart(t *testing.T) {
 	c, s := spied()
 	c.Sites = func() []string { return []string{"bj", "sh"} }
-	_, err := c.MoveStockRights(t.Context(), &commerceapiv1.MoveStockRightsRequest{StockCode: "MUG-1", ToSite: "hs", Quantity: 1})
-	if !errors.Is(err, eventstore.ErrInvalid) || !strings.Contains(err.Error(), "bj, sh") || s.cmd != nil {
-		t.Errorf("error %v, command %+v; want it refused, with the sites that there are", err, s.cmd)
+	for _, site := range []string{"hs", "shard-00@sh", ""} {
+		_, err := c.MoveStockRights(t.Context(), &commerceapiv1.MoveStockRightsRequest{StockCode: "MUG-1", ToSite: site, Quantity: 1})
+		if !errors.Is(err, eventstore.ErrInvalid) || !strings.Contains(err.Error(), "one of bj, sh, without a shard") || s.cmd != nil {
+			t.Errorf("to %q: error %v, command %+v; want it refused, with the sites that there are", site, err, s.cmd)
+		}
 	}
 }
 
