@@ -46,7 +46,7 @@ var (
 	kindNotFound    = kind{"not-found", "Not found", 404, codes.NotFound, "", 0}
 	kindMethod      = kind{"method", "Method is not allowed", 405, codes.Unimplemented, "", 0}
 	kindConflict    = kind{"conflict", "Stream was changed by another", 409, codes.Aborted, "read it again and repeat the command", 0}
-	kindPosition    = kind{"wrong-position", "Position is not of this log", 409, codes.FailedPrecondition, "begin again from the start of the log", 0}
+	kindPosition    = kind{"wrong-position", "Position is not of this log", 409, codes.FailedPrecondition, "use a position or token that this log has given as it is now: read it again from its start, or ask a query without X-Read-After", 0}
 	kindExists      = kind{"exists", "There is one already, with other settings", 409, codes.AlreadyExists, "use another name, or delete it first", 0}
 	kindUnderWay    = kind{"under-way", "It is under way already", 409, codes.Aborted, "wait until it has ended; GET /v1/status shows the progress", 0}
 	kindDropped     = kind{"dropped", "Read model cannot be filled from what is left", 409, codes.FailedPrecondition, "", 0}
