@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -16,6 +19,7 @@ import (
 	"github.com/tributary-es/tributary/eventstore/kafkalog"
 	"github.com/tributary-es/tributary/eventstore/kafkalog/embedded"
 	"github.com/tributary-es/tributary/eventstore/sealed"
+	"github.com/tributary-es/tributary/internal/server"
 )
 
 // kafkaPart is the mirror, that of the feed where there is one, and, where it is embedded, the broker.
@@ -85,6 +89,9 @@ func (n *Node) openFeed() error {
 // the topic is published again from the log.
 func (k *kafkaPart) openBroker(n *Node) error {
 	broker, aside, err := embedded.OpenAnew(n.path("kafka"), embedded.Options{Logger: n.log, Port: n.config.KafkaPort})
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return server.Taken(context.Background(), net.JoinHostPort("127.0.0.1", strconv.Itoa(n.config.KafkaPort)), "Kafka")
+	}
 	if err != nil {
 		return err
 	}

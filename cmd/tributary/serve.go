@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -153,6 +154,9 @@ func withFlag(err error) error {
 	var taken *node.TakenError
 	if !errors.As(err, &taken) {
 		return err
+	}
+	if _, port, cut := net.SplitHostPort(taken.Free); taken.Protocol == "Kafka" && cut == nil {
+		return fmt.Errorf("%w (--kafka-port %s)", err, port)
 	}
 	return fmt.Errorf("%w (--%s)", err, strings.ToLower(taken.Protocol))
 }

@@ -35,8 +35,8 @@ func TestDiskFlags(t *testing.T) {
 
 // Who serves on a port that is taken is told the flag that names another.
 func TestTakenPortNamesItsFlag(t *testing.T) {
-	for protocol, flag := range map[string]string{"HTTP": "(--http)", "gRPC": "(--grpc)"} {
-		if err := withFlag(fmt.Errorf("open: %w", &node.TakenError{Protocol: protocol})); !strings.HasSuffix(err.Error(), flag) {
+	for protocol, flag := range map[string]string{"HTTP": "(--http)", "gRPC": "(--grpc)", "Kafka": "(--kafka-port 40123)"} {
+		if err := withFlag(fmt.Errorf("open: %w", &node.TakenError{Protocol: protocol, Free: "127.0.0.1:40123"})); !strings.HasSuffix(err.Error(), flag) {
 			t.Errorf("%v; want %s", err, flag)
 		}
 	}

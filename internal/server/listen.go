@@ -11,7 +11,7 @@ import (
 // TakenError is of a port that another program has. Which flag, or what else, names another address is the program's to say.
 type TakenError struct {
 	Addr string
-	// Protocol is what was to be spoken there, HTTP or gRPC.
+	// Protocol is what was to be spoken there: HTTP, gRPC or Kafka.
 	Protocol string
 	// Free is a like address whose port is free just now.
 	Free string
@@ -20,6 +20,11 @@ type TakenError struct {
 // Error names an address that is free.
 func (e *TakenError) Error() string {
 	return fmt.Sprintf("listen on %s: the port is taken by another program; choose another address for %s, such as %s", e.Addr, e.Protocol, e.Free)
+}
+
+// Taken is the error of an address, of host and port, that another program has.
+func Taken(ctx context.Context, addr, protocol string) *TakenError {
+	return &TakenError{addr, protocol, freeAddr(ctx, addr)}
 }
 
 // Listen takes both ports. A taken port is a *TakenError.
@@ -47,7 +52,7 @@ func listen(ctx context.Context, addr, protocol string) (net.Listener, error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, &TakenError{addr, protocol, freeAddr(ctx, addr)}
+		return nil, Taken(ctx, addr, protocol)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s for %s: %w", addr, protocol, err)

@@ -22,8 +22,12 @@ func TestTakenPort(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	for _, flag := range []string{"--http", "--grpc"} {
-		args := []string{"serve", "--data", t.TempDir(), "--clickhouse", "off", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", flag, taken.Addr().String()}
+	_, port, err := net.SplitHostPort(taken.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for flag, value := range map[string]string{"--http": taken.Addr().String(), "--grpc": taken.Addr().String(), "--kafka-port": port} {
+		args := []string{"serve", "--data", t.TempDir(), "--clickhouse", "off", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", flag, value}
 		a := tributary(t, args...)
 		if a.code == 0 || a.code == 3 || a.code == 4 || !strings.Contains(a.stderr, flag) || !strings.Contains(a.stderr, taken.Addr().String()) {
 			t.Errorf("exit code %d, %q; want %s and the address named", a.code, a.stderr, flag)
