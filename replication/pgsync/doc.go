@@ -6,7 +6,7 @@
 //	                        └─────────────── confirmed when Apply has returned ◄────────────────────────────────┘
 //
 // The Syncer is a replication.Syncer. It needs a server of version 13 or newer with wal_level = logical, and an account that may
-// replicate and read the tables, and owns them and the publication. It makes the publication, whose comment it uses for notes, and a
+// replicate and read the tables, owns them, or is in the role that does, and owns the publication. It makes the publication, whose comment it uses for notes, and a
 // slot, and leaves them when it stops: the server then keeps its WAL for it, so drop the slot (Drop) when the Syncer is not used
 // any more.
 //
