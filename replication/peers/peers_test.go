@@ -249,13 +249,8 @@ func TestSiteThatHasLeftIsHeardNoMore(t *testing.T) {
 	}
 }
 
-// Who compares a log is told which parameters are missing, and what is not there.
-func TestCompareLogAskedWrongly(t *testing.T) {
-	store := memstore.New(memstore.Options{LogID: eventstore.LogID{Site: "bj", Incarnation: 1}})
-	site, err := replication.NewSite(replication.Options{Config: replication.Config{Site: "bj"}, Store: store, Topic: wholeTopic{store}})
-	if err != nil {
-		t.Fatal(err)
-	}
+// run runs a site until the test ends.
+func run(t *testing.T, site *replication.Site) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {
@@ -263,8 +258,48 @@ func TestCompareLogAskedWrongly(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	defer running.Wait()
-	defer cancel()
+	t.Cleanup(func() {
+		cancel()
+		running.Wait()
+	})
+}
+
+// What a site has of a log it knows to exist, also when it has heard nobody since its start.
+func TestWhatIsHereIsKnown(t *testing.T) {
+	store := newStore(t, "bj", 1)
+	var others []eventstore.Recorded
+	for e, err := range newStore(t, "sh", 2).ReadAll(t.Context(), eventstore.Position{}, eventstore.Filter{Chain: true}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		others = append(others, e)
+	}
+	if _, err := store.Receive(t.Context(), others); err != nil {
+		t.Fatal(err)
+	}
+	site, err := replication.NewSite(replication.Options{Config: replication.Config{Site: "bj"}, Store: store, Topic: wholeTopic{store}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, site)
+	service := &peers.Service{Site: site, Name: "bj", Log: store.Log, Comparer: replication.NewComparer(site, replication.ComparerOptions{})}
+	status, err := service.GetSites(t.Context(), &sitesv1.GetSitesRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l := status.GetLogs(); len(l) != 1 || l[0].GetHeld() != 4 || l[0].GetKnown() != 4 {
+		t.Errorf("of the other site's log it is said: %v; want 4 events here, and known", l)
+	}
+}
+
+// Who compares a log is told which parameters are missing, and what is not there.
+func TestCompareLogAskedWrongly(t *testing.T) {
+	store := memstore.New(memstore.Options{LogID: eventstore.LogID{Site: "bj", Incarnation: 1}})
+	site, err := replication.NewSite(replication.Options{Config: replication.Config{Site: "bj"}, Store: store, Topic: wholeTopic{store}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, site)
 	service := &peers.Service{Site: site, Name: "bj", Log: store.Log}
 	for _, c := range []struct {
 		log, site string

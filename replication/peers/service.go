@@ -178,8 +178,9 @@ func (s *Service) GetSites(ctx context.Context, _ *sitesv1.GetSitesRequest) (*si
 		out.Takeovers = takeoverMessages(s.Takeovers())
 	}
 	for _, l := range o.Logs {
+		// What is here is known, before anybody was heard as well.
 		out.Logs = append(out.Logs, &sitesv1.LogStatus{
-			Log: l.Log.String(), Held: l.Held, Known: l.Known, Waiting: uint64(l.Waiting), LagSeconds: o.Lag[l.Log].Seconds(), Broken: l.Broken, EarlySeconds: l.Early.Seconds(),
+			Log: l.Log.String(), Held: l.Held, Known: max(l.Held, l.Known), Waiting: uint64(l.Waiting), LagSeconds: o.Lag[l.Log].Seconds(), Broken: l.Broken, EarlySeconds: l.Early.Seconds(),
 		})
 	}
 	for _, p := range o.Peers {
