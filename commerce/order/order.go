@@ -67,6 +67,9 @@ func Aggregate() commands.Aggregate[State, Command, Event] {
 // sites moved an order at once, the first move counts, and the other as far as the order may still make it.
 func holds(s State, e Event) string {
 	next := becomes(e)
+	if next == Created && s.Status != None {
+		return "an order with this id was there already, placed at another site"
+	}
 	if !s.Status.CanTransitionTo(next) {
 		return fmt.Sprintf("the order was %s at another site meanwhile, and cannot become %s", s.Status, next)
 	}

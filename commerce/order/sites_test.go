@@ -1,6 +1,7 @@
 package order_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/tributary-es/tributary/commands"
@@ -58,4 +59,14 @@ func TestMovedAtTwoSites(t *testing.T) {
 			Together().Void(created(), confirmed(), cancelled("confirmed")).
 			At("sh").When(confirm).Then(confirmed())
 	})
+}
+
+// An order that is void since its id was used says so, and not what has become of the other.
+func TestReasonOfASecondOrder(t *testing.T) {
+	holds := order.Aggregate().Resolver.(commands.Domain[order.State, order.Event]).Holds
+	for status, want := range map[order.Status]string{order.None: "", order.Created: "with this id was there already", order.Shipped: "with this id was there already"} {
+		if got := holds(order.State{Status: status, CustomerID: "9"}, created()); !strings.Contains(got, want) || (got == "") != (want == "") {
+			t.Errorf("behind an order that is %s: %q, want %q", status, got, want)
+		}
+	}
 }
