@@ -365,6 +365,7 @@ func (n *Node) registerSites() error {
 		return err
 	}
 	n.sites.service = s
+	n.warnOfHomed(context.Background())
 	return n.server.Register(&sitesv1.Sites_ServiceDesc, s)
 }
 

@@ -1,0 +1,40 @@
+package node
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/tributary-es/tributary/eventstore"
+)
+
+// homedPatience bounds how long a start looks for streams of a category that no aggregate has.
+const homedPatience = time.Second
+
+// warnOfHomed warns of categories that are homed, and are perhaps misspelt: no aggregate has them, and no stream is in them. It is no more
+// than a warning, for programs may append to such streams later.
+func (n *Node) warnOfHomed(ctx context.Context) {
+	if n.config.Look {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, homedPatience)
+	defer cancel()
+	known := n.bus.Categories()
+	for _, category := range n.config.Homed {
+		if slices.Contains(known, category) || n.hasStreams(ctx, category) {
+			continue
+		}
+		n.log.Warn("a category is homed that no aggregate of this program has and no stream is in: is it misspelt?",
+			slog.String("category", category), slog.Any("aggregates", known), slog.String("do", "if it is, start all sites with --homed and the right name"))
+	}
+}
+
+// hasStreams reports whether there are events of a category. What cannot be read in time counts as there: whoever needs it tells what is
+// wrong with it.
+func (n *Node) hasStreams(ctx context.Context, category string) bool {
+	for range n.local.ReadAll(ctx, eventstore.Position{}, eventstore.Filter{Categories: []string{category}}) {
+		return true
+	}
+	return false
+}
