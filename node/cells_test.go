@@ -54,7 +54,7 @@ func TestHomedIsRefusedOfWhatEverySiteWrites(t *testing.T) {
 	if err := n.Close(); err != nil {
 		t.Error(err)
 	}
-	config.Homed = []string{"cart", "order", "profile", "ledger"}
+	config.Homed = []string{"cart", "order", "profile", "voucher", "ledger"}
 	var log strings.Builder
 	config.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	if n, err = Open(t.Context(), config); err != nil {
@@ -63,7 +63,7 @@ func TestHomedIsRefusedOfWhatEverySiteWrites(t *testing.T) {
 	if err := n.Close(); err != nil {
 		t.Error(err)
 	}
-	// What no aggregate has and no stream is in may be misspelt.
+	// What no domain has and no stream is in may be misspelt.
 	if got := log.String(); strings.Count(got, "misspelt") != 1 || !strings.Contains(got, "category=ledger") {
 		t.Errorf("of the categories %q it is warned\n%s; want ledger alone", config.Homed, got)
 	}
