@@ -41,11 +41,11 @@ func (n *Node) warnOfHomed(ctx context.Context) {
 	}
 }
 
-// hasStreams reports whether there are events of a category. What cannot be read in time counts as there: whoever needs it tells what is
-// wrong with it.
+// hasStreams reports whether there are events of a category, or it cannot be read in time whether there are: whoever needs them tells what
+// is wrong.
 func (n *Node) hasStreams(ctx context.Context, category string) bool {
-	for range n.local.ReadAll(ctx, eventstore.Position{}, eventstore.Filter{Categories: []string{category}}) {
-		return true
+	for e, err := range n.local.ReadAll(ctx, eventstore.Position{}, eventstore.Filter{Categories: []string{category}}) {
+		return err != nil || e.Stream.Category == category
 	}
 	return false
 }
