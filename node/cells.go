@@ -23,6 +23,7 @@ type cellsPart struct {
 	wanted    bool // there is, or was, another site, or something homed
 	registrar *replication.Registrar
 	owned     atomic.Pointer[ownedCells] // nil before the sites' system is founded
+	leaving   leaving
 }
 
 // ownedCells are the cells as they are on record.
@@ -128,20 +129,11 @@ func (n *Node) participants() []string {
 	return out
 }
 
-// takers names the sites that take part, are heard and take writes, this one first: who does not take writes could not use what it is
-// given.
+// takers names the sites that take part, are heard, take writes and are not asked to leave, this one first: others could not use what they
+// are given, or would give it on.
 func (n *Node) takers(ctx context.Context) ([]string, error) {
-	out := []string{n.config.Site}
-	for _, site := range n.participants()[1:] {
-		heard, err := n.sites.hears(ctx, site)
-		if err != nil {
-			return nil, err
-		}
-		if heard && n.sites.takesCells(ctx, site) == nil {
-			out = append(out, site)
-		}
-	}
-	return out, nil
+	take, _, err := n.heardOthers(ctx)
+	return append([]string{n.config.Site}, take...), err
 }
 
 // validateHomed says what is wrong with the categories that are homed.

@@ -69,7 +69,7 @@ func (n *Node) openRegistrar(ctx context.Context) error {
 		return err
 	}
 	n.sites.registrar.Store(n.cells.registrar)
-	n.sites.service.Registrar = n.cells.registrar
+	n.sites.service.Registrar, n.sites.service.Leaving = n.cells.registrar, n.cells.leaving.now
 	if n.cells.registrar.Roster().Epoch > 0 {
 		return n.cells.begin(ctx)
 	}
@@ -375,6 +375,9 @@ func (m members) SetReadOnly(ctx context.Context, r *sitesv1.SetReadOnlyRequest)
 	}
 	if err := m.n.sites.readOnly.set(r.GetReason()); err != nil {
 		return nil, err
+	}
+	if r.GetReason() == "" {
+		m.n.cells.leaving.over() // it stays
 	}
 	if m.n.sites.site != nil {
 		if err := m.n.sites.takePart(ctx, m.n.cells.registrar.Roster); err != nil {

@@ -63,54 +63,71 @@ func (m members) leave(ctx context.Context, r *sitesv1.LeaveSiteRequest) (*sites
 		return nil, fmt.Errorf("%w: site %s does not know yet that it takes part, nor which cells it has been given: ask again when it has what the others have (sites status)",
 			eventstore.ErrUnavailable, m.n.config.Site)
 	}
-	others, err := m.takers(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if len(others) == 0 {
-		return nil, fmt.Errorf("%w: no other site is heard and takes writes, so that it could go on", eventstore.ErrInvalid)
-	}
-	ring, err := replication.NewRing(others...)
-	if err != nil {
-		return nil, err
-	}
-	moved := 0
-	for _, cell := range c.of(m.n.config.Site) {
-		if cell.Sealed && !slices.Contains(others, cell.Next) {
-			return nil, fmt.Errorf("%w: cell %d is on its way to %s, which is not heard, or takes no writes: ask again when it does; if it is gone for good, take what it was to have (sites promote --from %s)",
-				eventstore.ErrUnavailable, cell.Number, cell.Next, cell.Next.Region)
-		}
-		if cell.Sealed || moved == moveAtOnce {
-			continue
-		}
-		if err := c.owned.Load().owner.Move(ctx, cell.Number, ring.Of(cell.Number)); err != nil {
+	if !c.leaving.now() { // one that cannot leave in any case keeps no other from leaving
+		if _, _, err := m.successors(ctx); err != nil {
 			return nil, err
 		}
-		moved++
 	}
-	if left := len(c.of(m.n.config.Site)) + len(c.comingTo(m.n.config.Site)); left > 0 {
-		return &sitesv1.LeaveSiteResponse{Cells: uint32(left)}, nil
+	// INVARIANT: a site is known to leave before it asks who could take its place: of two that begin at once, one at least sees the other.
+	defer c.leaving.begin()()
+	take, leave, err := m.successors(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if left, err := m.giveCells(ctx, take, leave); err != nil || left > 0 {
+		return &sitesv1.LeaveSiteResponse{Cells: left}, err
 	}
 	out := &sitesv1.LeaveSiteResponse{Left: true}
 	if err := m.n.sites.retire(ctx, r.GetReason(), c.registrar.Roster); err != nil {
 		return nil, err
 	}
-	if !r.GetKeep() && !slices.Contains(c.registrar.Roster().Left, m.n.config.Site) {
+	if !slices.Contains(c.registrar.Roster().Left, m.n.config.Site) {
 		if err := pause(ctx, giftsArrive); err != nil {
 			return nil, fmt.Errorf("wait for what others have given to this site: %w (%s)", err, stillMember)
 		}
-		if err := m.giveAway(ctx, out, others); err != nil {
-			return nil, fmt.Errorf("give away what only this site may use: %w (%s; without giving anything away it leaves with --keep)", err, stillMember)
+		if left, err := m.giveCells(ctx, take, leave); err != nil || left > 0 {
+			return &sitesv1.LeaveSiteResponse{Cells: left}, err
+		}
+		if !r.GetKeep() {
+			if err := m.giveAway(ctx, out, take); err != nil {
+				return nil, fmt.Errorf("give away what only this site may use: %w (%s; without giving anything away it leaves with --keep)", err, stillMember)
+			}
 		}
 	}
 	if _, err := c.registrar.Leave(ctx, m.n.config.Site, r.GetReason()); err != nil {
 		return nil, fmt.Errorf("put on record that the site has left: %w (%s)", err, stillMember)
 	}
+	c.leaving.over()
 	state, err := m.n.local.Log(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return out, m.n.sites.toldAll(ctx, state.Seq)
+}
+
+// giveCells gives some of the site's cells to those who take them, and returns how many it has still to give, or others to open.
+func (m members) giveCells(ctx context.Context, take, leave []string) (left uint32, err error) {
+	c := m.n.cells
+	if err := c.stuck(append(slices.Clone(leave), take...)); err != nil {
+		return 0, err
+	}
+	ring, err := replication.NewRing(shardsOf(take)...)
+	if err != nil {
+		return 0, err
+	}
+	moved := 0
+	for _, cell := range c.of(m.n.config.Site) {
+		if cell.Sealed {
+			continue
+		}
+		if moved++; moved > moveAtOnce {
+			break
+		}
+		if err := c.owned.Load().owner.Move(ctx, cell.Number, ring.Of(cell.Number)); err != nil {
+			return 0, err
+		}
+	}
+	return uint32(len(c.of(m.n.config.Site)) + len(c.comingTo(m.n.config.Site))), nil
 }
 
 // stillMember says where a site stands that has not left when it was to.
@@ -142,11 +159,7 @@ func pause(ctx context.Context, d time.Duration) error {
 }
 
 // giveAway has the domains give to others what only this site may use. REQUIRES: the site has retired. Nothing else writes then.
-func (m members) giveAway(ctx context.Context, out *sitesv1.LeaveSiteResponse, others []replication.Shard) error {
-	var to []string
-	for _, s := range others {
-		to = append(to, s.Region)
-	}
+func (m members) giveAway(ctx context.Context, out *sitesv1.LeaveSiteResponse, to []string) error {
 	for _, d := range m.n.domains {
 		if d.Leave == nil {
 			continue
@@ -185,16 +198,12 @@ func (p *cellsPart) comingTo(site string) (out []replication.Cell) {
 	return out
 }
 
-// takers returns the shards of the other sites that are heard and take writes.
-func (m members) takers(ctx context.Context) (out []replication.Shard, err error) {
-	sites, err := m.n.takers(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, site := range sites[1:] {
+// shardsOf returns the shards of sites.
+func shardsOf(sites []string) (out []replication.Shard) {
+	for _, site := range sites {
 		out = append(out, shardOf(site))
 	}
-	return out, nil
+	return out
 }
 
 // tellTimeout bounds how long a site that leaves waits for the others to have its log.
@@ -240,11 +249,11 @@ func (m members) PromoteSite(ctx context.Context, r *sitesv1.PromoteSiteRequest)
 	case heard:
 		return nil, fmt.Errorf("%w: site %s is heard: have it give its cells away (sites leave, or cells move, asked there)", eventstore.ErrInvalid, r.GetSite())
 	}
-	goOn, err := m.takers(ctx)
+	goOn, err := m.n.takers(ctx) // this one too
 	if err != nil {
 		return nil, err
 	}
-	ring, err := replication.NewRing(append(goOn, shardOf(m.n.config.Site))...)
+	ring, err := replication.NewRing(shardsOf(goOn)...)
 	if err != nil {
 		return nil, err
 	}

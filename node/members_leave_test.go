@@ -31,7 +31,7 @@ func TestLeaverTakesNoWritesButGives(t *testing.T) {
 			t.Fatal(err)
 		}
 		out := &sitesv1.LeaveSiteResponse{}
-		return out, m.giveAway(ctx, out, []replication.Shard{shardOf("sh")})
+		return out, m.giveAway(ctx, out, []string{"sh"})
 	}
 	if err := receive(ctx, "1"); err != nil {
 		t.Fatal(err)

@@ -28,6 +28,8 @@ type Service struct {
 	Registrar *replication.Registrar
 	// ReadOnly says why the site takes no writes, as when an operator has it so or its disk is full; nil or nothing: it takes them.
 	ReadOnly func() string
+	// Leaving says whether the site is asked to leave at present; nil: it is not.
+	Leaving func() bool
 	// Takeovers are those that are on record; nil: there are none.
 	Takeovers func() []replication.Takeover
 	// Comparer compares stores, Models tells digests of the read models; nil where there are no other sites.
@@ -204,6 +206,7 @@ func (s *Service) accord(out *sitesv1.SitesStatus) {
 	if s.ReadOnly != nil {
 		out.WritesRefused = s.ReadOnly()
 	}
+	out.Leaving = s.Leaving != nil && s.Leaving()
 	if s.Registrar == nil {
 		return
 	}

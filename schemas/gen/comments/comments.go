@@ -938,6 +938,7 @@ var texts = map[string]string{
 	"tributary.sites.v1.SitesStatus.future_seconds":                        "How far in the future the last event here is: what is recorded comes after it, and waits at other sites until its time has come.",
 	"tributary.sites.v1.SitesStatus.head":                                  "Seq of the last own event, and of the last that is in the site's topic.",
 	"tributary.sites.v1.SitesStatus.lease":                                 "Under which lease the site writes what is homed, and what was taken over from sites that were gone.",
+	"tributary.sites.v1.SitesStatus.leaving":                               "Whether the site is asked to leave at present: it is given nothing then.",
 	"tributary.sites.v1.SitesStatus.log":                                   "Its own log, in its present life, such as shard-00@sh/1.",
 	"tributary.sites.v1.SitesStatus.mode":                                  "normal, degraded, catching-up, isolated, fenced-clock, write-blocked, read-only or unconfirmed; single when no other sites are named.",
 	"tributary.sites.v1.SitesStatus.writes_refused":                        "What keeps the site from taking commands; empty when nothing does.",

@@ -848,8 +848,10 @@ type SitesStatus struct {
 	// How the last comparison of the stores went, or the one that is under way; missing before the first.
 	Comparison *StoreComparison `protobuf:"bytes,17,opt,name=comparison,proto3" json:"comparison,omitempty"`
 	// Under which lease the site writes what is homed, and what was taken over from sites that were gone.
-	Lease         *Lease      `protobuf:"bytes,20,opt,name=lease,proto3" json:"lease,omitempty"`
-	Takeovers     []*Takeover `protobuf:"bytes,21,rep,name=takeovers,proto3" json:"takeovers,omitempty"`
+	Lease     *Lease      `protobuf:"bytes,20,opt,name=lease,proto3" json:"lease,omitempty"`
+	Takeovers []*Takeover `protobuf:"bytes,21,rep,name=takeovers,proto3" json:"takeovers,omitempty"`
+	// Whether the site is asked to leave at present: it is given nothing then.
+	Leaving       bool `protobuf:"varint,22,opt,name=leaving,proto3" json:"leaving,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1015,6 +1017,13 @@ func (x *SitesStatus) GetTakeovers() []*Takeover {
 		return x.Takeovers
 	}
 	return nil
+}
+
+func (x *SitesStatus) GetLeaving() bool {
+	if x != nil {
+		return x.Leaving
+	}
+	return false
 }
 
 // StoreComparison is a pass in which a site compares what stands in its store with what each other site has.
@@ -2947,7 +2956,7 @@ const file_tributary_sites_v1_sites_proto_rawDesc = "" +
 	"\fPullResponse\x12\x14\n" +
 	"\x05chain\x18\x01 \x01(\fR\x05chain\x12\x16\n" +
 	"\x06frames\x18\x02 \x01(\fR\x06frames\"\x11\n" +
-	"\x0fGetSitesRequest\"\xfd\x05\n" +
+	"\x0fGetSitesRequest\"\x97\x06\n" +
 	"\vSitesStatus\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x10\n" +
 	"\x03log\x18\x02 \x01(\tR\x03log\x12\x12\n" +
@@ -2970,7 +2979,8 @@ const file_tributary_sites_v1_sites_proto_rawDesc = "" +
 	"comparison\x18\x11 \x01(\v2#.tributary.sites.v1.StoreComparisonR\n" +
 	"comparison\x12/\n" +
 	"\x05lease\x18\x14 \x01(\v2\x19.tributary.sites.v1.LeaseR\x05lease\x12:\n" +
-	"\ttakeovers\x18\x15 \x03(\v2\x1c.tributary.sites.v1.TakeoverR\ttakeovers\"\xcb\x02\n" +
+	"\ttakeovers\x18\x15 \x03(\v2\x1c.tributary.sites.v1.TakeoverR\ttakeovers\x12\x18\n" +
+	"\aleaving\x18\x16 \x01(\bR\aleaving\"\xcb\x02\n" +
 	"\x0fStoreComparison\x12\x18\n" +
 	"\arunning\x18\x01 \x01(\bR\arunning\x125\n" +
 	"\bbegun_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\abegunAt\x125\n" +
