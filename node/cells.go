@@ -293,6 +293,9 @@ func (c *cells) MoveCell(ctx context.Context, r *sitesv1.MoveCellRequest) (*site
 
 // TakeCell takes a cell whose owner is gone.
 func (c *cells) TakeCell(ctx context.Context, r *sitesv1.TakeCellRequest) (*sitesv1.Cell, error) {
+	if err := checkReason(r.GetReason(), "say why the cell is taken"); err != nil {
+		return nil, err
+	}
 	return c.change(r.GetCell(), func(o *replication.Owner, number uint16) error {
 		cell, _ := c.part.fence.Cell(number)
 		return o.Take(ctx, number, cell.Home, r.GetReason(), c.part.n.sites.hears)

@@ -373,6 +373,11 @@ func (m members) SetReadOnly(ctx context.Context, r *sitesv1.SetReadOnlyRequest)
 	if r.GetReason() == "" && slices.Contains(m.n.cells.registrar.Roster().Left, m.n.config.Site) {
 		return nil, fmt.Errorf("%w: site %s has left, others receive no more of it: have it join again first (tributary sites join, asked at another site)", eventstore.ErrInvalid, m.n.config.Site)
 	}
+	if r.GetReason() != "" {
+		if err := checkReason(r.GetReason(), "say why the site takes no writes"); err != nil {
+			return nil, err
+		}
+	}
 	if err := m.n.sites.readOnly.set(r.GetReason()); err != nil {
 		return nil, err
 	}

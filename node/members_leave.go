@@ -17,6 +17,9 @@ const moveAtOnce = 64
 
 // FoundSystem has the system begin without sites that are gone.
 func (m members) FoundSystem(ctx context.Context, r *sitesv1.FoundSystemRequest) (*sitesv1.Roster, error) {
+	if err := checkReason(r.GetReason(), "say why the sites are thought to be gone"); err != nil {
+		return nil, err
+	}
 	roster, err := m.n.cells.registrar.Found(ctx, r.GetWithout(), r.GetReason())
 	if err != nil {
 		return nil, err
@@ -27,8 +30,11 @@ func (m members) FoundSystem(ctx context.Context, r *sitesv1.FoundSystemRequest)
 
 // LeaveSite has a site take part no more.
 func (m members) LeaveSite(ctx context.Context, r *sitesv1.LeaveSiteRequest) (*sitesv1.LeaveSiteResponse, error) {
-	if r.GetReason() == "" {
-		return nil, fmt.Errorf("%w: say why the site leaves", eventstore.ErrInvalid)
+	if r.GetSite() == "" {
+		return nil, fmt.Errorf("%w: the name of the site that leaves is missing (site)", eventstore.ErrInvalid)
+	}
+	if err := checkReason(r.GetReason(), "say why the site leaves"); err != nil {
+		return nil, err
 	}
 	if r.GetSite() == m.n.config.Site {
 		return m.leave(ctx, r)
@@ -234,14 +240,18 @@ func (p *sitesPart) toldAll(ctx context.Context, seq uint64) error {
 // PromoteSite takes over from a site that is gone: its cells, and those that were on their way to it. Those that it has given to a site
 // that is heard are left to that.
 func (m members) PromoteSite(ctx context.Context, r *sitesv1.PromoteSiteRequest) (*sitesv1.PromoteSiteResponse, error) {
+	if r.GetSite() == "" {
+		return nil, fmt.Errorf("%w: the name of the site that is gone is missing (site)", eventstore.ErrInvalid)
+	}
+	if err := checkReason(r.GetReason(), "say why the site is thought to be gone"); err != nil {
+		return nil, err
+	}
 	c := m.n.cells
 	owned := c.owned.Load()
 	cells := append(c.of(r.GetSite()), c.comingTo(r.GetSite())...)
 	switch heard, err := m.n.sites.hears(ctx, r.GetSite()); {
 	case err != nil:
 		return nil, err
-	case r.GetReason() == "":
-		return nil, fmt.Errorf("%w: say why the site is thought to be gone", eventstore.ErrInvalid)
 	case owned == nil:
 		return nil, fmt.Errorf("%w: the sites' system is not founded yet: first say that it begins without site %s (sites found --without %s)", eventstore.ErrUnavailable, r.GetSite(), r.GetSite())
 	case r.GetSite() == m.n.config.Site || len(cells) == 0 && !slices.Contains(c.shards(), shardOf(r.GetSite())):

@@ -64,6 +64,9 @@ func (c *sitesJoinCmd) Run(ctx context.Context, g *globals) error {
 	if err != nil || len(joins) != 1 {
 		return fmt.Errorf("%w: %q: name the new site with its addresses, SITE=GRPC_ADDR,KAFKA_ADDR, both as HOST:PORT; those of a site that has left are not kept, and have to be named again", eventstore.ErrInvalid, c.Peer)
 	}
+	if joins[0].Site == "" {
+		return fmt.Errorf("%w: the name of the new site is missing: SITE=GRPC_ADDR,KAFKA_ADDR", eventstore.ErrInvalid)
+	}
 	m := &sitesv1.Member{Site: joins[0].Site, Grpc: joins[0].GRPC, Kafka: joins[0].Kafka}
 	return c.members(ctx, func(members sitesv1.MembersClient) error {
 		before, err := members.GetRoster(ctx, &sitesv1.GetRosterRequest{})
@@ -138,6 +141,9 @@ const leavePause = 100 * time.Millisecond
 
 // Run asks until the site has left.
 func (c *sitesLeaveCmd) Run(ctx context.Context, g *globals) error {
+	if c.Site == "" {
+		return fmt.Errorf("%w: the name of the site that leaves is missing", eventstore.ErrInvalid)
+	}
 	return c.members(ctx, func(members sitesv1.MembersClient) error { return c.leave(ctx, g, members) })
 }
 
@@ -183,6 +189,9 @@ type sitesPromoteCmd struct {
 
 // Run takes over.
 func (c *sitesPromoteCmd) Run(ctx context.Context, g *globals) error {
+	if c.From == "" {
+		return fmt.Errorf("%w: the name of the site that is gone is missing (--from)", eventstore.ErrInvalid)
+	}
 	return c.members(ctx, func(members sitesv1.MembersClient) error {
 		r, err := members.PromoteSite(ctx, &sitesv1.PromoteSiteRequest{Site: c.From, Reason: c.Reason})
 		if err != nil {

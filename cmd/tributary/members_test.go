@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -46,6 +47,22 @@ func TestMembersAskedWrongly(t *testing.T) {
 	} {
 		if !errors.Is(c.err, eventstore.ErrInvalid) || !strings.Contains(c.err.Error(), c.says) || strings.Contains(c.err.Error(), "--peer") {
 			t.Errorf("%v; want ErrInvalid with %s, without --peer", c.err, c.says)
+		}
+	}
+}
+
+// A site that is not named is asked for before a server is.
+func TestSitesThatAreNotNamed(t *testing.T) {
+	nowhere := siteTarget{Data: t.TempDir()}
+	for name, c := range map[string]interface {
+		Run(ctx context.Context, g *globals) error
+	}{
+		"leave":   &sitesLeaveCmd{Reason: "x", siteTarget: nowhere},
+		"join":    &sitesJoinCmd{Peer: "=,", siteTarget: nowhere},
+		"promote": &sitesPromoteCmd{Reason: "x", siteTarget: nowhere},
+	} {
+		if err := c.Run(t.Context(), &globals{}); !errors.Is(err, eventstore.ErrInvalid) || !strings.Contains(err.Error(), "the name of the") {
+			t.Errorf("sites %s without a name: %v", name, err)
 		}
 	}
 }

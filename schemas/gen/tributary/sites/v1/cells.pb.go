@@ -354,7 +354,7 @@ type TakeCellRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Number, from 0 to 1023.
 	Cell uint32 `protobuf:"varint,1,opt,name=cell,proto3" json:"cell,omitempty"`
-	// Why, for the record.
+	// Why, for the record: 1 to 500 bytes.
 	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

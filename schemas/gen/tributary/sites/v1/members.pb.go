@@ -206,7 +206,7 @@ func (x *Member) GetKafka() string {
 type FoundSystemRequest struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Without []string               `protobuf:"bytes,1,rep,name=without,proto3" json:"without,omitempty"`
-	// Why, for the record.
+	// Why, for the record: 1 to 500 bytes.
 	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -305,7 +305,7 @@ func (x *JoinSiteRequest) GetMember() *Member {
 type LeaveSiteRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Site  string                 `protobuf:"bytes,1,opt,name=site,proto3" json:"site,omitempty"`
-	// Why, for the record.
+	// Why, for the record: 1 to 500 bytes.
 	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	// Do not give away what only this site may use: it is lost to the others.
 	Keep          bool `protobuf:"varint,3,opt,name=keep,proto3" json:"keep,omitempty"`
@@ -441,7 +441,7 @@ func (x *LeaveSiteResponse) GetKept() []string {
 type PromoteSiteRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Site  string                 `protobuf:"bytes,1,opt,name=site,proto3" json:"site,omitempty"`
-	// Why, for the record.
+	// Why, for the record: 1 to 500 bytes.
 	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -555,7 +555,7 @@ func (x *PromoteSiteResponse) GetElsewhere() uint32 {
 // SetReadOnlyRequest says why, or that it is over.
 type SetReadOnlyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Why the site takes no writes, for those who are refused; empty: it takes them again.
+	// Why the site takes no writes, for those who are refused, at most 500 bytes; empty: it takes them again.
 	Reason        string `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
