@@ -158,7 +158,7 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 	n.bus = commands.NewBus(n.sealed, options)
 	n.server = server.New(server.Options{
 		HTTPAddr: config.HTTP, GRPCAddr: config.GRPC, MaxStreams: config.MaxStreams, Durability: config.durability(), Logger: n.log, Version: config.Version, Run: n.run, Folder: n.folder,
-		Health: n.health, Sample: n.sample, Page: n.page(), Forward: n.forward, Locate: n.locate, Session: n.sites.session(n.local),
+		Health: n.health, Sample: n.sample, Page: n.page(), Forward: n.forward, Head: n.head, Locate: n.locate, Session: n.sites.session(n.local),
 		Refuse: n.refusesMore(),
 	})
 	if err := n.assemble(); err != nil {

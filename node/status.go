@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/kafkalog"
 	"github.com/tributary-es/tributary/internal/server"
 	"github.com/tributary-es/tributary/projections"
@@ -164,4 +165,13 @@ func (n *Node) sample() server.Sample {
 		out.SagasOpen[s.name] = uint64(s.Open())
 	}
 	return out
+}
+
+// head returns how far the log is durable.
+func (n *Node) head(ctx context.Context) (eventstore.Position, error) {
+	state, err := n.local.Log(ctx)
+	if err != nil {
+		return eventstore.Position{}, fmt.Errorf("ask the store: %w", err)
+	}
+	return state.Durable, nil
 }

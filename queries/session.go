@@ -43,7 +43,7 @@ func (e *NotHereError) Class() eventstore.Class { return eventstore.Transient }
 // MaxWait: MaxWait), and returns the position at which it has all of it: what Fresh waits for here. sites are those whose events may
 // still come here: what the log holds is found whether its site is among them or not.
 //
-// Errors: *NotHereError when the wait was over; eventstore.ErrInvalid when the token names what is not here, of a site that is none of these;
+// Errors: *NotHereError when the wait was over; eventstore.ErrInvalid when the token names what is not here, of a site that is none of these, or a life that no log has;
 // eventstore.ErrWrongIncarnation when it names what this log can never have: more of its own than it has; and ctx's error.
 func Locate(ctx context.Context, log Log, sites []string, token eventstore.Vector, wait time.Duration) (eventstore.Position, error) {
 	state, err := log.Log(ctx)
@@ -57,6 +57,8 @@ func Locate(ctx context.Context, log Log, sites []string, token eventstore.Vecto
 	for _, d := range token {
 		own := d.Log.Site == state.ID.Site && d.Log.Shard == state.ID.Shard
 		switch {
+		case d.Log.Incarnation == 0:
+			return eventstore.Position{}, fmt.Errorf("%w: session token: %s: the first life of a log is 1", eventstore.ErrInvalid, d)
 		case seqIn(heads, d.Log) >= d.Seq: // it is here, whoever takes part now
 		case !own && !slices.Contains(sites, d.Log.Site):
 			return eventstore.Position{}, fmt.Errorf("%w: session token: site %q is none of those known here: %s", eventstore.ErrInvalid, d.Log.Site,

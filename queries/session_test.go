@@ -104,6 +104,9 @@ func TestTokensThatCannotBe(t *testing.T) {
 		want error
 	}{
 		"a site that is not known":   {eventstore.Dot{Log: eventstore.LogID{Site: "x", Incarnation: 1}, Seq: 1}, eventstore.ErrInvalid},
+		"a log has no life 0":        {eventstore.Dot{Log: eventstore.LogID{Site: "a"}, Seq: 1}, eventstore.ErrInvalid},
+		"this log has no life 0":     {eventstore.Dot{Log: eventstore.LogID{Site: "b"}, Seq: 1}, eventstore.ErrInvalid},
+		"nothing of a life 0":        {eventstore.Dot{Log: eventstore.LogID{Site: "b"}}, eventstore.ErrInvalid},
 		"more than this log has":     {eventstore.Dot{Log: eventstore.LogID{Site: "b", Incarnation: 2}, Seq: 1}, eventstore.ErrWrongIncarnation},
 		"a later life of this log":   {eventstore.Dot{Log: eventstore.LogID{Site: "b", Incarnation: 3}, Seq: 1}, eventstore.ErrWrongIncarnation},
 		"nothing of an earlier life": {eventstore.Dot{Log: eventstore.LogID{Site: "b", Incarnation: 1}, Seq: 0}, nil},

@@ -40,7 +40,7 @@ func (s *Server) Handle(pattern string, call Call) {
 		}
 		ctx, cancel := context.WithTimeout(ctx, s.options.RequestTimeout)
 		defer cancel()
-		if token := cmp.Or(r.Header.Get("X-Read-After"), r.URL.Query().Get(readAfterParam)); isSession(token) {
+		if token := cmp.Or(r.Header.Get("X-Read-After"), r.URL.Query().Get(readAfterParam)); token != "" {
 			at, err := s.locate(ctx, token)
 			if err != nil {
 				return err

@@ -50,6 +50,8 @@ type Options struct {
 	Forward func(ctx context.Context, home, method string, request, answer proto.Message) error
 	// Refuse, when set, says why a method is not answered; nil where it is.
 	Refuse func(method string) error
+	// Head, when set, returns how far this site's log is: a call that is to be answered after a later position is refused.
+	Head func(ctx context.Context) (eventstore.Position, error)
 	// Locate, when set, returns where this site's log holds all that a session token names, and waits for that; Session returns what
 	// an answer that is given now may rest on, for its token.
 	Locate  func(ctx context.Context, token eventstore.Vector) (eventstore.Position, error)

@@ -95,3 +95,39 @@ func TestSessionTokens(t *testing.T) {
 		t.Errorf("a fault of the site itself: %v", err)
 	}
 }
+
+// A position that this site's log does not have cannot be waited for, whatever is asked: it is refused before the method is, over both
+// protocols.
+func TestPositionsThatTheLogDoesNotHave(t *testing.T) {
+	asked := ""
+	r := start(t, server.Options{
+		Head: func(context.Context) (eventstore.Position, error) {
+			return eventstore.Position{Incarnation: 2, LSN: 42}, nil
+		},
+	}, &fakes{order: func(ctx context.Context, _ *commerceapiv1.GetOrderRequest) (*commerceapiv1.Order, error) {
+		asked = server.HeadersOf(ctx).Get("x-read-after")
+		return &commerceapiv1.Order{Id: "A", Position: "2-42"}, nil
+	}})
+	r.Handle("GET /v1/after", func(_ context.Context, r *http.Request) (any, error) {
+		return server.Positioned{Answer: r.Header.Get("X-Read-After"), Position: "2-42"}, nil
+	})
+	for position, want := range map[string]int{
+		"2-1": 200, "2-42": 200, "2-0": 200, "2-43": 409, "2-99999999": 409, "1-7": 409, "3-1": 409, "0-1": 409, "soon": 400, "2": 400,
+	} {
+		for _, path := range []string{"/v1/orders/A", "/v1/after"} {
+			asked = ""
+			a := r.do(t, "GET", path, "", "X-Read-After", position)
+			if a.status != want || want != 200 && (asked != "" || !strings.Contains(string(a.body), "X-Read-After")) {
+				t.Errorf("%s after %s: %d %s, want %d; the method was asked for %q", path, position, a.status, a.body, want, asked)
+			}
+			if a := r.do(t, "GET", path+"?read_after="+position, ""); a.status != want {
+				t.Errorf("%s?read_after=%s: %d %s, want %d", path, position, a.status, a.body, want)
+			}
+		}
+		code := map[int]codes.Code{200: codes.OK, 400: codes.InvalidArgument, 409: codes.FailedPrecondition}[want]
+		ctx := metadata.AppendToOutgoingContext(t.Context(), "x-read-after", position)
+		if _, err := commerceapiv1.NewQueryServiceClient(r.conn).GetOrder(ctx, &commerceapiv1.GetOrderRequest{Id: "A"}); status.Code(err) != code {
+			t.Errorf("gRPC after %s: %v, want %s", position, err, code)
+		}
+	}
+}
