@@ -72,7 +72,9 @@ func TestWhoLeavesTakesNoCells(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = peer.Close() }) // the answers are there
+	n.sites.mu.Lock()
 	n.sites.known["sh"] = joinedPeer{Peer{Site: "sh"}, peer}
+	n.sites.mu.Unlock()
 	for name, c := range map[string]struct {
 		status *sitesv1.SitesStatus
 		want   error

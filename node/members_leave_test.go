@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -92,8 +93,15 @@ func TestReadOnlyTakesWhatGivesAway(t *testing.T) {
 
 // A site that does not know yet that it takes part is not asked to leave in vain: it takes writes as before, and is told to ask again.
 func TestLeaveBeforeTheSiteIsOnRecord(t *testing.T) {
-	n, stop := runAlone(t, filepath.Join(t.TempDir(), "data"))
-	defer stop()
+	n, err := Open(t.Context(), Config{Data: t.TempDir(), Kafka: Off, ClickHouse: Off, HTTP: "127.0.0.1:0", GRPC: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	leave := &sitesv1.LeaveSiteRequest{Site: n.config.Site, Reason: "it is not wanted"}
 	if _, err := (members{n: n}).LeaveSite(t.Context(), leave); !errors.Is(err, eventstore.ErrInvalid) {
 		t.Errorf("a site without others leaves: %v", err)

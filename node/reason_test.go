@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -11,7 +12,7 @@ import (
 
 // Why an operator does something is text of 1 to 500 bytes wherever it is asked for, and a site that is not named is asked for by name.
 func TestWhatOperatorsSayIsChecked(t *testing.T) {
-	n, err := Open(t.Context(), Config{Data: t.TempDir(), Kafka: Off, ClickHouse: Off, HTTP: "127.0.0.1:0", GRPC: "127.0.0.1:0", Homed: []string{"ledger"}})
+	n, err := Open(t.Context(), Config{Data: t.TempDir(), Kafka: Off, ClickHouse: Off, HTTP: "127.0.0.1:0", GRPC: "127.0.0.1:0", Homed: []string{"ledger"}, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
