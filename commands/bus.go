@@ -37,6 +37,11 @@ type Options struct {
 	// CacheEntries and CacheBytes bound the folded states kept between commands, whichever comes first. Zero means the
 	// default; a negative number keeps none.
 	CacheEntries, CacheBytes int
+	// Decidable, when set, is asked with the category of each stream that a message is to be decided on, before anything of it is
+	// loaded, and with those whose types of events a decider's query names. Its error is returned as it is, and nothing is decided:
+	// neither what a state that is not all there would have refused, nor what it would have allowed. A message that was applied
+	// before is answered all the same.
+	Decidable func(category string) error
 	// Snapshots keeps states on disk, of those aggregates that say how; nil keeps none.
 	Snapshots SnapshotStore
 	// Log gets what went wrong and kept nothing from going on; nil means slog.Default.
@@ -59,6 +64,8 @@ type Bus struct {
 	// categories has the aggregate of each, so that two never write the same streams; deciders names the deciders, likewise.
 	categories map[string]aggregate
 	deciders   map[string]bool
+	// writers are the categories whose aggregates have events of a wire name.
+	writers map[string][]string
 	// codecs decode events by wire name, for deciders, whose events are those of several aggregates.
 	codecs map[string]decodeAny
 	// sealer is the store when it seals personal fields; else unsealed has the personal fields of each type.
@@ -108,7 +115,8 @@ func NewBus(store eventstore.Store, o Options) *Bus {
 	}
 	b := &Bus{
 		store: store, options: o,
-		commands: map[reflect.Type]registered{}, categories: map[string]aggregate{}, deciders: map[string]bool{}, codecs: map[string]decodeAny{},
+		commands: map[reflect.Type]registered{}, categories: map[string]aggregate{}, deciders: map[string]bool{},
+		writers: map[string][]string{}, codecs: map[string]decodeAny{},
 		messages: map[string]protoreflect.MessageDescriptor{}, frozen: map[string]bool{}, unsealed: map[string][]protowire.Number{},
 		locks: newStreamLocks(),
 		cache: newStateCache(bound(o.CacheEntries, DefaultCacheEntries), bound(o.CacheBytes, DefaultCacheBytes)),
@@ -187,6 +195,50 @@ func (b *Bus) checkFrozen(e *eventstore.Event) error {
 		return nil
 	}
 	return fmt.Errorf("%w for events %s: a newer program has recorded them with more than this one knows; run that one", eventstore.ErrReadOnly, e.Type)
+}
+
+// Decidable returns nil when commands of a category may be decided, else why not (Options.Decidable). Who decides by a state that it
+// has loaded itself asks first.
+func (b *Bus) Decidable(category string) error {
+	if b.options.Decidable == nil {
+		return nil
+	}
+	return b.options.Decidable(category)
+}
+
+// decidable returns nil when a message may be decided, as far as is known before anything is loaded.
+func (b *Bus) decidable(p *plan) error {
+	if b.options.Decidable == nil {
+		return nil
+	}
+	for _, w := range p.work {
+		if err := b.Decidable(w.stream.Category); err != nil {
+			return err
+		}
+	}
+	for _, s := range p.scopes {
+		if err := b.decidableOver(s.query); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// decidableOver returns nil when something may be decided on what a query matches.
+func (b *Bus) decidableOver(q eventstore.Query) error {
+	if b.options.Decidable == nil {
+		return nil
+	}
+	for i := range q {
+		for _, name := range q[i].Types {
+			for _, category := range b.writers[name] {
+				if err := b.Decidable(category); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // decode decodes an event of any type that is registered.

@@ -56,6 +56,9 @@ func (b *Bus) attempt(ctx context.Context, p *plan, refresh bool) (eventstore.Re
 	if found || err != nil {
 		return receipt, err
 	}
+	if err := b.decidable(p); err != nil {
+		return eventstore.Receipt{}, err
+	}
 	keys := p.keys()
 	if err := b.locks.lockAll(ctx, keys); err != nil {
 		return eventstore.Receipt{}, fmt.Errorf("wait for stream: %w", err)

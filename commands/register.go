@@ -26,6 +26,9 @@ func Register[S, C, E any](b *Bus, a Aggregate[S, C, E], samples ...C) error {
 		return fmt.Errorf("register aggregate %q: %w", a.Category, err)
 	}
 	know(b, a.Codec)
+	for _, name := range a.Codec.Types() {
+		b.writers[name] = append(b.writers[name], a.Category)
+	}
 	return nil
 }
 

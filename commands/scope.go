@@ -287,6 +287,9 @@ func (b *Bus) widened(ctx context.Context, p *plan, s *scope, cmd any) (*gathere
 		if err := q.Validate(); err != nil {
 			return nil, &DeciderError{Decider: s.decider.name(), Err: fmt.Errorf("widened query: %w", err)}
 		}
+		if err := b.decidableOver(more); err != nil {
+			return nil, err
+		}
 		fresh := p.refresh
 		wide, err := b.gather(ctx, p, s.decider, q)
 		if err != nil {

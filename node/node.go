@@ -147,7 +147,7 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 	if n.click, err = openClickHouse(n); err != nil {
 		return nil, err
 	}
-	options := commands.Options{Log: n.log, Middleware: []commands.Middleware{
+	options := commands.Options{Log: n.log, Decidable: n.sites.decidable, Middleware: []commands.Middleware{
 		commands.Logging(n.log), commands.Recovery(), commands.Timeout(commandTimeout), commands.Validation(),
 	}}
 	if n.snapshots, err = pebblestore.OpenSnapshots(n.path("snapshots"), &pebblestore.SnapshotOptions{Logger: n.log, Room: n.local.Writable}); err != nil {

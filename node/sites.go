@@ -246,13 +246,36 @@ func (p *sitesPart) refuses(ctx context.Context, r *eventstore.Request) error {
 		return err
 	}
 	for i := range r.Appends {
-		if stream := r.Appends[i].Stream; p.escrowed[stream.Category] {
-			if err := p.site.Whole(); err != nil {
-				return fmt.Errorf("%w: stream %s waits for what the site did in an earlier life of its log: %w", eventstore.ErrUnavailable, stream, err)
-			}
+		if err := p.forgotten(r.Appends[i].Stream.Category); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// forgotten returns nil when the site knows which rights of a category it has used, else an error that matches
+// eventstore.ErrUnavailable.
+func (p *sitesPart) forgotten(category string) error {
+	if p.site == nil || !p.escrowed[category] {
+		return nil
+	}
+	if err := p.site.Whole(); err != nil {
+		return fmt.Errorf("%w: %s waits for what the site did in an earlier life of its log: %w", eventstore.ErrUnavailable, category, err)
+	}
+	return nil
+}
+
+// decidable returns nil when commands of a category may be decided on what the log has, else an error that matches
+// eventstore.ErrUnavailable. Rights in an escrow that are not back yet would read as rights that the site does not have: it would
+// refuse for good what it is to refuse for the moment.
+func (p *sitesPart) decidable(category string) error {
+	if p.site == nil || !p.escrowed[category] {
+		return nil
+	}
+	if err := p.refused(); err != nil {
+		return err
+	}
+	return p.forgotten(category)
 }
 
 // refusesLeft returns an error that matches eventstore.ErrReadOnly when the site takes part no more: nobody would receive what it

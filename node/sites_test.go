@@ -91,6 +91,32 @@ func runPart(t *testing.T, p *sitesPart) {
 	})
 }
 
+// sell is the command of an escrow of which there is nothing.
+type sell struct{}
+
+// sellingBus returns a bus over the store as the node would have it, at which everything is sold out.
+func sellingBus(t *testing.T, p *sitesPart, store eventstore.Store) *commands.Bus {
+	t.Helper()
+	b := commands.NewBus(p.guarded(store), commands.Options{Decidable: p.decidable})
+	type sold struct{}
+	if err := commands.Register(b, commands.Aggregate[int, sell, sold]{
+		Category: "stock",
+		ID:       func(sell) string { return "none" },
+		Decide: func(units int, _ sell) ([]sold, error) {
+			if units == 0 {
+				return nil, commands.Reject("stock.none", "there is none")
+			}
+			return []sold{{}}, nil
+		},
+		Evolve:   func(units int, _ sold) int { return units - 1 },
+		Codec:    commands.JSONCodec(map[string]sold{"stock.sold.v1": {}}),
+		Resolver: commands.Escrow[int, sold]{At: func(units int, _ string) int { return units }},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 // A site in another life takes everything but what is decided on rights that it may have used before, until it knows.
 func TestEscrowWaitsForEarlierLives(t *testing.T) {
 	lost := memstore.New(memstore.Options{LogID: eventstore.LogID{Site: "bj", Incarnation: 1}})
@@ -111,10 +137,15 @@ func TestEscrowWaitsForEarlierLives(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	bus := sellingBus(t, p, store)
 	p.escrows(map[string]commands.ResolverKind{"stock": commands.ByEscrow, "note": commands.ByCRDT})
 	guarded := p.guarded(store)
 	if _, err := guarded.Append(t.Context(), requestFor("note")); !errors.Is(err, eventstore.ErrUnavailable) {
 		t.Errorf("before the site runs it answers %v", err)
+	}
+
+	if _, err := bus.Dispatch(t.Context(), commands.Meta{}, sell{}); !errors.Is(err, eventstore.ErrUnavailable) {
+		t.Errorf("before the site runs a sale is answered with %v", err)
 	}
 
 	runPart(t, p)
@@ -146,6 +177,9 @@ func TestEscrowWaitsForEarlierLives(t *testing.T) {
 		if answers[1] != nil {
 			t.Errorf("%s another category is answered with %v", when, answers[1])
 		}
+		if _, err := bus.Dispatch(t.Context(), commands.Meta{}, sell{}); !errors.Is(err, eventstore.ErrUnavailable) || !errors.Is(err, replication.ErrUnconfirmed) {
+			t.Errorf("%s a sale of what the log has no units of is answered with %v", when, err)
+		}
 	}
 	check("before any other site was heard")
 	close(other.speak)
@@ -159,6 +193,10 @@ func TestEscrowWaitsForEarlierLives(t *testing.T) {
 		_, err := guarded.Append(t.Context(), requestFor("stock"))
 		return err == nil
 	})
+	var refused *commands.Rejection
+	if _, err := bus.Dispatch(t.Context(), commands.Meta{}, sell{}); !errors.As(err, &refused) {
+		t.Errorf("when all is back a sale of what there is none of is answered with %v", err)
+	}
 	if got, err := store.Heads(t.Context()); err != nil || got[0] != heads[0] {
 		t.Errorf("stock is taken with %v (%v) here, and there was %v", got, err, heads)
 	}

@@ -111,6 +111,9 @@ const giveTries = 10
 
 func (g *giving) give(ctx context.Context, tenant string, codes []string) error {
 	for try := 1; ; try++ {
+		if err := g.bus.Decidable(Category); err != nil {
+			return fmt.Errorf("count stock: %w", err)
+		}
 		var cmds []any
 		var units int64
 		var given []eventstore.StreamID
