@@ -13,10 +13,29 @@ import (
 	"github.com/tributary-es/tributary/projections"
 )
 
-// followers are what the node runs behind its log, each with the error that it ended with last.
+// followers are what the node runs behind its log, each with the error that it ended with last, and with what it waits for before
+// it begins.
 type followers struct {
 	mu    sync.Mutex // guards what follows
 	ended map[string]error
+	waits map[string]error
+}
+
+// wait notes what keeps a follower from beginning; nil: nothing does any more.
+func (f *followers) wait(what string, why error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.waits == nil {
+		f.waits = map[string]error{}
+	}
+	f.waits[what] = why
+}
+
+// waiting returns what keeps a follower from beginning.
+func (f *followers) waiting(what string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.waits[what]
 }
 
 func (f *followers) note(what string, err error) {

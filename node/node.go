@@ -271,7 +271,9 @@ func (n *Node) Run(ctx context.Context) error {
 		g.Go(func() error { return n.supervise(gctx, projectionPrefix+m.name, m.runner.Run) })
 	}
 	for _, s := range n.sagas {
-		g.Go(func() error { return n.supervise(gctx, sagaPrefix+s.name, s.Run) })
+		g.Go(func() error {
+			return n.supervise(gctx, sagaPrefix+s.name, func(ctx context.Context) error { return n.runSaga(ctx, s) })
+		})
 	}
 	for _, d := range n.domains {
 		if d.Rebalance != nil && n.config.Rebalance == RebalanceAuto && n.sites.site != nil {

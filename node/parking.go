@@ -69,6 +69,9 @@ func (p parking) RetryInstances(ctx context.Context, name, tenant, instance stri
 		if s.name != name {
 			continue
 		}
+		if why := p.node.followers.waiting(sagaPrefix + name); why != nil {
+			return 0, fmt.Errorf("%w: saga %s waits for what it did in an earlier life of the log: %w", eventstore.ErrUnavailable, name, why)
+		}
 		all := s.Parked()
 		if instance != "" {
 			all = []saga.Parked{{Tenant: tenant, Instance: instance}}

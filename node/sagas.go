@@ -3,7 +3,9 @@ package node
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/tributary-es/tributary/commands/saga"
 	"github.com/tributary-es/tributary/eventstore"
@@ -42,6 +44,39 @@ func (n *Node) hasOthers() (bool, error) {
 type sagaRunner struct {
 	name string
 	*saga.Runner
+}
+
+// sayWait is for how long a saga waits before it says so: a site that has just started knows more in a moment.
+const sayWait = time.Second
+
+// runSaga runs a saga until ctx ends, once the site has all that was born here in earlier lives of its log. Before that the saga would
+// take instances for new, or for less far, that have gone on: their steps would stand in two branches of which one does not count,
+// with what both have asked for done.
+func (n *Node) runSaga(ctx context.Context, s sagaRunner) error {
+	what, began, said := sagaPrefix+s.name, time.Now(), false
+	defer n.followers.wait(what, nil)
+	err := n.sites.awaitWhole(ctx, func(why error) {
+		n.followers.wait(what, why)
+		if !said && time.Since(began) >= sayWait {
+			said = true
+			n.log.Warn("the saga waits for what it did in an earlier life of the log", slog.String("saga", s.name), slog.Any("why", why))
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if n.followers.wait(what, nil); said {
+		n.log.Info("the saga goes on: all of the earlier lives of the log is back", slog.String("saga", s.name))
+	}
+	return s.Run(ctx)
+}
+
+// lastError is what keeps a saga from beginning, or what last kept one of its instances from going on.
+func (n *Node) lastError(s sagaRunner) string {
+	if why := n.followers.waiting(sagaPrefix + s.name); why != nil {
+		return "it waits for what it did in an earlier life of the log: " + why.Error()
+	}
+	return s.LastError()
 }
 
 // outbox lists the messages of all sagas.

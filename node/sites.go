@@ -211,6 +211,28 @@ func (p *sitesPart) awaitWritable(ctx context.Context) error {
 	return nil
 }
 
+// awaitWhole returns when the site has all that was born there in earlier lives of its log; where there are no other sites that is at
+// once. Again and again meanwhile it says what is missing.
+func (p *sitesPart) awaitWhole(ctx context.Context, waits func(why error)) error {
+	if p.site == nil {
+		return nil
+	}
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		why := p.site.Whole()
+		if why == nil {
+			return nil
+		}
+		waits(why)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
 // refused returns nil when the node takes writes, else an error that matches eventstore.ErrUnavailable.
 func (p *sitesPart) refused() error {
 	if p.site == nil {
@@ -423,7 +445,7 @@ func (n *Node) siteHealth(ctx context.Context) []server.Dependency {
 	own.Mode = string(replication.ModeOf(o.Mode, len(n.blocked()) > 0, n.readOnlyFor() != ""))
 	out := append(append([]server.Dependency{own}, blocked...), clockHealth(&o)...)
 	if err := n.sites.site.Whole(); err != nil && own.Up {
-		out = append(out, server.Dependency{Name: "earlier lives", Mode: "replicated", Problem: err.Error() + "; what is held in escrow is refused here"})
+		out = append(out, server.Dependency{Name: "earlier lives", Mode: "replicated", Problem: err.Error() + "; what is held in escrow is refused here, and sagas wait"})
 	}
 	for _, p := range o.Peers {
 		d := server.Dependency{Name: "site " + p.Site, Mode: n.grpcOf(p.Site), Up: p.Up}

@@ -47,7 +47,7 @@ func (n *Node) status(ctx context.Context) (*apiv1.Status, error) {
 	for _, s := range n.sagas {
 		out.Sagas = append(out.Sagas, &apiv1.SagaStatus{
 			Name: s.name, Open: uint64(s.Open()), Busy: uint64(s.Busy()), Parked: uint64(len(s.Parked())),
-			Position: s.Position().String(), LastError: s.LastError(),
+			Position: s.Position().String(), LastError: n.lastError(s),
 		})
 	}
 	for _, d := range n.health(ctx) {
