@@ -30,6 +30,10 @@
 // in.kind is triggered (a reference, the event itself stays where it is), succeeded (with key and receipt), refused (with
 // key, code, reason) or fired (with timer and due). A step that sends compensation is of kind "compensation".
 //
+// Where a log goes on in another life that had lost steps, and has taken them again before they come back, both stand in the
+// stream: those that stand first count, the others do not, and the instance goes on from the last that counts. Whoever runs a saga has
+// it wait until what was lost is back (package node does), for an instance that had ended meanwhile is not looked at again.
+//
 // # Checkpoints
 //
 // Now and then the runner appends to the stream default/$saga/<name> up to which position every trigger is handled, and

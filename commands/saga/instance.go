@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/tributary-es/tributary/eventstore"
 )
 
@@ -101,6 +103,8 @@ type memory struct {
 	version uint64 // steps that count
 	height  uint64 // events of the stream
 	began   eventstore.Dot
+	// beside are the events of the site's steps that do not count.
+	beside map[uuid.UUID]bool
 	// seen are the triggers that were reacted to, void the events that it was told are void, and passed what it has ignored of
 	// what other sites did.
 	seen         map[seenKey]uint64
@@ -134,7 +138,7 @@ type seenKey struct {
 func newMemory(r reactor) *memory {
 	return &memory{
 		reactor: r, seen: map[seenKey]uint64{}, void: map[eventstore.Dot]bool{}, passed: map[eventstore.Dot]bool{},
-		used: map[string]bool{}, timers: map[string]time.Time{},
+		beside: map[uuid.UUID]bool{}, used: map[string]bool{}, timers: map[string]time.Time{},
 	}
 }
 

@@ -16,7 +16,11 @@ func (r *Runner) load(ctx context.Context, i *instance) error {
 			return storeFault("load instance", err)
 		}
 		m.height++
-		if event.Dot.Log.Site != r.site || beside(&event, folded) {
+		if event.Dot.Log.Site != r.site {
+			continue
+		}
+		if beside(&event, folded) {
+			m.beside[event.Event.ID] = true
 			continue
 		}
 		folded = folded.With(event.Dot)

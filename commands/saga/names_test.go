@@ -265,6 +265,54 @@ func TestStepsOfALostLife(t *testing.T) {
 	})
 }
 
+// A log in another life has gone further than the one that was lost, and then learns that back: the step of the lost life stands first, the
+// others do not count, though the requests that recorded them are known. The instance takes its steps again, with the commands of them
+// done once, and the next start finds it ended.
+func TestStepsBesideThoseOfALostLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first := memstore.New(memstore.Options{LogID: eventstore.LogID{Site: "bj", Incarnation: 1}})
+		second := memstore.New(memstore.Options{LogID: eventstore.LogID{Site: "bj", Incarnation: 2}})
+		place(t, newShop(t, first), "1", "A B", 0)
+		exchange(t, first, second)
+		away := flaky{newShop(t, first), func(commands.Meta) error { return eventstore.ErrUnavailable }}
+		stop := run(t, newRunner(t, first, away, checkoutSaga, besideOthers(first, t)))
+		synctest.Wait()
+		stop()
+		time.Sleep(time.Second)
+		r := newRunner(t, second, newShop(t, second), checkoutSaga, besideOthers(second, t))
+		stop = run(t, r)
+		synctest.Wait()
+		if n, m := len(steps(t, first, "checkout.bj", "1")), len(steps(t, second, "checkout.bj", "1")); n != 1 || m != 3 {
+			t.Fatalf("the lives have recorded %d and %d steps, want 1 and 3", n, m)
+		}
+		exchange(t, first, second)
+		time.Sleep(2 * payLater)
+		synctest.Wait()
+		stop()
+		if p := r.Parked(); len(p) > 0 || r.Open() > 0 {
+			t.Errorf("parked are %+v, %d are open; want neither", p, r.Open())
+		}
+		recorded := len(steps(t, second, "checkout.bj", "1"))
+		for _, name := range []string{"again", "and again"} {
+			r = newRunner(t, forgetful{second}, newShop(t, second), checkoutSaga, besideOthers(second, t))
+			stop = run(t, r)
+			time.Sleep(2 * payLater)
+			synctest.Wait()
+			stop()
+			if p := r.Parked(); len(p) > 0 || r.Open() > 0 {
+				t.Errorf("started %s parked are %+v, %d are open; want neither", name, p, r.Open())
+			}
+		}
+		if n := len(steps(t, second, "checkout.bj", "1")); n != recorded {
+			t.Errorf("an ended instance has %d steps, and had %d", n, recorded)
+		}
+		want := map[string]int{"order.placed.v1": 1, "A+1": 1, "B+1": 1, "payment.charged.v1": 1, "order.confirmed.v1": 1}
+		if diff := cmp.Diff(want, effects(t, second, "1")); diff != "" {
+			t.Errorf("effects of the order (-want +got):\n%s", diff)
+		}
+	})
+}
+
 // Whatever ids orders have, names of instances are ids that a stream can have, and those of two sites differ.
 func TestNamesOfInstances(t *testing.T) {
 	var got []string

@@ -82,7 +82,7 @@ type timerRecord struct {
 	Due  time.Time `json:"due"`
 }
 
-// identity names the input within its instance: no input has two steps.
+// identity names the input within its instance: no input has two steps that count.
 func (in *inputRecord) identity() string {
 	switch in.Kind {
 	case kindTriggered:
@@ -206,9 +206,13 @@ func Sent(commandID, saga string) bool {
 	return ok && (strings.HasPrefix(rest, "/") || strings.HasPrefix(rest, "."))
 }
 
-// stepID returns the request id under which the step for an input is recorded.
-func stepID(saga, instance string, in *inputRecord) string {
-	return shortened("step/"+saga+"/", escapeID.Replace(instance)+"/"+in.identity())
+// stepID returns the request id under which the nth step for an input is recorded, from 1; those before it do not count.
+func stepID(saga, instance string, in *inputRecord, nth int) string {
+	identity := in.identity()
+	if nth > 1 {
+		identity = strconv.Itoa(nth) + "/" + identity // which begins with a letter
+	}
+	return shortened("step/"+saga+"/", escapeID.Replace(instance)+"/"+identity)
 }
 
 func shortened(prefix, rest string) string {

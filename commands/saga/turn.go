@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/tributary-es/tributary/commands"
 	"github.com/tributary-es/tributary/eventstore"
 )
@@ -100,8 +102,7 @@ func (i *instance) forget() { i.memory, i.unrecorded, i.assumed = nil, nil, fals
 // record appends the unrecorded step.
 func (r *Runner) record(ctx context.Context, i *instance) error {
 	p, m := i.unrecorded, i.memory
-	id := stepID(i.category, i.id, &p.record.In)
-	eventID := stepEventID(i.tenant, id)
+	id, eventID := m.stepIDs(i, &p.record.In)
 	event, err := p.record.event(r.definition.name, eventID)
 	if err != nil {
 		return broken(err)
@@ -132,6 +133,18 @@ func (r *Runner) record(ctx context.Context, i *instance) error {
 }
 
 const maxReloads = 10
+
+// stepIDs returns the request id under which the step for an input is recorded, and the id of its event. Where a step with these
+// stands in the stream and does not count, the log would take the step that is to count for a repetition of it: it gets the next ids.
+// What both have asked for is done once all the same, for commands go by the keys of sends (CommandID).
+func (m *memory) stepIDs(i *instance, in *inputRecord) (string, uuid.UUID) {
+	for nth := 1; ; nth++ {
+		id := stepID(i.category, i.id, in, nth)
+		if event := stepEventID(i.tenant, id); !m.beside[event] {
+			return id, event
+		}
+	}
+}
 
 // recorded takes note that the unrecorded step is in the log.
 func (r *Runner) recorded(i *instance, p *planned, causation string) {
