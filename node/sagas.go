@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/tributary-es/tributary/commands/saga"
@@ -68,7 +69,41 @@ func (n *Node) runSaga(ctx context.Context, s sagaRunner) error {
 	if n.followers.wait(what, nil); said {
 		n.log.Info("the saga goes on: all of the earlier lives of the log is back", slog.String("saga", s.name))
 	}
-	return s.Run(ctx)
+	for {
+		if more, err := n.runUntilMore(ctx, s); !more || err != nil {
+			return err
+		}
+		n.log.Warn("more of an earlier life of the log has come, later than anybody knew of it: the saga looks at all its instances again", slog.String("saga", s.name))
+		s.Reread()
+	}
+}
+
+// runUntilMore runs a saga until ctx ends, or more is there of earlier lives of the log than when it began. That comes when another site
+// had not yet on its disk what it had received of them, or gets it from an archive that was away: what the saga has done without it may
+// not count beside it.
+func (n *Node) runUntilMore(ctx context.Context, s sagaRunner) (more bool, err error) {
+	if n.sites.earlier == nil {
+		return false, s.Run(ctx)
+	}
+	than, err := n.sites.earlier(ctx)
+	if err != nil {
+		return false, fmt.Errorf("ask what is here of earlier lives of the log: %w", err)
+	}
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	var waiting sync.WaitGroup
+	var waited error
+	waiting.Go(func() {
+		waited = n.sites.awaitMore(running, than)
+		stop()
+	})
+	err = s.Run(running)
+	stop()
+	waiting.Wait()
+	if err == nil && ctx.Err() == nil {
+		more, err = waited == nil, waited
+	}
+	return more, err
 }
 
 // lastError is what keeps a saga from beginning, or what last kept one of its instances from going on.

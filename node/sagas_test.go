@@ -122,6 +122,7 @@ func TestSagasWaitForEarlierLives(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.earlier = countEarlier(store, eventstore.LogID{Site: "bj", Incarnation: 2})
 	var said lockedText
 	n := &Node{sites: p, log: slog.New(slog.NewTextHandler(&said, nil))}
 	s := greeterOf(t, p.guarded(store))
@@ -162,6 +163,30 @@ func TestSagasWaitForEarlierLives(t *testing.T) {
 	}
 	if got := n.lastError(s); got != "" {
 		t.Errorf("when the saga runs its status says %q", got)
+	}
+
+	// More of the earlier life comes than anybody had told of: the saga has ended an instance of which that has a step.
+	if _, err := lost.Append(t.Context(), requestFor("other")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Receive(t.Context(), logged(t, lost, earlier)[2:]); err != nil {
+		t.Fatal(err)
+	}
+	until("the saga looks at its instances again", func() bool { return strings.Contains(said.String(), "looks at all its instances again") })
+	if _, err := p.guarded(store).Append(t.Context(), eventstore.Request{Appends: []eventstore.StreamAppend{{
+		Stream: eventstore.Stream("note", "3"), Expect: eventstore.Any, Events: []eventstore.Event{{Type: "note.v1"}},
+	}}}); err != nil {
+		t.Fatal(err)
+	}
+	until("the saga runs again", func() bool {
+		v, err := store.Version(t.Context(), eventstore.Stream("greeter.bj", "3"))
+		return err == nil && v == 1
+	})
+	if v := version(store); v != 1 {
+		t.Errorf("there are %d steps of an instance that had one, after all were looked at again", v)
+	}
+	if got := said.String(); strings.Count(got, "looks at all its instances again") != 1 {
+		t.Errorf("the log says:\n%s", got)
 	}
 	if got := said.String(); strings.Count(got, "the saga waits") != 1 || strings.Count(got, "the saga goes on") != 1 {
 		t.Errorf("the log says:\n%s", got)

@@ -43,6 +43,9 @@ type sitesPart struct {
 	// escrowed are the categories in which the site decides on rights of its own.
 	escrowed map[string]bool
 
+	// earlier says how many events of earlier lives of the site's log are here; nil in the first one.
+	earlier func(context.Context) (uint64, error)
+
 	topicRead chan struct{} // closed when the own topic has been read as it was found
 	once      sync.Once
 	ready     chan struct{} // closed when what the node itself records at a start is recorded
@@ -91,6 +94,7 @@ func openSites(n *Node) (*sitesPart, error) {
 			return p, err
 		}
 		o.Links[n.config.Site] = earlierLives{link, state.ID}
+		p.earlier = countEarlier(n.local, state.ID)
 	}
 	if p.site, err = replication.NewSite(o); err == nil {
 		n.cells.fence.Watch(p.site.AtHome)
@@ -230,6 +234,43 @@ func (p *sitesPart) awaitWhole(ctx context.Context, waits func(why error)) error
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+	}
+}
+
+// countEarlier returns what counts the events that a store has of earlier lives of its log.
+func countEarlier(store eventstore.Replica, present eventstore.LogID) func(context.Context) (uint64, error) {
+	return func(ctx context.Context) (events uint64, err error) {
+		heads, err := store.Heads(ctx)
+		for _, h := range heads {
+			if h.Log.Site == present.Site && h.Log.Shard == present.Shard && h.Log != present {
+				events += h.Seq
+			}
+		}
+		return events, err
+	}
+}
+
+// moreCame is how often it is looked whether more of an earlier life has come.
+const moreCame = time.Second
+
+// awaitMore returns nil when there is more of earlier lives than so many events, and no more is on its way.
+func (p *sitesPart) awaitMore(ctx context.Context, than uint64) error {
+	tick := time.NewTicker(moreCame)
+	defer tick.Stop()
+	for last := than; ; {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		now, err := p.earlier(ctx)
+		if err != nil {
+			return fmt.Errorf("ask what is here of earlier lives of the log: %w", err)
+		}
+		if now > than && now == last && p.site.Whole() == nil {
+			return nil
+		}
+		last = now
 	}
 }
 

@@ -32,7 +32,8 @@
 //
 // Where a log goes on in another life that had lost steps, and has taken them again before they come back, both stand in the
 // stream: those that stand first count, the others do not, and the instance goes on from the last that counts. Whoever runs a saga has
-// it wait until what was lost is back (package node does), for an instance that had ended meanwhile is not looked at again.
+// it wait until what was lost is back (package node does), for an instance that had ended meanwhile is not looked at again, but after
+// Runner.Reread.
 //
 // # Checkpoints
 //

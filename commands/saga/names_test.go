@@ -313,6 +313,57 @@ func TestStepsBesideThoseOfALostLife(t *testing.T) {
 	})
 }
 
+// An instance that had ended, with steps that do not count since those of a lost life have come, goes on from these when all triggers
+// are read again, with each of its commands done once.
+func TestEndedBesideStepsOfALostLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first := memstore.New(memstore.Options{LogID: eventstore.LogID{Site: "bj", Incarnation: 1}})
+		second := memstore.New(memstore.Options{LogID: eventstore.LogID{Site: "bj", Incarnation: 2}})
+		place(t, newShop(t, first), "1", "A", 100)
+		exchange(t, first, second)
+		stop := run(t, newRunner(t, first, newShop(t, first), checkoutSaga, besideOthers(first, t)))
+		synctest.Wait()
+		stop()
+		time.Sleep(time.Second)
+		// The later life finds nothing left, where the lost one has reserved, charged and confirmed.
+		sold := flaky{newShop(t, second), func(m commands.Meta) error {
+			if strings.Contains(m.ID, "reserve") {
+				return commands.Reject("stock.short", "nothing left")
+			}
+			return nil
+		}}
+		r := newRunner(t, second, sold, checkoutSaga, besideOthers(second, t))
+		stop = run(t, r)
+		synctest.Wait()
+		if n := effects(t, second, "1")["order.cancelled.v1"]; n != 1 || r.Open() > 0 {
+			t.Fatalf("the order was cancelled %d times, and %d are open; want once, and none", n, r.Open())
+		}
+		// Of the lost life the first steps come, up to the reservation.
+		var events []eventstore.Recorded
+		for e, err := range first.ReadLog(context.Background(), eventstore.LogID{Site: "bj", Incarnation: 1}, 1) {
+			must(t, err)
+			if len(events) == 3 {
+				break
+			}
+			events = append(events, e)
+		}
+		_, err := second.Receive(context.Background(), events)
+		must(t, err)
+		synctest.Wait()
+		stop()
+		r.Reread()
+		stop = run(t, r)
+		synctest.Wait()
+		stop()
+		if p := r.Parked(); len(p) > 0 || r.Open() > 0 {
+			t.Errorf("parked are %+v, %d are open; want neither", p, r.Open())
+		}
+		if got := effects(t, second, "1"); got["A+1"] != 1 || got["payment.charged.v1"] != 1 {
+			t.Errorf("effects of the order are %v, want what the lost life had reserved paid", got)
+		}
+	})
+}
+
 // Whatever ids orders have, names of instances are ids that a stream can have, and those of two sites differ.
 func TestNamesOfInstances(t *testing.T) {
 	var got []string

@@ -121,6 +121,8 @@ type Runner struct {
 	// changed is closed and replaced when somebody in Idle should look again.
 	changed chan struct{}
 	waiters int
+	// reread: the next Run reads all triggers again.
+	reread bool
 
 	checkpoint checkpointState
 }
@@ -187,6 +189,23 @@ func (r *Runner) Run(ctx context.Context) error {
 	return nil
 }
 
+// Reread has the next Run look at every instance that any trigger in the log is for, also at those that have ended: steps of an earlier
+// life of the log may have come, beside which those do not count that an instance has ended with.
+func (r *Runner) Reread() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.reread = true
+}
+
+// rereads reports, once, whether all triggers are to be read again.
+func (r *Runner) rereads() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	again := r.reread
+	r.reread = false
+	return again
+}
+
 func (r *Runner) run(ctx context.Context) error {
 	state, err := r.store.Log(ctx)
 	if err != nil {
@@ -196,6 +215,9 @@ func (r *Runner) run(ctx context.Context) error {
 	from, err := r.resume(ctx)
 	if err != nil {
 		return err
+	}
+	if r.rereads() {
+		from = eventstore.Position{}
 	}
 	// What is under way when ctx ends may finish; operations end the moment they are cancelled.
 	operations, cancel := context.WithCancel(context.WithoutCancel(ctx))
