@@ -277,6 +277,7 @@ func (c *Core) heard(now Instant, in *Heartbeat, out *Effects) {
 		}
 		if in.Direct {
 			c.doubled(now, h, in.Site, out)
+			c.leases.hears(in.Site, h)
 		}
 		t := c.track(h.Log)
 		t.found(h.Seq)
@@ -302,6 +303,7 @@ func (c *Core) heardMore(now Instant, p *peer, in *Heartbeat) {
 		c.origin.life(c.own, h.Log)
 		if h.Log != c.own {
 			c.track(h.Log).found(h.Seq)
+			c.leases.hears(in.Site, h)
 		}
 	}
 }

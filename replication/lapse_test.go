@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
 )
@@ -98,4 +99,33 @@ func TestProposedByOneWhoLeft(t *testing.T) {
 	if n, ok := all.of("a").proposed([]string{"a", "c"}); ok {
 		t.Errorf("proposed still, by one that has left: %+v", n)
 	}
+}
+
+// Who takes over waits for what another site has said that it has of the home's log, also when that has less by now: the home may have
+// acknowledged it as being there. What the home says of itself nobody else may have.
+func TestCopiesThatWereHeardOf(t *testing.T) {
+	s := newSite(t, "b", "a", "c")
+	a := eventstore.LogID{Site: "a", Incarnation: 1}
+	says := func(site string, seq uint64) {
+		s.now.Mono += time.Second
+		s.step(Heartbeat{
+			Site: site, Direct: true, Sent: uint64(s.now.Mono), Wall: s.now.Wall, Log: eventstore.LogID{Site: site, Incarnation: 1},
+			Heads: []eventstore.LogHead{{Log: a, Seq: seq, Chain: eventstore.Hash{1}}},
+		})
+	}
+	wants := func(when string, want bool) {
+		t.Helper()
+		if log, lacks := s.core.lacksCopies("a"); lacks != want || lacks && log != a {
+			t.Errorf("%s: it lacks copies of %s: %t, want %t", when, log, lacks, want)
+		}
+	}
+	says("a", 30)
+	wants("the home has more than others", false)
+	says("c", 24)
+	wants("another site has more", true)
+	says("c", 22) // it was put back
+	s.core.track(a).held.Seq = 22
+	wants("the other one has it no more", true)
+	s.core.track(a).held.Seq = 24
+	wants("it is here", false)
 }

@@ -31,6 +31,30 @@ type leases struct {
 	voter    intake              // since Core.hasAll
 	attempts map[string]*attempt // by the site whose cells are to be taken
 	binding  *Entry              // said of this site itself, and not on record yet
+	// copies is how far each log was held by another site than its own, as that has said since this site started, whatever it has by now.
+	copies map[eventstore.LogID]uint64
+}
+
+// hears notes what a site says that it holds.
+func (l *leases) hears(site string, h eventstore.LogHead) {
+	if site == h.Log.Site {
+		return
+	}
+	if l.copies == nil {
+		l.copies = map[eventstore.LogID]uint64{}
+	}
+	l.copies[h.Log] = max(l.copies[h.Log], h.Seq)
+}
+
+// lacksCopies returns a log of a site of which another one had more than is here, when it was heard: the site may have acknowledged that as being
+// there. It may have been put back since to where it does not know of it.
+func (c *Core) lacksCopies(site string) (log eventstore.LogID, lacks bool) {
+	for _, t := range c.logs {
+		if t.log.Site == site && c.leases.copies[t.log] > t.held.Seq {
+			return t.log, true
+		}
+	}
+	return log, false
 }
 
 // attempt is what this site has said in a takeover of another one and does not see on record yet, and what it knows of one of its own.
@@ -337,6 +361,7 @@ func (c *Core) attempt(now Instant, p *peer, t *tenure, a *attempt) {
 	if made := t.agreements(self); len(made) > 0 { // one, unless it has forgotten some in between
 		who := made[0]
 		round := t.agreed[who].Round
+		log, short := c.lacksCopies(p.name)
 		switch {
 		case who.taker != self && !slices.Contains(l.members, who.taker):
 			end(TakeoverEnded, who.taker, round, "site "+who.taker+" is no member any more")
@@ -345,10 +370,14 @@ func (c *Core) attempt(now Instant, p *peer, t *tenure, a *attempt) {
 			end(TakeoverEnded, self, round, "it has started since")
 		case p.ever && now.Mono-p.heard < now.Mono-a.since:
 			end(TakeoverEnded, self, round, "it is heard again")
-		case len(t.lacks(p.name, self, round, c.over)) == 0:
+		case len(t.lacks(p.name, self, round, c.over)) == 0 && !short:
 			end(TakeoverDone, self, round, fmt.Sprintf("no other site has heard it for %s: %s", c.cfg.TakeOver, strings.Join(only(t.agreed[who].Among, []string{p.name}), ", ")))
 		case now.Mono-a.since >= c.cfg.TakeOver:
-			end(TakeoverEnded, self, round, "not agreed to by "+strings.Join(t.lacks(p.name, self, round, c.over), ", "))
+			why := "another site had more of " + log.String() + " than is here"
+			if lacks := t.lacks(p.name, self, round, c.over); len(lacks) > 0 {
+				why = "not agreed to by " + strings.Join(lacks, ", ")
+			}
+			end(TakeoverEnded, self, round, why)
 			a.again = now.Mono + c.cfg.TakeOver
 		}
 		return
