@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -118,7 +119,7 @@ func (r *Runner) Run(ctx context.Context) error {
 // run opens and follows until an error is final.
 func (r *Runner) run(ctx context.Context) error {
 	for failures := 0; ; {
-		before := r.Status().Events
+		before, began := r.Status().Events, time.Now()
 		err := r.session(ctx)
 		switch {
 		case ctx.Err() != nil:
@@ -136,15 +137,26 @@ func (r *Runner) run(ctx context.Context) error {
 		default:
 			r.retrying(err, false)
 		}
-		if r.Status().Events != before {
+		overtaken := errors.Is(err, ErrCursorMoved) && r.Status().State == Starting && r.Status().Events != before
+		if r.Status().Events != before && !overtaken {
 			failures = 0
 		}
-		if err := r.rest(ctx, failures); err != nil && !errors.Is(err, errReopen) {
-			return err
+		until := time.Now()
+		if overtaken {
+			// Two that fill a model each drop what the other has begun: for as long as this one was at it the other is left alone, more or less.
+			until = until.Add(min(time.Duration(2*rand.Float64()*float64(time.Since(began))), overtakenAtMost)) //nolint:gosec // not for secrets
+		}
+		for more := true; more; more = time.Now().Before(until) {
+			if err := r.rest(ctx, failures); err != nil && !errors.Is(err, errReopen) {
+				return err
+			}
 		}
 		failures++
 	}
 }
+
+// overtakenAtMost bounds for how long a runner leaves the model to another one that has begun to fill it anew, beside the usual pause.
+const overtakenAtMost = 10 * time.Second
 
 // errReopen ends a session that an operator's action has made stale.
 var errReopen = errors.New("the sink was changed")

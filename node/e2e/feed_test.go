@@ -113,9 +113,10 @@ func TestReadModelsFromTheFeed(t *testing.T) {
 	if feed["topic"] != "tributary."+s.names[1]+".feed" || feed["state"] != "mirroring" {
 		t.Errorf("status says of the feed %v", feed)
 	}
-	if _, body := roundTrip(t, request(t, http.MethodGet, "http://"+b.http+"/metrics", "")); !strings.Contains(body, "tributary_feed_lag_events 0") {
-		t.Error("the metrics say nothing of the feed's lag")
-	}
+	eventually(t, "the metrics say that the feed has all", func() bool {
+		_, body := roundTrip(t, request(t, http.MethodGet, "http://"+b.http+"/metrics", ""))
+		return strings.Contains(body, "tributary_feed_lag_events 0")
+	})
 
 	b.stop(t)
 	store, earlier := filepath.Join(s.data[1], "store"), t.TempDir()
