@@ -25,10 +25,11 @@ type originLog struct {
 	since time.Duration // when the site started, by Instant.Mono
 	patience
 	confirmed bool
-	empty     bool   // the topic was read, and has nothing
-	topic     bool   // the topic was read
-	known     uint32 // the highest incarnation of the site's log that anybody has spoken of
-	doubled   uint32 // of which it was said that another process writes it
+	empty     bool                        // the topic was read, and has nothing
+	topic     bool                        // the topic was read
+	known     uint32                      // the highest incarnation of the site's log that anybody has spoken of
+	doubled   uint32                      // of which it was said that another process writes it
+	others    map[eventstore.LogID]uint64 // how far other lives were when they were first heard of
 	inTopic
 	// ends is how the topic ended for earlier lives: the others are told, for nobody else may know that there is so much.
 	ends    []eventstore.LogHead

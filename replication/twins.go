@@ -42,14 +42,23 @@ func (p *peer) turn(now Instant, before, log eventstore.LogID, out *Effects) {
 	}
 }
 
-// doubled notes that another site has events of another life of this site's log that were recorded since this site runs: somebody else goes
-// on under its name, such as a process with an empty folder, or with a copy of this one. It is said once for each life. What is older is
-// this site's own past, whatever its number.
+// doubled notes that another site gets events of another life of this site's log that were recorded since this site runs: somebody else goes
+// on under its name, such as a process with an empty folder, or with a copy of this one. It is said once for each life. What is older, or was
+// there already when this site first heard of it, is its own past, whatever its number, and whatever its clock was.
 func (c *Core) doubled(now Instant, theirs eventstore.LogHead, site string, out *Effects) {
 	o, log := &c.origin, theirs.Log
 	started := now.Wall.Add(o.since - now.Mono)
-	if !o.confirmed || log == c.own || log.Site != c.own.Site || log.Shard != c.own.Shard || log.Incarnation == o.doubled ||
-		theirs.HLC.Time().Before(started.Add(doubledAfter)) {
+	if !o.confirmed || log == c.own || log.Site != c.own.Site || log.Shard != c.own.Shard || log.Incarnation == o.doubled {
+		return
+	}
+	first, heard := o.others[log]
+	if !heard {
+		if o.others == nil {
+			o.others = map[eventstore.LogID]uint64{}
+		}
+		o.others[log] = theirs.Seq
+	}
+	if !heard || theirs.Seq <= first || theirs.HLC.Time().Before(started.Add(doubledAfter)) {
 		return
 	}
 	o.doubled = log.Incarnation

@@ -57,15 +57,16 @@ func TestTwinWithAnotherFolderIsNoticed(t *testing.T) {
 	for _, c := range []struct {
 		life  uint32
 		since time.Duration // the site has started
+		seq   uint64
 		says  bool
 	}{
-		{1, -time.Hour, false}, {733, -time.Hour, false}, {733, time.Second, false}, {733, time.Minute, true}, {733, time.Hour, false}, {300, time.Hour, false},
-		{2, 2 * time.Hour, true},
+		{1, -time.Hour, 9, false}, {733, -time.Hour, 1, false}, {733, time.Second, 2, false}, {733, time.Minute, 3, true}, {733, time.Hour, 4, false}, {300, time.Hour, 0, false},
+		{2, 2 * time.Hour, 5, false}, {2, 2 * time.Hour, 5, false}, {2, 3 * time.Hour, 6, true}, // its clock was wrong
 	} {
 		log := eventstore.LogID{Site: "bj", Incarnation: c.life}
 		s.now.Mono, s.now.Wall = s.now.Mono+time.Second, s.now.Wall.Add(time.Second)
 		out := s.step(Heartbeat{Site: "sh", Direct: true, Sent: uint64(s.now.Mono), Wall: s.now.Wall, Log: eventstore.LogID{Site: "sh", Incarnation: 1}, Heads: []eventstore.LogHead{
-			{Log: log, Seq: 1, HLC: hlc.At(begun.Wall.Add(c.since)), Chain: eventstore.Hash{1}},
+			{Log: log, Seq: c.seq, HLC: hlc.At(begun.Wall.Add(c.since)), Chain: eventstore.Hash{1}},
 		}})
 		says := slices.ContainsFunc(out.Alarms, func(a Alarm) bool { return a.Kind == AlarmTwins && a.Site == "bj" && a.Log == log })
 		if says != c.says {
