@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 
+	"github.com/tributary-es/tributary/internal/wholefile"
 	"github.com/tributary-es/tributary/replication"
 )
 
@@ -36,5 +37,5 @@ func keepAlarms(path string, all []replication.Alarm) error {
 	if err != nil {
 		return fmt.Errorf("encode alarms: %w", err)
 	}
-	return writeFile(path, append(body, '\n'))
+	return wholefile.Write(path, append(body, '\n'))
 }

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/tributary-es/tributary/internal/wholefile"
 )
 
 // Beacon tells other programs on this machine where the server of a data folder listens.
@@ -48,7 +50,7 @@ func (n *Node) lightBeacon() error {
 	if err != nil {
 		return fmt.Errorf("encode beacon: %w", err)
 	}
-	return writeFile(filepath.Join(n.config.Data, beaconFile), append(body, '\n'))
+	return wholefile.Write(filepath.Join(n.config.Data, beaconFile), append(body, '\n'))
 }
 
 func (n *Node) douseBeacon() error {

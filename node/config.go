@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/internal/wholefile"
 )
 
 // Embedded is the address of a dependency that the node runs itself; Off switches one off.
@@ -282,7 +283,7 @@ func (c *Config) save() error {
 	if err != nil {
 		return fmt.Errorf("encode configuration: %w", err)
 	}
-	return writeFile(filepath.Join(c.Data, configFile), append(body, '\n'))
+	return wholefile.Write(filepath.Join(c.Data, configFile), append(body, '\n'))
 }
 
 // unlessFull keeps a full disk from stopping a node that can go on without a file: it is logged, and no error.

@@ -18,6 +18,7 @@ import (
 	"github.com/tributary-es/tributary/commands"
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/kafkalog"
+	"github.com/tributary-es/tributary/internal/wholefile"
 	"github.com/tributary-es/tributary/replication"
 	"github.com/tributary-es/tributary/replication/peers"
 	sitesv1 "github.com/tributary-es/tributary/schemas/gen/tributary/sites/v1"
@@ -59,7 +60,7 @@ func (n *Node) openRegistrar(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			return writeFile(path, append(body, '\n'))
+			return wholefile.Write(path, append(body, '\n'))
 		},
 	}
 	for _, p := range n.config.Peers {

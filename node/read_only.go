@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
+	"github.com/tributary-es/tributary/internal/wholefile"
 )
 
 // readOnlyFile keeps, in the data folder, why an operator has the site take no writes.
@@ -52,7 +53,7 @@ func openReadOnly(path string) (*readOnly, error) {
 // set has the site take no writes, for a reason; without one it takes them again.
 func (r *readOnly) set(reason string) error {
 	if reason == "" {
-		if err := removeFile(r.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := wholefile.Remove(r.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("take writes again: %w", err)
 		}
 		r.kept.Store(nil)
@@ -66,7 +67,7 @@ func (r *readOnly) keep(note *readOnlyNote) error {
 	if err != nil {
 		return fmt.Errorf("encode why the site is read-only: %w", err)
 	}
-	if err := writeFile(r.path, append(body, '\n')); err != nil {
+	if err := wholefile.Write(r.path, append(body, '\n')); err != nil {
 		return err
 	}
 	r.kept.Store(note)

@@ -14,7 +14,6 @@ import (
 	"github.com/tributary-es/tributary/commands/saga"
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/memstore"
-	"github.com/tributary-es/tributary/replication"
 )
 
 // lockedText is a log that is written and read at once.
@@ -105,23 +104,11 @@ func TestSagasWaitForEarlierLives(t *testing.T) {
 	stop := running(&Node{sites: &sitesPart{}}, greeterOf(t, lost)) // without others it begins at once
 	until("the first life has a step", func() bool { return version(lost) == 1 })
 	stop()
-	heads, err := lost.Heads(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
 
 	if _, err := store.Receive(t.Context(), logged(t, lost, earlier)[:1]); err != nil { // what it reacted to is back, the step is not
 		t.Fatal(err)
 	}
-	other := &keeper{lost, make(chan struct{}), make(chan struct{})}
-	p := &sitesPart{readOnly: &readOnly{}, ready: make(chan struct{})}
-	p.site, err = replication.NewSite(replication.Options{
-		Config: replication.Config{Site: "bj", Begun: true, GapTimer: time.Millisecond, ClockWait: -1}, Store: store, Topic: earlierTopic(heads),
-		Peers: map[string]replication.Peer{"sh": other}, MaxBackoff: time.Millisecond,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p, other := laterLife(t, store, lost)
 	p.earlier = countEarlier(store, eventstore.LogID{Site: "bj", Incarnation: 2})
 	var said lockedText
 	n := &Node{sites: p, log: slog.New(slog.NewTextHandler(&said, nil))}

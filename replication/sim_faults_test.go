@@ -67,6 +67,7 @@ const (
 	isolated
 	copiesForgotten
 	votesForgotten
+	takersCutOff
 	messageDropped
 	messageDuplicated
 	recordDropped
@@ -86,7 +87,8 @@ const (
 var faultNames = [numberFaults]string{
 	"partitions", "one-way cuts", "flapping cuts", "topics out of reach", "own topics out of reach", "crashes", "restores", "rollbacks",
 	"clock jumps", "clock drifts", "retentions", "topics made anew", "topic tails lost", "slow mirrors", "stalled disks",
-	"links from the start", "links too far", "processes that stood still", "starts with a wrong clock", "disks and topics that forget the same", "sites cut off from all others", "copies forgotten", "agreements forgotten", "messages dropped", "messages twice", "records dropped", "records twice",
+	"links from the start", "links too far", "processes that stood still", "starts with a wrong clock", "disks and topics that forget the same", "sites cut off from all others", "copies forgotten", "agreements forgotten",
+	"takers cut off", "messages dropped", "messages twice", "records dropped", "records twice",
 	"runs of records out of order", "receipts refused by a busy store", "lives begun", "sites taken for gone that went on", "jumps that others agreed with",
 	"cells moved", "sites taken over from", "takeovers given up", "cells on their way that were not taken",
 }

@@ -75,7 +75,9 @@ func (sum *tally) print(t *testing.T) {
 	if len(sum.failed) > 0 {
 		t.Logf("violations in %d of %d seeds, first in %d: %v", len(sum.failed), sum.seeds, slices.Min(slices.Collect(maps.Keys(sum.failed))), sum.violations)
 	}
-	t.Logf("alike after p50 %.0f ms, p99 %.0f ms, at most %.0f ms of calm", p50, p99, slices.Max(sum.alike).Seconds()*1000)
+	if len(sum.alike) > 0 {
+		t.Logf("alike after p50 %.0f ms, p99 %.0f ms, at most %.0f ms of calm", p50, p99, slices.Max(sum.alike).Seconds()*1000)
+	}
 	for i, n := range sum.faults {
 		t.Logf("%8d %s", n, faultNames[i])
 	}

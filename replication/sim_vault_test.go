@@ -46,6 +46,10 @@ func (p *plan) drawVaults(seed uint64) {
 		p.config.MaxWaiting += 1000 // all cells of a site are taken in one batch
 	}
 	p.duration += 5 * time.Second
+	if p.auto && random.IntN(3) == 0 { // so little else goes wrong that takeovers come to an end
+		p.kinds = p.kinds[:min(len(p.kinds), 1)]
+		p.isolations += 2 * time.Second
+	}
 	if p.forgetful = p.sites == 3 && random.IntN(3) == 0; p.forgetful {
 		p.duration += 5 * time.Second
 	}
@@ -86,9 +90,13 @@ func (w *world) beginVaults() {
 	again(w.plan.isolations, func(s *site) {
 		w.faults.count(isolated)
 		w.tracef("%s: %s", s.name, faultNames[isolated])
+		least, kind := 200*time.Millisecond, w.isolation
+		if w.chance(0.5) { // for long enough to be taken over from
+			least, kind = 2*time.Second, func() fault { return partition }
+		}
 		for _, o := range w.sites {
 			if o != s {
-				w.faults.cutFor(w.isolation(), s, o, w.between(200*time.Millisecond, 4*time.Second))
+				w.faults.cutFor(kind(), s, o, w.between(least, 4*time.Second))
 			}
 		}
 	})
@@ -127,29 +135,49 @@ func (w *world) forgetCopies() {
 	})
 }
 
-// tookOver has a site that has agreed forget that, at times, while it hears the home again and not the taker.
+// tookOver has clients go on at the taker and at the home, which may be there and know of nothing. At times the taker is cut off before it
+// can tell what it has done, while the others hear each other; and one that has agreed forgets that, too, where sites do.
 func (w *world) tookOver(taker *site, from string) {
-	if !w.plan.forgetful || w.calm || w.chance(0.5) {
+	if w.calm {
+		return
+	}
+	for _, s := range w.sites {
+		if s == taker || s.name == from {
+			w.bookAt(s, 8, time.Second)
+		}
+	}
+	if w.chance(0.5) {
 		return
 	}
 	w.after(0, func() {
+		w.faults.count(takersCutOff)
+		w.tracef("%s: %s", taker.name, faultNames[takersCutOff])
 		for _, s := range w.sites {
 			if s == taker {
 				continue
 			}
-			w.faults.cutFor(partition, s, taker, 5*time.Second)
+			w.faults.cutFor(partition, s, taker, w.between(time.Second, 5*time.Second))
 			for _, o := range w.sites {
 				if o != taker && o != s {
 					w.faults.cutFor(partition, s, o, 0)
 				}
 			}
-			if s.name != from && s.up {
+			if w.plan.forgetful && s.name != from && s.up {
 				w.faults.count(votesForgotten)
 				w.tracef("%s: %s", s.name, faultNames[votesForgotten])
 				w.faults.putBack(s, s.backups[len(s.backups)-1], w.chance(0.5) || w.plan.topicsForget())
 			}
 		}
 	})
+}
+
+// bookAt has a site asked to book n vaults in a while, once each.
+func (w *world) bookAt(s *site, n int, within time.Duration) {
+	for range n {
+		w.booked++
+		cmd := &command{id: "b" + strconv.Itoa(w.booked), kind: bookVault, stream: vault(w.rand.IntN(vaults)), amount: 1 + w.rand.IntN(5)}
+		w.after(w.upTo(within), func() { s.runs(func() { s.handle(cmd, func(bool) {}) }) })
+	}
 }
 
 // isolation draws how a site is cut off from another: mostly both ways.

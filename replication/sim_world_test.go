@@ -21,6 +21,7 @@ type world struct {
 	network network
 	ring    *replication.Ring // of the cells; nil: nothing is written at one site alone
 	clients []*client
+	booked  int // commands that are nobody's
 	faults  faults
 	oracle  *oracle
 

@@ -44,7 +44,7 @@ var layers = []layer{
 
 	{pkg: "queries", may: "projections eventstore"},
 
-	{pkg: "replication", may: "eventstore internal/hlc", foreign: "github.com/cespare/xxhash/v2"},
+	{pkg: "replication", may: "eventstore internal/hlc internal/wholefile", foreign: "github.com/cespare/xxhash/v2"},
 	{pkg: "replication/conflictview", may: "replication eventstore commands projections projections/counting queries"},
 	{pkg: "replication/pgsync", may: "replication eventstore"},
 	{pkg: "replication/restsync", may: "replication eventstore", foreign: "none"},
@@ -65,6 +65,7 @@ var layers = []layer{
 	{pkg: "commerce/*", may: "commands eventstore commerce/calendar commerce/money commerce/tag", foreign: "google.golang.org/protobuf"},
 
 	{pkg: "internal/hlc", may: "", foreign: "none"},
+	{pkg: "internal/wholefile", may: "", foreign: "none"},
 	{pkg: "internal/lint", may: "", foreign: "none"},
 	{pkg: "internal/engine", may: ""},
 	{pkg: "internal/cable", may: "", foreign: "github.com/twmb/franz-go"},

@@ -103,7 +103,7 @@ func TestReadModelsFromTheFeed(t *testing.T) {
 		eventually(t, fmt.Sprintf("verify at b finds the feed whole, and %d orders, when the checkouts have come to an end", orders), func() bool {
 			r := verify(t, s.data[1])
 			if len(r.Faults) > 0 || r.Feed == nil || r.Feed.Missing+r.Feed.Duplicates > 0 {
-				t.Errorf("verify at b: %+v, feed %+v of %d events, redis %+v", r.Faults, r.Feed, r.Log.Events, r.Redis)
+				t.Fatalf("verify at b: %+v, feed %+v of %d events, redis %+v", r.Faults, r.Feed, r.Log.Events, r.Redis)
 			}
 			return r.Feed.Records == r.Log.Events && r.Redis.Orders == orders
 		})

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/signal"
 	"strings"
-	"sync"
 
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/memstore"
@@ -47,56 +46,11 @@ func Example() {
 		log.Fatal(err)
 	}
 	// Without Progress, all rows that are there would be read again at each start, under IDs of their own.
-	orchestrator := replication.NewSyncOrchestrator(replication.OrchestratorOptions{Progress: &progressFile{path: "progress.json"}})
+	orchestrator := replication.NewSyncOrchestrator(replication.OrchestratorOptions{Progress: replication.NewProgressFile("progress.json")})
 	if err := orchestrator.Add("shop", syncer); err != nil {
 		log.Fatal(err)
 	}
 	if err := orchestrator.Run(ctx); !errors.Is(err, context.Canceled) {
 		log.Fatal(err)
 	}
-}
-
-// progressFile keeps how far each syncer has come, for the next start.
-type progressFile struct {
-	path string
-	mu   sync.Mutex // guards the file
-}
-
-func (f *progressFile) read() (map[string]int64, error) {
-	at := map[string]int64{}
-	body, err := os.ReadFile(f.path)
-	if errors.Is(err, os.ErrNotExist) {
-		return at, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return at, json.Unmarshal(body, &at)
-}
-
-// Load implements replication.SyncProgress.
-func (f *progressFile) Load(name string) (int64, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	at, err := f.read()
-	return at[name], err
-}
-
-// Save implements replication.SyncProgress.
-func (f *progressFile) Save(name string, fromTS int64) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	at, err := f.read()
-	if err != nil {
-		return err
-	}
-	at[name] = fromTS
-	body, err := json.Marshal(at)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(f.path+".new", body, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(f.path+".new", f.path) // a program that is killed leaves the one or the other, whole
 }

@@ -2,15 +2,12 @@ package restsync_test
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"github.com/tributary-es/tributary/eventstore"
@@ -60,7 +57,7 @@ func Example() {
 	}
 	defer os.RemoveAll(dir)
 	// Without Progress it would begin with the first change at each start.
-	progress := &progressFile{path: filepath.Join(dir, "progress.json")}
+	progress := replication.NewProgressFile(filepath.Join(dir, "progress.json"))
 	orchestrator := replication.NewSyncOrchestrator(replication.OrchestratorOptions{Progress: progress})
 	if err := orchestrator.Add("orders", syncer); err != nil {
 		log.Fatal(err)
@@ -83,49 +80,4 @@ func Example() {
 	// context canceled
 	// 1 {"status": "placed"} <nil>
 	// 2 {"status": "paid"} <nil>
-}
-
-// progressFile keeps how far each syncer has come, for the next start.
-type progressFile struct {
-	path string
-	mu   sync.Mutex // guards the file
-}
-
-func (f *progressFile) read() (map[string]int64, error) {
-	at := map[string]int64{}
-	body, err := os.ReadFile(f.path)
-	if errors.Is(err, os.ErrNotExist) {
-		return at, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return at, json.Unmarshal(body, &at)
-}
-
-// Load implements replication.SyncProgress.
-func (f *progressFile) Load(name string) (int64, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	at, err := f.read()
-	return at[name], err
-}
-
-// Save implements replication.SyncProgress.
-func (f *progressFile) Save(name string, fromTS int64) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	at, err := f.read()
-	if err != nil {
-		return err
-	}
-	at[name] = fromTS
-	body, err := json.Marshal(at)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(f.path+".new", body, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(f.path+".new", f.path) // a program that is killed leaves the one or the other, whole
 }

@@ -1,4 +1,4 @@
-package node
+package wholefile
 
 import (
 	"errors"
@@ -81,7 +81,7 @@ func TestFileIsWholeAfterALossOfPower(t *testing.T) {
 			before := &powerlessFile{written: "before", kept: "before"}
 			d := &powerless{steps: steps, files: map[string]*powerlessFile{"data/f": before}, kept: map[string]*powerlessFile{"data/f": before}}
 			late := maps.Clone(d.kept)
-			err := replaceFile(d, "data/f", []byte("now"))
+			err := replace(d, "data/f", []byte("now"))
 			if err == nil || early {
 				late = d.kept
 			}
@@ -100,17 +100,17 @@ func TestFileIsWholeAfterALossOfPower(t *testing.T) {
 func TestFileIsReplaced(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "f")
 	for _, body := range []string{"before", "now"} {
-		if err := writeFile(path, []byte(body)); err != nil {
+		if err := Write(path, []byte(body)); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := os.ReadFile(path); err != nil || string(got) != body {
 			t.Errorf("the file has %q, %v", got, err)
 		}
 	}
-	if err := removeFile(path); err != nil {
+	if err := Remove(path); err != nil {
 		t.Error(err)
 	}
-	if err := removeFile(path); !errors.Is(err, fs.ErrNotExist) {
+	if err := Remove(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("removed twice: %v", err)
 	}
 }

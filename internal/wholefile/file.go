@@ -1,4 +1,5 @@
-package node
+// Package wholefile replaces files so that a loss of power leaves them as they were or as they are to be.
+package wholefile
 
 import (
 	"errors"
@@ -8,16 +9,16 @@ import (
 	"path/filepath"
 )
 
-// writeFile replaces a file as a whole: whenever the power fails it is as it was before or as it is now, and when it returns it is as
+// Write replaces a file as a whole: whenever the power fails it is as it was before or as it is now, and when it returns it is as
 // it is now.
-func writeFile(path string, body []byte) error { return replaceFile(diskOfTheMachine{}, path, body) }
+func Write(path string, body []byte) error { return replace(machine{}, path, body) }
 
-// removeFile removes a file for good. One that is not there is an error that matches fs.ErrNotExist.
-func removeFile(path string) error {
+// Remove removes a file for good. One that is not there is an error that matches fs.ErrNotExist.
+func Remove(path string) error {
 	if err := os.Remove(path); err != nil {
 		return err
 	}
-	return diskOfTheMachine{}.syncFolder(filepath.Dir(path))
+	return machine{}.syncFolder(filepath.Dir(path))
 }
 
 // disk is what a file is replaced on. What was written is there after a loss of power when its file was synced, and under which name when
@@ -33,7 +34,7 @@ type syncedFile interface {
 	Sync() error
 }
 
-func replaceFile(d disk, path string, body []byte) error {
+func replace(d disk, path string, body []byte) error {
 	tmp := path + ".new"
 	f, err := d.create(tmp)
 	if err != nil {
@@ -54,15 +55,15 @@ func replaceFile(d disk, path string, body []byte) error {
 	return nil
 }
 
-type diskOfTheMachine struct{}
+type machine struct{}
 
-func (diskOfTheMachine) create(path string) (syncedFile, error) {
+func (machine) create(path string) (syncedFile, error) {
 	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 }
 
-func (diskOfTheMachine) rename(from, to string) error { return os.Rename(from, to) }
+func (machine) rename(from, to string) error { return os.Rename(from, to) }
 
-func (diskOfTheMachine) syncFolder(path string) error {
+func (machine) syncFolder(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
