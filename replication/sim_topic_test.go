@@ -123,9 +123,14 @@ func (s *site) tellMirrored() {
 	}
 }
 
-// beatToTopic has a heartbeat stand in the topic, behind what it says of the own log.
+// beatToTopic has a heartbeat stand in the topic, behind what it says of the own log. Where the topic is not as the mirror left it, it
+// compares, as it does when it has events to write.
 func (s *site) beatToTopic(beat replication.Heartbeat) {
-	if s.w.network.topics[s.index][s.index] || s.mirror.published == nil || s.topic.end() != s.mirror.left {
+	switch {
+	case s.w.network.topics[s.index][s.index] || s.mirror.published == nil:
+		return
+	case s.topic.end() != s.mirror.left:
+		s.wakeMirror()
 		return
 	}
 	s.topic.records = append(s.topic.records, record{beat: &beat})
