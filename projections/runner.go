@@ -121,6 +121,7 @@ func (r *Runner) run(ctx context.Context) error {
 	for failures := 0; ; {
 		before, began := r.Status().Events, time.Now()
 		err := r.session(ctx)
+		overtaken := errors.Is(err, ErrCursorMoved) && r.Status().Rebuild != nil && r.Status().Events != before
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -137,7 +138,6 @@ func (r *Runner) run(ctx context.Context) error {
 		default:
 			r.retrying(err, false)
 		}
-		overtaken := errors.Is(err, ErrCursorMoved) && r.Status().State == Starting && r.Status().Events != before
 		if r.Status().Events != before && !overtaken {
 			failures = 0
 		}

@@ -463,6 +463,47 @@ func TestRunnerRebuildsWhatIsLostWhileIdle(t *testing.T) {
 	})
 }
 
+// slowFill is a sink that takes its time for each batch of a model that is filled anew.
+type slowFill struct{ *memview.Keys }
+
+type slowGeneration struct{ projections.Generation }
+
+func (s slowFill) Beside(ctx context.Context) (projections.Generation, error) {
+	g, err := s.Keys.Beside(ctx)
+	return slowGeneration{g}, err
+}
+
+func (g slowGeneration) Commit(ctx context.Context, from, to projections.Cursor, events []eventstore.Recorded) ([]projections.Parked, error) {
+	time.Sleep(100 * time.Millisecond)
+	return g.Generation.Commit(ctx, from, to, events)
+}
+
+// Two runners that fill one model, each of which drops what the other has begun, come to an end all the same.
+func TestTwoRunnersFillOneModel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memstore.New(memstore.Options{})
+		end := count(t, log, 1000)
+		sink := slowFill{memview.NewKeys(counters(1))}
+		runners := make([]*projections.Runner, 2)
+		for i := range runners {
+			runners[i] = projections.NewRunner(log, sink, projections.Options{MaxBatch: 10, Logger: quiet.Logger})
+			start(t, runners[i])
+			time.Sleep(3 * time.Second)
+		}
+		began := time.Now()
+		for _, r := range runners {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+			if err := r.Await(ctx, end); err != nil {
+				t.Fatalf("after %s: %v; status %+v", time.Since(began), err, r.Status())
+			}
+			cancel()
+		}
+		if digest(t, sink) != digestOf(t, log) {
+			t.Error("the model differs from one that was folded in one go")
+		}
+	})
+}
+
 // TestRunnerNoticesAnOlderModel: a server that was restored behind our back has a whole model of an earlier position.
 func TestRunnerNoticesAnOlderModel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/signal"
@@ -81,9 +82,10 @@ func balance(ctx context.Context, model queries.KeyReader, param func(string) st
 }
 
 func main() {
+	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	config := node.Config{Data: append(os.Args, "loyalty-data")[1], HTTP: os.Getenv("HTTP"), GRPC: os.Getenv("GRPC"), ClickHouse: node.Off}
+	config := node.Config{Data: append(flag.Args(), "loyalty-data")[0], HTTP: os.Getenv("HTTP"), GRPC: os.Getenv("GRPC"), ClickHouse: node.Off}
 	config.Domains = []node.Domain{{
 		Name: "loyalty",
 		Register: func(b *commands.Bus) error {
