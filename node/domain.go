@@ -18,6 +18,7 @@ import (
 	"github.com/tributary-es/tributary/internal/server"
 	"github.com/tributary-es/tributary/projections"
 	"github.com/tributary-es/tributary/queries"
+	"github.com/tributary-es/tributary/replication"
 )
 
 // Domain is what a team brings: its aggregates, what is folded from their events, and how both are reached. Fields that
@@ -39,6 +40,9 @@ type Domain struct {
 	Rows *Tables
 	// Sagas are run by the node.
 	Sagas []Saga
+	// Syncers, when set, returns what brings over changes from elsewhere, each under a name that no other has. The node runs them, and keeps
+	// in its folder how far each has come. Every site that has the domain runs its own: what has to be brought over once is for one site.
+	Syncers func(*Parts) (map[string]replication.Syncer, error)
 	// Commands are taken as JSON over HTTP: route ("POST /v1/points/{id}/earn") → a value of the command's type. Fields
 	// come from the body and from the path, by their JSON names; the answer is the receipt.
 	Commands map[string]any
@@ -92,6 +96,8 @@ type Parts struct {
 	// Sites names the sites that take part, this one first; Takers this one and those that are heard and take writes.
 	Sites  func() []string
 	Takers func(context.Context) ([]string, error)
+	// Syncers runs those of all domains: with it they are exchanged, tried and removed while the node runs.
+	Syncers *replication.SyncOrchestrator
 	// Logger is for what runs by itself.
 	Logger *slog.Logger
 }
@@ -125,7 +131,7 @@ func (n *Node) add(d Domain) error {
 	if len(d.Queries) > 0 && d.Keys == nil {
 		return fmt.Errorf("%w: domain %s has queries but no read model in Redis to answer them from (Keys)", eventstore.ErrInvalid, d.Name)
 	}
-	parts := &Parts{Bus: n.bus, Log: n.sealed, Now: n.steady.Now, Sites: n.participants, Takers: n.takers, Logger: n.log}
+	parts := &Parts{Bus: n.bus, Log: n.sealed, Now: n.steady.Now, Sites: n.participants, Takers: n.takers, Syncers: n.syncers, Logger: n.log}
 	if d.Keys != nil {
 		m, err := n.addKeys(d.Keys, d.KeysLinger)
 		if err != nil {
@@ -147,6 +153,9 @@ func (n *Node) add(d Domain) error {
 			return err
 		}
 		n.sagas = append(n.sagas, sagaRunner{name, runner})
+	}
+	if err := n.addSyncers(d, parts); err != nil {
+		return err
 	}
 	if d.Services != nil {
 		for _, s := range d.Services(parts) {

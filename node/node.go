@@ -22,6 +22,7 @@ import (
 	"github.com/tributary-es/tributary/eventstore/sealed"
 	"github.com/tributary-es/tributary/internal/hlc"
 	"github.com/tributary-es/tributary/internal/server"
+	"github.com/tributary-es/tributary/replication"
 )
 
 // commandTimeout bounds the handling of one message, however long its caller would wait.
@@ -59,6 +60,7 @@ type Node struct {
 	life context.Context
 	end  context.CancelFunc
 
+	syncers       *replication.SyncOrchestrator
 	archivePolicy archivePolicy
 	server        *server.Server
 
@@ -156,6 +158,9 @@ func Open(ctx context.Context, config Config) (_ *Node, err error) {
 		options.Snapshots = n.snapshots
 	}
 	n.bus = commands.NewBus(n.sealed, options)
+	if n.syncers, err = n.newSyncers(ctx); err != nil {
+		return nil, err
+	}
 	n.server = server.New(server.Options{
 		HTTPAddr: config.HTTP, GRPCAddr: config.GRPC, MaxStreams: config.MaxStreams, Durability: config.durability(), Logger: n.log, Version: config.Version, Run: n.run, Folder: n.folder,
 		Health: n.health, Sample: n.sample, Page: n.page(), Forward: n.forward, Head: n.head, Locate: n.locate, Session: n.sites.session(n.local),
@@ -275,6 +280,7 @@ func (n *Node) Run(ctx context.Context) error {
 			return n.supervise(gctx, sagaPrefix+s.name, func(ctx context.Context) error { return n.runSaga(ctx, s) })
 		})
 	}
+	g.Go(func() error { return ignoreCancel(n.syncers.Run(gctx)) })
 	for _, d := range n.domains {
 		if d.Rebalance != nil && n.config.Rebalance == RebalanceAuto && n.sites.site != nil {
 			g.Go(func() error {

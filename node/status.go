@@ -50,6 +50,7 @@ func (n *Node) status(ctx context.Context) (*apiv1.Status, error) {
 			Position: s.Position().String(), LastError: n.lastError(s),
 		})
 	}
+	out.Syncers = n.syncerStatus(ctx)
 	for _, d := range n.health(ctx) {
 		out.Dependencies = append(out.Dependencies, &apiv1.Dependency{Name: d.Name, Up: d.Up, Mode: d.Mode, Problem: d.Problem})
 	}
@@ -93,7 +94,7 @@ func errorText(err error) string {
 // another look down.
 const healthTimeout = time.Second
 
-// health says how each dependency is, and which projections and sagas are stuck. Only the store is required: the others may be down while commands go on.
+// health says how each dependency is, and which projections, sagas and syncers are stuck. Only the store is required: the others may be down while commands go on.
 func (n *Node) health(ctx context.Context) []server.Dependency {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
@@ -121,7 +122,7 @@ func (n *Node) health(ctx context.Context) []server.Dependency {
 		out = append(out, click)
 	}
 	out = append(append(out, n.archiveHealth()...), n.siteHealth(ctx)...)
-	return append(out, n.stuckFollowers()...)
+	return append(append(out, n.stuckFollowers()...), n.failingSyncers()...)
 }
 
 // kafkaHealth says how Kafka is, as far as a mirror knows: it is down, too, when it has not answered for a while, although nothing
@@ -144,7 +145,7 @@ func answers(err error) (up bool, problem string) { return err == nil, errorText
 func (n *Node) sample() server.Sample {
 	ctx, cancel := context.WithTimeout(context.Background(), healthTimeout)
 	defer cancel()
-	out := server.Sample{SagasOpen: map[string]uint64{}, ArchivedEvents: n.archiveStatus().GetEvents(), Sites: n.siteSample(ctx)}
+	out := server.Sample{SagasOpen: map[string]uint64{}, ArchivedEvents: n.archiveStatus().GetEvents(), Sites: n.siteSample(ctx), Syncers: n.syncerSamples(ctx)}
 	if state, err := n.local.Log(ctx); err == nil {
 		out.LogEvents, out.LogStreams, out.LogPosition = state.Durable.LSN, state.Streams, state.Durable.LSN
 		if n.kafka.mirror != nil {

@@ -53,13 +53,19 @@ func (s *Site) Overview(ctx context.Context) (Overview, error) {
 
 // unmet returns why another site is not met, else why its topic is not followed. REQUIRES: s.mu is held.
 func (s *Site) unmet(p PeerStatus) error {
-	met, follows := s.troubles[[2]string{p.Site, siteAt}], s.troubles[[2]string{p.Site, linkTo}]
+	met := s.troubles[[2]string{p.Site, siteAt}]
 	if err := met.persists(); err != nil && !p.Up {
 		return err
 	}
-	if link, ok := s.o.Links[p.Site].(interface{ Problem() error }); ok && link.Problem() != nil {
+	return s.unfollowed(p.Site)
+}
+
+// unfollowed returns why the topic of another site is not followed; nil when it is, or will be at once. REQUIRES: s.mu is held.
+func (s *Site) unfollowed(site string) error {
+	if link, ok := s.o.Links[site].(interface{ Problem() error }); ok && link.Problem() != nil {
 		return link.Problem()
 	}
+	follows := s.troubles[[2]string{site, linkTo}]
 	return follows.persists()
 }
 

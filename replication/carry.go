@@ -85,21 +85,12 @@ func (r *run) carryTopic() {
 	})
 }
 
-// following returns the context of a link that follows its topic until it is to be read again.
-func (r *run) following(ctx context.Context, site string) (following context.Context, again context.CancelFunc) {
-	following, again = context.WithCancel(ctx)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.again[site] = again
-	return following, again
-}
-
 // reread has a link begin again where the store's own hold of its logs ends.
 func (r *run) reread(reread Reread) {
 	r.pace.forget(reread.Log)
 	r.mu.Lock()
 	if again := r.again[reread.Log.Site]; again != nil {
-		again()
+		(*again)()
 	}
 	look := reread.Log.Site == r.own.Site && !r.looks[reread.Log]
 	if look {
@@ -205,6 +196,8 @@ type trouble struct {
 	begun time.Time     // the attempt that is under way
 	err   error         // of the last one
 	took  time.Duration // until it had failed
+	// calls counts the attempts, failures those that have ended with an error.
+	calls, failures uint64
 }
 
 // begins notes that an attempt is under way, and fails how it has ended. What is said of a site goes when the site goes.
@@ -213,6 +206,7 @@ func (r *run) begins(ctx context.Context, what [2]string) {
 	defer r.mu.Unlock()
 	if t := r.troubles[what]; ctx.Err() == nil {
 		t.begun = time.Now()
+		t.calls++
 		r.troubles[what] = t
 	}
 }
@@ -221,7 +215,10 @@ func (r *run) fails(ctx context.Context, what [2]string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if t := r.troubles[what]; ctx.Err() == nil {
-		r.troubles[what] = trouble{t.begun, err, time.Since(t.begun)}
+		if t.err, t.took = err, time.Since(t.begun); err != nil {
+			t.failures++
+		}
+		r.troubles[what] = t
 	}
 }
 
@@ -234,16 +231,16 @@ func (t *trouble) persists() error {
 }
 
 // brought takes what a link brings, when there is room for it.
-func (r *run) brought(ctx context.Context, events []eventstore.Recorded) error {
+func (s *Site) brought(ctx context.Context, events []eventstore.Recorded) error {
 	for len(events) > 0 {
 		n := 1
 		for n < len(events) && events[n].Dot.Log == events[0].Dot.Log {
 			n++
 		}
-		if err := r.pace.wait(ctx, events[:n]); err != nil {
+		if err := s.pace.wait(ctx, events[:n]); err != nil {
 			return err
 		}
-		if err := r.put(ctx, Arrived{events[:n]}); err != nil {
+		if err := s.put(ctx, Arrived{events[:n]}); err != nil {
 			return err
 		}
 		events = events[n:]

@@ -70,22 +70,8 @@ func (r *run) carryOther(name string) {
 	ctx, cancel := context.WithCancel(r.ctx)
 	r.with[name] = cancel
 	if link != nil {
-		r.keep(ctx, linkTo, name, func(ctx context.Context) error {
-			if peer != nil {
-				if err := r.mayFollow(ctx, name); err != nil {
-					return err
-				}
-			}
-			following, again := r.following(ctx, name)
-			defer again()
-			err := link.Follow(following, r.o.Store.Heads, r.brought, func(ctx context.Context, head eventstore.LogHead) error {
-				return r.put(ctx, Heartbeat{Site: name, Log: head.Log, Heads: []eventstore.LogHead{head}})
-			})
-			if following.Err() != nil && ctx.Err() == nil {
-				return nil // it is to begin again, at what the store has
-			}
-			return err
-		})
+		syncer := Syncer(&linkSyncer{r.Site, name})
+		r.keep(ctx, linkTo, name, func(ctx context.Context) error { return syncer.Sync(ctx, 0) })
 	}
 	if peer != nil {
 		r.keep(ctx, siteAt, name, func(ctx context.Context) error {
@@ -111,7 +97,7 @@ func (s *Site) listen(ctx context.Context, h Heartbeat) error {
 		s.mu.Unlock()
 		if err != nil {
 			if again != nil {
-				again() // nothing more of its topic is taken
+				(*again)() // nothing more of its topic is taken
 			}
 			return err
 		}
@@ -121,11 +107,11 @@ func (s *Site) listen(ctx context.Context, h Heartbeat) error {
 
 // mayFollow returns when what a site publishes may be taken: it is of this system, as it has said itself, now or when what there
 // is of it was taken.
-func (r *run) mayFollow(ctx context.Context, name string) error {
-	if r.o.Accord == nil {
+func (s *Site) mayFollow(ctx context.Context, name string) error {
+	if s.o.Accord == nil {
 		return nil
 	}
-	heads, err := r.o.Store.Heads(ctx)
+	heads, err := s.o.Store.Heads(ctx)
 	if err != nil {
 		return fmt.Errorf("ask the store: %w", err)
 	}
@@ -133,9 +119,9 @@ func (r *run) mayFollow(ctx context.Context, name string) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		r.mu.Lock()
-		err, heard := r.apart[name]
-		r.mu.Unlock()
+		s.mu.Lock()
+		err, heard := s.apart[name]
+		s.mu.Unlock()
 		if heard || known {
 			return err
 		}

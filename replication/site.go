@@ -157,8 +157,8 @@ type Site struct {
 	mu    sync.Mutex // guards all below, and the maps of o
 	topic inTopic
 	beats map[chan Heartbeat]bool
-	again map[string]context.CancelFunc // by site, has its link begin again
-	apart map[string]error              // by site, why nothing of it is taken; nil where it has been heard and may be
+	again map[string]*context.CancelFunc // by site whose topic is followed, has its link begin again
+	apart map[string]error               // by site, why nothing of it is taken; nil where it has been heard and may be
 	came  map[eventstore.LogID]came
 	// troubles are by site and what is done with it.
 	troubles map[[2]string]trouble
@@ -202,7 +202,7 @@ func NewSite(o Options) (*Site, error) {
 		o: o, log: o.Logger, pace: newPace(o.MaxAhead, o.MaxAheadBytes),
 		inbox: make(chan Input, 16), asks: make(chan func(*run)), begun: make(chan struct{}), ended: make(chan struct{}),
 		elsewhere: elsewhere{waits: map[chan struct{}]kept{}},
-		beats:     map[chan Heartbeat]bool{}, again: map[string]context.CancelFunc{}, apart: map[string]error{}, came: map[eventstore.LogID]came{}, troubles: map[[2]string]trouble{},
+		beats:     map[chan Heartbeat]bool{}, again: map[string]*context.CancelFunc{}, apart: map[string]error{}, came: map[eventstore.LogID]came{}, troubles: map[[2]string]trouble{},
 		looks:  map[eventstore.LogID]bool{},
 		alarms: slices.Clone(o.Alarms),
 	}

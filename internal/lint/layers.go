@@ -47,6 +47,7 @@ var layers = []layer{
 	{pkg: "replication", may: "eventstore internal/hlc internal/wholefile", foreign: "github.com/cespare/xxhash/v2"},
 	{pkg: "replication/conflictview", may: "replication eventstore commands projections projections/counting queries"},
 	{pkg: "replication/pgsync", may: "replication eventstore"},
+	{pkg: "replication/kafkasync", may: "replication eventstore eventstore/kafkalog", foreign: "github.com/segmentio/kafka-go golang.org/x/sync"},
 	{pkg: "replication/restsync", may: "replication eventstore", foreign: "none"},
 	{pkg: "replication/storesync", may: "replication eventstore", foreign: "none"},
 	{pkg: "replication/*", may: "replication eventstore internal/hlc"},
@@ -95,7 +96,7 @@ type driver struct {
 var drivers = []driver{
 	{modules: "github.com/cockroachdb/pebble github.com/cockroachdb/pebble/v2", owners: "eventstore/pebblestore"},
 	{modules: "github.com/minio/minio-go/v7", owners: "eventstore/archive/s3"},
-	{modules: "github.com/segmentio/kafka-go", owners: "eventstore/kafkalog internal/bench/peers"},
+	{modules: "github.com/segmentio/kafka-go", owners: "eventstore/kafkalog replication/kafkasync internal/bench/peers"},
 	{modules: "github.com/redis/go-redis github.com/redis/go-redis/v9", owners: "projections/redisview internal/bench/peers"},
 	{modules: "github.com/ClickHouse/clickhouse-go github.com/ClickHouse/clickhouse-go/v2 github.com/ClickHouse/ch-go", owners: "projections/clickview"},
 	{modules: "go.etcd.io/etcd github.com/hashicorp/consul/api", owners: "internal/bench/peers"},

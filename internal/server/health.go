@@ -11,7 +11,7 @@ import (
 
 // Dependency is something that the server needs.
 type Dependency struct {
-	// Name: store, kafka, redis, clickhouse; "projection NAME" or "saga NAME" of one that is stuck.
+	// Name: store, kafka, redis, clickhouse; "projection NAME", "saga NAME" or "syncer NAME" of one that is stuck.
 	Name string `json:"name"`
 	Up   bool   `json:"up"`
 	// Required: without it the server is not ready. Commands go on without the others, so that they are not.

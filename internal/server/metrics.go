@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -28,6 +29,8 @@ type Sample struct {
 	SagasOpen      map[string]uint64
 	// Sites is nil where there are no other sites.
 	Sites *SitesSample
+	// Syncers are the links to other sites, and those of the domains.
+	Syncers []SyncerSample
 }
 
 // ProjectionSample is how a projection is.
@@ -140,7 +143,7 @@ func (s sampler) Describe(ch chan<- *prometheus.Desc) {
 	} {
 		ch <- d
 	}
-	for _, d := range siteDescs {
+	for _, d := range slices.Concat(siteDescs, syncerDescs) {
 		ch <- d
 	}
 }
@@ -148,8 +151,11 @@ func (s sampler) Describe(ch chan<- *prometheus.Desc) {
 // Collect takes a sample.
 func (s sampler) Collect(ch chan<- prometheus.Metric) {
 	v := s.sample()
+	give := func(d *prometheus.Desc, kind prometheus.ValueType, value float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, kind, value, labels...)
+	}
 	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+		give(d, prometheus.GaugeValue, value, labels...)
 	}
 	gauge(logEvents, float64(v.LogEvents))
 	gauge(logPosition, float64(v.LogPosition))
@@ -160,6 +166,7 @@ func (s sampler) Collect(ch chan<- prometheus.Metric) {
 		gauge(feedLag, float64(*v.FeedLag))
 	}
 	v.Sites.collect(gauge)
+	collectSyncers(v.Syncers, give)
 	for _, p := range v.Projections {
 		gauge(projectionLag, float64(p.Lag), p.Name, p.Sink)
 		gauge(projectionAge, p.LagSeconds, p.Name, p.Sink)

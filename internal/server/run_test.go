@@ -249,6 +249,9 @@ func TestMetrics(t *testing.T) {
 		return server.Sample{
 			LogEvents: 11, LogStreams: 3, LogPosition: 12, MirrorLag: 4, FeedLag: &feedLag, SagasOpen: map[string]uint64{"checkout": 2},
 			Projections: []server.ProjectionSample{{Name: "shop", Sink: "redis", Lag: 5, LagSeconds: .5, Rate: 9, Parked: 1, Live: true}},
+			Syncers: []server.SyncerSample{
+				{Name: "link sh", Healthy: true, LagSeconds: 1.5, Calls: 3, Failures: 2}, {Name: "user-sync", Calls: 1, Failures: 1}, {Name: "link sh"},
+			},
 		}
 	}}, &e.fakes)
 	if asked.Load() != 0 {
@@ -270,6 +273,8 @@ func TestMetrics(t *testing.T) {
 		`tributary_log_events 11`, `tributary_log_position 12`, `tributary_mirror_lag_events 4`, `tributary_feed_lag_events 6`, `tributary_saga_open{saga="checkout"} 2`,
 		`tributary_projection_lag_events{projection="shop",sink="redis"} 5`, `tributary_projection_rate{projection="shop",sink="redis"} 9`,
 		`tributary_projection_parked_events{projection="shop",sink="redis"} 1`, `tributary_projection_live{projection="shop",sink="redis"} 1`,
+		`tributary_syncer_healthy{syncer="link sh"} 1`, `tributary_syncer_lag_seconds{syncer="link sh"} 1.5`, `tributary_syncer_calls_total{syncer="link sh"} 3`,
+		`tributary_syncer_healthy{syncer="user-sync"} 0`, `tributary_syncer_failures_total{syncer="user-sync"} 1`,
 		`tributary_streams_open 0`, "go_goroutines ", "process_resident_memory_bytes ",
 	} {
 		if !strings.Contains(string(a.body), want) {

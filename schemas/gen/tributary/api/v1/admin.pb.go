@@ -89,7 +89,9 @@ type Status struct {
 	// The durability of commands and appends that name none: local, kafka or peer.
 	DefaultDurability string `protobuf:"bytes,13,opt,name=default_durability,json=defaultDurability,proto3" json:"default_durability,omitempty"`
 	// The mirror to the feed, the topic that has the events of other sites too; not set where there is none.
-	Feed          *MirrorStatus `protobuf:"bytes,14,opt,name=feed,proto3" json:"feed,omitempty"`
+	Feed *MirrorStatus `protobuf:"bytes,14,opt,name=feed,proto3" json:"feed,omitempty"`
+	// What brings over changes from elsewhere: the links to other sites, and the syncers of the domains.
+	Syncers       []*SyncerStatus `protobuf:"bytes,15,rep,name=syncers,proto3" json:"syncers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -218,6 +220,13 @@ func (x *Status) GetDefaultDurability() string {
 func (x *Status) GetFeed() *MirrorStatus {
 	if x != nil {
 		return x.Feed
+	}
+	return nil
+}
+
+func (x *Status) GetSyncers() []*SyncerStatus {
+	if x != nil {
+		return x.Syncers
 	}
 	return nil
 }
@@ -831,6 +840,106 @@ func (x *SagaStatus) GetParked() uint64 {
 	return 0
 }
 
+// SyncerStatus says how a syncer is: what brings over changes of another site, a database or another program.
+type SyncerStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the syncer; "link SITE" of one that brings what another site publishes.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Whether it does its work.
+	Healthy bool `protobuf:"varint,2,opt,name=healthy,proto3" json:"healthy,omitempty"`
+	// Everything that happened at the source more than this long ago has been brought over.
+	LagSeconds float64 `protobuf:"fixed64,3,opt,name=lag_seconds,json=lagSeconds,proto3" json:"lag_seconds,omitempty"`
+	// How often it was called since the server started,
+	Calls uint64 `protobuf:"varint,4,opt,name=calls,proto3" json:"calls,omitempty"`
+	// and how many of the calls have ended with an error.
+	Failures uint64 `protobuf:"varint,5,opt,name=failures,proto3" json:"failures,omitempty"`
+	// What went wrong last; empty when all is well.
+	LastError string `protobuf:"bytes,6,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	// From when on it begins when it is called again; not set for links, which begin at what the store holds.
+	From          *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=from,proto3" json:"from,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SyncerStatus) Reset() {
+	*x = SyncerStatus{}
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SyncerStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SyncerStatus) ProtoMessage() {}
+
+func (x *SyncerStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SyncerStatus.ProtoReflect.Descriptor instead.
+func (*SyncerStatus) Descriptor() ([]byte, []int) {
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *SyncerStatus) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SyncerStatus) GetHealthy() bool {
+	if x != nil {
+		return x.Healthy
+	}
+	return false
+}
+
+func (x *SyncerStatus) GetLagSeconds() float64 {
+	if x != nil {
+		return x.LagSeconds
+	}
+	return 0
+}
+
+func (x *SyncerStatus) GetCalls() uint64 {
+	if x != nil {
+		return x.Calls
+	}
+	return 0
+}
+
+func (x *SyncerStatus) GetFailures() uint64 {
+	if x != nil {
+		return x.Failures
+	}
+	return 0
+}
+
+func (x *SyncerStatus) GetLastError() string {
+	if x != nil {
+		return x.LastError
+	}
+	return ""
+}
+
+func (x *SyncerStatus) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
 // Dependency is something that the server needs.
 type Dependency struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -848,7 +957,7 @@ type Dependency struct {
 
 func (x *Dependency) Reset() {
 	*x = Dependency{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[8]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -860,7 +969,7 @@ func (x *Dependency) String() string {
 func (*Dependency) ProtoMessage() {}
 
 func (x *Dependency) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[8]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -873,7 +982,7 @@ func (x *Dependency) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dependency.ProtoReflect.Descriptor instead.
 func (*Dependency) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Dependency) GetName() string {
@@ -917,7 +1026,7 @@ type ListOutboxRequest struct {
 
 func (x *ListOutboxRequest) Reset() {
 	*x = ListOutboxRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[9]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -929,7 +1038,7 @@ func (x *ListOutboxRequest) String() string {
 func (*ListOutboxRequest) ProtoMessage() {}
 
 func (x *ListOutboxRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[9]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -942,7 +1051,7 @@ func (x *ListOutboxRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOutboxRequest.ProtoReflect.Descriptor instead.
 func (*ListOutboxRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListOutboxRequest) GetStatus() string {
@@ -970,7 +1079,7 @@ type ListOutboxResponse struct {
 
 func (x *ListOutboxResponse) Reset() {
 	*x = ListOutboxResponse{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[10]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -982,7 +1091,7 @@ func (x *ListOutboxResponse) String() string {
 func (*ListOutboxResponse) ProtoMessage() {}
 
 func (x *ListOutboxResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[10]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -995,7 +1104,7 @@ func (x *ListOutboxResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOutboxResponse.ProtoReflect.Descriptor instead.
 func (*ListOutboxResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListOutboxResponse) GetMessages() []*OutboxMessage {
@@ -1026,7 +1135,7 @@ type OutboxMessage struct {
 
 func (x *OutboxMessage) Reset() {
 	*x = OutboxMessage{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[11]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1038,7 +1147,7 @@ func (x *OutboxMessage) String() string {
 func (*OutboxMessage) ProtoMessage() {}
 
 func (x *OutboxMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[11]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1051,7 +1160,7 @@ func (x *OutboxMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutboxMessage.ProtoReflect.Descriptor instead.
 func (*OutboxMessage) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *OutboxMessage) GetId() string {
@@ -1107,7 +1216,7 @@ type RebuildProjectionRequest struct {
 
 func (x *RebuildProjectionRequest) Reset() {
 	*x = RebuildProjectionRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[12]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1119,7 +1228,7 @@ func (x *RebuildProjectionRequest) String() string {
 func (*RebuildProjectionRequest) ProtoMessage() {}
 
 func (x *RebuildProjectionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[12]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1132,7 +1241,7 @@ func (x *RebuildProjectionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebuildProjectionRequest.ProtoReflect.Descriptor instead.
 func (*RebuildProjectionRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RebuildProjectionRequest) GetName() string {
@@ -1165,7 +1274,7 @@ type RebuildProgress struct {
 
 func (x *RebuildProgress) Reset() {
 	*x = RebuildProgress{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[13]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1177,7 +1286,7 @@ func (x *RebuildProgress) String() string {
 func (*RebuildProgress) ProtoMessage() {}
 
 func (x *RebuildProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[13]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1190,7 +1299,7 @@ func (x *RebuildProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebuildProgress.ProtoReflect.Descriptor instead.
 func (*RebuildProgress) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RebuildProgress) GetDoneEvents() uint64 {
@@ -1251,7 +1360,7 @@ type ListParkedRequest struct {
 
 func (x *ListParkedRequest) Reset() {
 	*x = ListParkedRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[14]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1263,7 +1372,7 @@ func (x *ListParkedRequest) String() string {
 func (*ListParkedRequest) ProtoMessage() {}
 
 func (x *ListParkedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[14]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1276,7 +1385,7 @@ func (x *ListParkedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListParkedRequest.ProtoReflect.Descriptor instead.
 func (*ListParkedRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 // ListParkedResponse lists what is parked.
@@ -1292,7 +1401,7 @@ type ListParkedResponse struct {
 
 func (x *ListParkedResponse) Reset() {
 	*x = ListParkedResponse{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[15]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1304,7 +1413,7 @@ func (x *ListParkedResponse) String() string {
 func (*ListParkedResponse) ProtoMessage() {}
 
 func (x *ListParkedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[15]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1317,7 +1426,7 @@ func (x *ListParkedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListParkedResponse.ProtoReflect.Descriptor instead.
 func (*ListParkedResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListParkedResponse) GetEvents() []*ParkedEvent {
@@ -1353,7 +1462,7 @@ type ParkedEvent struct {
 
 func (x *ParkedEvent) Reset() {
 	*x = ParkedEvent{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[16]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1365,7 +1474,7 @@ func (x *ParkedEvent) String() string {
 func (*ParkedEvent) ProtoMessage() {}
 
 func (x *ParkedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[16]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1378,7 +1487,7 @@ func (x *ParkedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ParkedEvent.ProtoReflect.Descriptor instead.
 func (*ParkedEvent) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ParkedEvent) GetProjection() string {
@@ -1435,7 +1544,7 @@ type ParkedInstance struct {
 
 func (x *ParkedInstance) Reset() {
 	*x = ParkedInstance{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[17]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1447,7 +1556,7 @@ func (x *ParkedInstance) String() string {
 func (*ParkedInstance) ProtoMessage() {}
 
 func (x *ParkedInstance) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[17]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1460,7 +1569,7 @@ func (x *ParkedInstance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ParkedInstance.ProtoReflect.Descriptor instead.
 func (*ParkedInstance) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ParkedInstance) GetSaga() string {
@@ -1515,7 +1624,7 @@ type RetryParkedRequest struct {
 
 func (x *RetryParkedRequest) Reset() {
 	*x = RetryParkedRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[18]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1527,7 +1636,7 @@ func (x *RetryParkedRequest) String() string {
 func (*RetryParkedRequest) ProtoMessage() {}
 
 func (x *RetryParkedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[18]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1540,7 +1649,7 @@ func (x *RetryParkedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryParkedRequest.ProtoReflect.Descriptor instead.
 func (*RetryParkedRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RetryParkedRequest) GetName() string {
@@ -1582,7 +1691,7 @@ type RetryParkedResponse struct {
 
 func (x *RetryParkedResponse) Reset() {
 	*x = RetryParkedResponse{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[19]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1594,7 +1703,7 @@ func (x *RetryParkedResponse) String() string {
 func (*RetryParkedResponse) ProtoMessage() {}
 
 func (x *RetryParkedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[19]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1607,7 +1716,7 @@ func (x *RetryParkedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryParkedResponse.ProtoReflect.Descriptor instead.
 func (*RetryParkedResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RetryParkedResponse) GetApplied() uint64 {
@@ -1630,7 +1739,7 @@ type SkipParkedRequest struct {
 
 func (x *SkipParkedRequest) Reset() {
 	*x = SkipParkedRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[20]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1642,7 +1751,7 @@ func (x *SkipParkedRequest) String() string {
 func (*SkipParkedRequest) ProtoMessage() {}
 
 func (x *SkipParkedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[20]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1655,7 +1764,7 @@ func (x *SkipParkedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipParkedRequest.ProtoReflect.Descriptor instead.
 func (*SkipParkedRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SkipParkedRequest) GetName() string {
@@ -1681,7 +1790,7 @@ type SkipParkedResponse struct {
 
 func (x *SkipParkedResponse) Reset() {
 	*x = SkipParkedResponse{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[21]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1693,7 +1802,7 @@ func (x *SkipParkedResponse) String() string {
 func (*SkipParkedResponse) ProtoMessage() {}
 
 func (x *SkipParkedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[21]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1706,7 +1815,7 @@ func (x *SkipParkedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipParkedResponse.ProtoReflect.Descriptor instead.
 func (*SkipParkedResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 // VerifyRequest chooses what to verify.
@@ -1720,7 +1829,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[22]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1732,7 +1841,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[22]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1745,7 +1854,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *VerifyRequest) GetParts() []string {
@@ -1766,7 +1875,7 @@ type BackupRequest struct {
 
 func (x *BackupRequest) Reset() {
 	*x = BackupRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[23]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1778,7 +1887,7 @@ func (x *BackupRequest) String() string {
 func (*BackupRequest) ProtoMessage() {}
 
 func (x *BackupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[23]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1791,7 +1900,7 @@ func (x *BackupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
 func (*BackupRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *BackupRequest) GetFolder() string {
@@ -1818,7 +1927,7 @@ type BackupProgress struct {
 
 func (x *BackupProgress) Reset() {
 	*x = BackupProgress{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[24]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1830,7 +1939,7 @@ func (x *BackupProgress) String() string {
 func (*BackupProgress) ProtoMessage() {}
 
 func (x *BackupProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[24]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1843,7 +1952,7 @@ func (x *BackupProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupProgress.ProtoReflect.Descriptor instead.
 func (*BackupProgress) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *BackupProgress) GetDoneEvents() uint64 {
@@ -1894,7 +2003,7 @@ type ArchiveRequest struct {
 
 func (x *ArchiveRequest) Reset() {
 	*x = ArchiveRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[25]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1906,7 +2015,7 @@ func (x *ArchiveRequest) String() string {
 func (*ArchiveRequest) ProtoMessage() {}
 
 func (x *ArchiveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[25]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1919,7 +2028,7 @@ func (x *ArchiveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArchiveRequest.ProtoReflect.Descriptor instead.
 func (*ArchiveRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ArchiveRequest) GetTo() string {
@@ -1976,7 +2085,7 @@ type ArchiveProgress struct {
 
 func (x *ArchiveProgress) Reset() {
 	*x = ArchiveProgress{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[26]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1988,7 +2097,7 @@ func (x *ArchiveProgress) String() string {
 func (*ArchiveProgress) ProtoMessage() {}
 
 func (x *ArchiveProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[26]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2001,7 +2110,7 @@ func (x *ArchiveProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArchiveProgress.ProtoReflect.Descriptor instead.
 func (*ArchiveProgress) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ArchiveProgress) GetDoneEvents() uint64 {
@@ -2048,7 +2157,7 @@ type ListArchiveRequest struct {
 
 func (x *ListArchiveRequest) Reset() {
 	*x = ListArchiveRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[27]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2060,7 +2169,7 @@ func (x *ListArchiveRequest) String() string {
 func (*ListArchiveRequest) ProtoMessage() {}
 
 func (x *ListArchiveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[27]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2073,7 +2182,7 @@ func (x *ListArchiveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListArchiveRequest.ProtoReflect.Descriptor instead.
 func (*ListArchiveRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{28}
 }
 
 // ListArchiveResponse lists what is archived.
@@ -2091,7 +2200,7 @@ type ListArchiveResponse struct {
 
 func (x *ListArchiveResponse) Reset() {
 	*x = ListArchiveResponse{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[28]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2103,7 +2212,7 @@ func (x *ListArchiveResponse) String() string {
 func (*ListArchiveResponse) ProtoMessage() {}
 
 func (x *ListArchiveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[28]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2116,7 +2225,7 @@ func (x *ListArchiveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListArchiveResponse.ProtoReflect.Descriptor instead.
 func (*ListArchiveResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListArchiveResponse) GetSegments() []*ArchivedSegment {
@@ -2169,7 +2278,7 @@ type ArchivedSegment struct {
 
 func (x *ArchivedSegment) Reset() {
 	*x = ArchivedSegment{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[29]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2181,7 +2290,7 @@ func (x *ArchivedSegment) String() string {
 func (*ArchivedSegment) ProtoMessage() {}
 
 func (x *ArchivedSegment) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[29]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2194,7 +2303,7 @@ func (x *ArchivedSegment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArchivedSegment.ProtoReflect.Descriptor instead.
 func (*ArchivedSegment) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{29}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ArchivedSegment) GetLocation() string {
@@ -2283,7 +2392,7 @@ type DropArchivedRequest struct {
 
 func (x *DropArchivedRequest) Reset() {
 	*x = DropArchivedRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[30]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2295,7 +2404,7 @@ func (x *DropArchivedRequest) String() string {
 func (*DropArchivedRequest) ProtoMessage() {}
 
 func (x *DropArchivedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[30]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2308,7 +2417,7 @@ func (x *DropArchivedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropArchivedRequest.ProtoReflect.Descriptor instead.
 func (*DropArchivedRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *DropArchivedRequest) GetBefore() string {
@@ -2343,7 +2452,7 @@ type VerifyArchiveRequest struct {
 
 func (x *VerifyArchiveRequest) Reset() {
 	*x = VerifyArchiveRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[31]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2355,7 +2464,7 @@ func (x *VerifyArchiveRequest) String() string {
 func (*VerifyArchiveRequest) ProtoMessage() {}
 
 func (x *VerifyArchiveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[31]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2368,7 +2477,7 @@ func (x *VerifyArchiveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyArchiveRequest.ProtoReflect.Descriptor instead.
 func (*VerifyArchiveRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *VerifyArchiveRequest) GetRepair() bool {
@@ -2399,7 +2508,7 @@ type VerifyProgress struct {
 
 func (x *VerifyProgress) Reset() {
 	*x = VerifyProgress{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[32]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2411,7 +2520,7 @@ func (x *VerifyProgress) String() string {
 func (*VerifyProgress) ProtoMessage() {}
 
 func (x *VerifyProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[32]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2424,7 +2533,7 @@ func (x *VerifyProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyProgress.ProtoReflect.Descriptor instead.
 func (*VerifyProgress) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *VerifyProgress) GetPart() string {
@@ -2480,7 +2589,7 @@ type ListSchemasRequest struct {
 
 func (x *ListSchemasRequest) Reset() {
 	*x = ListSchemasRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[33]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2492,7 +2601,7 @@ func (x *ListSchemasRequest) String() string {
 func (*ListSchemasRequest) ProtoMessage() {}
 
 func (x *ListSchemasRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[33]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2505,7 +2614,7 @@ func (x *ListSchemasRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSchemasRequest.ProtoReflect.Descriptor instead.
 func (*ListSchemasRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{33}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ListSchemasRequest) GetName() string {
@@ -2526,7 +2635,7 @@ type ListSchemasResponse struct {
 
 func (x *ListSchemasResponse) Reset() {
 	*x = ListSchemasResponse{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[34]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2538,7 +2647,7 @@ func (x *ListSchemasResponse) String() string {
 func (*ListSchemasResponse) ProtoMessage() {}
 
 func (x *ListSchemasResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[34]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2551,7 +2660,7 @@ func (x *ListSchemasResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSchemasResponse.ProtoReflect.Descriptor instead.
 func (*ListSchemasResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{34}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListSchemasResponse) GetSchemas() []*EventSchema {
@@ -2592,7 +2701,7 @@ type EventSchema struct {
 
 func (x *EventSchema) Reset() {
 	*x = EventSchema{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[35]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2604,7 +2713,7 @@ func (x *EventSchema) String() string {
 func (*EventSchema) ProtoMessage() {}
 
 func (x *EventSchema) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[35]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2617,7 +2726,7 @@ func (x *EventSchema) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventSchema.ProtoReflect.Descriptor instead.
 func (*EventSchema) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{35}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *EventSchema) GetName() string {
@@ -2710,7 +2819,7 @@ type ScrubRequest struct {
 
 func (x *ScrubRequest) Reset() {
 	*x = ScrubRequest{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[36]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2722,7 +2831,7 @@ func (x *ScrubRequest) String() string {
 func (*ScrubRequest) ProtoMessage() {}
 
 func (x *ScrubRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[36]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2735,7 +2844,7 @@ func (x *ScrubRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubRequest.ProtoReflect.Descriptor instead.
 func (*ScrubRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{36}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ScrubRequest) GetRepair() bool {
@@ -2773,7 +2882,7 @@ type ScrubProgress struct {
 
 func (x *ScrubProgress) Reset() {
 	*x = ScrubProgress{}
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[37]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2785,7 +2894,7 @@ func (x *ScrubProgress) String() string {
 func (*ScrubProgress) ProtoMessage() {}
 
 func (x *ScrubProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_api_v1_admin_proto_msgTypes[37]
+	mi := &file_tributary_api_v1_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2798,7 +2907,7 @@ func (x *ScrubProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubProgress.ProtoReflect.Descriptor instead.
 func (*ScrubProgress) Descriptor() ([]byte, []int) {
-	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{37}
+	return file_tributary_api_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ScrubProgress) GetDoneBytes() int64 {
@@ -2848,7 +2957,7 @@ var File_tributary_api_v1_admin_proto protoreflect.FileDescriptor
 const file_tributary_api_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"\x1ctributary/api/v1/admin.proto\x12\x10tributary.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btributary/api/v1/http.proto\"\x12\n" +
-	"\x10GetStatusRequest\"\x83\x05\n" +
+	"\x10GetStatusRequest\"\xbd\x05\n" +
 	"\x06Status\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x14\n" +
 	"\x05shard\x18\x02 \x01(\tR\x05shard\x129\n" +
@@ -2865,7 +2974,8 @@ const file_tributary_api_v1_admin_proto_rawDesc = "" +
 	"\x04disk\x18\v \x01(\v2\x1c.tributary.api.v1.DiskStatusR\x04disk\x129\n" +
 	"\aarchive\x18\f \x01(\v2\x1f.tributary.api.v1.ArchiveStatusR\aarchive\x12-\n" +
 	"\x12default_durability\x18\r \x01(\tR\x11defaultDurability\x122\n" +
-	"\x04feed\x18\x0e \x01(\v2\x1e.tributary.api.v1.MirrorStatusR\x04feed\"\xc4\x02\n" +
+	"\x04feed\x18\x0e \x01(\v2\x1e.tributary.api.v1.MirrorStatusR\x04feed\x128\n" +
+	"\asyncers\x18\x0f \x03(\v2\x1e.tributary.api.v1.SyncerStatusR\asyncers\"\xc4\x02\n" +
 	"\rArchiveStatus\x12\x1a\n" +
 	"\barchived\x18\x01 \x01(\tR\barchived\x12\x16\n" +
 	"\x06events\x18\x02 \x01(\x04R\x06events\x12\x1a\n" +
@@ -2931,7 +3041,17 @@ const file_tributary_api_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"last_error\x18\x04 \x01(\tR\tlastError\x12\x12\n" +
 	"\x04busy\x18\x05 \x01(\x04R\x04busy\x12\x16\n" +
-	"\x06parked\x18\x06 \x01(\x04R\x06parked\"^\n" +
+	"\x06parked\x18\x06 \x01(\x04R\x06parked\"\xde\x01\n" +
+	"\fSyncerStatus\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\ahealthy\x18\x02 \x01(\bR\ahealthy\x12\x1f\n" +
+	"\vlag_seconds\x18\x03 \x01(\x01R\n" +
+	"lagSeconds\x12\x14\n" +
+	"\x05calls\x18\x04 \x01(\x04R\x05calls\x12\x1a\n" +
+	"\bfailures\x18\x05 \x01(\x04R\bfailures\x12\x1d\n" +
+	"\n" +
+	"last_error\x18\x06 \x01(\tR\tlastError\x12.\n" +
+	"\x04from\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x04from\"^\n" +
 	"\n" +
 	"Dependency\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
@@ -3138,7 +3258,7 @@ func file_tributary_api_v1_admin_proto_rawDescGZIP() []byte {
 	return file_tributary_api_v1_admin_proto_rawDescData
 }
 
-var file_tributary_api_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_tributary_api_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_tributary_api_v1_admin_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),         // 0: tributary.api.v1.GetStatusRequest
 	(*Status)(nil),                   // 1: tributary.api.v1.Status
@@ -3148,93 +3268,96 @@ var file_tributary_api_v1_admin_proto_goTypes = []any{
 	(*MirrorStatus)(nil),             // 5: tributary.api.v1.MirrorStatus
 	(*ProjectionStatus)(nil),         // 6: tributary.api.v1.ProjectionStatus
 	(*SagaStatus)(nil),               // 7: tributary.api.v1.SagaStatus
-	(*Dependency)(nil),               // 8: tributary.api.v1.Dependency
-	(*ListOutboxRequest)(nil),        // 9: tributary.api.v1.ListOutboxRequest
-	(*ListOutboxResponse)(nil),       // 10: tributary.api.v1.ListOutboxResponse
-	(*OutboxMessage)(nil),            // 11: tributary.api.v1.OutboxMessage
-	(*RebuildProjectionRequest)(nil), // 12: tributary.api.v1.RebuildProjectionRequest
-	(*RebuildProgress)(nil),          // 13: tributary.api.v1.RebuildProgress
-	(*ListParkedRequest)(nil),        // 14: tributary.api.v1.ListParkedRequest
-	(*ListParkedResponse)(nil),       // 15: tributary.api.v1.ListParkedResponse
-	(*ParkedEvent)(nil),              // 16: tributary.api.v1.ParkedEvent
-	(*ParkedInstance)(nil),           // 17: tributary.api.v1.ParkedInstance
-	(*RetryParkedRequest)(nil),       // 18: tributary.api.v1.RetryParkedRequest
-	(*RetryParkedResponse)(nil),      // 19: tributary.api.v1.RetryParkedResponse
-	(*SkipParkedRequest)(nil),        // 20: tributary.api.v1.SkipParkedRequest
-	(*SkipParkedResponse)(nil),       // 21: tributary.api.v1.SkipParkedResponse
-	(*VerifyRequest)(nil),            // 22: tributary.api.v1.VerifyRequest
-	(*BackupRequest)(nil),            // 23: tributary.api.v1.BackupRequest
-	(*BackupProgress)(nil),           // 24: tributary.api.v1.BackupProgress
-	(*ArchiveRequest)(nil),           // 25: tributary.api.v1.ArchiveRequest
-	(*ArchiveProgress)(nil),          // 26: tributary.api.v1.ArchiveProgress
-	(*ListArchiveRequest)(nil),       // 27: tributary.api.v1.ListArchiveRequest
-	(*ListArchiveResponse)(nil),      // 28: tributary.api.v1.ListArchiveResponse
-	(*ArchivedSegment)(nil),          // 29: tributary.api.v1.ArchivedSegment
-	(*DropArchivedRequest)(nil),      // 30: tributary.api.v1.DropArchivedRequest
-	(*VerifyArchiveRequest)(nil),     // 31: tributary.api.v1.VerifyArchiveRequest
-	(*VerifyProgress)(nil),           // 32: tributary.api.v1.VerifyProgress
-	(*ListSchemasRequest)(nil),       // 33: tributary.api.v1.ListSchemasRequest
-	(*ListSchemasResponse)(nil),      // 34: tributary.api.v1.ListSchemasResponse
-	(*EventSchema)(nil),              // 35: tributary.api.v1.EventSchema
-	(*ScrubRequest)(nil),             // 36: tributary.api.v1.ScrubRequest
-	(*ScrubProgress)(nil),            // 37: tributary.api.v1.ScrubProgress
-	nil,                              // 38: tributary.api.v1.OutboxMessage.PayloadEntry
-	(*timestamppb.Timestamp)(nil),    // 39: google.protobuf.Timestamp
+	(*SyncerStatus)(nil),             // 8: tributary.api.v1.SyncerStatus
+	(*Dependency)(nil),               // 9: tributary.api.v1.Dependency
+	(*ListOutboxRequest)(nil),        // 10: tributary.api.v1.ListOutboxRequest
+	(*ListOutboxResponse)(nil),       // 11: tributary.api.v1.ListOutboxResponse
+	(*OutboxMessage)(nil),            // 12: tributary.api.v1.OutboxMessage
+	(*RebuildProjectionRequest)(nil), // 13: tributary.api.v1.RebuildProjectionRequest
+	(*RebuildProgress)(nil),          // 14: tributary.api.v1.RebuildProgress
+	(*ListParkedRequest)(nil),        // 15: tributary.api.v1.ListParkedRequest
+	(*ListParkedResponse)(nil),       // 16: tributary.api.v1.ListParkedResponse
+	(*ParkedEvent)(nil),              // 17: tributary.api.v1.ParkedEvent
+	(*ParkedInstance)(nil),           // 18: tributary.api.v1.ParkedInstance
+	(*RetryParkedRequest)(nil),       // 19: tributary.api.v1.RetryParkedRequest
+	(*RetryParkedResponse)(nil),      // 20: tributary.api.v1.RetryParkedResponse
+	(*SkipParkedRequest)(nil),        // 21: tributary.api.v1.SkipParkedRequest
+	(*SkipParkedResponse)(nil),       // 22: tributary.api.v1.SkipParkedResponse
+	(*VerifyRequest)(nil),            // 23: tributary.api.v1.VerifyRequest
+	(*BackupRequest)(nil),            // 24: tributary.api.v1.BackupRequest
+	(*BackupProgress)(nil),           // 25: tributary.api.v1.BackupProgress
+	(*ArchiveRequest)(nil),           // 26: tributary.api.v1.ArchiveRequest
+	(*ArchiveProgress)(nil),          // 27: tributary.api.v1.ArchiveProgress
+	(*ListArchiveRequest)(nil),       // 28: tributary.api.v1.ListArchiveRequest
+	(*ListArchiveResponse)(nil),      // 29: tributary.api.v1.ListArchiveResponse
+	(*ArchivedSegment)(nil),          // 30: tributary.api.v1.ArchivedSegment
+	(*DropArchivedRequest)(nil),      // 31: tributary.api.v1.DropArchivedRequest
+	(*VerifyArchiveRequest)(nil),     // 32: tributary.api.v1.VerifyArchiveRequest
+	(*VerifyProgress)(nil),           // 33: tributary.api.v1.VerifyProgress
+	(*ListSchemasRequest)(nil),       // 34: tributary.api.v1.ListSchemasRequest
+	(*ListSchemasResponse)(nil),      // 35: tributary.api.v1.ListSchemasResponse
+	(*EventSchema)(nil),              // 36: tributary.api.v1.EventSchema
+	(*ScrubRequest)(nil),             // 37: tributary.api.v1.ScrubRequest
+	(*ScrubProgress)(nil),            // 38: tributary.api.v1.ScrubProgress
+	nil,                              // 39: tributary.api.v1.OutboxMessage.PayloadEntry
+	(*timestamppb.Timestamp)(nil),    // 40: google.protobuf.Timestamp
 }
 var file_tributary_api_v1_admin_proto_depIdxs = []int32{
-	39, // 0: tributary.api.v1.Status.started_at:type_name -> google.protobuf.Timestamp
+	40, // 0: tributary.api.v1.Status.started_at:type_name -> google.protobuf.Timestamp
 	5,  // 1: tributary.api.v1.Status.mirror:type_name -> tributary.api.v1.MirrorStatus
 	6,  // 2: tributary.api.v1.Status.projections:type_name -> tributary.api.v1.ProjectionStatus
 	7,  // 3: tributary.api.v1.Status.sagas:type_name -> tributary.api.v1.SagaStatus
-	8,  // 4: tributary.api.v1.Status.dependencies:type_name -> tributary.api.v1.Dependency
+	9,  // 4: tributary.api.v1.Status.dependencies:type_name -> tributary.api.v1.Dependency
 	3,  // 5: tributary.api.v1.Status.disk:type_name -> tributary.api.v1.DiskStatus
 	2,  // 6: tributary.api.v1.Status.archive:type_name -> tributary.api.v1.ArchiveStatus
 	5,  // 7: tributary.api.v1.Status.feed:type_name -> tributary.api.v1.MirrorStatus
-	39, // 8: tributary.api.v1.ArchiveStatus.ended_at:type_name -> google.protobuf.Timestamp
-	39, // 9: tributary.api.v1.DiskStatus.stalled_since:type_name -> google.protobuf.Timestamp
-	4,  // 10: tributary.api.v1.DiskStatus.scrub:type_name -> tributary.api.v1.ScrubStatus
-	39, // 11: tributary.api.v1.ScrubStatus.ended_at:type_name -> google.protobuf.Timestamp
-	11, // 12: tributary.api.v1.ListOutboxResponse.messages:type_name -> tributary.api.v1.OutboxMessage
-	38, // 13: tributary.api.v1.OutboxMessage.payload:type_name -> tributary.api.v1.OutboxMessage.PayloadEntry
-	16, // 14: tributary.api.v1.ListParkedResponse.events:type_name -> tributary.api.v1.ParkedEvent
-	17, // 15: tributary.api.v1.ListParkedResponse.instances:type_name -> tributary.api.v1.ParkedInstance
-	29, // 16: tributary.api.v1.ListArchiveResponse.segments:type_name -> tributary.api.v1.ArchivedSegment
-	39, // 17: tributary.api.v1.ArchivedSegment.first_event:type_name -> google.protobuf.Timestamp
-	39, // 18: tributary.api.v1.ArchivedSegment.last_event:type_name -> google.protobuf.Timestamp
-	35, // 19: tributary.api.v1.ListSchemasResponse.schemas:type_name -> tributary.api.v1.EventSchema
-	0,  // 20: tributary.api.v1.AdminService.GetStatus:input_type -> tributary.api.v1.GetStatusRequest
-	9,  // 21: tributary.api.v1.AdminService.ListOutbox:input_type -> tributary.api.v1.ListOutboxRequest
-	12, // 22: tributary.api.v1.AdminService.RebuildProjection:input_type -> tributary.api.v1.RebuildProjectionRequest
-	14, // 23: tributary.api.v1.AdminService.ListParked:input_type -> tributary.api.v1.ListParkedRequest
-	18, // 24: tributary.api.v1.AdminService.RetryParked:input_type -> tributary.api.v1.RetryParkedRequest
-	20, // 25: tributary.api.v1.AdminService.SkipParked:input_type -> tributary.api.v1.SkipParkedRequest
-	33, // 26: tributary.api.v1.AdminService.ListSchemas:input_type -> tributary.api.v1.ListSchemasRequest
-	23, // 27: tributary.api.v1.AdminService.Backup:input_type -> tributary.api.v1.BackupRequest
-	25, // 28: tributary.api.v1.AdminService.Archive:input_type -> tributary.api.v1.ArchiveRequest
-	27, // 29: tributary.api.v1.AdminService.ListArchive:input_type -> tributary.api.v1.ListArchiveRequest
-	31, // 30: tributary.api.v1.AdminService.VerifyArchive:input_type -> tributary.api.v1.VerifyArchiveRequest
-	30, // 31: tributary.api.v1.AdminService.DropArchived:input_type -> tributary.api.v1.DropArchivedRequest
-	22, // 32: tributary.api.v1.AdminService.Verify:input_type -> tributary.api.v1.VerifyRequest
-	36, // 33: tributary.api.v1.AdminService.Scrub:input_type -> tributary.api.v1.ScrubRequest
-	1,  // 34: tributary.api.v1.AdminService.GetStatus:output_type -> tributary.api.v1.Status
-	10, // 35: tributary.api.v1.AdminService.ListOutbox:output_type -> tributary.api.v1.ListOutboxResponse
-	13, // 36: tributary.api.v1.AdminService.RebuildProjection:output_type -> tributary.api.v1.RebuildProgress
-	15, // 37: tributary.api.v1.AdminService.ListParked:output_type -> tributary.api.v1.ListParkedResponse
-	19, // 38: tributary.api.v1.AdminService.RetryParked:output_type -> tributary.api.v1.RetryParkedResponse
-	21, // 39: tributary.api.v1.AdminService.SkipParked:output_type -> tributary.api.v1.SkipParkedResponse
-	34, // 40: tributary.api.v1.AdminService.ListSchemas:output_type -> tributary.api.v1.ListSchemasResponse
-	24, // 41: tributary.api.v1.AdminService.Backup:output_type -> tributary.api.v1.BackupProgress
-	26, // 42: tributary.api.v1.AdminService.Archive:output_type -> tributary.api.v1.ArchiveProgress
-	28, // 43: tributary.api.v1.AdminService.ListArchive:output_type -> tributary.api.v1.ListArchiveResponse
-	26, // 44: tributary.api.v1.AdminService.VerifyArchive:output_type -> tributary.api.v1.ArchiveProgress
-	26, // 45: tributary.api.v1.AdminService.DropArchived:output_type -> tributary.api.v1.ArchiveProgress
-	32, // 46: tributary.api.v1.AdminService.Verify:output_type -> tributary.api.v1.VerifyProgress
-	37, // 47: tributary.api.v1.AdminService.Scrub:output_type -> tributary.api.v1.ScrubProgress
-	34, // [34:48] is the sub-list for method output_type
-	20, // [20:34] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	8,  // 8: tributary.api.v1.Status.syncers:type_name -> tributary.api.v1.SyncerStatus
+	40, // 9: tributary.api.v1.ArchiveStatus.ended_at:type_name -> google.protobuf.Timestamp
+	40, // 10: tributary.api.v1.DiskStatus.stalled_since:type_name -> google.protobuf.Timestamp
+	4,  // 11: tributary.api.v1.DiskStatus.scrub:type_name -> tributary.api.v1.ScrubStatus
+	40, // 12: tributary.api.v1.ScrubStatus.ended_at:type_name -> google.protobuf.Timestamp
+	40, // 13: tributary.api.v1.SyncerStatus.from:type_name -> google.protobuf.Timestamp
+	12, // 14: tributary.api.v1.ListOutboxResponse.messages:type_name -> tributary.api.v1.OutboxMessage
+	39, // 15: tributary.api.v1.OutboxMessage.payload:type_name -> tributary.api.v1.OutboxMessage.PayloadEntry
+	17, // 16: tributary.api.v1.ListParkedResponse.events:type_name -> tributary.api.v1.ParkedEvent
+	18, // 17: tributary.api.v1.ListParkedResponse.instances:type_name -> tributary.api.v1.ParkedInstance
+	30, // 18: tributary.api.v1.ListArchiveResponse.segments:type_name -> tributary.api.v1.ArchivedSegment
+	40, // 19: tributary.api.v1.ArchivedSegment.first_event:type_name -> google.protobuf.Timestamp
+	40, // 20: tributary.api.v1.ArchivedSegment.last_event:type_name -> google.protobuf.Timestamp
+	36, // 21: tributary.api.v1.ListSchemasResponse.schemas:type_name -> tributary.api.v1.EventSchema
+	0,  // 22: tributary.api.v1.AdminService.GetStatus:input_type -> tributary.api.v1.GetStatusRequest
+	10, // 23: tributary.api.v1.AdminService.ListOutbox:input_type -> tributary.api.v1.ListOutboxRequest
+	13, // 24: tributary.api.v1.AdminService.RebuildProjection:input_type -> tributary.api.v1.RebuildProjectionRequest
+	15, // 25: tributary.api.v1.AdminService.ListParked:input_type -> tributary.api.v1.ListParkedRequest
+	19, // 26: tributary.api.v1.AdminService.RetryParked:input_type -> tributary.api.v1.RetryParkedRequest
+	21, // 27: tributary.api.v1.AdminService.SkipParked:input_type -> tributary.api.v1.SkipParkedRequest
+	34, // 28: tributary.api.v1.AdminService.ListSchemas:input_type -> tributary.api.v1.ListSchemasRequest
+	24, // 29: tributary.api.v1.AdminService.Backup:input_type -> tributary.api.v1.BackupRequest
+	26, // 30: tributary.api.v1.AdminService.Archive:input_type -> tributary.api.v1.ArchiveRequest
+	28, // 31: tributary.api.v1.AdminService.ListArchive:input_type -> tributary.api.v1.ListArchiveRequest
+	32, // 32: tributary.api.v1.AdminService.VerifyArchive:input_type -> tributary.api.v1.VerifyArchiveRequest
+	31, // 33: tributary.api.v1.AdminService.DropArchived:input_type -> tributary.api.v1.DropArchivedRequest
+	23, // 34: tributary.api.v1.AdminService.Verify:input_type -> tributary.api.v1.VerifyRequest
+	37, // 35: tributary.api.v1.AdminService.Scrub:input_type -> tributary.api.v1.ScrubRequest
+	1,  // 36: tributary.api.v1.AdminService.GetStatus:output_type -> tributary.api.v1.Status
+	11, // 37: tributary.api.v1.AdminService.ListOutbox:output_type -> tributary.api.v1.ListOutboxResponse
+	14, // 38: tributary.api.v1.AdminService.RebuildProjection:output_type -> tributary.api.v1.RebuildProgress
+	16, // 39: tributary.api.v1.AdminService.ListParked:output_type -> tributary.api.v1.ListParkedResponse
+	20, // 40: tributary.api.v1.AdminService.RetryParked:output_type -> tributary.api.v1.RetryParkedResponse
+	22, // 41: tributary.api.v1.AdminService.SkipParked:output_type -> tributary.api.v1.SkipParkedResponse
+	35, // 42: tributary.api.v1.AdminService.ListSchemas:output_type -> tributary.api.v1.ListSchemasResponse
+	25, // 43: tributary.api.v1.AdminService.Backup:output_type -> tributary.api.v1.BackupProgress
+	27, // 44: tributary.api.v1.AdminService.Archive:output_type -> tributary.api.v1.ArchiveProgress
+	29, // 45: tributary.api.v1.AdminService.ListArchive:output_type -> tributary.api.v1.ListArchiveResponse
+	27, // 46: tributary.api.v1.AdminService.VerifyArchive:output_type -> tributary.api.v1.ArchiveProgress
+	27, // 47: tributary.api.v1.AdminService.DropArchived:output_type -> tributary.api.v1.ArchiveProgress
+	33, // 48: tributary.api.v1.AdminService.Verify:output_type -> tributary.api.v1.VerifyProgress
+	38, // 49: tributary.api.v1.AdminService.Scrub:output_type -> tributary.api.v1.ScrubProgress
+	36, // [36:50] is the sub-list for method output_type
+	22, // [22:36] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_tributary_api_v1_admin_proto_init() }
@@ -3249,7 +3372,7 @@ func file_tributary_api_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_api_v1_admin_proto_rawDesc), len(file_tributary_api_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   39,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
