@@ -210,7 +210,7 @@ func (x *failings) have(t *testing.T, n int) {
 	point, failure := n/len(failures), failures[n%len(failures)]
 	name := failPoints[point].name
 	hits := 0
-	for tries := 0; hits < x.rounds && tries < 10*x.rounds; tries++ {
+	for tries := 0; hits < x.rounds && tries < 50*x.rounds; tries++ {
 		rng := rand.New(rand.NewPCG(x.seed, uint64(n)<<32+uint64(tries)))
 		var f findings
 		var fired, died bool

@@ -10,6 +10,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -396,9 +397,13 @@ func TestPowerLossWhileRefilling(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 48))
 	var images []*vfs.MemFS
 	taking := false
+	var mu sync.Mutex // guards rng, images and taking
+	take := func(on bool) { mu.Lock(); defer mu.Unlock(); taking = on }
 	o := Options{Logger: quietLog, FS: watched(damaged, func(op errorfs.Op) error {
 		switch op.Kind {
 		case errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo, errorfs.OpLink, errorfs.OpRename, errorfs.OpRemove, errorfs.OpCreate:
+			mu.Lock()
+			defer mu.Unlock()
 			if taking && !strings.Contains(op.Path, "WATERMARK") {
 				images = append(images, damaged.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rng.IntN(5) * 25, RNG: rng}))
 			}
@@ -409,9 +414,9 @@ func TestPowerLossWhileRefilling(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	taking = true
+	take(true)
 	report, err := s.Scrub(t.Context(), ScrubOptions{BytesPerSecond: -1, Repair: true, Holders: []Holder{others}})
-	taking = false
+	take(false)
 	if err != nil || len(report.Faults) != 1 || report.Unrepaired() > 0 {
 		t.Fatalf("%+v, %v", report, err)
 	}

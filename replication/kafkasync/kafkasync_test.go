@@ -391,7 +391,12 @@ func TestOrchestrated(t *testing.T) {
 		ended := make(chan error, 1)
 		go func() { ended <- o.Run(ctx) }()
 		prepare(o)
-		return func() { cancel(); _ = <-ended }
+		return func() {
+			cancel()
+			if err := <-ended; !errors.Is(err, context.Canceled) {
+				t.Errorf("the orchestrator ends with %v", err)
+			}
+		}
 	}
 	healthy := func(o *replication.SyncOrchestrator) func() bool {
 		return func() bool {
