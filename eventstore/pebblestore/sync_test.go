@@ -80,7 +80,9 @@ func (d reopened) ReuseForWrite(oldname, newname string, category vfs.DiskWriteC
 
 func openMem(t testing.TB, fs vfs.FS, o Options) *Store {
 	t.Helper()
-	o.FS, o.Logger = fs, quietLog
+	if o.FS = fs; o.Logger == nil {
+		o.Logger = quietLog
+	}
 	s, err := Open("data/store", &o)
 	if err != nil {
 		t.Fatal(err)
