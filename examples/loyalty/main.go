@@ -87,8 +87,10 @@ func main() {
 	defer stop()
 	config := node.Config{Data: append(flag.Args(), "loyalty-data")[0], HTTP: os.Getenv("HTTP"), GRPC: os.Getenv("GRPC"), ClickHouse: node.Off}
 	config.Domains = []node.Domain{{
-		Name:     "loyalty",
-		Register: func(b *commands.Bus) error { return commands.Register[int64, Command, Event](b, points, Earn{}, Spend{}) },
+		Name: "loyalty",
+		Register: func(b *commands.Bus) error {
+			return commands.Register[int64, Command, Event](b, points, Earn{}, Spend{})
+		},
 		Keys:     &balances,
 		Commands: map[string]any{"POST /v1/points/{customer}/earn": Earn{}, "POST /v1/points/{customer}/spend": Spend{}},
 		Queries:  map[string]node.Query{"GET /v1/points/{customer}": balance},
