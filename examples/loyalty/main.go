@@ -8,7 +8,7 @@ package main
 import (
 	"context"
 	"flag"
-	"fmt"
+	"log"
 	"os"
 	"os/signal"
 	"strconv"
@@ -20,8 +20,7 @@ import (
 	"github.com/tributary-es/tributary/queries"
 )
 
-// Commands. Events. The state is the balance.
-type (
+type ( // commands, and events; the state is the balance
 	Command interface{ customer() string }
 	Earn    struct {
 		Customer string
@@ -50,7 +49,7 @@ var points = commands.Aggregate[int64, Command, Event]{
 			}
 		case Spend:
 			if c.Points > balance {
-				return nil, commands.Reject("points.insufficient", fmt.Sprintf("%s has %d points", c.Customer, balance))
+				return nil, commands.Reject("points.insufficient", c.Customer+" has "+strconv.FormatInt(balance, 10)+" points")
 			}
 			if c.Points > 0 {
 				return []Event{Spent{c.Points}}, nil
@@ -96,7 +95,6 @@ func main() {
 		Queries:  map[string]node.Query{"GET /v1/points/{customer}": balance},
 	}}
 	if err := node.Serve(ctx, config); err != nil {
-		fmt.Fprintln(os.Stderr, "loyalty:", err)
-		os.Exit(1)
+		log.Fatal("loyalty: ", err)
 	}
 }
