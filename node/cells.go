@@ -121,6 +121,9 @@ func (p *cellsPart) shards() (out []replication.Shard) {
 // participants names the sites that take part, this one first.
 func (n *Node) participants() []string {
 	out := []string{n.config.Site}
+	if n.cells.registrar == nil { // the node is being opened
+		return out
+	}
 	for _, s := range n.cells.shards() {
 		if s.Region != n.config.Site {
 			out = append(out, s.Region)

@@ -41,7 +41,8 @@ type Domain struct {
 	// Sagas are run by the node.
 	Sagas []Saga
 	// Syncers, when set, returns what brings over changes from elsewhere, each under a name that no other has. The node runs them, and keeps
-	// in its folder how far each has come. Every site that has the domain runs its own: what has to be brought over once is for one site.
+	// in its folder how far each has come. Every site that has the domain runs its own: what has to be brought over once is for one site
+	// (Parts.Sites names this one first).
 	Syncers func(*Parts) (map[string]replication.Syncer, error)
 	// Commands are taken as JSON over HTTP: route ("POST /v1/points/{id}/earn") → a value of the command's type. Fields
 	// come from the body and from the path, by their JSON names; the answer is the receipt.
@@ -93,7 +94,7 @@ type Parts struct {
 	KeysProgress, RowsProgress queries.Progress
 	// Now is the time of day that events are given.
 	Now func() time.Time
-	// Sites names the sites that take part, this one first; Takers this one and those that are heard and take writes.
+	// Sites names the sites that take part, this one first, and it alone while the node is being opened; Takers this one and those that are heard and take writes.
 	Sites  func() []string
 	Takers func(context.Context) ([]string, error)
 	// Syncers runs those of all domains: with it they are exchanged, tried and removed while the node runs.

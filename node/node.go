@@ -280,7 +280,7 @@ func (n *Node) Run(ctx context.Context) error {
 			return n.supervise(gctx, sagaPrefix+s.name, func(ctx context.Context) error { return n.runSaga(ctx, s) })
 		})
 	}
-	g.Go(func() error { return ignoreCancel(n.syncers.Run(gctx)) })
+	g.Go(func() error { return ignoreCancel(n.runSyncers(gctx)) })
 	for _, d := range n.domains {
 		if d.Rebalance != nil && n.config.Rebalance == RebalanceAuto && n.sites.site != nil {
 			g.Go(func() error {

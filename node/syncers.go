@@ -3,12 +3,16 @@ package node
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
+	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/internal/server"
 	"github.com/tributary-es/tributary/replication"
 	apiv1 "github.com/tributary-es/tributary/schemas/gen/tributary/api/v1"
@@ -26,8 +30,16 @@ func (n *Node) newSyncers(ctx context.Context) (*replication.SyncOrchestrator, e
 	if err != nil {
 		return nil, fmt.Errorf("ask the store: %w", err)
 	}
+	progress := replication.NewProgressFile(n.path(syncersFile))
+	if _, err := progress.Load(""); err != nil && !n.config.Look {
+		aside := n.path(syncersFile + ".damaged")
+		n.log.Warn("the syncers of the domains begin anew", slog.Any("why", err), slog.String("kept as", aside))
+		if err := os.Rename(n.path(syncersFile), aside); err != nil {
+			return nil, fmt.Errorf("put aside what cannot be read: %w", err)
+		}
+	}
 	return replication.NewSyncOrchestrator(replication.OrchestratorOptions{
-		Log: n.log, Progress: lifeProgress{replication.NewProgressFile(n.path(syncersFile)), log.ID.Incarnation},
+		Log: n.log, Now: n.steady.Now, Progress: lifeProgress{progress, log.ID.Incarnation},
 	}), nil
 }
 
@@ -48,6 +60,17 @@ func (p lifeProgress) Save(name string, fromTS int64) error {
 	return p.SyncProgress.Save(p.key(name), fromTS)
 }
 
+// runSyncers runs the syncers of the domains until ctx ends, once the site has all that was born here in earlier lives of its log: what they
+// have done in one is known then, and not done again.
+func (n *Node) runSyncers(ctx context.Context) error {
+	defer n.followers.wait(syncersFile, nil)
+	if err := n.sites.awaitWhole(ctx, func(why error) { n.followers.wait(syncersFile, why) }); err != nil {
+		return err
+	}
+	n.followers.wait(syncersFile, nil)
+	return n.syncers.Run(ctx)
+}
+
 // addSyncers has the node run the syncers of a domain, unless it only looks.
 func (n *Node) addSyncers(d Domain, p *Parts) error {
 	if d.Syncers == nil || n.config.Look {
@@ -58,6 +81,9 @@ func (n *Node) addSyncers(d Domain, p *Parts) error {
 		return fmt.Errorf("syncers: %w", err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(syncers)) {
+		if strings.HasPrefix(name, replication.LinkName("")) {
+			return fmt.Errorf("%w: syncer %q is called as the link to a site is: give it another name", eventstore.ErrInvalid, name)
+		}
 		if err := n.syncers.Add(name, syncers[name]); err != nil {
 			return err
 		}
@@ -69,9 +95,17 @@ func (n *Node) addSyncers(d Domain, p *Parts) error {
 func (n *Node) allSyncers(ctx context.Context) []replication.SyncerStatus {
 	var all []replication.SyncerStatus
 	if n.sites.site != nil {
-		all, _ = n.sites.site.Syncers(ctx) // a site that is about to run, or begins another life, has none yet
+		ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+		defer cancel()
+		all = n.sites.site.Syncers(ctx)
 	}
-	return append(all, n.syncers.Status()...)
+	domains := n.syncers.Status()
+	if why := n.followers.waiting(syncersFile); why != nil {
+		for i := range domains {
+			domains[i].LastError = "it waits for what it did in an earlier life of the log: " + why.Error()
+		}
+	}
+	return append(all, domains...)
 }
 
 func (n *Node) syncerStatus(ctx context.Context) (out []*apiv1.SyncerStatus) {
@@ -94,10 +128,10 @@ func (n *Node) syncerSamples(ctx context.Context) (out []server.SyncerSample) {
 	return out
 }
 
-// failingSyncers names the syncers of the domains that do not do their work. Of links the sites tell.
+// failingSyncers names the syncers of the domains that do not do their work, or do not keep how far it is done. Of links the sites tell.
 func (n *Node) failingSyncers() (out []server.Dependency) {
 	for _, s := range n.syncers.Status() {
-		if !s.Healthy && s.LastError != "" {
+		if s.LastError != "" {
 			out = append(out, server.Dependency{Name: syncerPrefix + s.Name, Mode: "domain", Problem: s.LastError + "; it is tried again"})
 		}
 	}

@@ -3,6 +3,7 @@ package replication
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -30,9 +31,16 @@ func (l *linkSyncer) Sync(ctx context.Context, _ int64) error {
 			return err
 		}
 	}
-	following, leave := l.following(ctx, l.site)
+	following, leave, err := l.following(ctx, l.site)
+	if err != nil {
+		return err
+	}
 	defer leave()
-	err := link.Follow(following, l.o.Store.Heads, l.brought, func(ctx context.Context, head eventstore.LogHead) error {
+	err = link.Follow(following, l.o.Store.Heads, func(ctx context.Context, events []eventstore.Recorded) error {
+		defer l.spoke(l.site)
+		return l.brought(ctx, events)
+	}, func(ctx context.Context, head eventstore.LogHead) error {
+		l.spoke(l.site)
 		return l.put(ctx, Heartbeat{Site: l.site, Log: head.Log, Heads: []eventstore.LogHead{head}})
 	})
 	if following.Err() != nil && ctx.Err() == nil {
@@ -41,7 +49,18 @@ func (l *linkSyncer) Sync(ctx context.Context, _ int64) error {
 	return err
 }
 
-// HealthCheck implements Syncer: healthy while the topic of the site is followed. The lag is that of its logs (Overview.Lag).
+// spoke notes that a topic has brought something just now. Its site has it say something all the time.
+func (s *Site) spoke(site string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.spoken[site] = time.Now()
+}
+
+// silent is after what time a topic that brings nothing is taken for silent: what happens at its site is not known meanwhile.
+const silent = 2 * time.Second
+
+// HealthCheck implements Syncer: healthy while the topic of the site is followed. The lag is that of its logs (Overview.Lag), for which it
+// waits until the core has done what it is at, or for how long the topic has been silent.
 func (l *linkSyncer) HealthCheck() (healthy bool, lag time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -54,20 +73,19 @@ func (l *linkSyncer) HealthCheck() (healthy bool, lag time.Duration) {
 }
 
 // Syncers returns how the links to other sites are, each of which Run calls as a Syncer, in the order of the sites. Calls and Failures
-// count since the link was made; FromTS is not used.
-func (s *Site) Syncers(ctx context.Context) ([]SyncerStatus, error) {
-	o, err := s.Overview(ctx)
-	if err != nil {
-		return nil, err
-	}
+// count since the link was made; FromTS is not used. When ctx ends before the site has answered, and while it does not run, none is healthy.
+func (s *Site) Syncers(ctx context.Context) []SyncerStatus {
+	o, unknown := s.Overview(ctx)
 	s.mu.Lock()
 	names := slices.Sorted(maps.Keys(s.o.Links))
 	s.mu.Unlock()
 	all := make([]SyncerStatus, len(names))
 	for i, name := range names {
-		all[i] = s.linkStatus(&o, name)
+		if all[i] = s.linkStatus(&o, name); unknown != nil {
+			all[i].Healthy, all[i].LastError = false, textOf(unknown)
+		}
 	}
-	return all, nil
+	return all
 }
 
 func (s *Site) linkStatus(o *Overview, site string) SyncerStatus {
@@ -75,9 +93,13 @@ func (s *Site) linkStatus(o *Overview, site string) SyncerStatus {
 	defer s.mu.Unlock()
 	t := s.troubles[[2]string{site, linkTo}]
 	err := s.unfollowed(site)
-	out := SyncerStatus{Name: "link " + site, Healthy: err == nil && s.again[site] != nil, Calls: t.calls, Failures: t.failures}
-	if err != nil {
-		out.LastError = err.Error()
+	follows := s.again[site] != nil
+	if err == nil && !follows {
+		err = fmt.Errorf("its topic is about to be followed, once site %s has been heard", site)
+	}
+	out := SyncerStatus{Name: LinkName(site), Healthy: err == nil, Calls: t.calls, Failures: t.failures, LastError: textOf(err)}
+	if last, ever := s.spoken[site]; ever && time.Since(last) > silent {
+		out.Lag = time.Since(last)
 	}
 	for log, lag := range o.Lag {
 		if log.Site == site {
@@ -87,11 +109,19 @@ func (s *Site) linkStatus(o *Overview, site string) SyncerStatus {
 	return out
 }
 
-// following returns the context of a link that follows its topic until it is to be read again; leave ends that.
-func (s *Site) following(ctx context.Context, site string) (following context.Context, leave func()) {
+// LinkName returns what the link to a site is called among syncers.
+func LinkName(site string) string { return "link " + site }
+
+// following returns the context of a link that follows its topic until it is to be read again; leave ends that. Of a site that is not to be
+// followed any more it returns why.
+func (s *Site) following(ctx context.Context, site string) (following context.Context, leave func(), err error) {
 	following, again := context.WithCancel(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := errors.Join(ctx.Err(), s.apart[site]); err != nil { // that may have come about since it was looked at
+		again()
+		return nil, nil, err
+	}
 	s.again[site] = &again
 	return following, func() {
 		again()
@@ -100,5 +130,5 @@ func (s *Site) following(ctx context.Context, site string) (following context.Co
 		if s.again[site] == &again { // not that of a link that came in its place
 			delete(s.again, site)
 		}
-	}
+	}, nil
 }

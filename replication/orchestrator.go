@@ -2,9 +2,10 @@ package replication
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"log/slog"
 	"math"
 	"slices"
@@ -26,7 +27,7 @@ type OrchestratorOptions struct {
 	Patience time.Duration
 	// Progress keeps how far the syncers have come; nil: each begins at 0 when the program starts.
 	Progress SyncProgress
-	// Now is the time of day; nil means time.Now.
+	// Now is the time of day; nil means that of the start, with what has passed since: the machine's may jump.
 	Now func() time.Time
 	Log *slog.Logger
 }
@@ -44,7 +45,8 @@ func (o OrchestratorOptions) withDefaults() OrchestratorOptions {
 		}
 	}
 	if o.Now == nil {
-		o.Now = time.Now
+		start := time.Now()
+		o.Now = func() time.Time { return start.Add(time.Since(start)) }
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()
@@ -54,7 +56,8 @@ func (o OrchestratorOptions) withDefaults() OrchestratorOptions {
 
 // SyncOrchestrator runs syncers side by side, each under a name. They can be added, removed, exchanged and tried while it
 // runs. A syncer that fails is called again, with growing pauses, from where it had come to; one that panics is taken for
-// failed. Its methods are safe for concurrent use.
+// failed. Its methods are safe for concurrent use, but for those that wait for a syncer to stop (Remove, Swap, Promote, Abandon): they
+// are not for its Sync, or for what that calls, such as an Apply.
 type SyncOrchestrator struct {
 	o OrchestratorOptions
 
@@ -96,7 +99,7 @@ func (o *SyncOrchestrator) Run(ctx context.Context) error {
 func (o *SyncOrchestrator) Add(name string, s Syncer) error {
 	o.changes.Lock()
 	defer o.changes.Unlock()
-	r, err := o.newRunning(name, s)
+	r, err := o.newRunning(name, s, false)
 	if err != nil {
 		return err
 	}
@@ -114,7 +117,10 @@ func (o *SyncOrchestrator) Add(name string, s Syncer) error {
 }
 
 // newRunning returns a syncer that has not been started.
-func (o *SyncOrchestrator) newRunning(name string, s Syncer) (*running, error) {
+func (o *SyncOrchestrator) newRunning(name string, s Syncer, trial bool) (*running, error) {
+	if strings.HasSuffix(name, trialOf("")) && !trial {
+		return nil, fmt.Errorf("%w: syncer %q is called as a trial is: give it another name", eventstore.ErrInvalid, name)
+	}
 	if name == "" || s == nil {
 		return nil, fmt.Errorf("%w: a syncer needs a name and an implementation", eventstore.ErrInvalid)
 	}
@@ -123,6 +129,10 @@ func (o *SyncOrchestrator) newRunning(name string, s Syncer) (*running, error) {
 		from, err := o.o.Progress.Load(name)
 		if err != nil {
 			return nil, fmt.Errorf("how far syncer %s had come: %w", name, err)
+		}
+		if now := o.o.Now().UnixNano(); from > now { // a clock was wrong then, or is now: nothing is known
+			o.o.Log.Warn("a syncer begins anew: how far it had come is kept as a time that is still to come", slog.String("syncer", name), slog.Time("time", time.Unix(0, from)))
+			from = 0
 		}
 		r.from = from
 	}
@@ -199,7 +209,7 @@ func (o *SyncOrchestrator) find(name string) (*running, error) {
 
 // exchange puts a successor, which begins at from, in the place of a syncer. REQUIRES: changes is held.
 func (o *SyncOrchestrator) exchange(ctx context.Context, old *running, s Syncer, from int64) error {
-	next, err := o.newRunning(old.name, s)
+	next, err := o.newRunning(old.name, s, false)
 	if err != nil {
 		return err
 	}
@@ -252,6 +262,9 @@ func (o *SyncOrchestrator) Try(name string, s Sharer, share float64) error {
 	if !(share > 0 && share < 1) {
 		return fmt.Errorf("%w: a share of %v; use one between 0 and 1", eventstore.ErrInvalid, share)
 	}
+	if strings.HasSuffix(name, trialOf("")) {
+		return fmt.Errorf("%w: %s is a trial itself", eventstore.ErrInvalid, name)
+	}
 	o.changes.Lock()
 	defer o.changes.Unlock()
 	old, err := o.find(name)
@@ -265,7 +278,7 @@ func (o *SyncOrchestrator) Try(name string, s Sharer, share float64) error {
 	if _, err := o.find(trialOf(name)); err == nil {
 		return fmt.Errorf("%w: there is a trial of %s already", eventstore.ErrInvalid, name)
 	}
-	next, err := o.newRunning(trialOf(name), s)
+	next, err := o.newRunning(trialOf(name), s, true)
 	if err != nil {
 		return err
 	}
@@ -282,9 +295,8 @@ func (o *SyncOrchestrator) Try(name string, s Sharer, share float64) error {
 
 // inShare reports whether a key belongs to the share that is tried.
 func inShare(key string, share float64) bool {
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(key)) // never fails
-	return float64(h.Sum32()) < share*math.MaxUint32
+	sum := sha256.Sum256([]byte(key)) // keys with running numbers are to be spread as well
+	return float64(binary.BigEndian.Uint32(sum[:])) < share*math.MaxUint32
 }
 
 // Promote ends a trial: the syncer that was tried takes over all keys, beginning where both have come to. If it is not
@@ -323,7 +335,7 @@ func (o *SyncOrchestrator) endTrial(name string) (present *running, tried Sharer
 	}
 	trial, err := o.find(trialOf(name))
 	if err != nil {
-		return nil, nil, 0, err
+		return nil, nil, 0, fmt.Errorf("%w: a trial of %s is begun with Try", err, name)
 	}
 	o.mu.Lock()
 	delete(o.syncers, trial.name)

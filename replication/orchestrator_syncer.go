@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 )
@@ -19,8 +20,22 @@ type SyncerStatus struct {
 	Calls, Failures uint64
 	// FromTS is from where the next call would begin, in Unix nanoseconds.
 	FromTS int64
-	// LastError is that of the last call, and that of a HealthCheck that panics; empty when there is none.
+	// LastError is that of the last call, unless the syncer is healthy, that of a HealthCheck that panics, and why it is not kept how far the
+	// syncer has come: some 1,000 bytes of UTF-8 at most.
 	LastError string
+}
+
+// textOf returns what an error says, as far as people read it.
+func textOf(err error) string {
+	if err == nil {
+		return ""
+	}
+	const most = 1000
+	text := err.Error()
+	if len(text) > most {
+		text = text[:most] + "…"
+	}
+	return strings.ToValidUTF8(text, "\uFFFD")
 }
 
 func (s SyncerStatus) err() error {
@@ -47,6 +62,9 @@ type running struct {
 	own bool
 	// trial is the one that has a part of the keys meanwhile.
 	trial *running
+	// saved is how far it had come when that was kept last, unkept why it could not be.
+	saved  int64
+	unkept error
 }
 
 // run calls Sync until ctx ends.
@@ -71,6 +89,9 @@ func (r *running) run(ctx context.Context) {
 			return
 		default:
 			r.learn()
+			if r.o.Now().Sub(began) > steady {
+				backoff = r.o.Backoff
+			}
 			pause, backoff = backoff, min(2*backoff, r.o.MaxBackoff)
 			r.o.Log.Warn("a syncer failed and is called again", slog.String("syncer", r.name), slog.Any("error", err), slog.Duration("after", pause))
 		}
@@ -115,7 +136,12 @@ func (r *running) watch(ctx context.Context) {
 			return
 		case <-tick.C:
 			r.learn()
-			r.save()
+			r.mu.Lock()
+			far := r.from-r.saved >= int64(r.o.Overlap/2)
+			r.mu.Unlock()
+			if far { // so much is asked for again all the same
+				r.save()
+			}
 		}
 	}
 }
@@ -180,9 +206,15 @@ func (r *running) save() {
 	if trial != nil {
 		from = min(from, trial.progress()) // whoever goes on alone has to go on for both
 	}
-	if err := r.o.Progress.Save(r.name, from); err != nil {
+	err := r.o.Progress.Save(r.name, from)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err == nil {
+		r.saved = from
+	} else if err = fmt.Errorf("how far it has come is not kept: %w", err); r.unkept == nil {
 		r.o.Log.Warn("how far a syncer has come is not kept", slog.String("syncer", r.name), slog.Any("error", err))
 	}
+	r.unkept = err
 }
 
 func (r *running) status() SyncerStatus {
@@ -190,8 +222,9 @@ func (r *running) status() SyncerStatus {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := SyncerStatus{Name: r.name, Healthy: healthy, Lag: lag, Calls: r.calls, Failures: r.failures, FromTS: r.from}
-	if err = errors.Join(r.last, err); err != nil {
-		s.LastError = err.Error()
+	if !healthy {
+		err = errors.Join(r.last, err)
 	}
+	s.LastError = textOf(errors.Join(err, r.unkept))
 	return s
 }

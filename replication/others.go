@@ -32,6 +32,7 @@ func (s *Site) changeOthers(ctx context.Context, name string, change func()) err
 		delete(s.apart, name)
 		delete(s.troubles, [2]string{name, siteAt})
 		delete(s.troubles, [2]string{name, linkTo})
+		delete(s.spoken, name)
 		others = slices.Collect(maps.Keys(s.o.Peers))
 		s.mu.Unlock()
 		r.carryOther(name)

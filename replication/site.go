@@ -160,6 +160,8 @@ type Site struct {
 	again map[string]*context.CancelFunc // by site whose topic is followed, has its link begin again
 	apart map[string]error               // by site, why nothing of it is taken; nil where it has been heard and may be
 	came  map[eventstore.LogID]came
+	// spoken is when the topic of a site has brought something last.
+	spoken map[string]time.Time
 	// troubles are by site and what is done with it.
 	troubles map[[2]string]trouble
 	alarms   []Alarm
@@ -202,7 +204,7 @@ func NewSite(o Options) (*Site, error) {
 		o: o, log: o.Logger, pace: newPace(o.MaxAhead, o.MaxAheadBytes),
 		inbox: make(chan Input, 16), asks: make(chan func(*run)), begun: make(chan struct{}), ended: make(chan struct{}),
 		elsewhere: elsewhere{waits: map[chan struct{}]kept{}},
-		beats:     map[chan Heartbeat]bool{}, again: map[string]*context.CancelFunc{}, apart: map[string]error{}, came: map[eventstore.LogID]came{}, troubles: map[[2]string]trouble{},
+		beats:     map[chan Heartbeat]bool{}, again: map[string]*context.CancelFunc{}, apart: map[string]error{}, came: map[eventstore.LogID]came{}, troubles: map[[2]string]trouble{}, spoken: map[string]time.Time{},
 		looks:  map[eventstore.LogID]bool{},
 		alarms: slices.Clone(o.Alarms),
 	}

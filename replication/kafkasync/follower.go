@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"runtime/debug"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -36,7 +38,14 @@ func (f *follower) follow(ctx context.Context, all *errgroup.Group) error {
 		}
 		for ; reading < len(partitions); reading++ {
 			p := partition{f: f, number: partitions[reading]}
-			all.Go(func() error { return p.follow(ctx) })
+			all.Go(func() (err error) {
+				defer func() { // it would end the program, and not the call of Sync
+					if panicked := recover(); panicked != nil {
+						err = fmt.Errorf("panic: %v\n%s", panicked, debug.Stack())
+					}
+				}()
+				return p.follow(ctx)
+			})
 		}
 		select {
 		case <-tick.C:
@@ -78,38 +87,141 @@ func (p *partition) follow(ctx context.Context) error {
 		return fmt.Errorf("find where to begin in partition %d: %w", p.number, err)
 	}
 	open := transactions{}
-	for {
+	for answered := time.Now(); ; {
 		asked := time.Now()
-		answer, err := p.f.client.Fetch(ctx, &kafka.FetchRequest{
-			Topic: p.f.s.o.Topic, Partition: p.number, Offset: offset, MinBytes: 1, MaxBytes: int64(p.f.s.o.MaxBytes), MaxWait: fetchWait,
-			IsolationLevel: kafka.ReadCommitted,
-		})
-		if err == nil {
-			err = answer.Error
+		if asked.Sub(answered) > remakeTakes { // the topic may be another one
+			if err := p.same(ctx); err != nil {
+				return err
+			}
 		}
+		answer, err := p.fetch(ctx, offset)
 		if err != nil {
 			return fmt.Errorf("read partition %d from offset %d: %w", p.number, offset, p.explain(ctx, offset, err))
 		}
+		answered = time.Now()
 		next, err := open.take(answer.Records, offset)
+		if err == nil && next == offset {
+			next, err = p.skip(ctx, answer, offset)
+		}
 		if err != nil {
 			return fmt.Errorf("read partition %d from offset %d: %w", p.number, offset, err)
 		}
 		offset = next
-		settled := open.settled()
+		settled, timed := open.settled()
 		if len(settled) > 0 {
 			if err := p.f.s.give(ctx, p.number, settled); err != nil {
 				return err
 			}
-			p.f.s.hasApplied(p.number, settled[len(settled)-1].Time)
+			last := &settled[len(settled)-1]
+			p.f.s.setPlace(p.number, place{last.Offset + 1, last.Offset, p.f.s.id(p.number, last)})
+		} else if _, known := p.f.s.placeIn(p.number); !known && open.none() {
+			p.f.s.setPlace(p.number, place{next: offset})
 		}
-		if offset >= answer.LastStableOffset && open.none() {
+		switch {
+		case offset >= answer.HighWatermark && open.none():
 			p.f.s.hasApplied(p.number, asked)
+		case len(settled) > 0 && timed && settled[len(settled)-1].Time.Before(asked): // not what stands behind a transaction that is open
+			p.f.s.hasApplied(p.number, settled[len(settled)-1].Time)
+		default:
+			p.f.s.isRead(p.number, p.f.from)
 		}
 	}
 }
 
-// begin returns the offset of the first record that may be of the time to begin with, or come later.
-func (p *partition) begin(ctx context.Context) (int64, error) {
+// remakeTakes is how long it takes at least to remove a topic and make it anew.
+const remakeTakes = 200 * time.Millisecond
+
+func (p *partition) fetch(ctx context.Context, offset int64) (*kafka.FetchResponse, error) {
+	answer, err := p.f.client.Fetch(ctx, &kafka.FetchRequest{
+		Topic: p.f.s.o.Topic, Partition: p.number, Offset: offset, MinBytes: 1, MaxBytes: int64(p.f.s.o.MaxBytes), MaxWait: fetchWait,
+		IsolationLevel: kafka.ReadCommitted,
+	})
+	if err == nil {
+		err = answer.Error
+	}
+	return answer, err
+}
+
+// errAnew: the records that were read are of another topic of the same name.
+var errAnew = errors.New("the topic was made anew, and is read from where the time says")
+
+// same returns errAnew when the last record that was applied is another one by now. That it is gone, as by compaction, says nothing.
+func (p *partition) same(ctx context.Context) error {
+	at, known := p.f.s.placeIn(p.number)
+	if !known || at.id == "" {
+		return nil
+	}
+	answer, err := p.fetch(ctx, at.last)
+	if err != nil {
+		return fmt.Errorf("read partition %d from offset %d: %w", p.number, at.last, p.explain(ctx, at.last, err))
+	}
+	for {
+		r, err := answer.Records.ReadRecord()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read partition %d from offset %d: %w", p.number, at.last, err)
+		}
+		record, err := recordOf(r)
+		if err != nil {
+			return fmt.Errorf("read partition %d: %w", p.number, err)
+		}
+		if record.Offset == at.last && p.f.s.id(p.number, &record) != at.id {
+			p.f.s.forget(p.number)
+			return fmt.Errorf("read partition %d: %w", p.number, errAnew)
+		}
+		if record.Offset >= at.last {
+			return nil
+		}
+	}
+}
+
+// skip returns the offset behind the batch that an answer begins with, of which compaction has left nothing from an offset on; that one when
+// the answer has nothing.
+func (p *partition) skip(ctx context.Context, answer *kafka.FetchResponse, offset int64) (int64, error) {
+	base, ok := firstBatch(answer.Records)
+	if !ok {
+		return offset, nil
+	}
+	offset = max(offset, base)
+	inside := func(at int64) (bool, error) {
+		answer, err := p.fetch(ctx, at)
+		if err != nil {
+			return false, err
+		}
+		first, ok := firstBatch(answer.Records)
+		return ok && first == base, nil
+	}
+	last, end := offset, max(answer.HighWatermark, offset+1) // last is inside, end is not, or is not known to be
+	for step := int64(1); last+step < end; step *= 2 {
+		in, err := inside(last + step)
+		if err != nil {
+			return 0, err
+		}
+		if !in {
+			end = last + step
+			break
+		}
+		last += step
+	}
+	for last+1 < end {
+		middle := last + (end-last)/2
+		in, err := inside(middle)
+		switch {
+		case err != nil:
+			return 0, err
+		case in:
+			last = middle
+		default:
+			end = middle
+		}
+	}
+	return end, nil
+}
+
+// beginByTime returns the offset of the first record that may be of the time to begin with, or come later.
+func (p *partition) beginByTime(ctx context.Context) (int64, error) {
 	ask := func(at kafka.OffsetRequest) (kafka.PartitionOffsets, error) {
 		answer, err := p.f.client.ListOffsets(ctx, &kafka.ListOffsetsRequest{
 			Topics: map[string][]kafka.OffsetRequest{p.f.s.o.Topic: {at}}, IsolationLevel: kafka.ReadCommitted,
@@ -145,11 +257,26 @@ func (p *partition) begin(ctx context.Context) (int64, error) {
 	return last.LastOffset, nil
 }
 
+// begin returns the offset to begin with: that of the time, or the one behind what an earlier Sync has applied, if that is before. So what
+// could not be applied then comes, however old it says that it is.
+func (p *partition) begin(ctx context.Context) (int64, error) {
+	offset, err := p.beginByTime(ctx)
+	if err != nil {
+		return 0, err
+	}
+	at, known := p.f.s.placeIn(p.number)
+	if !known || at.next >= offset {
+		return offset, nil
+	}
+	return at.next, p.same(ctx)
+}
+
 // explain says of an offset that the brokers do not have what has become of it.
 func (p *partition) explain(ctx context.Context, offset int64, err error) error {
 	if !errors.Is(err, kafka.OffsetOutOfRange) {
 		return err
 	}
+	p.f.s.forget(p.number)
 	answer, asked := p.f.client.ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{
 		p.f.s.o.Topic: {kafka.FirstOffsetOf(p.number), kafka.LastOffsetOf(p.number)},
 	}})

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,13 +43,16 @@ type Options struct {
 	Late time.Duration
 	// MaxBytes is about how much of a partition is read at a time; zero means 1 MiB. A transaction is kept in memory until it ends.
 	MaxBytes int
-	// Refresh is how often partitions are looked for that were added; zero means 30 s.
+	// Refresh is how often partitions are looked for that were added; zero means 10 s.
 	Refresh time.Duration
 	// Timeout bounds a request; zero means 10 s.
 	Timeout time.Duration
 }
 
-// Syncer follows a topic. It implements replication.Sharer, with the record's key as the key.
+// leastBytes is what has to be asked for so that brokers give a record.
+const leastBytes = 64
+
+// Syncer follows a topic, over a connection for each partition. It implements replication.Sharer, with the record's key as the key.
 type Syncer struct {
 	o Options
 
@@ -57,6 +61,15 @@ type Syncer struct {
 	mu      sync.Mutex // guards what follows
 	keep    func(key string) bool
 	applied map[int]time.Time // by partition: all that stood in it then has been applied; zero: nothing is known. Nil: Sync is not running
+	// places are those behind the last records that were applied, by partition. The next Sync reads from there what is older than it asks for.
+	places map[int]place
+}
+
+// place is one behind a record, where there is one.
+type place struct {
+	next int64
+	last int64  // the record's offset
+	id   string // and ID; empty: there is none
 }
 
 var _ replication.Sharer = (*Syncer)(nil)
@@ -64,7 +77,7 @@ var _ replication.Sharer = (*Syncer)(nil)
 // New returns a Syncer.
 func New(o Options) (*Syncer, error) {
 	var faults []error
-	if len(o.Brokers) == 0 {
+	if len(o.Brokers) == 0 || slices.Contains(o.Brokers, "") {
 		faults = append(faults, errors.New("no brokers given: name at least one as host:port"))
 	}
 	if o.Topic == "" {
@@ -79,7 +92,7 @@ func New(o Options) (*Syncer, error) {
 	for _, d := range []struct {
 		value *time.Duration
 		usual time.Duration
-	}{{&o.Late, time.Minute}, {&o.Refresh, 30 * time.Second}, {&o.Timeout, 10 * time.Second}} {
+	}{{&o.Late, time.Minute}, {&o.Refresh, 10 * time.Second}, {&o.Timeout, 10 * time.Second}} {
 		if *d.value <= 0 {
 			*d.value = d.usual
 		}
@@ -87,7 +100,8 @@ func New(o Options) (*Syncer, error) {
 	if o.MaxBytes <= 0 {
 		o.MaxBytes = 1 << 20
 	}
-	return &Syncer{o: o}, nil
+	o.MaxBytes = max(o.MaxBytes, leastBytes)
+	return &Syncer{o: o, places: map[int]place{}}, nil
 }
 
 // Share implements replication.Sharer.
@@ -113,15 +127,18 @@ func (s *Syncer) HealthCheck() (healthy bool, lag time.Duration) {
 
 // Sync applies what has been written into the topic since fromTS, and follows it until ctx ends.
 func (s *Syncer) Sync(ctx context.Context, fromTS int64) error {
-	t := &kafka.Transport{ClientID: "tributary", TLS: s.o.TLS, MetadataTopics: []string{s.o.Topic}, DialTimeout: min(s.o.Timeout, 3*time.Second)}
+	t := &kafka.Transport{
+		ClientID: "tributary", TLS: s.o.TLS, MetadataTopics: []string{s.o.Topic}, MetadataTTL: s.o.Refresh, DialTimeout: min(s.o.Timeout, 3*time.Second),
+	}
 	if s.o.User != "" {
 		t.SASL = plain.Mechanism{Username: s.o.User, Password: s.o.Password}
 	}
 	defer t.CloseIdleConnections()
 	defer s.reads(nil)
 	f := &follower{s: s, client: &kafka.Client{Addr: kafka.TCP(s.o.Brokers...), Timeout: s.o.Timeout, Transport: t}}
-	if fromTS > 0 {
-		f.from = time.Unix(0, fromTS).Add(-s.o.Late)
+	if again := s.o.Late + 2*s.o.Refresh; fromTS > int64(again) { // brokers take times below zero for something else
+		// A partition that was added, and that nobody had looked for yet, is behind what the lag said by as much as 2 × Refresh.
+		f.from = time.Unix(0, fromTS).Add(-again)
 	}
 	all, following := errgroup.WithContext(ctx)
 	all.Go(func() error { return f.follow(following, all) })
@@ -155,10 +172,47 @@ func (s *Syncer) hasApplied(partition int, at time.Time) {
 	}
 }
 
+// placeIn returns the place in a partition, if there is one.
+func (s *Syncer) placeIn(partition int) (place, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at, ok := s.places[partition]
+	return at, ok
+}
+
+// setPlace notes the place in a partition, before which all has been applied.
+func (s *Syncer) setPlace(partition int, at place) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.places[partition] = at
+}
+
+// forget has the next Sync begin in a partition where the time says.
+func (s *Syncer) forget(partition int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.places, partition)
+}
+
+// isRead notes that a partition is read, all of which before a time has been applied as it was asked to be.
+func (s *Syncer) isRead(partition int, from time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.applied != nil && s.applied[partition].IsZero() {
+		if from.IsZero() {
+			from = time.Unix(0, 0)
+		}
+		s.applied[partition] = from
+	}
+}
+
 // give has records of one partition applied.
 func (s *Syncer) give(ctx context.Context, partition int, records []kafkalog.Record) error {
 	s.apply.Lock()
 	defer s.apply.Unlock()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	keep := s.keep
 	s.mu.Unlock()

@@ -66,10 +66,16 @@ func newSource(t *testing.T, addr string, partitions int32, more ...kgo.Opt) *so
 	return s
 }
 
-func (s *source) make(t *testing.T, partitions int32) {
+// make makes the topic, with a setting.
+func (s *source) make(t *testing.T, partitions int32, setting ...string) {
 	t.Helper()
 	topic := kmsg.NewCreateTopicsRequestTopic()
 	topic.Topic, topic.NumPartitions, topic.ReplicationFactor = s.topic, partitions, 1
+	if len(setting) > 0 {
+		config := kmsg.NewCreateTopicsRequestTopicConfig()
+		config.Name, config.Value = setting[0], &setting[1]
+		topic.Configs = append(topic.Configs, config)
+	}
 	request := kmsg.NewCreateTopicsRequest()
 	request.Topics = append(request.Topics, topic)
 	answer, err := request.RequestWith(t.Context(), s.client)
@@ -249,7 +255,7 @@ func TestFollowsATopic(t *testing.T) {
 		}
 
 		k.anew()
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(2*o.Refresh + 20*time.Millisecond)
 		since := time.Now()
 		time.Sleep(20 * time.Millisecond)
 		later := src.write(t, "after", 200)
@@ -310,6 +316,78 @@ func TestTransactions(t *testing.T) {
 			until(t, "the transaction has come to its end", func() bool { return k.has(want) })
 		}
 	})
+}
+
+// What stands behind a transaction that is open counts as not brought over: whoever begins again from what the lag says has it.
+func TestOpenTransactionsAreNotPassedOver(t *testing.T) {
+	brokers(t, func(t *testing.T, addr string) {
+		src := newSource(t, addr, 1)
+		want := src.write(t, "before", 3)
+		k := newTaker(t)
+		o := kafkasync.Options{Brokers: []string{addr}, Topic: src.topic, Apply: k.apply, Late: 100 * time.Millisecond, Refresh: 50 * time.Millisecond}
+		s := newSyncer(t, o)
+		stop := syncing(t, s, 0)
+		until(t, "what was there is applied", func() bool { healthy, lag := s.HealthCheck(); return healthy && lag < time.Second && k.has(want) })
+		client, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.DefaultProduceTopic(src.topic), kgo.TransactionalID(src.topic))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		if err := client.BeginTransaction(); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, (&source{client: client}).write(t, "transaction", 3)...)
+		want = append(want, src.write(t, "behind", 3)...)
+		written := time.Now()
+		until(t, "the lag is that of what waits", func() bool { healthy, lag := s.HealthCheck(); return healthy && lag > 2*time.Second })
+		_, lag := s.HealthCheck()
+		from := time.Now().Add(-lag)
+		if from.After(written) {
+			t.Errorf("it says that all is applied up to %s after what is not was written", from.Sub(written))
+		}
+		_ = stop()
+		k.anew()
+		if err := client.EndTransaction(t.Context(), kgo.TryCommit); err != nil {
+			t.Fatal(err)
+		}
+		syncing(t, newSyncer(t, o), from.UnixNano())
+		until(t, "all is applied when it is committed", func() bool { return k.has(want) })
+	})
+}
+
+// Where the brokers give records a time of their own, that of the producers, which they do not search by, tells nothing.
+func TestTimeOfTheBrokers(t *testing.T) {
+	src := newSource(t, testenv.SharedKafka(t).Addr(), 0)
+	src.make(t, 1, "message.timestamp.type", "LogAppendTime")
+	ahead := &kgo.Record{Value: []byte("ahead"), Timestamp: time.Now().Add(10 * time.Minute)}
+	if err := src.client.ProduceSync(t.Context(), ahead).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	want := append(src.write(t, "later", 20), "ahead")
+	k := newTaker(t)
+	o := kafkasync.Options{Brokers: []string{src.addr}, Topic: src.topic, Late: time.Millisecond, Refresh: time.Millisecond}
+	first := make(chan struct{})
+	o.MaxBytes, o.Apply = 100, func(ctx context.Context, records []kafkasync.Record) error {
+		if k.count() > 0 {
+			close(first)
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		return k.apply(ctx, records[:1])
+	}
+	s := newSyncer(t, o)
+	stop := syncing(t, s, 0)
+	<-first
+	healthy, lag := s.HealthCheck()
+	from := time.Now().Add(-lag)
+	_ = stop()
+	if !healthy {
+		from = time.Time{}
+	}
+	k.anew()
+	o.Apply, o.MaxBytes = k.apply, 0
+	syncing(t, newSyncer(t, o), max(0, from.UnixNano()))
+	until(t, "all is applied, from what the lag said on", func() bool { return k.has(want) })
 }
 
 // What goes wrong ends Sync with an error that says what; called again it goes on.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
@@ -20,7 +21,12 @@ type batch struct {
 	records  []kafkalog.Record
 	producer int64
 	open     bool // it is of a transaction whose end has not been read
+	// timed: the time of the records is the one by which the brokers look for them, and not that at which they came there, which is not told.
+	timed bool
 }
+
+// logAppendTime is the attribute of a batch that the brokers have given a time of their own.
+const logAppendTime protocol.Attributes = 1 << 3
 
 // The kinds of control records.
 const (
@@ -28,19 +34,17 @@ const (
 	controlCommit = 1
 )
 
-// take takes in what was read from an offset on, and returns the one to read next.
+// take takes in what was read from an offset on, and returns the one to read next: that same one when nothing was behind it.
 func (t *transactions) take(read kafka.RecordReader, offset int64) (next int64, err error) {
 	next = offset
 	stream, ok := read.(*protocol.RecordStream)
 	if !ok {
 		return next, nil // there was nothing
 	}
-	last := int64(-1)
 	for _, part := range stream.Records {
 		b := batch{}
 		switch part := part.(type) {
 		case *protocol.ControlBatch:
-			last = part.BaseOffset
 			if part.BaseOffset < offset {
 				continue // it was read before
 			}
@@ -50,10 +54,9 @@ func (t *transactions) take(read kafka.RecordReader, offset int64) (next int64, 
 			}
 			continue
 		case *protocol.RecordBatch:
-			last = part.BaseOffset
-			b.producer, b.open = part.ProducerID, part.Attributes.Transactional()
+			b.producer, b.open, b.timed = part.ProducerID, part.Attributes.Transactional(), part.Attributes&logAppendTime == 0
 		case *protocol.MessageSet:
-			last = part.BaseOffset
+			b.timed = part.Attributes&logAppendTime == 0
 		}
 		for {
 			r, err := part.ReadRecord()
@@ -76,10 +79,20 @@ func (t *transactions) take(read kafka.RecordReader, offset int64) (next int64, 
 			t.batches = append(t.batches, b)
 		}
 	}
-	if next == offset && last >= 0 { // of what there was compaction has left nothing
-		next = max(offset, last) + 1
-	}
 	return next, nil
+}
+
+// firstBatch returns the offset that the first batch begins at of what was read.
+func firstBatch(read kafka.RecordReader) (base int64, ok bool) {
+	stream, ok := read.(*protocol.RecordStream)
+	if !ok || len(stream.Records) == 0 {
+		return 0, false
+	}
+	first, ok := stream.Records[0].(interface{ Offset() int64 })
+	if !ok {
+		return 0, false
+	}
+	return first.Offset(), true
 }
 
 // end takes in that a transaction of a producer has ended.
@@ -108,15 +121,17 @@ func (t *transactions) end(control *protocol.ControlBatch) error {
 	}
 }
 
-// settled takes out the records before the first whose transaction is open.
-func (t *transactions) settled() (records []kafkalog.Record) {
+// settled takes out the records before the first whose transaction is open. Timed says that the time of the last is one to go by.
+func (t *transactions) settled() (records []kafkalog.Record, timed bool) {
 	n := 0
 	for n < len(t.batches) && !t.batches[n].open {
-		records = append(records, t.batches[n].records...)
+		if b := &t.batches[n]; len(b.records) > 0 {
+			records, timed = append(records, b.records...), b.timed
+		}
 		n++
 	}
-	t.batches = append([]batch(nil), t.batches[n:]...)
-	return records
+	t.batches = slices.Clone(t.batches[n:])
+	return records, timed
 }
 
 // none reports whether no record waits.

@@ -41,6 +41,12 @@ type Options struct {
 	MaxBytes int64
 	// Timeout bounds a request; zero means 10 s.
 	Timeout time.Duration
+	// Every is how long it is at least from one time that there is asked to the next; zero leaves it to who calls Sync: an orchestrator asks
+	// each second.
+	Every time.Duration
+	// Late is how much later than its time a change may become known to who is asked, or by how much its clock may be wrong: so much more is
+	// asked for each time, beside the 10 s of an orchestrator.
+	Late time.Duration
 	// Apply is given changes in order, at least one, and returns when they are done for good, each once for its ID.
 	Apply func(ctx context.Context, changes []Change) error
 	// Client sends the requests; nil means http.DefaultClient.
@@ -56,6 +62,7 @@ type Syncer struct {
 	keep    func(key string) bool
 	healthy bool
 	done    time.Time // when the last call began that brought over all there was
+	asked   time.Time // when the last call began
 }
 
 var _ replication.Sharer = (*Syncer)(nil)
@@ -64,7 +71,7 @@ var _ replication.Sharer = (*Syncer)(nil)
 func New(o Options) (*Syncer, error) {
 	u, err := url.Parse(o.URL)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, fmt.Errorf("%w: the source is not an http or https URL", eventstore.ErrInvalid) // the error may quote a password
+		return nil, fmt.Errorf("%w: the source is not an http or https URL (Options.URL)", eventstore.ErrInvalid) // the error may quote a password
 	}
 	if o.Apply == nil {
 		return nil, fmt.Errorf("%w: Apply is missing", eventstore.ErrInvalid)
@@ -103,10 +110,20 @@ func (s *Syncer) HealthCheck() (healthy bool, lag time.Duration) {
 
 // Sync brings over the changes from fromTS on and returns when there are no more.
 func (s *Syncer) Sync(ctx context.Context, fromTS int64) error {
+	s.mu.Lock()
+	pause := time.NewTimer(time.Until(s.asked.Add(s.o.Every)))
+	s.mu.Unlock()
+	defer pause.Stop()
+	select {
+	case <-pause.C:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	began := time.Now()
-	err := s.all(ctx, max(fromTS, 0))
+	err := s.all(ctx, max(fromTS-int64(s.o.Late), 0))
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.asked = began
 	if s.healthy = err == nil; s.healthy {
 		s.done = began
 	}
@@ -188,6 +205,9 @@ func (s *Syncer) page(ctx context.Context, since int64, after string) (p page, e
 	}
 	if err := json.Unmarshal(body, &p); err != nil {
 		return p, fmt.Errorf("ask %s: the answer is not as it should be: %w", s.url.Redacted(), err)
+	}
+	if p.Changes == nil {
+		return p, fmt.Errorf("ask %s: the answer has no changes, not even none ([])", s.url.Redacted())
 	}
 	for i, c := range p.Changes {
 		if c.Key == "" || c.At < since || i > 0 && c.At < p.Changes[i-1].At {

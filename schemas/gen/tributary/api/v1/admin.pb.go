@@ -843,17 +843,19 @@ func (x *SagaStatus) GetParked() uint64 {
 // SyncerStatus says how a syncer is: what brings over changes of another site, a database or another program.
 type SyncerStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Name of the syncer; "link SITE" of one that brings what another site publishes.
+	// Name of the syncer; "link SITE" of one that brings what a site publishes. In a later life of its log a site has a link to its own
+	// topic, for what is there of earlier ones.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Whether it does its work.
 	Healthy bool `protobuf:"varint,2,opt,name=healthy,proto3" json:"healthy,omitempty"`
-	// Everything that happened at the source more than this long ago has been brought over.
+	// Everything that happened at the source more than this long ago has been brought over. Of a link: how old the last event was when it had
+	// come, and for how long events are missing, as far as the other site and its topic tell.
 	LagSeconds float64 `protobuf:"fixed64,3,opt,name=lag_seconds,json=lagSeconds,proto3" json:"lag_seconds,omitempty"`
-	// How often it was called since the server started,
+	// How often it was called since it was made,
 	Calls uint64 `protobuf:"varint,4,opt,name=calls,proto3" json:"calls,omitempty"`
 	// and how many of the calls have ended with an error.
 	Failures uint64 `protobuf:"varint,5,opt,name=failures,proto3" json:"failures,omitempty"`
-	// What went wrong last; empty when all is well.
+	// What is wrong, with the last call, or with keeping how far it has come; empty when all is well.
 	LastError string `protobuf:"bytes,6,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
 	// From when on it begins when it is called again; not set for links, which begin at what the store holds.
 	From          *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=from,proto3" json:"from,omitempty"`
