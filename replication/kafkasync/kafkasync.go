@@ -43,14 +43,18 @@ type Options struct {
 	Late time.Duration
 	// MaxBytes is about how much of a partition is read at a time; zero means 1 MiB. A transaction is kept in memory until it ends.
 	MaxBytes int
-	// Refresh is how often partitions are looked for that were added; zero means 10 s.
+	// Refresh is how often partitions are looked for that were added; zero means 10 s, and 100 ms is
+	// the least.
 	Refresh time.Duration
 	// Timeout bounds a request; zero means 10 s.
 	Timeout time.Duration
 }
 
-// leastBytes is what has to be asked for so that brokers give a record.
-const leastBytes = 64
+// leastBytes is what has to be asked for so that brokers give a record, leastRefresh how often they are asked for partitions at most.
+const (
+	leastBytes   = 64
+	leastRefresh = 100 * time.Millisecond
+)
 
 // Syncer follows a topic, over a connection for each partition. It implements replication.Sharer, with the record's key as the key.
 type Syncer struct {
@@ -100,7 +104,7 @@ func New(o Options) (*Syncer, error) {
 	if o.MaxBytes <= 0 {
 		o.MaxBytes = 1 << 20
 	}
-	o.MaxBytes = max(o.MaxBytes, leastBytes)
+	o.MaxBytes, o.Refresh = max(o.MaxBytes, leastBytes), max(o.Refresh, leastRefresh)
 	return &Syncer{o: o, places: map[int]place{}}, nil
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tributary-es/tributary/eventstore"
 	"github.com/tributary-es/tributary/eventstore/kafkalog/embedded"
+	"github.com/tributary-es/tributary/internal/engine"
 	"github.com/tributary-es/tributary/internal/testenv"
 	"github.com/tributary-es/tributary/replication"
 	"github.com/tributary-es/tributary/replication/kafkasync"
@@ -66,14 +67,14 @@ func newSource(t *testing.T, addr string, partitions int32, more ...kgo.Opt) *so
 	return s
 }
 
-// make makes the topic, with a setting.
+// make makes the topic, with settings: names and values.
 func (s *source) make(t *testing.T, partitions int32, setting ...string) {
 	t.Helper()
 	topic := kmsg.NewCreateTopicsRequestTopic()
 	topic.Topic, topic.NumPartitions, topic.ReplicationFactor = s.topic, partitions, 1
-	if len(setting) > 0 {
+	for i := 0; i < len(setting); i += 2 {
 		config := kmsg.NewCreateTopicsRequestTopicConfig()
-		config.Name, config.Value = setting[0], &setting[1]
+		config.Name, config.Value = setting[i], &setting[i+1]
 		topic.Configs = append(topic.Configs, config)
 	}
 	request := kmsg.NewCreateTopicsRequest()
@@ -324,7 +325,7 @@ func TestOpenTransactionsAreNotPassedOver(t *testing.T) {
 		src := newSource(t, addr, 1)
 		want := src.write(t, "before", 3)
 		k := newTaker(t)
-		o := kafkasync.Options{Brokers: []string{addr}, Topic: src.topic, Apply: k.apply, Late: 100 * time.Millisecond, Refresh: 50 * time.Millisecond}
+		o := kafkasync.Options{Brokers: []string{addr}, Topic: src.topic, Apply: k.apply, Late: 100 * time.Millisecond, Refresh: 100 * time.Millisecond}
 		s := newSyncer(t, o)
 		stop := syncing(t, s, 0)
 		until(t, "what was there is applied", func() bool { healthy, lag := s.HealthCheck(); return healthy && lag < time.Second && k.has(want) })
@@ -365,7 +366,7 @@ func TestTimeOfTheBrokers(t *testing.T) {
 	}
 	want := append(src.write(t, "later", 20), "ahead")
 	k := newTaker(t)
-	o := kafkasync.Options{Brokers: []string{src.addr}, Topic: src.topic, Late: time.Millisecond, Refresh: time.Millisecond}
+	o := kafkasync.Options{Brokers: []string{src.addr}, Topic: src.topic, Late: time.Millisecond, Refresh: 100 * time.Millisecond}
 	first := make(chan struct{})
 	o.MaxBytes, o.Apply = 100, func(ctx context.Context, records []kafkasync.Record) error {
 		if k.count() > 0 {
@@ -443,6 +444,155 @@ func TestWhatGoesWrong(t *testing.T) {
 		if _, err := kafkasync.New(o); !errors.Is(err, eventstore.ErrInvalid) {
 			t.Errorf("options that lack something: %v", err)
 		}
+	}
+}
+
+// What could not be applied comes when Sync is called again, however old it says that it is, and however Apply failed; what the topic has dropped
+// meanwhile is said to be missed.
+func TestWhatWasNotAppliedComes(t *testing.T) {
+	brokers(t, func(t *testing.T, addr string) {
+		src := newSource(t, addr, 1)
+		want := src.write(t, "before", 3)
+		k := newTaker(t)
+		fails := false // at the next call
+		s := newSyncer(t, kafkasync.Options{
+			Brokers: []string{addr}, Topic: src.topic, Late: time.Millisecond, Refresh: 100 * time.Millisecond, MaxBytes: 100,
+			Apply: func(ctx context.Context, records []kafkasync.Record) error {
+				k.anew() // some are read again
+				if fails {
+					fails = false
+					panic("no room")
+				}
+				return k.apply(ctx, records)
+			},
+		})
+		stop := syncing(t, s, 0)
+		until(t, "what was there is applied", func() bool { healthy, lag := s.HealthCheck(); return healthy && lag < time.Second && k.has(want) })
+		_ = stop()
+		write := func(value string) {
+			t.Helper()
+			old := &kgo.Record{Value: []byte(value), Timestamp: time.Now().Add(-10 * time.Minute)}
+			if err := src.client.ProduceSync(t.Context(), old).FirstErr(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		write("old")
+		want = append(want, "old")
+		fails = true
+		if err := s.Sync(t.Context(), time.Now().UnixNano()); err == nil || !strings.Contains(err.Error(), "panic: no room") {
+			t.Errorf("an Apply that panics: %v", err)
+		}
+		stop = syncing(t, s, time.Now().UnixNano())
+		until(t, "the old record is applied", func() bool { return k.has(want) })
+		_ = stop()
+
+		for i := range 5 {
+			write("dropped-" + strconv.Itoa(i))
+		}
+		src.drop(t, 7)
+		want = append(want, "dropped-3", "dropped-4")
+		if err := s.Sync(t.Context(), time.Now().UnixNano()); err == nil || !strings.Contains(err.Error(), "dropped the records up to offset 6") {
+			t.Errorf("when records were dropped that had not been applied: %v", err)
+		}
+		stop = syncing(t, s, 0)
+		until(t, "those that are left are applied", func() bool { return k.has(want) })
+		_ = stop()
+	})
+}
+
+// A topic that is made anew while its records are applied is read from its beginning.
+func TestTopicIsMadeAnew(t *testing.T) {
+	brokers(t, func(t *testing.T, addr string) {
+		src := newSource(t, addr, 1)
+		want := src.write(t, "first", 50)
+		k := newTaker(t)
+		again := sync.OnceFunc(func() {
+			request := kmsg.NewDeleteTopicsRequest()
+			topic := kmsg.NewDeleteTopicsRequestTopic()
+			topic.Topic = &src.topic
+			request.Topics, request.TopicNames = append(request.Topics, topic), []string{src.topic}
+			if _, err := request.RequestWith(t.Context(), src.client); err != nil {
+				t.Error(err)
+			}
+			until(t, "the topic is made anew", func() bool {
+				topic := kmsg.NewCreateTopicsRequestTopic()
+				topic.Topic, topic.NumPartitions, topic.ReplicationFactor = src.topic, 1, 1
+				request := kmsg.NewCreateTopicsRequest()
+				request.Topics = append(request.Topics, topic)
+				answer, err := request.RequestWith(t.Context(), src.client)
+				return err == nil && answer.Topics[0].ErrorCode == 0
+			})
+			other, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.DefaultProduceTopic(src.topic))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer other.Close()
+			want = append(want, (&source{client: other}).write(t, "second", 80)...)
+			time.Sleep(300 * time.Millisecond) // it takes longer on machines that have more to do
+		})
+		s := newSyncer(t, kafkasync.Options{Brokers: []string{addr}, Topic: src.topic, Apply: func(ctx context.Context, records []kafkasync.Record) error {
+			again()
+			k.anew()
+			return k.apply(ctx, records)
+		}})
+		begun := time.Now()
+		for !k.has(want) {
+			if time.Since(begun) > time.Minute {
+				t.Fatalf("%d records were applied, of %d", k.count(), len(want))
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			_ = s.Sync(ctx, begun.UnixNano()) // it ends with the time, or when it has noticed
+			cancel()
+		}
+	})
+}
+
+// Of a compacted topic batches lose their records but for the first: what is behind them comes soon all the same.
+func TestCompactedTopic(t *testing.T) {
+	broker := testenv.KafkaWith(t, engine.KafkaOptions{Properties: map[string]string{"log.cleaner.backoff.ms": "100"}})
+	src := newSource(t, broker.Addr(), 0, kgo.ProducerBatchMaxBytes(3<<20), kgo.ProducerLinger(200*time.Millisecond), kgo.MaxBufferedRecords(100_000))
+	src.make(t, 1, "cleanup.policy", "compact", "segment.ms", "500", "min.cleanable.dirty.ratio", "0.01", "max.message.bytes", "5000000")
+	const overwritten = 20_000
+	for round := range 2 {
+		records := []*kgo.Record{{Key: []byte("kept-" + strconv.Itoa(round)), Value: []byte("kept")}}
+		for i := range overwritten {
+			records = append(records, &kgo.Record{Key: []byte(strconv.Itoa(i)), Value: []byte("round " + strconv.Itoa(round))})
+		}
+		if err := src.client.ProduceSync(t.Context(), records...).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(600 * time.Millisecond) // so that the next record begins another segment
+	}
+	k := newTaker(t)
+	cleaned := func() bool {
+		n := 0
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		s := newSyncer(t, kafkasync.Options{Brokers: []string{broker.Addr()}, Topic: src.topic, MaxBytes: 1 << 16, Apply: func(_ context.Context, records []kafkasync.Record) error {
+			n += len(records)
+			return nil
+		}})
+		ended := make(chan error, 1)
+		go func() { ended <- s.Sync(ctx, 0) }()
+		for ctx.Err() == nil {
+			if healthy, lag := s.HealthCheck(); healthy && lag < time.Second {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		cancel()
+		<-ended
+		return n < 2*overwritten
+	}
+	until(t, "the first round is compacted", func() bool {
+		src.write(t, "more", 1) // begins a segment when the last one is old
+		return cleaned()
+	})
+	syncing(t, newSyncer(t, kafkasync.Options{Brokers: []string{broker.Addr()}, Topic: src.topic, Apply: k.apply}), 0)
+	until(t, "all that is left is applied", func() bool { return k.count() > overwritten+2 })
+	if got := k.count(); got > 2*overwritten {
+		t.Errorf("%d records were applied, and most of the first round is gone", got)
 	}
 }
 

@@ -1,13 +1,16 @@
 package kafkasync
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"net"
 	"testing"
 	"time"
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
+	"github.com/segmentio/kafka-go/protocol/fetch"
 	"github.com/tributary-es/tributary/eventstore/kafkalog"
 )
 
@@ -84,6 +87,44 @@ func TestTransactionsSettle(t *testing.T) {
 		}
 		if !open.none() {
 			t.Errorf("%s: something is left", what)
+		}
+	}
+}
+
+// hollow is a broker whose partition 0 has a batch that reaches from one offset to another, of which compaction has left the first record.
+type hollow struct {
+	from, to, end int64
+	asked         int
+}
+
+func (h *hollow) RoundTrip(_ context.Context, _ net.Addr, r kafka.Request) (kafka.Response, error) {
+	h.asked++
+	at := r.(*fetch.Request).Topics[0].Partitions[0].FetchOffset
+	b := written(0, h.from)
+	if at >= h.to {
+		b = written(0, at)
+	}
+	return &fetch.Response{Topics: []fetch.ResponseTopic{{Partitions: []fetch.ResponsePartition{{
+		HighWatermark: h.end, LastStableOffset: h.end, RecordSet: protocol.RecordSet{Records: &protocol.RecordStream{Records: []protocol.RecordReader{b}}},
+	}}}}}, nil
+}
+
+// What compaction has left nothing of is stepped over at once, and nothing behind it.
+func TestHollowBatchesAreSteppedOver(t *testing.T) {
+	for _, h := range []*hollow{{100, 20_100, 30_000, 0}, {100, 102, 103, 0}, {100, 20_100, 20_100, 0}, {0, 1 << 40, 1 << 41, 0}} {
+		p := partition{f: &follower{s: &Syncer{}, client: &kafka.Client{Addr: kafka.TCP("none:1"), Transport: h}}}
+		answer, err := p.fetch(t.Context(), h.from+1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		open := transactions{}
+		next, err := open.take(answer.Records, h.from+1)
+		if err != nil || next != h.from+1 {
+			t.Errorf("of a hollow batch %d comes next, %v", next, err)
+		}
+		next, err = p.skip(t.Context(), answer, next)
+		if err != nil || next != h.to || h.asked > 100 {
+			t.Errorf("behind a batch to %d it goes on at %d, %v, after %d requests", h.to, next, err, h.asked)
 		}
 	}
 }
