@@ -582,7 +582,9 @@ func TestCompactedTopic(t *testing.T) {
 			time.Sleep(10 * time.Millisecond)
 		}
 		cancel()
-		<-ended
+		if err := <-ended; !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatal(err)
+		}
 		return n < 2*overwritten
 	}
 	until(t, "the first round is compacted", func() bool {
