@@ -65,7 +65,8 @@ func (m members) successors(ctx context.Context) (take, leave []string, err erro
 	return nil, nil, fmt.Errorf("%w: no other site is heard and takes writes, so that it could go on", eventstore.ErrInvalid)
 }
 
-// heardOthers returns the other sites that are heard: those that take writes and what they are given, and those that are asked to leave.
+// heardOthers returns the other sites that are heard, and say how they are: those that take writes and what they are given, and those that are
+// asked to leave.
 func (n *Node) heardOthers(ctx context.Context) (take, leave []string, err error) {
 	for _, site := range n.participants()[1:] {
 		heard, err := n.sites.hears(ctx, site)
@@ -76,6 +77,7 @@ func (n *Node) heardOthers(ctx context.Context) (take, leave []string, err error
 			continue
 		}
 		switch s := n.sites.says(ctx, site); {
+		case s == nil: // it may have gone just now: what it is given now nobody could use
 		case s.GetLeaving():
 			leave = append(leave, site)
 		case refusesCells(site, s) == nil:

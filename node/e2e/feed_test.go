@@ -87,6 +87,7 @@ func TestReadModelsFromTheFeed(t *testing.T) {
 		_, body := roundTrip(t, request(t, http.MethodGet, "http://"+b.http+"/v1/health", ""))
 		return strings.Contains(body, `"name":"feed","up":false`)
 	})
+	eventually(t, "b says that its link to a is not followed", func() bool { healthy, ok := b.link(t, s.names[0]); return ok && !healthy })
 	for i := range 3 {
 		a.order(t, fmt.Sprint("Y-", i))
 		b.order(t, fmt.Sprint("Z-", i))
@@ -121,6 +122,8 @@ func TestReadModelsFromTheFeed(t *testing.T) {
 		return strings.Contains(body, "tributary_feed_lag_events 0")
 	})
 
+	eventually(t, "b says that its link to a is followed", func() bool { healthy, _ := b.link(t, s.names[0]); return healthy })
+
 	b.stop(t)
 	store, earlier := filepath.Join(s.data[1], "store"), t.TempDir()
 	if err := os.CopyFS(earlier, os.DirFS(store)); err != nil {
@@ -140,4 +143,17 @@ func TestReadModelsFromTheFeed(t *testing.T) {
 	b.order(t, "B-3")
 	s.sameOrders(t, "B-2", "B-3")
 	same(11)
+}
+
+// link returns whether a site says that its link to another one is followed, and whether it has one.
+func (s *serving) link(t *testing.T, to string) (healthy, ok bool) {
+	t.Helper()
+	syncers, _ := s.get(t, "/v1/status")["syncers"].([]any)
+	for _, each := range syncers {
+		if syncer, _ := each.(map[string]any); syncer["name"] == "link "+to {
+			healthy, _ = syncer["healthy"].(bool)
+			return healthy, true
+		}
+	}
+	return false, false
 }
