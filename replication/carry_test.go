@@ -259,6 +259,7 @@ func TestPullIsBounded(t *testing.T) {
 	own := storeOf("a", 1)
 	all := fill(t, own, 2*maxPullEvents)
 	s := runSite(t, Options{Config: Config{Site: "a"}, Store: own, Topic: newMemTopic(own)})
+	<-s.begun
 	waitFor(t, "the topic has all", func() bool { return s.mayLeave(all[0].Dot.Log) == uint64(len(all)) })
 	_, events, err := s.Pull(t.Context(), Pull{Log: all[0].Dot.Log, After: 0, Through: uint64(len(all))})
 	if err != nil {

@@ -196,12 +196,22 @@ func until(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-// syncing calls Sync until it is stopped; stop returns what Sync has.
-func syncing(t *testing.T, s *kafkasync.Syncer, fromTS int64) (stop func() error) {
+// syncing calls Sync until it is stopped, again when it fails, as it may when partitions are added, once the taker knows; stop returns what
+// the last call has.
+func syncing(t *testing.T, s *kafkasync.Syncer, k *taker, fromTS int64) (stop func() error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- s.Sync(ctx, fromTS) }()
+	go func() {
+		err := s.Sync(ctx, fromTS)
+		for ctx.Err() == nil {
+			t.Logf("Sync is called again: %v", err)
+			time.Sleep(50 * time.Millisecond)
+			k.anew()
+			err = s.Sync(ctx, fromTS)
+		}
+		ended <- err
+	}()
 	stop = sync.OnceValue(func() error { cancel(); return <-ended })
 	t.Cleanup(func() { _ = stop() })
 	return stop
@@ -227,7 +237,7 @@ func TestFollowsATopic(t *testing.T) {
 		if healthy, _ := s.HealthCheck(); healthy {
 			t.Error("it is healthy before it does anything")
 		}
-		stop := syncing(t, s, 0)
+		stop := syncing(t, s, k, 0)
 		until(t, "what was there is applied", func() bool { return k.has(all) })
 		all = append(all, src.write(t, "while", 300)...)
 		until(t, "what was added is applied", func() bool { return k.has(all) })
@@ -262,19 +272,19 @@ func TestFollowsATopic(t *testing.T) {
 		later := src.write(t, "after", 200)
 		again := newTaker(t)
 		o.Apply = again.apply
-		stop = syncing(t, newSyncer(t, o), since.UnixNano())
+		stop = syncing(t, newSyncer(t, o), again, since.UnixNano())
 		until(t, "what was written since a time is applied, and nothing else", func() bool { return again.has(later) })
 		_ = stop()
 
 		k.anew()
-		stop = syncing(t, s, since.UnixNano())
+		stop = syncing(t, s, k, since.UnixNano())
 		until(t, "it goes on with what came meanwhile", func() bool { return k.has(append(all, later...)) })
 		_ = stop()
 
 		none := newTaker(t)
 		o.Apply = none.apply
 		last := newSyncer(t, o)
-		stop = syncing(t, last, time.Now().Add(time.Hour).UnixNano())
+		stop = syncing(t, last, none, time.Now().Add(time.Hour).UnixNano())
 		until(t, "it is healthy with nothing to do", func() bool { healthy, _ := last.HealthCheck(); return healthy })
 		_ = stop()
 		if n := none.count(); n > 0 {
@@ -288,7 +298,7 @@ func TestTransactions(t *testing.T) {
 	brokers(t, func(t *testing.T, addr string) {
 		plain := newSource(t, addr, 1)
 		k := newTaker(t)
-		syncing(t, newSyncer(t, kafkasync.Options{Brokers: []string{addr}, Topic: plain.topic, Apply: k.apply}), 0)
+		syncing(t, newSyncer(t, kafkasync.Options{Brokers: []string{addr}, Topic: plain.topic, Apply: k.apply}), k, 0)
 		var want []string
 		for round := range 4 {
 			client, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.DefaultProduceTopic(plain.topic), kgo.TransactionalID(plain.topic+strconv.Itoa(round)))
@@ -327,7 +337,7 @@ func TestOpenTransactionsAreNotPassedOver(t *testing.T) {
 		k := newTaker(t)
 		o := kafkasync.Options{Brokers: []string{addr}, Topic: src.topic, Apply: k.apply, Late: 100 * time.Millisecond, Refresh: 100 * time.Millisecond}
 		s := newSyncer(t, o)
-		stop := syncing(t, s, 0)
+		stop := syncing(t, s, k, 0)
 		until(t, "what was there is applied", func() bool { healthy, lag := s.HealthCheck(); return healthy && lag < time.Second && k.has(want) })
 		client, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.DefaultProduceTopic(src.topic), kgo.TransactionalID(src.topic))
 		if err != nil {
@@ -351,7 +361,7 @@ func TestOpenTransactionsAreNotPassedOver(t *testing.T) {
 		if err := client.EndTransaction(t.Context(), kgo.TryCommit); err != nil {
 			t.Fatal(err)
 		}
-		syncing(t, newSyncer(t, o), from.UnixNano())
+		syncing(t, newSyncer(t, o), k, from.UnixNano())
 		until(t, "all is applied when it is committed", func() bool { return k.has(want) })
 	})
 }
@@ -368,16 +378,17 @@ func TestTimeOfTheBrokers(t *testing.T) {
 	k := newTaker(t)
 	o := kafkasync.Options{Brokers: []string{src.addr}, Topic: src.topic, Late: time.Millisecond, Refresh: 100 * time.Millisecond}
 	first := make(chan struct{})
+	reached := sync.OnceFunc(func() { close(first) })
 	o.MaxBytes, o.Apply = 100, func(ctx context.Context, records []kafkasync.Record) error {
 		if k.count() > 0 {
-			close(first)
+			reached()
 			<-ctx.Done()
 			return ctx.Err()
 		}
 		return k.apply(ctx, records[:1])
 	}
 	s := newSyncer(t, o)
-	stop := syncing(t, s, 0)
+	stop := syncing(t, s, k, 0)
 	<-first
 	healthy, lag := s.HealthCheck()
 	from := time.Now().Add(-lag)
@@ -387,7 +398,7 @@ func TestTimeOfTheBrokers(t *testing.T) {
 	}
 	k.anew()
 	o.Apply, o.MaxBytes = k.apply, 0
-	syncing(t, newSyncer(t, o), max(0, from.UnixNano()))
+	syncing(t, newSyncer(t, o), k, max(0, from.UnixNano()))
 	until(t, "all is applied, from what the lag said on", func() bool { return k.has(want) })
 }
 
@@ -407,14 +418,14 @@ func TestWhatGoesWrong(t *testing.T) {
 			t.Errorf("what cannot be applied: %v", err)
 		}
 		k.fail = nil
-		stop := syncing(t, s, 0)
+		stop := syncing(t, s, k, 0)
 		until(t, "the records are applied when they can be", func() bool { return k.has(all) })
 		_ = stop()
 
 		src.drop(t, 60)
 		left := newTaker(t)
 		s = newSyncer(t, kafkasync.Options{Brokers: []string{addr}, Topic: src.topic, Apply: left.apply})
-		stop = syncing(t, s, 0)
+		stop = syncing(t, s, left, 0)
 		until(t, "those that are left are applied", func() bool { return left.has(all[60:]) })
 		_ = stop()
 
@@ -466,7 +477,7 @@ func TestWhatWasNotAppliedComes(t *testing.T) {
 				return k.apply(ctx, records)
 			},
 		})
-		stop := syncing(t, s, 0)
+		stop := syncing(t, s, k, 0)
 		until(t, "what was there is applied", func() bool { healthy, lag := s.HealthCheck(); return healthy && lag < time.Second && k.has(want) })
 		_ = stop()
 		write := func(value string) {
@@ -482,7 +493,7 @@ func TestWhatWasNotAppliedComes(t *testing.T) {
 		if err := s.Sync(t.Context(), time.Now().UnixNano()); err == nil || !strings.Contains(err.Error(), "panic: no room") {
 			t.Errorf("an Apply that panics: %v", err)
 		}
-		stop = syncing(t, s, time.Now().UnixNano())
+		stop = syncing(t, s, k, time.Now().UnixNano())
 		until(t, "the old record is applied", func() bool { return k.has(want) })
 		_ = stop()
 
@@ -494,7 +505,7 @@ func TestWhatWasNotAppliedComes(t *testing.T) {
 		if err := s.Sync(t.Context(), time.Now().UnixNano()); err == nil || !strings.Contains(err.Error(), "dropped the records up to offset 6") {
 			t.Errorf("when records were dropped that had not been applied: %v", err)
 		}
-		stop = syncing(t, s, 0)
+		stop = syncing(t, s, k, 0)
 		until(t, "those that are left are applied", func() bool { return k.has(want) })
 		_ = stop()
 	})
@@ -591,7 +602,7 @@ func TestCompactedTopic(t *testing.T) {
 		src.write(t, "more", 1) // begins a segment when the last one is old
 		return cleaned()
 	})
-	syncing(t, newSyncer(t, kafkasync.Options{Brokers: []string{broker.Addr()}, Topic: src.topic, Apply: k.apply}), 0)
+	syncing(t, newSyncer(t, kafkasync.Options{Brokers: []string{broker.Addr()}, Topic: src.topic, Apply: k.apply}), k, 0)
 	until(t, "all that is left is applied", func() bool { return k.count() > overwritten+2 })
 	if got := k.count(); got > 2*overwritten {
 		t.Errorf("%d records were applied, and most of the first round is gone", got)
