@@ -91,6 +91,9 @@ func TestDomainsBringOverFromElsewhere(t *testing.T) {
 	}
 	d.Syncers = func(p *node.Parts) (map[string]replication.Syncer, error) {
 		parts = p
+		if sites := p.Sites(); len(sites) != 1 || sites[0] != "local" {
+			t.Errorf("while the node is opened the sites are %q", sites)
+		}
 		kafka, err := fromKafka(p)
 		if err != nil {
 			return nil, err

@@ -128,11 +128,46 @@ func TestEveryChangeComes(t *testing.T) {
 	}
 }
 
+// A source is asked every so often at most, and for changes that became known late.
+func TestEveryAndLate(t *testing.T) {
+	var asked []time.Time
+	var since []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked, since = append(asked, time.Now()), append(since, r.URL.Query().Get("since"))
+		fmt.Fprint(w, `{"changes":[]}`)
+	}))
+	defer server.Close()
+	const every = 100 * time.Millisecond
+	s, err := restsync.New(restsync.Options{URL: server.URL, Every: every, Late: 5, Apply: func(context.Context, []restsync.Change) error { return nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, from := range []int64{0, 3, 20} {
+		if err := s.Sync(t.Context(), from); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := 1; i < len(asked); i++ {
+		if pause := asked[i].Sub(asked[i-1]); pause < every/2 {
+			t.Errorf("it is asked again after %s", pause)
+		}
+	}
+	if got := fmt.Sprint(since); got != "[0 0 15]" {
+		t.Errorf("it is asked for changes since %s", got)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Sync(ctx, 0); !errors.Is(err, context.Canceled) || len(asked) != 3 {
+		t.Errorf("a call that is over: %v, asked %d times", err, len(asked))
+	}
+}
+
 // What a source must not say is an error, and nothing of it is applied.
 func TestWrongAnswers(t *testing.T) {
 	for _, body := range []string{
 		`not json`, `{"changes":[{"at":5}]}`, `{"changes":[{"key":"a","at":5},{"key":"a","at":4}]}`,
-		`{"changes":[{"key":"a","at":1}]}`, `{"changes":[],"next":"x"}`, `{"changes":[{"key":"` + strings.Repeat("a", 2000) + `","at":5}]}`,
+		`{"changes":[{"key":"a","at":1}]}`, `{"changes":[],"next":"x"}`, `{}`, `{"error":"closed"}`, `{"changes":null}`,
+		`{"changes":[{"key":"` + strings.Repeat("a", 2000) + `","at":5}]}`,
 	} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, body) }))
 		s, err := restsync.New(restsync.Options{URL: server.URL, MaxBytes: 1000, Apply: func(context.Context, []restsync.Change) error {
