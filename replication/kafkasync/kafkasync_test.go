@@ -80,8 +80,14 @@ func (s *source) make(t *testing.T, partitions int32, setting ...string) {
 	request := kmsg.NewCreateTopicsRequest()
 	request.Topics = append(request.Topics, topic)
 	answer, err := request.RequestWith(t.Context(), s.client)
+	done(t, err, func() int16 { return answer.Topics[0].ErrorCode })
+}
+
+// done fails the test unless brokers have done what they were asked for.
+func done(t *testing.T, err error, code func() int16) {
+	t.Helper()
 	if err == nil {
-		err = kerr.ErrorForCode(answer.Topics[0].ErrorCode)
+		err = kerr.ErrorForCode(code())
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -96,12 +102,7 @@ func (s *source) grow(t *testing.T, partitions int32) {
 	request := kmsg.NewCreatePartitionsRequest()
 	request.Topics = append(request.Topics, topic)
 	answer, err := request.RequestWith(t.Context(), s.client)
-	if err == nil {
-		err = kerr.ErrorForCode(answer.Topics[0].ErrorCode)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	done(t, err, func() int16 { return answer.Topics[0].ErrorCode })
 }
 
 // drop has partition 0 forget what stands before an offset.
@@ -114,12 +115,7 @@ func (s *source) drop(t *testing.T, before int64) {
 	request := kmsg.NewDeleteRecordsRequest()
 	request.Topics = append(request.Topics, topic)
 	answer, err := request.RequestWith(t.Context(), s.client)
-	if err == nil {
-		err = kerr.ErrorForCode(answer.Topics[0].Partitions[0].ErrorCode)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	done(t, err, func() int16 { return answer.Topics[0].Partitions[0].ErrorCode })
 }
 
 // write writes values under some keys, and returns them.
